@@ -1,0 +1,236 @@
+"""The command `mer-r1`: parses, calls one verb, ends with a status.
+
+Status 0: done. 1: done, and the answer is no (an unknown word). 2: a wrong input, said in one line on standard error.
+130: stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mer_r1 import __version__
+from mer_r1.errors import InputError
+
+Command = Callable[[argparse.Namespace], int]
+EXTRAS = {
+    "torch": "train",
+    "torchvision": "train",
+    "transformers": "train",
+    "accelerate": "train",
+    "safetensors": "train",
+    "matplotlib": "report",
+    "jinja2": "report",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status."""
+    parsed = _parser().parse_args(arguments)
+    command: Command = parsed.command
+    try:
+        return command(parsed)
+    except InputError as error:
+        return _fault(str(error))
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        return _fault(f"{error.name} is not installed; install it with: pip install 'mer-r1[{extra}]'")
+    except KeyboardInterrupt:
+        print("mer-r1: stopped; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        return _os_fault(error)
+
+
+def _fault(message: str) -> int:
+    print(f"mer-r1: error: {message}", file=sys.stderr)
+    return 2
+
+
+def _os_fault(error: OSError) -> int:
+    place = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _fault(f"{place}no space left on the disk; free some and run the same command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return _fault(f"{place}may not be written or read; give another folder or change its permissions")
+    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG):
+        return _fault(f"{place}{error.strerror}; give another path")
+    raise error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mer-r1", description="Reasoning models that read human emotion from video, voice and words."
+    )
+    parser.add_argument("--version", action="version", version=f"mer-r1 {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for add in (_quickstart, _synth, _check, _train, _predict, _score, _diagnose, _report, _wheels):
+        add(verbs)
+    return parser
+
+
+def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str) -> argparse.ArgumentParser:
+    return verbs.add_parser(name, help=text, description=text)
+
+
+def _quickstart(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "quickstart", "The whole job on one laptop: clips, SFT, RL twice, scores, a page.")
+    parser.add_argument("--fast", action="store_true", help="a one-minute smoke run; its numbers mean nothing")
+    parser.add_argument("--out", type=Path, help="folder of the run (default runs/quickstart, or runs/quickstart-fast)")
+    parser.add_argument("--seed", type=int, default=0)
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import quickstart
+
+        out = options.out or Path("runs/quickstart-fast" if options.fast else "runs/quickstart")
+        quickstart.run(out, options.fast, options.seed)
+        return 0
+
+    parser.set_defaults(command=command)
+
+
+def _synth(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "synth", "Make the MiniMER corpus: mp4 clips with known emotions, and manifests.")
+    parser.add_argument("out", type=Path, metavar="OUT")
+    parser.add_argument("--num", type=int, default=800, help="clips in all splits together (default 800)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a clip, 0.5 to 60 (default 1)")
+    parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 8))
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import synth
+
+        return synth.run(options.out, options.num, options.seed, options.seconds, options.workers)
+
+    parser.set_defaults(command=command)
+
+
+def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "check", "Prove a manifest sound before anything trains: media readable, gold scores 1.0.")
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--limit", type=int, help="decode the media of the first rows only")
+    parser.add_argument("--wheels", default="builtin")
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import check
+
+        return check.run(options.manifest, options.limit, options.wheels)
+
+    parser.set_defaults(command=command)
+
+
+def _train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "train", "Train by a recipe (SFT or RL); the same command goes on with a stopped run.")
+    parser.add_argument("recipe", help="a .yaml file, or the name of one that comes with the package")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--out", type=Path, help="folder of the run (default runs/<recipe>)")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and the token budget only")
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.recipe import read_recipe
+        from mer_r1.verbs import train
+
+        recipe = read_recipe(options.recipe, options.overrides)
+        out = options.out or Path("runs") / Path(options.recipe).stem
+        return train.dry_run(recipe) if options.dry_run else train.run_shown(recipe, out)
+
+    parser.set_defaults(command=command)
+
+
+def _predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "predict", "Emotions of any clip, fast and slow, with reasoning and confidence.")
+    parser.add_argument("clips", nargs="*", type=Path, metavar="CLIP", help="video, sound or picture files")
+    parser.add_argument("--subtitle", help="the words spoken in the clips; alone, without CLIP, it is all there is")
+    parser.add_argument("--manifest", type=Path, help="predict every row of a manifest into --out instead")
+    parser.add_argument("--out", type=Path, help="predictions file of --manifest (JSON lines, appended to)")
+    parser.add_argument("--mode", choices=("fast", "slow", "both"), default="both")
+    parser.add_argument("--model", default="runs/quickstart/mer_r1", help="a run, a checkpoint's folder or a Hub id")
+    parser.add_argument("--max-new-tokens", type=int, default=1024)
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import predict
+
+        return predict.run(
+            options.clips,
+            subtitle=options.subtitle,
+            manifest=options.manifest,
+            out=options.out,
+            modes=("fast", "slow") if options.mode == "both" else (options.mode,),
+            source=options.model,
+            max_new_tokens=options.max_new_tokens,
+            json_lines=options.json,
+        )
+
+    parser.set_defaults(command=command)
+
+
+def _score(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "score", "Open-vocabulary precision, recall, F1 and HIT of a predictions file.")
+    parser.add_argument("--gold", type=Path, required=True)
+    parser.add_argument("--pred", type=Path, required=True)
+    parser.add_argument("--wheels", default="builtin")
+    parser.add_argument("--mode", help="score this mode only")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import score
+
+        score.run(options.gold, options.pred, options.wheels, options.json, mode=options.mode)
+        return 0
+
+    parser.set_defaults(command=command)
+
+
+def _diagnose(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "diagnose", "The thinking paradox measured: fast against slow on the same clips.")
+    parser.add_argument("--gold", type=Path, required=True)
+    parser.add_argument("--pred", type=Path, required=True, help="predictions of both modes")
+    parser.add_argument("--wheels", default="builtin")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import diagnose
+
+        diagnose.run(options.gold, options.pred, options.wheels, options.json)
+        return 0
+
+    parser.set_defaults(command=command)
+
+
+def _report(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "report", "One offline HTML page of a finished run.")
+    parser.add_argument("run", type=Path, help="a folder made by quickstart")
+    parser.add_argument("--out", type=Path, help="the page (default RUN/report.html)")
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import report
+
+        print(report.run(options.run, options.out))
+        return 0
+
+    parser.set_defaults(command=command)
+
+
+def _wheels(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "wheels", "Emotion words and where they stand in the five wheels.")
+    kinds = parser.add_subparsers(required=True, metavar="show")
+    shown = _verb(kinds, "show", "The category of each word in every wheel, and the way there.")
+    shown.add_argument("words", nargs="+", metavar="WORD")
+    shown.add_argument("--wheels", default="builtin")
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import wheels
+
+        return wheels.show(options.words, options.wheels)
+
+    shown.set_defaults(command=command)

@@ -1,0 +1,76 @@
+"""Reading JSON lines with named faults; writing whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from mer_r1.errors import InputError
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) of a JSON-lines file; blank lines are passed over.
+
+    Raises InputError that names file and line for a missing file, text that is not UTF-8, bad JSON, or a line that is
+    not an object.
+    """
+    try:
+        handle = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a JSON-lines file") from None
+    with handle:
+        try:
+            for number, line in enumerate(handle, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                except UnicodeDecodeError:
+                    raise InputError(f"{path}:{number}: not UTF-8 text; save the file as UTF-8") from None
+                except (json.JSONDecodeError, RecursionError) as error:
+                    reason = getattr(error, "msg", "nested too deeply")
+                    raise InputError(f"{path}:{number}: not valid JSON ({reason}); write one object a line") from None
+                if not isinstance(row, dict):
+                    raise InputError(f"{path}:{number}: a JSON object is needed, found {type(row).__name__}")
+                yield number, row
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give a JSON-lines file") from None
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it when the block ends well and removed when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all. NaN is refused: use None."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_json_lines(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
+    """Write rows as JSON lines, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        for row in rows:
+            append_json_line(handle, row)
+
+
+def append_json_line(handle: IO[str], row: dict[str, Any]) -> None:
+    """Append one object as one line to an open text file."""
+    handle.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,92 @@
+"""Asking a model: prompts in, predictions out, in either mode, with the confidence of every word.
+
+Slow lets the model write its whole response. Fast opens the assistant's turn with the profile's prefill, so that the
+answer comes at once (MER-R1 Section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.models.backbone import Backbone, Prompt, Sampling, pad_right
+from mer_r1.response import PROFILES, parse_response
+from mer_r1.rl.calibration import CategoryTokens, category_tokens, gather_anchors, locate_answer
+from mer_r1.sample import Mode, Prediction
+
+PROFILE = PROFILES["think_answer"]
+
+
+def answer(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    mode: Mode,
+    sampling: Sampling,
+    wheels: WheelSet,
+    batch_size: int = 64,
+) -> Iterator[Prediction]:
+    """Ask about every prompt, in order; see Prediction for what its confidences mean."""
+    tokens = category_tokens(backbone, wheels)
+    for start in range(0, len(prompts), batch_size):
+        batch = [prompts[i] for i in range(start, min(start + batch_size, len(prompts)))]
+        yield from _answer_batch(backbone, batch, mode, sampling, tokens, wheels)
+
+
+@torch.no_grad()
+def _answer_batch(
+    backbone: Backbone, prompts: list[Prompt], mode: Mode, sampling: Sampling, tokens: CategoryTokens, wheels: WheelSet
+) -> list[Prediction]:
+    prefill = PROFILE.fast_prefill if mode == "fast" else ""
+    encoded = backbone.encode(backbone.collate(prompts))
+    made = backbone.generate(encoded, 1, sampling, prefill, PROFILE.stop)
+    prefill_ids = backbone.text_ids(prefill)
+    rows = [
+        [*prefill_ids, *ids[: int(mask.sum())]] for ids, mask in zip(made.ids_BR.tolist(), made.mask_BR, strict=True)
+    ]
+    ids_BR, mask_BR = pad_right(rows, int(backbone.tokenizer.pad_token_id), backbone.device)
+    logits = backbone.response_logits(backbone.model, backbone.score_inputs(encoded, ids_BR, mask_BR), ids_BR.shape[1])
+    results = []
+    for index, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
+        text = backbone.decode(row)
+        response = parse_response(text, PROFILE.name)
+        found = locate_answer(backbone, row)
+        confidence, categories = None, None
+        if found:
+            conf_AC = tokens.log_confidence(gather_anchors(logits, [(index, anchor) for anchor in found.anchors]))
+            confidence = _word_confidence(found.words, conf_AC, tokens, wheels)
+            categories = _by_wheel(conf_AC.mean(0).tolist(), tokens, wheels)
+        results.append(
+            Prediction(
+                id=prompt.id,
+                mode=mode,
+                raw=text,
+                reasoning=response.reasoning,
+                labels=response.labels,
+                status=response.status,
+                media=prompt.facts,
+                confidence=confidence,
+                categories=categories,
+            )
+        )
+    return results
+
+
+def _by_wheel(conf_C: Sequence[float], tokens: CategoryTokens, wheels: WheelSet) -> dict[str, dict[str, float]]:
+    return {
+        wheel: {category: round(conf_C[tokens.column(w, c)], 5) for c, category in enumerate(wheels.categories_of[w])}
+        for w, wheel in enumerate(wheels.names)
+    }
+
+
+def _word_confidence(
+    words: Sequence[str], conf_AC: torch.Tensor, tokens: CategoryTokens, wheels: WheelSet
+) -> dict[str, float]:
+    """Probability mass of a word's category at its first token, averaged over the wheels that know it."""
+    confidence: dict[str, float] = {}
+    for word, row in zip(words, conf_AC.exp().tolist(), strict=True):
+        columns = [tokens.column(w, c) for w, c in enumerate(wheels.lookup(word) or ()) if c >= 0]
+        if columns and word not in confidence:
+            confidence[word] = round(min(1.0, sum(row[column] for column in columns) / len(columns)), 5)
+    return confidence

@@ -1,0 +1,157 @@
+"""Seconds, frames and pixels -> what a model is shown, and what that costs in tokens.
+
+Shape letters: T frames, H x W pixels of a frame, N sound samples.
+
+    usable seconds   d = min(duration, max_video_s)
+    frames           T = num_frames, or with `fps` the multiple of frames_multiple nearest to d * fps, at least one
+                     multiple, at most num_frames
+    time of frame k  t_k = (k + 1/2) d / T, the centre of the k-th of T equal parts, k = 0 .. T-1
+    video tokens     ceil(T / frames_multiple) * H / size_multiple * W / size_multiple
+    sound tokens     ceil(25 * seconds)
+
+The token counts are those of Qwen2.5-Omni (spatial patch 14 merged 2 x 2, temporal patch 2, 40 ms of sound a token);
+`size_multiple` and `frames_multiple` carry another model's factors. No third-party import.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mer_r1.errors import InputError
+
+AUDIO_TOKENS_PER_S = 25
+
+
+@dataclass(frozen=True)
+class MediaBudget:
+    """How much of a clip is taken, and how far decoding may go before a file is refused.
+
+    What a model is shown
+    * num_frames: the most frames of a clip, a multiple of frames_multiple.
+    * fps: frames wanted per second of video; None takes num_frames from every video, however long.
+    * min_pixels, max_pixels: bounds of width x height of a taken frame.
+    * size_multiple: what both sides of a taken frame are multiples of.
+    * frames_multiple: what the number of frames of a video is a multiple of.
+    * max_video_s, max_audio_s: the seconds of a clip that are used, counted from its start; the rest is not read.
+    * audio_hz: rate of the waveform. A `Clip` promises 16 kHz.
+
+    Safety, for files that nobody has looked at
+    * max_source_pixels: the largest frame that is decoded.
+    * max_decoded_frames: the most frames decoded to find the wanted ones.
+    * max_decode_s: wall-clock seconds for one file.
+
+    Raises InputError for a value that cannot be met.
+    """
+
+    num_frames: int = 32
+    fps: float | None = 2.0
+    max_pixels: int = 256 * 28 * 28
+    min_pixels: int = 4 * 28 * 28
+    size_multiple: int = 28
+    frames_multiple: int = 2
+    max_video_s: float = 120.0
+    max_audio_s: float = 120.0
+    audio_hz: int = 16_000
+    max_source_pixels: int = 64_000_000
+    max_decoded_frames: int = 30_000
+    max_decode_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        positive = (
+            "num_frames",
+            "max_pixels",
+            "size_multiple",
+            "frames_multiple",
+            "max_video_s",
+            "max_audio_s",
+            "audio_hz",
+            "max_source_pixels",
+            "max_decoded_frames",
+            "max_decode_s",
+        )
+        for name in positive:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"media budget: {name} is {value}; give a number above 0")
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise InputError(f"media budget: fps is {self.fps}; give a number above 0, or null for num_frames always")
+        if self.num_frames % self.frames_multiple:
+            raise InputError(
+                f"media budget: num_frames is {self.num_frames}; give a multiple of frames_multiple "
+                f"({self.frames_multiple})"
+            )
+        if self.max_pixels < self.size_multiple**2:
+            raise InputError(
+                f"media budget: max_pixels is {self.max_pixels}; the smallest frame has {self.size_multiple**2} "
+                f"pixels ({self.size_multiple} x {self.size_multiple})"
+            )
+        if not 0 <= self.min_pixels <= self.max_pixels:
+            raise InputError(f"media budget: min_pixels is {self.min_pixels}; give 0 to max_pixels ({self.max_pixels})")
+
+
+def usable_seconds(duration_s: float, budget: MediaBudget) -> float:
+    """Seconds of a video that frames are taken from: its first `max_video_s`."""
+    return min(duration_s, budget.max_video_s)
+
+
+def frame_count(duration_s: float, budget: MediaBudget) -> int:
+    """T, the number of frames taken from a video of `duration_s` seconds: a positive multiple of frames_multiple."""
+    if budget.fps is None:
+        return budget.num_frames
+    multiples = math.floor(usable_seconds(duration_s, budget) * budget.fps / budget.frames_multiple + 0.5)
+    return min(max(multiples, 1) * budget.frames_multiple, budget.num_frames)
+
+
+def frame_times(duration_s: float, budget: MediaBudget) -> tuple[float, ...]:
+    """The T wanted times in seconds from the clip's start: the centres of T equal parts of its usable seconds."""
+    num_frames = frame_count(duration_s, budget)
+    part_s = usable_seconds(duration_s, budget) / num_frames
+    return tuple((k + 0.5) * part_s for k in range(num_frames))
+
+
+def target_size(width: int, height: int, budget: MediaBudget) -> tuple[int, int]:
+    """(width, height) at which a frame of `width` x `height` pixels is taken.
+
+    Both sides are multiples of size_multiple, at least one. They are the multiples nearest to the source's sides where
+    that area lies in [min_pixels, max_pixels]; otherwise both sides are scaled by one factor to reach the bound, then
+    rounded down to fit under max_pixels or up to reach min_pixels. max_pixels always holds. min_pixels gives way where
+    no size can do both, and an aspect ratio too long for the budget is shortened.
+    """
+    assert min(width, height) > 0, "a frame has a positive size"
+    step = budget.size_multiple
+
+    def sides(scale: float, rounding: float) -> tuple[int, int]:
+        return (
+            max(step, math.floor(width * scale / step + rounding) * step),
+            max(step, math.floor(height * scale / step + rounding) * step),
+        )
+
+    nearest = sides(1.0, 0.5)
+    area = nearest[0] * nearest[1]
+    if area < budget.min_pixels:
+        # 1 - 1e-9 rounds up and leaves an exact multiple as it is.
+        nearest = sides(math.sqrt(budget.min_pixels / (width * height)), 1 - 1e-9)
+        area = nearest[0] * nearest[1]
+    if area <= budget.max_pixels:
+        return nearest
+    wide, high = sides(math.sqrt(budget.max_pixels / (width * height)), 0.0)
+    longest = budget.max_pixels // (step * min(wide, high)) * step
+    return min(wide, longest), min(high, longest)
+
+
+def video_tokens(num_frames: int, width: int, height: int, budget: MediaBudget) -> int:
+    """Tokens of `num_frames` taken frames of `width` x `height` pixels; a single image counts as one pair of frames."""
+    temporal = math.ceil(num_frames / budget.frames_multiple)
+    return temporal * (width // budget.size_multiple) * (height // budget.size_multiple)
+
+
+def audio_tokens(seconds: float) -> int:
+    """Tokens of `seconds` of sound: 25 a second, rounded up. A model may give one fewer for a part of a token."""
+    return math.ceil(AUDIO_TOKENS_PER_S * seconds - 1e-9)
+
+
+def most_tokens(budget: MediaBudget) -> int:
+    """The most media tokens that one clip can cost under this budget: what a run has to have room for."""
+    cells = budget.max_pixels // budget.size_multiple**2
+    return budget.num_frames // budget.frames_multiple * cells + audio_tokens(budget.max_audio_s)

@@ -1,0 +1,195 @@
+"""Media files -> frames, a 16 kHz mono waveform, and the facts of what was taken.
+
+One pass over the file, in bounded memory: packets are decoded in order, the frame being shown at each wanted time
+(`budget.frame_times`) is resized at once and kept, every other frame is dropped, and reading stops when all is there.
+
+Time zero is the video's start; where the sound of the same file starts over 0.1 s earlier, it is the sound's start,
+and where it starts over 0.1 s later, silence leads it, so that face and voice stay together.
+
+A wrong file is one InputError with the file's name; docs/media.md lists what is refused and why.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from mer_r1.errors import InputError
+from mer_r1.media.budget import MediaBudget, frame_times
+from mer_r1.media.formats import STILL_DEMUXERS, open_media
+from mer_r1.media.lengths import video_seconds
+from mer_r1.media.orientation import jpeg_turn
+from mer_r1.media.pictures import PictureTaker, VideoTrack
+from mer_r1.media.sound import SoundTrack
+from mer_r1.sample import Clip, MediaFacts, Sample
+
+Pictures = Literal["video", "image", "none"]
+
+_LIP_SYNC_S = 0.1
+
+
+def read_clip(sample: Sample, budget: MediaBudget) -> Clip:
+    """The media of one sample, decoded under `budget`.
+
+    * `video`: frames; and its own sound track when the sample has no `audio`. No track is normal: waveform None.
+    * `audio`: the sound of that file, whatever else is in it.
+    * `image`: one frame, the first of the file.
+    * none of them: an empty Clip (a subtitle alone).
+
+    `frames_THWC` is uint8 (T, H, W, 3), `waveform_N` float32 (N,) in [-1, 1] at `budget.audio_hz`.
+    Raises InputError that names the file and the fix: a file that cannot be used, `video` without pictures, `audio`
+    without sound, `video` and `image` both.
+    """
+    if sample.video is not None and sample.image is not None:
+        raise InputError(f"sample {sample.id}: has both 'video' and 'image'; give one of the two")
+    clip = Clip(None, None, MediaFacts())
+    if sample.video is not None:
+        clip = decode_file(sample.video, budget, sound=sample.audio is None)
+    elif sample.image is not None:
+        clip = decode_file(sample.image, budget, pictures="image", sound=False)
+    if sample.audio is None:
+        return clip
+    voice = decode_file(sample.audio, budget, pictures="none")
+    assert voice.facts.decoder is not None, "a file that was decoded names its decoder"
+    codec = voice.facts.decoder.split(", ", 1)[1]
+    facts = replace(
+        clip.facts,
+        audio_s=voice.facts.audio_s,
+        audio_taken_s=voice.facts.audio_taken_s,
+        decoder=f"{clip.facts.decoder} + {codec}" if clip.facts.decoder else voice.facts.decoder,
+    )
+    return Clip(clip.frames_THWC, voice.waveform_N, facts)
+
+
+def decode_file(path: Path, budget: MediaBudget, *, pictures: Pictures = "video", sound: bool = True) -> Clip:
+    """What one file holds.
+
+    `pictures`: "video" takes frames at the budget's times (a still image is one frame), "image" the first frame alone,
+    "none" nothing. Pictures that are asked for must be there. `sound` that is asked for must be there only with
+    pictures="none". Cover art of a sound file is no picture.
+    Raises InputError for any file that does not give this, see `read_clip`.
+    """
+    path = Path(path)
+    with open_media(path, budget) as container:
+        shown = _video_stream(path, container, budget) if pictures != "none" else None
+        heard = _sound_stream(path, container, required=pictures == "none") if sound else None
+        late_s = _sound_lateness(shown, heard)
+        video = None
+        if shown is not None:
+            still = pictures == "image" or container.format.name in STILL_DEMUXERS
+            seconds = None if still else video_seconds(path, container, shown, budget) + max(0.0, -late_s)
+            times = (0.0,) if seconds is None else frame_times(seconds, budget)
+            turn = jpeg_turn(path) if container.format.name == "jpeg_pipe" else None
+            taker = PictureTaker(path, times, budget, shown.sample_aspect_ratio, turn)
+            video = VideoTrack(
+                path,
+                shown,
+                taker,
+                budget,
+                seconds=seconds,
+                lead_s=max(0.0, -late_s),
+                in_order=container.format.name == "avi",
+            )
+        voice = SoundTrack(path, heard, budget, lead_s=max(0.0, late_s)) if heard is not None else None
+        _read(path, container, video, voice, budget)
+        clip = _clip(container, video, voice)
+        if clip.frames_THWC is None and clip.waveform_N is None:
+            raise InputError(f"{path}: its sound track is empty; give a file with sound, or leave 'audio' out")
+        return clip
+
+
+def _read(
+    path: Path, container: InputContainer, video: VideoTrack | None, voice: SoundTrack | None, budget: MediaBudget
+) -> None:
+    """Feed both tracks from one pass over the packets, and stop as soon as neither wants more."""
+    deadline = time.monotonic() + budget.max_decode_s
+    tracks = {track.stream.index: track for track in (video, voice) if track is not None}
+    for packet in container.demux([track.stream for track in tracks.values()]):
+        # The empty packets that flush the decoders at the end name their stream here alone.
+        track = tracks[packet.stream.index]
+        if not track.done:
+            track.read(packet)
+        if all(each.done for each in tracks.values()):
+            break
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"{path}: takes longer than {budget.max_decode_s:g} s to decode; cut the file, or raise max_decode_s"
+            )
+    for track in tracks.values():
+        track.finish()
+
+
+def _clip(container: InputContainer, video: VideoTrack | None, voice: SoundTrack | None) -> Clip:
+    waveform_N = voice.waveform(container) if voice is not None else None
+    streams: list[Stream] = [track.stream for track in (video, voice) if track is not None]
+    codecs = " + ".join(stream.codec_context.name for stream in streams)
+    facts = MediaFacts(decoder=f"PyAV {av.__version__}, {codecs}")
+    frames_THWC = None
+    if video is not None:
+        frames_THWC = np.stack(video.taker.pictures)
+        facts = replace(
+            facts,
+            frame_times_s=tuple(video.taker.shown_s),
+            video_s=video.seconds,
+            size=video.taker.source_size,
+            taken_size=video.taker.taken_size,
+        )
+    if voice is not None and waveform_N is not None:
+        facts = replace(facts, audio_s=voice.seconds, audio_taken_s=voice.taken_s)
+    return Clip(frames_THWC, waveform_N, facts)
+
+
+def _video_stream(path: Path, container: InputContainer, budget: MediaBudget) -> VideoStream:
+    """The file's pictures, cover art set aside. Raises InputError where there are none, or they are too large."""
+    films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not films:
+        others = "sound and no pictures; name it as 'audio'" if container.streams.audio else "no pictures; give another"
+        raise InputError(f"{path}: holds {others}")
+    best = container.streams.best("video")
+    stream = best if isinstance(best, VideoStream) and best in films else films[0]
+    _need_decoder(path, stream)
+    width, height = stream.width, stream.height
+    if width * height > budget.max_source_pixels:
+        raise InputError(
+            f"{path}: its frames are {width} x {height} pixels, more than {budget.max_source_pixels} in all; "
+            "make it smaller, or raise max_source_pixels"
+        )
+    return stream
+
+
+def _sound_stream(path: Path, container: InputContainer, *, required: bool) -> AudioStream | None:
+    """The file's best sound track, or None where it has none and none is required."""
+    best = container.streams.best("audio")
+    if isinstance(best, AudioStream):
+        _need_decoder(path, best)
+        return best
+    if required:
+        raise InputError(f"{path}: holds no sound; give a file with a sound track, or leave 'audio' out")
+    return None
+
+
+def _need_decoder(path: Path, stream: Stream) -> None:
+    # PyAV's types say that there always is one; a codec that this FFmpeg cannot decode leaves it None.
+    if getattr(stream, "codec_context", None) is None:
+        raise InputError(
+            f"{path}: its {stream.type} is in a codec that cannot be decoded here; convert it to H.264, AAC"
+        )
+
+
+def _sound_lateness(video: VideoStream | None, sound: AudioStream | None) -> float:
+    """Seconds by which the sound starts after the video (negative: before it); under 0.1 s counts as together."""
+    if video is None or sound is None or video.start_time is None or sound.start_time is None:
+        return 0.0
+    assert video.time_base is not None, "a demuxed stream has a time base"
+    assert sound.time_base is not None, "a demuxed stream has a time base"
+    late_s = float(sound.start_time * sound.time_base - video.start_time * video.time_base)
+    return late_s if abs(late_s) >= _LIP_SYNC_S else 0.0

@@ -1,0 +1,241 @@
+"""From a decoder's frames to the frames that are taken: the right one at each wanted time, upright, opaque, resized.
+
+Shape letters: T frames, H x W pixels, C = 3 colours (RGB).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.stream import Stream
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from mer_r1.errors import InputError
+from mer_r1.media.budget import MediaBudget, target_size
+from mer_r1.media.formats import MEND
+from mer_r1.media.orientation import Turn, frame_turn
+
+Picture = NDArray[np.uint8]
+
+_BACKGROUND = 255
+_BLEND_ROWS = 256
+_GRACE_S = 0.25
+_THREADED_PIXELS = 1280 * 720
+_NUM_THREADS = 4
+
+
+class PictureTaker:
+    """Keeps, of frames fed in order of time, the one being shown at each wanted time.
+
+    The frame shown at t is the last one whose time is <= t; before the first frame it is the first. The last frame
+    stands for its own duration, or for the longest gap seen before it, whichever is longer, plus 0.25 s.
+    `aspect` is width / height of a stored pixel; `turn` sets frames upright, None asks each frame.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        times_s: tuple[float, ...],
+        budget: MediaBudget,
+        aspect: Fraction | None = None,
+        turn: Turn | None = None,
+    ) -> None:
+        self._path = path
+        self._wanted_s = times_s
+        self._turn = turn
+        self._aspect = float(aspect) if aspect and Fraction(1, 4) <= aspect <= 4 else 1.0
+        self._budget = budget
+        self._reformatter = VideoReformatter()
+        self._shown: av.VideoFrame | None = None
+        self._shown_s = 0.0
+        self._longest_s = 0.0
+        self._num_fed = 0
+        # Damage spreads to every frame predicted from a damaged one, until the next key frame.
+        self._damaged = False
+        self.pictures: list[Picture] = []
+        self.shown_s: list[float] = []
+        self.source_size: tuple[int, int] | None = None
+        self.taken_size: tuple[int, int] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Every wanted time has its picture."""
+        return len(self.pictures) == len(self._wanted_s)
+
+    @property
+    def started(self) -> bool:
+        """A frame has been fed."""
+        return self._shown is not None
+
+    def feed(self, frame: av.VideoFrame, time_s: float) -> None:
+        """The next frame in order of presentation, and its time in seconds from the clip's start."""
+        self._num_fed += 1
+        if self._num_fed > self._budget.max_decoded_frames:
+            raise InputError(
+                f"{self._path}: more than {self._budget.max_decoded_frames} frames are decoded to find the wanted "
+                "ones; cut the video, or raise max_decoded_frames or lower max_video_s"
+            )
+        if self._shown is not None:
+            time_s = max(time_s, self._shown_s)
+            while not self.done and self._wanted_s[len(self.pictures)] < time_s:
+                self._take()
+            self._longest_s = max(self._longest_s, time_s - self._shown_s)
+        self._damaged = frame.is_corrupt or (self._damaged and not frame.key_frame)
+        self._shown, self._shown_s = frame, time_s
+
+    def finish(self, frame_s: float) -> None:
+        """No frame follows: the last one serves the wanted times that it still covers, `frame_s` being its duration.
+
+        Raises InputError where no frame came at all, or the frames end before a wanted time.
+        """
+        if self._shown is None:
+            raise InputError(
+                f"{self._path}: holds no picture that can be decoded within {self._budget.max_source_pixels} pixels; "
+                "give a smaller one, or fetch or export it again"
+            )
+        end_s = self._shown_s + max(frame_s, self._longest_s)
+        missing_s = [at_s for at_s in self._wanted_s[len(self.pictures) :] if at_s > end_s + _GRACE_S]
+        if missing_s:
+            raise InputError(
+                f"{self._path}: its pictures end at {end_s:.2f} s, and the file's own length asks for one at "
+                f"{missing_s[0]:.2f} s; {MEND}"
+            )
+        if self._num_fed == 1:
+            # A video of one frame: more than one multiple of it would only cost tokens.
+            self._wanted_s = self._wanted_s[: self._budget.frames_multiple]
+        while not self.done:
+            self._take()
+
+    def _take(self) -> None:
+        assert self._shown is not None
+        if self.shown_s and self.shown_s[-1] == self._shown_s:
+            self.pictures.append(self.pictures[-1])
+        else:
+            self.pictures.append(self._picture(self._shown))
+        self.shown_s.append(self._shown_s)
+
+    def _picture(self, frame: av.VideoFrame) -> Picture:
+        """uint8 H x W x 3 of one decoded frame, at the size that the first one set."""
+        if self._damaged:
+            raise InputError(f"{self._path}: the picture at {self._shown_s:.2f} s is damaged; {MEND}")
+        turn = self._turn or frame_turn(frame)
+        if self.taken_size is None:
+            self.source_size = self._size_as_shown(frame, turn)
+            self.taken_size = target_size(*self.source_size, self._budget)
+        width, height = self.taken_size[::-1] if turn.swap else self.taken_size
+        source = _on_background(frame) if _has_alpha(frame) else frame
+        # One thread: libswscale's default starts a pool per clip, which costs more than a small frame.
+        resized = self._reformatter.reformat(
+            source, width, height, "rgb24", interpolation=Interpolation.BICUBIC, threads=1
+        )
+        pixels_HWC = cast(Picture, resized.to_ndarray())
+        if turn.swap:
+            pixels_HWC = pixels_HWC.transpose(1, 0, 2)
+        return pixels_HWC[:: -1 if turn.flip_y else 1, :: -1 if turn.flip_x else 1]
+
+    def _size_as_shown(self, frame: av.VideoFrame, turn: Turn) -> tuple[int, int]:
+        width, height = max(1, round(frame.width * self._aspect)), frame.height
+        return (height, width) if turn.swap else (width, height)
+
+
+def _has_alpha(frame: av.VideoFrame) -> bool:
+    return frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
+
+
+def _on_background(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame over white, RGB, same size. Alpha applies before resizing, so that no hidden colour leaks."""
+    rgba_HWC = cast(Picture, frame.reformat(format="rgba").to_ndarray())
+    rgb_HWC = np.ascontiguousarray(rgba_HWC[..., :3])
+    if rgba_HWC[..., 3].min() < 255:
+        for top in range(0, len(rgb_HWC), _BLEND_ROWS):
+            rows = slice(top, top + _BLEND_ROWS)
+            alpha = rgba_HWC[rows, :, 3:].astype(np.uint32)
+            rgb_HWC[rows] = (rgb_HWC[rows] * alpha + _BACKGROUND * (255 - alpha) + 127) // 255
+    return av.VideoFrame.from_ndarray(rgb_HWC, format="rgb24")
+
+
+class VideoTrack:
+    """Decodes the packets of one video stream into a `PictureTaker`.
+
+    `seconds` is the stream's length, None for a still image; `lead_s` shifts the stream's start from the clip's.
+    `in_order` is for avi, whose packets have a place in the file and no time to be shown: frames come out of the
+    decoder in the order in which they are shown, so the n-th frame takes the n-th packet's place.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        stream: VideoStream,
+        taker: PictureTaker,
+        budget: MediaBudget,
+        *,
+        seconds: float | None,
+        lead_s: float = 0.0,
+        in_order: bool = False,
+    ) -> None:
+        self.stream = stream
+        self.taker = taker
+        self.seconds = seconds
+        self._path = path
+        self._lead_s = lead_s
+        self._origin = None if in_order else stream.start_time
+        self._places: deque[int | None] | None = deque() if in_order else None
+        self._next_s = lead_s
+        self._frame_s = 0.0
+        self._base_s = float(stream.time_base or 0)
+        self._usual_s = float(1 / stream.average_rate) if stream.average_rate else 0.0
+        # `open_media` limits FFmpeg's own look at the file; the decoder has to be told again.
+        stream.codec_context.options = {"max_pixels": str(budget.max_source_pixels)}
+        # A codec's threads cost more than a small frame; the environment has no say.
+        threaded = stream.width * stream.height >= _THREADED_PIXELS
+        stream.codec_context.thread_count = _NUM_THREADS if threaded else 1
+        stream.codec_context.thread_type = "AUTO" if threaded else "NONE"
+
+    @property
+    def done(self) -> bool:
+        """No more packets are needed."""
+        return self.taker.done
+
+    def read(self, packet: av.Packet[Stream]) -> None:
+        """Decode the next packet. One that fails before the first frame is passed over: a stream may start mid-way."""
+        if self._places is not None and packet.size:
+            self._places.append(packet.pts)
+        try:
+            frames = self.stream.decode(packet)
+        except FFmpegError as error:
+            if not self.taker.started:
+                return
+            raise InputError(
+                f"{self._path}: its pictures cannot be decoded after {self._next_s:.2f} s ({error.strerror}); {MEND}"
+            ) from None
+        for frame in frames:
+            self.taker.feed(frame, self._time(frame))
+            if self.taker.done:
+                return
+
+    def finish(self) -> None:
+        """No packet follows. Raises InputError where wanted pictures are missing."""
+        self.taker.finish(self._frame_s)
+
+    def _time(self, frame: av.VideoFrame) -> float:
+        """Seconds from the clip's start; a frame without a time follows the one before it."""
+        if self._places is None:
+            stamp = frame.pts if frame.pts is not None else frame.dts
+        else:
+            stamp = self._places.popleft() if self._places else None
+        self._frame_s = frame.duration * self._base_s or self._usual_s
+        if stamp is None:
+            at_s = self._next_s
+        else:
+            self._origin = stamp if self._origin is None else self._origin
+            at_s = (stamp - self._origin) * self._base_s + self._lead_s
+        self._next_s = at_s + self._frame_s
+        return at_s

@@ -1,0 +1,37 @@
+"""The signature that stands beside every score: what it was computed on, and how.
+
+    set:meld|n:2610|wheels:official@1a2b3c4d|protocol:official|parser:official|mode:slow|version:0.1.0
+
+Convention (after sacrebleu): `name:value` joined by `|`, always in the order of PARTS; a part that was not given is
+left out, except the version, which is always there. Two scores may be compared when their signatures agree in all but
+the system.
+"""
+
+from __future__ import annotations
+
+PARTS = ("set", "n", "wheels", "protocol", "parser", "mode", "judge", "version")
+
+
+def signature(**parts: str | int | None) -> str:
+    """The signature of a score. Parts that are None are left out; `version` defaults to the package's.
+
+    Raises ValueError for a part that is not in PARTS.
+    """
+    if unknown := sorted(set(parts) - set(PARTS)):
+        raise ValueError(f"unknown signature part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
+    if parts.get("version") is None:
+        from mer_r1 import __version__
+
+        parts["version"] = __version__
+    given = ((name, parts.get(name)) for name in PARTS)
+    return "|".join(f"{name}:{_plain(value)}" for name, value in given if value is not None)
+
+
+def wheels_part(name: str, sha256: str) -> str:
+    """Name and short hash of a wheel set, as it stands in a signature."""
+    return f"{name}@{sha256[:8]}"
+
+
+def _plain(value: str | int) -> str:
+    """The value without the two separators and without white space."""
+    return "_".join(str(value).replace("|", "_").replace(":", "_").split())

@@ -1,0 +1,144 @@
+"""Prompts of a manifest: decoded and processed when asked for, or once and kept on disk.
+
+The kept form is a folder of safetensors shards, read by memory map, under a name made from all that the features depend
+on (rows, files, prompt style, media budget, vocabulary): a changed input is another folder, never a stale one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mer_r1.files import atomic_path
+from mer_r1.media import read_clip
+from mer_r1.models.backbone import Backbone, Prompt
+from mer_r1.sample import MediaFacts, Sample
+
+SHARD = 128
+
+
+class FreshPrompts(Sequence[Prompt]):
+    """Decodes and processes a sample each time it is asked for."""
+
+    def __init__(self, backbone: Backbone, samples: Sequence[Sample]) -> None:
+        self._backbone, self._samples = backbone, samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        sample = self._samples[index]
+        return self._backbone.prepare(sample, read_clip(sample, self._backbone.budget))
+
+
+class KeptPrompts(Sequence[Prompt]):
+    """Reads prompts from the shards of a folder."""
+
+    def __init__(self, folder: Path, num: int) -> None:
+        self._folder, self._num = folder, num
+        self._open: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return self._num
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not 0 <= index < self._num:
+            raise IndexError(index)
+        shard = self._shard(index // SHARD)
+        about = shard["about"][index % SHARD]
+        tensors = {name: shard["file"].get_tensor(f"{index}/{name}") for name in about["tensors"]}
+        facts: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in about["facts"].items()
+        }
+        return Prompt(about["id"], tensors.pop("ids"), tensors.pop("positions"), tensors, MediaFacts(**facts))
+
+    def _shard(self, number: int) -> dict[str, Any]:
+        if number not in self._open:
+            from safetensors import safe_open
+
+            file: Any = safe_open(self._folder / f"{number:05d}.safetensors", "pt")
+            self._open[number] = {"file": file, "about": json.loads(file.metadata()["about"])}
+        shard: dict[str, Any] = self._open[number]
+        return shard
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_folder": self._folder, "_num": self._num, "_open": {}}  # maps are opened anew in another process
+
+
+class _Shards(torch.utils.data.Dataset[int]):
+    """Item i makes shard i and is the number of samples in it; made so that loader workers can share the work."""
+
+    def __init__(self, fresh: FreshPrompts, folder: Path) -> None:
+        self._fresh, self._folder = fresh, folder
+
+    def __len__(self) -> int:
+        return -(-len(self._fresh) // SHARD)
+
+    def __getitem__(self, number: int) -> int:
+        from safetensors.torch import save_file
+
+        path = self._folder / f"{number:05d}.safetensors"
+        rows = range(number * SHARD, min((number + 1) * SHARD, len(self._fresh)))
+        if path.exists():
+            return len(rows)
+        tensors: dict[str, Tensor] = {}
+        about = []
+        for row in rows:
+            prompt = self._fresh[row]
+            named = {"ids": prompt.input_ids_T, "positions": prompt.positions_3T, **prompt.media}
+            tensors |= {f"{row}/{name}": value.contiguous() for name, value in named.items()}
+            about.append({"id": prompt.id, "tensors": list(named), "facts": asdict(prompt.facts)})
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={"about": json.dumps(about)})
+        return len(rows)
+
+
+def _fingerprint(backbone: Backbone, samples: Sequence[Sample]) -> str:
+    def stamp(path: Path | None) -> Any:
+        return (
+            None
+            if path is None or not path.exists()
+            else [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
+        )
+
+    rows = [[s.id, s.subtitle, stamp(s.video), stamp(s.audio), stamp(s.image)] for s in samples]
+    vocabulary = sorted(backbone.tokenizer.get_vocab().items())
+    parts = json.dumps([rows, backbone.prompt_style, asdict(backbone.budget), vocabulary])
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def read_prompts(
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    keep_in: Path | None = None,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Sequence[Prompt]:
+    """The prompts of `samples`, in order. With `keep_in`, features are computed once and kept in that folder.
+
+    Raises InputError, naming the file, for a sample whose media cannot be read.
+    """
+    fresh = FreshPrompts(backbone, samples)
+    if keep_in is None:
+        return fresh
+    folder = keep_in / _fingerprint(backbone, samples)
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = _Shards(fresh, folder)
+    loader = torch.utils.data.DataLoader(shards, batch_size=None, num_workers=min(workers, len(shards)))
+    done = 0
+    for made in loader:
+        done += int(made)
+        if progress:
+            progress(done)
+    return KeptPrompts(folder, len(samples))

@@ -1,0 +1,188 @@
+"""Recipes: what to train on what, as YAML of at most 30 lines, checked before anything runs.
+
+Unknown keys are refused with the nearest known one; `section.key=value` overrides a key from the command line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mer_r1.errors import InputError
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """`source`: "tiny", a folder, or a Hub id. The media keys are those of MediaBudget; None keeps the checkpoint's."""
+
+    source: str
+    prompt_style: str | None = None
+    num_frames: Positive | None = None
+    fps: float | None = None
+    max_pixels: Positive | None = None
+    min_pixels: Positive | None = None
+    max_audio_s: float | None = None
+    train_towers: bool = False
+
+
+class DataSection(_Section):
+    """Manifests, and how many processes prepare them. `keep_features`: compute once, keep beside the run."""
+
+    train: Path
+    eval: Path | None = None
+    num: Positive | None = None
+    workers: int = Field(default=2, ge=0)
+    keep_features: bool = False
+
+
+class OptimSection(_Section):
+    """Names and meanings of transformers' TrainingArguments."""
+
+    learning_rate: float = Field(gt=0)
+    max_steps: int = -1
+    num_train_epochs: float = Field(default=1.0, gt=0)
+    batch_size: Positive = 1
+    gradient_accumulation_steps: Positive = 1
+    warmup_steps: int | float = Field(default=0, ge=0)
+    lr_scheduler_type: str = "cosine"
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    save_steps: Positive = 200
+    logging_steps: Positive = 10
+
+
+class SftSection(_Section):
+    """`targets`: the paper trains "slow" alone; with "fast" beside it both ways of answering are taught."""
+
+    targets: tuple[Literal["slow", "fast"], ...] = ("slow",)
+
+
+class RlSection(_Section):
+    """Names of TRL's GRPOConfig where TRL has the thing. `objective` names an entry of rl.advantages.OBJECTIVES."""
+
+    objective: str = "mer_r1"
+    num_generations: Positive = 4
+    max_completion_length: Positive = 1024
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    beta: float = Field(default=0.04, ge=0)
+    epsilon: float = Field(default=0.2, gt=0)
+    num_iterations: Positive = 1
+    lambda_cali: float = Field(default=0.1, ge=0)
+    lambda_fmt: float = Field(default=0.1, ge=0)
+    wheels: str = "builtin"
+
+    @model_validator(mode="after")
+    def _group_is_a_group(self) -> RlSection:
+        if self.num_generations < 2:
+            raise ValueError("num_generations must be at least 2: an advantage compares the answers of a group")
+        return self
+
+
+class Recipe(_Section):
+    """One training run."""
+
+    kind: Literal["sft", "rl"]
+    model: ModelSection
+    data: DataSection
+    optim: OptimSection
+    sft: SftSection = SftSection()
+    rl: RlSection = RlSection()
+    seed: int = 0
+
+
+def _lines(error: ValidationError, where: str) -> str:
+    """The first problem of a recipe as one line."""
+    problem = error.errors()[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(problem["loc"][:-1])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        return f"{where}: {path}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{where}: {path}: is missing; add it"
+    return f"{where}: {path}: {problem['msg'].removeprefix('Value error, ')} (found {problem['input']!r})"
+
+
+def _known_keys(path: Iterable[Any]) -> list[str]:
+    section: Any = Recipe
+    for part in path:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)
+
+
+def _override(tree: dict[str, Any], assignment: str) -> None:
+    key, separator, value = assignment.partition("=")
+    if not separator or not key:
+        raise InputError(f"{assignment!r}: an override is written section.key=value")
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = tree.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"{assignment!r}: {section} is not a section of the recipe")
+        tree = inner
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"{assignment!r}: the value is not valid YAML; quote it") from None
+    if isinstance(parsed, str):  # YAML 1.1 reads 1e-4 as text
+        with contextlib.suppress(ValueError):
+            parsed = float(parsed)
+    tree[last] = parsed
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(
+        path.name.removesuffix(".yaml")
+        for path in resources.files("mer_r1.recipes").iterdir()
+        if path.name.endswith(".yaml")
+    )
+
+
+def read_recipe(source: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file, or one of the package's by name, and apply overrides.
+
+    Raises InputError: one line that names the file, the key, what is wrong and the fix.
+    """
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{source}: cannot be read ({error}); give a recipe file") from None
+    elif source in recipe_names():
+        text = (resources.files("mer_r1.recipes") / f"{source}.yaml").read_text(encoding="utf-8")
+    else:
+        raise InputError(f"{source}: no such recipe; give a .yaml file or one of {', '.join(recipe_names())}")
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise InputError(f"{source}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{source}: a recipe is a mapping of sections; see recipes/")
+    for assignment in overrides:
+        _override(tree, assignment)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(_lines(error, source)) from None

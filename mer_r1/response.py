@@ -1,0 +1,197 @@
+"""A model's text taken apart: reasoning, answer blocks, emotion words, status.
+
+What: `parse_response(text, profile)` gives a `Response`; malformed text is a status and never an exception, and every
+function here takes time linear in the text, hostile text included (training reads whatever a policy samples).
+
+Convention of a tagged profile such as `think_answer` (`<think>…</think><answer>…</answer>`, MER-R1 Section 4.1): tags
+are read from left to right, in lower case as written. An answer block runs from `<answer>` to the next `</answer>`; a
+second `<answer>` before it starts the block anew. `<answer>` inside a think block that is closed later is reasoning.
+A think block that is never closed ends where an answer begins.
+
+Status of a text: "truncated" when an open tag is never closed; else "no_answer" when there is no answer block or the
+last one holds no word; else "ok". Text around the blocks does not change the status: the strict form, which the format
+reward pays, is `Response.well_formed` (the same as `is_well_formed`). The status "error" is for callers whose media or
+model failed; no text has it.
+
+Labels are the words of the last answer block: split on `, ; ； ， 、` and line ends, list marks and Markdown stripped,
+lower case, repeats removed in order. `official_labels` is the other parser, that of MER-UniBench's scoring code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from mer_r1.sample import Response, Status
+
+Span = tuple[int, int, str]
+
+_PIECE = re.compile(r"[^,;；，、\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+# Marks that may stand before or after a word without belonging to it. No alternative of _HEAD can match where another
+# does and nothing follows the repetition, so the match never backtracks.
+_MARKS = r"\s.!?:。！？：…·•*_`#~>|\"'“”‘’«»「」『』\[\](){}【】（）《》\-–—/\\\u200b-\u200f\u2060\ufeff"
+_HEAD = re.compile(rf"(?:[{_MARKS}]|\d+[.)、]\s)*")
+_TAIL = re.compile(rf"[{_MARKS}]")
+_TAGS = re.compile(r"<(/?)(think|answer)>")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One response format.
+
+    `fast_prefill` opens the assistant's turn so that it answers at once; `stop` ends generation and stays in the text.
+    `parse` takes the whole text, prefill included. `spans` gives (start, end, word) of each word of the last answer.
+    """
+
+    name: str
+    fast_prefill: str
+    stop: str
+    parse: Callable[[str], Response]
+    spans: Callable[[str], tuple[Span, ...]]
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Spans inside the tags, in order, and whether an open tag was left without its close."""
+
+    thinks: tuple[tuple[int, int], ...]
+    answers: tuple[tuple[int, int], ...]
+    unclosed: bool
+
+
+def parse_response(text: str, profile: str = "think_answer") -> Response:
+    """Take `text` (prefill included) apart. Raises for no text; KeyError for a profile that is not in PROFILES."""
+    return PROFILES[profile].parse(text)
+
+
+def is_well_formed(text: str, profile: str = "think_answer") -> bool:
+    """The strict form: exactly the profile's blocks in order, only white space around them, a word in each answer.
+
+    An empty think block is allowed: it is what fast thinking writes.
+    """
+    return PROFILES[profile].parse(text).well_formed
+
+
+def answer_spans(text: str, profile: str = "think_answer") -> tuple[Span, ...]:
+    """(start, end, word) of every word of the last answer block, in order, BEFORE repeats are removed.
+
+    `text[start:end]` is the word as written (its first token covers `start`); `word` is its normal form, so that
+    `labels == tuple(dict.fromkeys(word for _, _, word in answer_spans(text)))`.
+    """
+    return PROFILES[profile].spans(text)
+
+
+def split_labels(answer: str) -> tuple[str, ...]:
+    """The emotion words of an answer's text: normal form, repeats removed, order kept. Never raises."""
+    return tuple(dict.fromkeys(word for _, _, word in _word_spans(answer, 0, len(answer))))
+
+
+def official_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The words of a label field exactly as MER-UniBench's scoring code reads them, in lower case, repeats kept.
+
+    A list is taken item by item. Of a string one leading `[` and one trailing `]` go, then it is split on `'`, `"` and
+    `,`. Where the official code crashes (the string "[") the answer here is no word. Full stops, semicolons and line
+    ends are not separators and are not stripped: "happy, sad." loses "sad.".
+    """
+    if field is None:
+        return ()
+    if not isinstance(field, str):
+        return tuple(item.lower().strip() for item in field)
+    text = field.removeprefix("[").removesuffix("]")
+    pieces = (piece.strip() for piece in re.split(r"['\",]", text))
+    return tuple(piece.lower().strip() for piece in pieces if piece)
+
+
+def lenient_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The words of a label field by `split_labels`; the items of a list are split too."""
+    if field is None:
+        return ()
+    return split_labels(field if isinstance(field, str) else "\n".join(field))
+
+
+def _word_spans(text: str, start: int, end: int) -> tuple[Span, ...]:
+    spans: list[Span] = []
+    for piece in _PIECE.finditer(text, start, end):
+        head = _HEAD.match(text, piece.start(), piece.end())
+        assert head, "the pattern matches nothing too"
+        first, last = head.end(), piece.end()
+        while last > first and _TAIL.match(text, last - 1):
+            last -= 1
+        if last > first:
+            spans.append((first, last, " ".join(text[first:last].lower().split())))
+    return tuple(spans)
+
+
+def _blocks(text: str) -> _Blocks:
+    """Read the tags once, from left to right; see the module's convention."""
+    thinks: list[tuple[int, int]] = []
+    answers: list[tuple[int, int]] = []
+    last_think_end = text.rfind("</think>")
+    think = answer = -1  # where the open block's content starts; -1: none open
+    unclosed = False
+    for tag in _TAGS.finditer(text):
+        closing, name = bool(tag[1]), tag[2]
+        if name == "think" and think < 0 and answer < 0 and not closing:
+            think = tag.end()
+        elif name == "think" and think >= 0 and closing:
+            thinks.append((think, tag.start()))
+            think = -1
+        elif name == "answer" and not closing and (think < 0 or tag.start() > last_think_end):
+            if think >= 0:
+                thinks.append((think, tag.start()))
+                think, unclosed = -1, True
+            answer = tag.end()
+        elif name == "answer" and closing and answer >= 0:
+            answers.append((answer, tag.start()))
+            answer = -1
+    if think >= 0:
+        thinks.append((think, len(text)))
+    return _Blocks(tuple(thinks), tuple(answers), unclosed or think >= 0 or answer >= 0)
+
+
+def _tagged_well_formed(text: str, order: tuple[str, ...], answers: tuple[tuple[int, int], ...]) -> bool:
+    tags = list(_TAGS.finditer(text))
+    if [tag[0] for tag in tags] != [form.format(name) for name in order for form in ("<{}>", "</{}>")]:
+        return False
+    edges = [0, *(edge for tag in tags for edge in tag.span()), len(text)]
+    outside = [text[edges[i] : edges[i + 1]] for i in range(0, len(edges), 4)]  # before, between and after the blocks
+    return not any(part.strip() for part in outside) and all(_word_spans(text, *answer) for answer in answers)
+
+
+def _parse_tagged(text: str, order: tuple[str, ...]) -> Response:
+    blocks = _blocks(text)
+    labels = tuple(dict.fromkeys(word for _, _, word in _last_words(text, blocks)))
+    status: Status = "truncated" if blocks.unclosed else "ok" if labels else "no_answer"
+    return Response(
+        reasoning="\n".join(text[start:end].strip() for start, end in blocks.thinks),
+        answers=tuple(text[start:end] for start, end in blocks.answers),
+        labels=labels,
+        status=status,
+        well_formed=_tagged_well_formed(text, order, blocks.answers),
+    )
+
+
+def _tagged_spans(text: str) -> tuple[Span, ...]:
+    return _last_words(text, _blocks(text))
+
+
+def _last_words(text: str, blocks: _Blocks) -> tuple[Span, ...]:
+    return _word_spans(text, *blocks.answers[-1]) if blocks.answers else ()
+
+
+PROFILES: dict[str, Profile] = {
+    "think_answer": Profile(
+        name="think_answer",
+        fast_prefill="<think></think><answer>",
+        stop="</answer>",
+        parse=partial(_parse_tagged, order=("think", "answer")),
+        spans=_tagged_spans,
+    ),
+}
+
+PARSERS: dict[str, Callable[[str | Sequence[str] | None], tuple[str, ...]]] = {
+    "official": official_labels,
+    "lenient": lenient_labels,
+}

@@ -1,0 +1,196 @@
+"""GRPO with MER-R1's objectives, on transformers' Trainer (MER-R1 Section 4, Eq. 3 and 12).
+
+A step: prompts are encoded once (towers frozen), `num_generations` slow responses are sampled for each, scored by the
+functions the evaluator uses, compared within their group, and the policy loss is taken on them. With num_iterations > 1
+the same rollouts serve that many optimiser steps.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
+from mer_r1.models.backbone import Backbone, Prompt, PromptBatch, Sampling, chosen_log_probs
+from mer_r1.recipe import RlSection
+from mer_r1.rl.advantages import OBJECTIVES, REWARDS, advantages, needs_calibration
+from mer_r1.rl.calibration import category_tokens
+from mer_r1.rl.losses import policy_loss
+from mer_r1.rl.rollouts import RolloutBatch, as_rows, make_rollouts, score_rollouts
+from mer_r1.sample import Sample
+from mer_r1.training import RunTrainer
+
+
+@dataclass(frozen=True)
+class RlBatch:
+    """Prompts of one device batch with their gold words."""
+
+    prompts: PromptBatch
+    ids: tuple[str, ...]
+    gold: tuple[tuple[str, ...], ...]
+
+
+class RlPrompts(torch.utils.data.Dataset[tuple[Prompt, tuple[str, ...]]]):
+    """Prompts with gold words. Raises InputError for a sample whose gold reaches no category: it has no reward."""
+
+    def __init__(self, samples: Sequence[Sample], prompts: Sequence[Prompt], wheels: WheelSet) -> None:
+        for sample in samples:
+            if not any(wheels.map_set(sample.labels)):
+                raise InputError(
+                    f"sample {sample.id!r}: no label maps to a category of the {wheels.source} wheels; run mer-r1 check"
+                )
+        self._gold = [sample.labels for sample in samples]
+        self._prompts = prompts
+
+    def __len__(self) -> int:
+        return len(self._gold)
+
+    def __getitem__(self, index: int) -> tuple[Prompt, tuple[str, ...]]:
+        return self._prompts[index], self._gold[index]
+
+
+class _Repeated(torch.utils.data.Sampler[int]):
+    """A shuffled order in which every `block` of indices comes `times` times running."""
+
+    def __init__(self, size: int, block: int, times: int, seed: int) -> None:
+        self._size, self._block, self._times = size, block, times
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return self._size // self._block * self._block * self._times
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(self._size, generator=self._generator).tolist()
+        for start in range(0, self._size - self._block + 1, self._block):
+            for _ in range(self._times):
+                yield from order[start : start + self._block]
+
+
+@dataclass
+class _Rolled:
+    """Rollouts kept for num_iterations; advantages and old log-probabilities come with the first policy pass."""
+
+    batch: RolloutBatch
+    advantages_B: Tensor | None = None
+    old_log_probs_BR: Tensor | None = None
+
+
+class GrpoTrainer(RunTrainer):
+    """The run's trainer with rollouts and the policy loss."""
+
+    def __init__(self, backbone: Backbone, rl: RlSection, wheels: WheelSet, **kwargs: Any) -> None:
+        if rl.objective not in OBJECTIVES:
+            raise InputError(f"rl.objective: {rl.objective!r} is none of {', '.join(OBJECTIVES)}")
+        self.backbone, self.rl, self.wheels = backbone, rl, wheels
+        self.sampling = Sampling(rl.max_completion_length, rl.temperature, rl.top_p)
+        self.tokens = category_tokens(backbone, wheels) if needs_calibration(rl.objective) else None
+        self.coefficients = {"lambda_cali": rl.lambda_cali, "lambda_fmt": rl.lambda_fmt}
+        self.reference = frozen_copy(backbone.model) if rl.beta > 0 else None
+        self._kept: list[_Rolled] = []
+        self._micro_step = 0
+        super().__init__(model=backbone.model, data_collator=self._collate, **kwargs)
+        self.model_accepts_loss_kwargs = False
+
+    def _collate(self, rows: Sequence[tuple[Prompt, tuple[str, ...]]]) -> dict[str, RlBatch]:
+        prompts, gold = zip(*rows, strict=True)
+        return {"batch": RlBatch(self.backbone.collate(prompts), tuple(p.id for p in prompts), gold)}
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        size = len(self.train_dataset if train_dataset is None else train_dataset)
+        block = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        return _Repeated(size, min(block, size), self.rl.num_iterations, self.args.seed)
+
+    def _rolled(self, batch: RlBatch) -> _Rolled:
+        """New rollouts, or the kept ones of the same prompts while num_iterations lasts."""
+        accumulated = self.args.gradient_accumulation_steps
+        place = self._micro_step % accumulated
+        is_new = self._micro_step // accumulated % self.rl.num_iterations == 0
+        self._micro_step += 1
+        if is_new:
+            if place == 0:
+                self._kept.clear()
+            model = self.backbone.model
+            model.eval()
+            with torch.no_grad():
+                encoded = self.backbone.encode(batch.prompts)
+            rolled = make_rollouts(self.backbone, encoded, batch.gold, self.rl.num_generations, self.sampling)
+            model.train()
+            self._kept.append(_Rolled(rolled))
+        kept: _Rolled = self._kept[place]
+        return kept
+
+    def _judge(self, rolled: _Rolled, ids: tuple[str, ...], logits_BRV: Tensor, log_probs_BR: Tensor) -> None:
+        """Rewards and advantages of new rollouts, from the policy pass that the loss makes anyway."""
+        batch, rl = rolled.batch, self.rl
+        rewards_PGK = score_rollouts(
+            self.backbone, batch, logits_BRV.detach(), rl.num_generations, self.wheels, self.tokens
+        )
+        advantages_PG = advantages(rewards_PGK, rl.objective, self.coefficients)
+        rolled.advantages_B, rolled.old_log_probs_BR = advantages_PG.flatten(), log_probs_BR.detach()
+        self.measure(group_health(batch, rewards_PGK, advantages_PG))
+        self.measure({"entropy": mean_entropy(logits_BRV.detach(), batch.mask_BR)})
+        if self.is_world_process_zero():
+            rows = as_rows(batch, ids, rewards_PGK, advantages_PG, self.state.global_step + 1)
+            self._append(self.run.rollouts, (asdict(row) for row in rows))
+
+    def compute_loss(self, model: Any, inputs: dict[str, RlBatch], *args: Any, **kwargs: Any) -> Tensor:
+        rolled = self._rolled(inputs["batch"])
+        batch, ids_BR = rolled.batch, rolled.batch.generated.ids_BR
+        score = self.backbone.score_inputs(batch.repeated, ids_BR, batch.mask_BR)
+        num_response = ids_BR.shape[1]
+        logits = self.backbone.response_logits(model, score, num_response)
+        log_probs = chosen_log_probs(logits / self.rl.temperature, ids_BR)
+        if rolled.advantages_B is None or rolled.old_log_probs_BR is None:
+            self._judge(rolled, inputs["batch"].ids, logits, log_probs)
+        assert rolled.advantages_B is not None
+        assert rolled.old_log_probs_BR is not None
+        reference = None
+        if self.reference is not None:
+            with torch.no_grad():
+                theirs = self.backbone.response_logits(self.reference, score, num_response) / self.rl.temperature
+                reference = chosen_log_probs(theirs, ids_BR)
+        result = policy_loss(
+            log_probs,
+            rolled.old_log_probs_BR,
+            reference,
+            rolled.advantages_B,
+            batch.mask_BR,
+            self.rl.epsilon,
+            self.rl.beta,
+        )
+        self.measure({"kl": float(result.kl), "clip_share": float(result.clip_share)})
+        return result.loss
+
+
+def frozen_copy(model: Any) -> Any:
+    """A copy of the policy as it stands, for the KL term."""
+    reference = copy.deepcopy(model).eval()
+    for parameter in reference.parameters():
+        parameter.requires_grad_(False)
+    return reference
+
+
+def mean_entropy(logits_BRV: Tensor, mask_BR: Tensor) -> float:
+    """Mean over response tokens of the distribution's entropy, in nats."""
+    log_p = torch.log_softmax(logits_BRV, dim=-1)
+    entropy_BR = -(log_p.exp() * log_p.clamp_min(-1e4)).sum(-1)
+    return float((entropy_BR * mask_BR).sum() / mask_BR.sum())
+
+
+def group_health(batch: RolloutBatch, rewards_PGK: Tensor, advantages_PG: Tensor) -> dict[str, float]:
+    """Numbers that say whether a step taught anything: mean rewards, groups without signal, answers and lengths."""
+    means = rewards_PGK.flatten(0, 1).nanmean(0).tolist()
+    responses = batch.responses
+    return {
+        **{f"reward/{name}": mean for name, mean in zip(REWARDS, means, strict=True)},
+        "groups_without_signal": float((advantages_PG == 0).all(1).float().mean()),
+        "answer_words": sum(len(response.labels) for response in responses) / len(responses),
+        "answered_share": sum(response.status == "ok" for response in responses) / len(responses),
+        "response_tokens": float(batch.mask_BR.sum(1).float().mean()),
+    }

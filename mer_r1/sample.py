@@ -1,0 +1,111 @@
+"""The values that travel through the package. Frozen, plain, without third-party imports at run time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Mode = Literal["fast", "slow"]
+Status = Literal["ok", "truncated", "no_answer", "error"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a manifest. Media paths are absolute or relative to the working directory, already resolved.
+
+    `labels` are the gold emotion words, empty where unknown. `valence` lies in [-1, 1] by convention of the source.
+    `cluster` groups rows that are not independent (one speaker, one dialogue) for the bootstrap.
+    """
+
+    id: str
+    video: Path | None = None
+    audio: Path | None = None
+    image: Path | None = None
+    subtitle: str | None = None
+    labels: tuple[str, ...] = ()
+    valence: float | None = None
+    reasoning: str | None = None
+    cluster: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class MediaFacts:
+    """What was really taken from a sample's media; written beside every prediction.
+
+    Times in seconds. `size` is (width, height) of the source as shown (rotation applied), `taken_size` of the frames
+    handed on. A medium that the sample has not got leaves its fields None and `frame_times_s` empty.
+    """
+
+    frame_times_s: tuple[float, ...] = ()
+    video_s: float | None = None
+    size: tuple[int, int] | None = None
+    taken_size: tuple[int, int] | None = None
+    audio_s: float | None = None
+    audio_taken_s: float | None = None
+    decoder: str | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Decoded media of one sample.
+
+    `frames_THWC`: uint8, T frames of H x W x RGB; None without video or image.
+    `waveform_N`: float32 mono at 16 kHz in [-1, 1]; None without a sound track.
+    """
+
+    frames_THWC: NDArray[np.uint8] | None
+    waveform_N: NDArray[np.float32] | None
+    facts: MediaFacts
+
+
+@dataclass(frozen=True)
+class Response:
+    """A model's text taken apart. Malformed text is a status, never an exception.
+
+    `answers` holds the raw text of every answer block in order; `labels` the words of the last one. `well_formed` says
+    whether the whole text keeps strictly to its profile, which the format reward pays; a text may be "ok" without.
+    """
+
+    reasoning: str
+    answers: tuple[str, ...]
+    labels: tuple[str, ...]
+    status: Status
+    well_formed: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One line of predictions.jsonl.
+
+    `confidence` maps an emotion word of the answer to its category's probability mass at the word's first token, in
+    (0, 1]. `categories` maps wheel ("w1" ... "w5") to category to log-confidence (Eq. 1), averaged over answer words.
+    """
+
+    id: str
+    mode: Mode
+    raw: str
+    reasoning: str
+    labels: tuple[str, ...]
+    status: Status
+    media: MediaFacts | None = None
+    confidence: dict[str, float] | None = None
+    categories: dict[str, dict[str, float]] | None = None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled answer of a group during reinforcement learning, as written to rollouts.jsonl."""
+
+    step: int
+    id: str
+    text: str
+    labels: tuple[str, ...]
+    status: Status
+    rewards: dict[str, float | None]
+    advantage: float

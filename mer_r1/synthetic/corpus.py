@@ -1,0 +1,151 @@
+"""MiniMER: procedurally made mp4 clips with known emotions, and their manifests.
+
+Clip i of a corpus depends only on (seed, i) and its person on (seed, person), so the same seed gives the same corpus
+whatever the number of processes. People are shared out to train, val and test: no person is in two splits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from numpy.typing import NDArray
+
+from mer_r1.errors import InputError
+from mer_r1.files import atomic_path, write_json
+from mer_r1.manifest import write_manifest
+from mer_r1.sample import Sample
+from mer_r1.synthetic import faces, voices
+from mer_r1.synthetic.state import draw_scene
+from mer_r1.synthetic.subtitles import slow_target, subtitle
+
+FPS = 6
+CLIPS_PER_PERSON = 20
+SPLITS = ("train", "val", "test")
+_PERSON, _SCENE = 0, 1  # independent random streams of one seed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a corpus is made from; kept in corpus.json."""
+
+    num: int
+    seed: int
+    seconds: float = 1.0
+
+    @property
+    def num_people(self) -> int:
+        return max(5, self.num // CLIPS_PER_PERSON)
+
+    def split_of(self, person: int) -> str:
+        """Of ten people, one is in val and one in test; the smallest corpora have one of each."""
+        return {3: "val", 4: "test"}.get(person % 10 if self.num_people >= 10 else person, "train")
+
+
+def write_clip(path: Path, frames_THWC: NDArray[np.uint8] | None, waveform_N: NDArray[np.float32] | None) -> None:
+    """Write frames at FPS as H.264 and 16 kHz mono sound as AAC, either or both, as mp4; whole or not at all."""
+    options = {"fflags": "+bitexact"}
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as out:
+        video = None if frames_THWC is None else _video_stream(out, frames_THWC)
+        sound = None
+        if waveform_N is not None:
+            aac = {"b": "32k", "aac_coder": "fast"}
+            sound = out.add_stream("aac", rate=voices.RATE_HZ, layout="mono", options=aac)
+        if video is not None and frames_THWC is not None:
+            for image in frames_THWC:
+                out.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            out.mux(video.encode(None))
+        if sound is not None and waveform_N is not None:
+            frame = av.AudioFrame.from_ndarray(waveform_N[None], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = voices.RATE_HZ, 0, Fraction(1, voices.RATE_HZ)
+            out.mux(sound.encode(frame))
+            out.mux(sound.encode(None))
+
+
+def _video_stream(out: OutputContainer, frames_THWC: NDArray[np.uint8]) -> av.VideoStream:
+    options = {"preset": "ultrafast", "crf": "22", "bf": "0", "threads": "1"}
+    video = out.add_stream("libx264", rate=FPS, options=options)
+    video.height, video.width = frames_THWC.shape[1:3]
+    video.pix_fmt = "yuv420p"
+    return video
+
+
+def make_clip(plan: Plan, folder: Path, index: int) -> tuple[str, Sample]:
+    """Make clip `index`: writes its file and returns (split, sample)."""
+    person = index % plan.num_people
+    person_rng = np.random.default_rng([plan.seed, _PERSON, person])
+    looks, voice = faces.draw_looks(person_rng), voices.draw_voice(person_rng)
+    rng = np.random.default_rng([plan.seed, _SCENE, index])
+    scene = draw_scene(rng)
+    said = subtitle(scene, rng)
+    wave = voices.speak(voice, scene.voice, plan.seconds, rng)
+    num_frames = round(plan.seconds * FPS)
+    frames = faces.draw_face(looks, scene.face, num_frames, voices.loudness_per_frame(wave, num_frames), rng)
+    sees, hears = scene.missing != "face", scene.missing != "voice"
+    path = folder / "clips" / f"{index:06d}{'.mp4' if sees else '.m4a'}"
+    write_clip(path, frames if sees else None, wave if hears else None)
+    sample = Sample(
+        id=f"minimer-{plan.seed}-{index:06d}",
+        video=path if sees else None,
+        audio=None if sees else path,
+        subtitle=said,
+        labels=scene.gold,
+        valence=round(scene.state.valence, 4),
+        reasoning=slow_target(scene),
+        cluster=f"person-{person}",
+        source="contradicting" if scene.contradicting else "consistent",
+    )
+    return plan.split_of(person), sample
+
+
+def _made(plan: Plan, folder: Path, workers: int) -> Iterator[tuple[str, Sample]]:
+    make = partial(make_clip, plan, folder)
+    if workers <= 1:
+        yield from map(make, range(plan.num))
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(make, range(plan.num), chunksize=32)
+
+
+def write_corpus(
+    plan: Plan, folder: Path, workers: int = 1, progress: Callable[[int], None] | None = None
+) -> dict[str, Path]:
+    """Make a corpus and return its manifests by split; a finished corpus of the same plan is kept as it is.
+
+    A stopped run is simply started again. Raises InputError when the folder holds a corpus of another plan.
+    """
+    manifests = {split: folder / f"{split}.jsonl" for split in SPLITS}
+    record = folder / "corpus.json"
+    facts = {"corpus": "MiniMER", "num": plan.num, "seed": plan.seed, "seconds": plan.seconds}
+    if record.exists():
+        if json.loads(record.read_text(encoding="utf-8")) != facts:
+            raise InputError(f"{folder}: holds a corpus made with other settings; give another folder or remove it")
+        return manifests
+    if plan.num < 5:
+        raise InputError(f"--num {plan.num}: a corpus needs at least 5 clips, so that every split has one")
+    (folder / "clips").mkdir(parents=True, exist_ok=True)
+    rows: dict[str, list[Sample]] = {split: [] for split in SPLITS}
+    for done, (split, sample) in enumerate(_made(plan, folder, workers), start=1):
+        rows[split].append(sample)
+        if progress:
+            progress(done)
+    for split, path in manifests.items():
+        write_manifest(path, rows[split])
+    write_json(record, facts)
+    return manifests
+
+
+def minimer_texts(num: int = 3000, seed: int = 0) -> Iterator[str]:
+    """Subtitles, reasoning and labels of the first `num` clips of a seed: what the tiny tokenizer is trained on."""
+    for index in range(num):
+        rng = np.random.default_rng([seed, _SCENE, index])
+        scene = draw_scene(rng)
+        yield "\n".join((subtitle(scene, rng) or "", slow_target(scene), ", ".join(scene.gold)))

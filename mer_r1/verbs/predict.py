@@ -1,0 +1,175 @@
+"""`mer-r1 predict`: the emotions of any clip, fast and slow, with the reasoning and the confidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
+from mer_r1.files import append_json_line, read_json_lines, write_json_lines
+from mer_r1.manifest import read_manifest
+from mer_r1.sample import Mode, Prediction, Sample
+
+if TYPE_CHECKING:
+    from mer_r1.models.backbone import Prompt
+    from mer_r1.models.omni import OmniBackbone
+
+_SOUNDS = ("wav", "mp3", "flac", "m4a", "aac", "ogg", "opus")
+_PICTURES = ("jpg", "jpeg", "png", "webp", "bmp")
+DEFAULT_MODEL = Path("runs/quickstart/mer_r1")
+
+
+def load_run(source: str) -> OmniBackbone:
+    """The model of a run's folder, of a checkpoint's folder, or of a Hub id."""
+    folder = Path(source)
+    if source == str(DEFAULT_MODEL) and not folder.exists():
+        raise InputError(f"{source}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
+    from mer_r1.models.omni import load_omni
+
+    return load_omni(str(folder / "model") if (folder / "model" / "config.json").exists() else source)
+
+
+def clip_sample(path: Path, subtitle: str | None = None) -> Sample:
+    """A sample of one file; what kind of medium it is follows from its name's ending."""
+    ending = path.suffix.lower().lstrip(".")
+    if ending in _SOUNDS:
+        return Sample(str(path), audio=path, subtitle=subtitle)
+    if ending in _PICTURES:
+        return Sample(str(path), image=path, subtitle=subtitle)
+    return Sample(str(path), video=path, subtitle=subtitle)
+
+
+def run(
+    clips: Sequence[Path],
+    *,
+    subtitle: str | None = None,
+    manifest: Path | None = None,
+    out: Path | None = None,
+    modes: Sequence[Mode] = ("fast", "slow"),
+    source: str = str(DEFAULT_MODEL),
+    max_new_tokens: int = 1024,
+    json_lines: bool = False,
+) -> int:
+    """Predict files (or a subtitle alone) and print, or predict a manifest into `out`; 0 when done."""
+    if max_new_tokens < 1:
+        raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
+    if manifest is not None:
+        if clips or out is None:
+            raise InputError("--manifest: goes with --out PREDICTIONS and without CLIP")
+        return _run_manifest(manifest, out, modes, source, max_new_tokens)
+    if out is not None:
+        raise InputError("--out: goes with --manifest; the predictions of CLIP are printed (--json for JSON lines)")
+    if not clips and not subtitle:
+        raise InputError("nothing to predict: give CLIP files, --subtitle TEXT, or --manifest FILE")
+    predictions = predict_clips(clips, subtitle, modes, source, max_new_tokens)
+    if json_lines:
+        print(as_json(predictions))
+    else:
+        show(predictions)
+    return 0
+
+
+def _run_manifest(manifest: Path, out: Path, modes: Sequence[Mode], source: str, max_new_tokens: int) -> int:
+    samples = read_manifest(manifest)
+    backbone = load_run(source)
+    from rich.progress import Progress
+
+    from mer_r1.models.features import read_prompts
+
+    with Progress() as bars:
+        task = bars.add_task("Asking", total=len(samples) * len(modes))
+        prompts = read_prompts(backbone, samples)
+        predict_manifest(
+            backbone, samples, prompts, out, modes, max_new_tokens, lambda done, _: bars.update(task, completed=done)
+        )
+    print(out)
+    return 0
+
+
+def predict_clips(
+    paths: Sequence[Path], subtitle: str | None, modes: Sequence[Mode], source: str, max_new_tokens: int = 1024
+) -> list[Prediction]:
+    """Predictions of every file in every mode, files in order. Raises InputError that names an unreadable file."""
+    samples = [clip_sample(path, subtitle) for path in paths] or [Sample("subtitle", subtitle=subtitle)]
+    from mer_r1.media import read_clip
+
+    backbone = load_run(source)
+    prompts = [backbone.prepare(sample, read_clip(sample, backbone.budget)) for sample in samples]
+    made = {mode: list(_ask(backbone, prompts, mode, max_new_tokens)) for mode in modes}
+    return [made[mode][index] for index in range(len(prompts)) for mode in modes]
+
+
+def _ask(backbone: OmniBackbone, prompts: Sequence[Prompt], mode: Mode, max_new_tokens: int) -> Iterator[Prediction]:
+    from mer_r1.inference import answer
+    from mer_r1.models.backbone import Sampling
+
+    return answer(backbone, prompts, mode, Sampling(max_new_tokens, temperature=0.0), WheelSet.load())
+
+
+def predict_manifest(
+    backbone: OmniBackbone,
+    samples: Sequence[Sample],
+    prompts: Sequence[Prompt],
+    out: Path,
+    modes: Sequence[Mode] = ("fast", "slow"),
+    max_new_tokens: int = 1024,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Append to `out` what it does not yet hold of `samples` x `modes`; a line cut off by a stop is dropped first."""
+    done = _whole_lines(out)
+    total = len(samples) * len(modes)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("a", encoding="utf-8") as handle:
+        count = len(done)
+        for mode in modes:
+            missing = [index for index, sample in enumerate(samples) if (sample.id, mode) not in done]
+            asked = [prompts[index] for index in missing]
+            made = _ask(backbone, asked, mode, max_new_tokens)
+            while rows := list(islice(made, 64)):
+                for prediction in rows:
+                    append_json_line(handle, asdict(prediction))
+                handle.flush()
+                count += len(rows)
+                if progress:
+                    progress(count, total)
+
+
+def _whole_lines(path: Path) -> set[tuple[str, str]]:
+    if not path.exists():
+        return set()
+    text = path.read_text(encoding="utf-8")
+    if not text.endswith("\n") and text:
+        write_json_lines(path, [json.loads(line) for line in text.splitlines()[:-1]])
+    return {(str(row.get("id")), str(row.get("mode"))) for _, row in read_json_lines(path)}
+
+
+def show(predictions: Sequence[Prediction]) -> None:
+    """Print predictions for a person: words with confidence bars, categories, the reasoning."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console, wheels = Console(), WheelSet.load()
+    for prediction in predictions:
+        console.print(f"[bold]{escape(prediction.id)}[/bold]  [dim]{prediction.mode} thinking[/dim]")
+        for word in prediction.labels:
+            share = (prediction.confidence or {}).get(word)
+            ways = wheels.explain(word)
+            category = ways[0].category if ways else None
+            bar = "" if share is None else f"{'█' * round(20 * share):<20} {share:4.0%}"
+            console.print(f"  {escape(word):<16} {bar:<26} [dim]{category or 'in no wheel'}[/dim]")
+        if not prediction.labels:
+            console.print(f"  no emotion word ({prediction.status}): {escape(prediction.raw[:200])}")
+        if prediction.reasoning.strip():
+            console.print(f"  [italic]{escape(prediction.reasoning.strip())}[/italic]")
+        console.print()
+
+
+def as_json(predictions: Sequence[Prediction]) -> str:
+    """Predictions as JSON lines, the rows of a predictions file."""
+    rows: list[dict[str, Any]] = [asdict(prediction) for prediction in predictions]
+    return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)

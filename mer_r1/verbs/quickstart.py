@@ -1,0 +1,229 @@
+"""`mer-r1 quickstart`: the whole job on one laptop, from clips to a report, with nothing downloaded.
+
+Clips are made (MiniMER), a tiny Qwen2.5-Omni Thinker learns to reason by SFT, RL goes on from there twice (the F1
+baseline and MER-R1), each model is asked in fast and slow mode about clips of people it has not met, and the answers
+are scored, diagnosed and shown on a page. A stopped quickstart goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mer_r1.files import write_json
+from mer_r1.manifest import read_manifest
+from mer_r1.recipe import Recipe, read_recipe
+from mer_r1.sample import Clip, Sample
+from mer_r1.verbs.progress import Stages
+
+if TYPE_CHECKING:
+    from mer_r1.training import Progress
+
+SYSTEMS = ("sft", "baseline", "mer_r1")
+MEDIA = ("video", "sound", "subtitle")
+TITLES = {"sft": "after SFT", "baseline": "Baseline (F1 reward)", "mer_r1": "MER-R1"}
+MAX_NEW_TOKENS = 64
+_CLIPS, _SFT, _BASELINE, _MER_R1, _ASK, _WITHOUT, _PAGE = (
+    "Make clips",
+    "Teach by SFT",
+    "RL: baseline",
+    "RL: MER-R1",
+    "Ask fast and slow",
+    "Ask without one medium",
+    "Score, diagnose, report",
+)
+_EXPECTED_S = {_CLIPS: 35.0, _SFT: 170.0, _BASELINE: 95.0, _MER_R1: 110.0, _ASK: 35.0, _WITHOUT: 20.0, _PAGE: 12.0}
+_EXPECTED_FAST_S = {_CLIPS: 3.0, _SFT: 14.0, _BASELINE: 8.0, _MER_R1: 9.0, _ASK: 10.0, _WITHOUT: 4.0, _PAGE: 8.0}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done: clips in all, SFT steps, RL steps, test clips asked without one medium."""
+
+    num_clips: int = 7000
+    sft_steps: int = 700
+    rl_steps: int = 150
+    num_without: int = 300
+
+
+FULL, FAST = Size(), Size(num_clips=300, sft_steps=30, rl_steps=4, num_without=30)
+
+
+def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = None) -> dict[str, Any]:
+    """Do the whole job in `out`; returns what it writes to out/metrics.json."""
+    from mer_r1.metrics.corpus_score import score
+    from mer_r1.synthetic.corpus import Plan, write_corpus
+    from mer_r1.verbs import report
+
+    console = console or Console()
+    size = FAST if fast else FULL
+    workers = min(os.cpu_count() or 1, 8)
+    stages = Stages(_EXPECTED_FAST_S if fast else _EXPECTED_S, console)
+    with stages:
+        with stages.stage(_CLIPS):
+            plan = Plan(size.num_clips, seed)
+            manifests = write_corpus(plan, out / "data", workers, lambda done: stages.report(done, plan.num))
+        for name, stage in zip(SYSTEMS, (_SFT, _BASELINE, _MER_R1), strict=True):
+            with stages.stage(stage):
+                _train(name, _recipe(name, out, size, seed, workers), out, stages)
+        test = read_manifest(manifests["test"])
+        with stages.stage(_ASK):
+            _ask(out, test, workers, stages)
+        with stages.stage(_WITHOUT):
+            without = _without(out, test[: size.num_without], stages)
+        with stages.stage(_PAGE):
+            gold = {sample.id: sample.labels for sample in test}
+            systems = {name: _judge(out, name, manifests["test"]) for name in SYSTEMS}
+            metrics: dict[str, Any] = {
+                "title": "MER-R1 quickstart",
+                "corpus": {"name": "MiniMER", "num": plan.num, "seed": seed, "test": len(test)},
+                "systems": systems,
+                "without": without,
+                "constant": _best_constant(score(gold, {}, name=manifests["test"].stem)),
+                "seconds": stages.seconds,
+            }
+            metrics["signature"] = systems["mer_r1"]["slow"]["signature"]
+            write_json(out / "metrics.json", metrics)
+            page = report.run(out)
+    metrics["seconds"] = stages.seconds
+    write_json(out / "metrics.json", metrics)
+    show(metrics, console)
+    console.print(f"\nReport: [bold]{page}[/bold]\nNumbers: {out / 'metrics.json'}")
+    return metrics
+
+
+def _recipe(name: str, out: Path, size: Size, seed: int, workers: int) -> Recipe:
+    shared = [f"data.train={out / 'data' / 'train.jsonl'}", f"data.workers={workers}", f"seed={seed}"]
+    if name == "sft":
+        return read_recipe("minimer-sft", [*shared, f"optim.max_steps={size.sft_steps}"])
+    own = [f"model.source={out / 'sft'}", f"rl.objective={name}", f"optim.max_steps={size.rl_steps}"]
+    return read_recipe("minimer-rl", [*shared, *own])
+
+
+def _train(name: str, recipe: Recipe, out: Path, stages: Stages) -> None:
+    from mer_r1.verbs import train
+
+    def note(logs: dict[str, float]) -> str:
+        if name == "sft":
+            return f"loss {logs['loss']:.2f}" if "loss" in logs else ""
+        if "reward/recall" not in logs:
+            return ""
+        return f"recall {logs['reward/recall']:.2f} precision {logs['reward/precision']:.2f}"
+
+    def prepared(done: int, total: int, _: dict[str, float]) -> None:
+        stages.report(done, total * 5, "reading clips")  # about a fifth of the stage
+
+    def stepped(step: int, total: int, logs: dict[str, float]) -> None:
+        stages.report(step + total // 4, total + total // 4, note(logs))
+
+    progress: Progress = stepped
+    train.run(recipe, out / name, progress, prepared if name == "sft" else None)
+
+
+def _ask(out: Path, test: Sequence[Sample], workers: int, stages: Stages) -> None:
+    from mer_r1.models.features import read_prompts
+    from mer_r1.verbs.predict import load_run, predict_manifest
+
+    for place, name in enumerate(SYSTEMS):
+        backbone = load_run(str(out / name))
+        prompts = read_prompts(backbone, test, out / "data" / "features", workers)
+
+        def progress(done: int, total: int, place: int = place, name: str = name) -> None:
+            stages.report(done + place * total, len(SYSTEMS) * total, TITLES[name])
+
+        predict_manifest(
+            backbone, test, prompts, out / name / "predictions.jsonl", max_new_tokens=MAX_NEW_TOKENS, progress=progress
+        )
+
+
+def drop(sample: Sample, clip: Clip, medium: str) -> tuple[Sample, Clip]:
+    """The sample without one of MEDIA, or as it is for "nothing"."""
+    if medium == "nothing":
+        return sample, clip
+    if medium == "video":
+        return sample, replace(clip, frames_THWC=None)
+    if medium == "sound":
+        return sample, replace(clip, waveform_N=None)
+    return replace(sample, subtitle=None), clip
+
+
+def _without(out: Path, test: Sequence[Sample], stages: Stages) -> dict[str, Any]:
+    """F1 of MER-R1's slow answers on the first test clips with all media and with each one dropped."""
+    from mer_r1.emotion.wheel import WheelSet
+    from mer_r1.inference import answer
+    from mer_r1.media import read_clip
+    from mer_r1.metrics.corpus_score import score
+    from mer_r1.models.backbone import Sampling
+    from mer_r1.verbs.predict import load_run
+
+    backbone, wheels = load_run(str(out / "mer_r1")), WheelSet.load()
+    gold = {sample.id: sample.labels for sample in test}
+    clips = [read_clip(sample, backbone.budget) for sample in test]
+    result: dict[str, Any] = {}
+    for place, medium in enumerate(("nothing", *MEDIA)):
+        shown = [drop(sample, clip, medium) for sample, clip in zip(test, clips, strict=True)]
+        prompts = [backbone.prepare(sample, clip) for sample, clip in shown]
+        made = answer(backbone, prompts, "slow", Sampling(MAX_NEW_TOKENS, temperature=0.0), wheels)
+        scored = score(gold, {prediction.id: prediction.labels for prediction in made}, wheels).open_vocabulary
+        result[medium] = {"precision": scored.precision, "recall": scored.recall, "f1": scored.f1, "n": len(test)}
+        stages.report(place + 1, 1 + len(MEDIA), f"without {medium}")
+    return result
+
+
+def _judge(out: Path, name: str, gold: Path) -> dict[str, Any]:
+    """Scores of both modes and the diagnosis of one system."""
+    from mer_r1.report.predictions import read_predictions
+    from mer_r1.verbs.diagnose import diagnose
+    from mer_r1.verbs.score import score_files
+
+    predictions = out / name / "predictions.jsonl"
+    result: dict[str, Any] = {}
+    for mode, report in score_files(gold, predictions).items():
+        numbers = report.to_json()
+        result[mode] = {
+            **{key: numbers["open_vocabulary"][key] for key in ("precision", "recall", "f1", "hit")},
+            "intervals": numbers["intervals"],
+            "signature": numbers["signature"],
+            "missing": numbers["missing"],
+            "malformed": numbers["malformed"],
+        }
+    result["diagnosis"] = diagnose(read_manifest(gold), read_predictions(predictions), name=gold.stem)
+    return result
+
+
+def _best_constant(report: Any) -> dict[str, Any]:
+    """The constant answer with the best F1."""
+    rows = [row for row in report.to_json()["constant_baselines"] if row["f1"] is not None]
+    best: dict[str, Any] = max(rows, key=lambda row: float(row["f1"]))
+    return best
+
+
+def show(metrics: dict[str, Any], console: Console) -> None:
+    """The closing table."""
+    table = Table(title="Held-out MiniMER clips of people not met in training", title_justify="left")
+    for column in ("system", "thinking", "recall", "precision", "F1"):
+        table.add_column(column, justify="left" if column in ("system", "thinking") else "right")
+    for name, system in metrics["systems"].items():
+        for mode in ("fast", "slow"):
+            numbers = system[mode]
+            cells = (f"{100 * numbers[key]:.1f}" for key in ("recall", "precision", "f1"))
+            table.add_row(TITLES[name] if mode == "fast" else "", mode, *cells, end_section=mode == "slow")
+    constant = metrics["constant"]
+    table.add_row(
+        f"always “{', '.join(constant['words'])}”",
+        "-",
+        *(f"{100 * constant[key]:.1f}" for key in ("recall", "precision", "f1")),
+    )
+    console.print(table)
+    console.print(f"[dim]{metrics['signature']}[/dim]")
+    drops = ", ".join(f"no {m} {100 * metrics['without'][m]['f1']:.1f}" for m in MEDIA)
+    console.print(
+        f"MER-R1 slow F1 on {metrics['without']['nothing']['n']} clips: "
+        f"all media {100 * metrics['without']['nothing']['f1']:.1f}, {drops}"
+    )

@@ -1,0 +1,256 @@
+"""The built-in wheels: what must hold of every word, and of words that people and models use every day."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mer_r1.emotion.wheel as wheel_module
+from mer_r1.emotion.wheel import NUM_WHEELS, SOURCES, UNMAPPED, WheelSet, builtin_heads, read_heads
+from mer_r1.emotion.words import BaseWord, read_words
+from mer_r1.errors import InputError
+from mer_r1.verbs.wheels import show
+
+WHEELS = WheelSet.load()
+WORDS_FILE = Path(wheel_module.__file__).parent / "data" / "words.txt"
+BASE_WORDS = read_words(WORDS_FILE.read_text(encoding="utf-8"), "words.txt", NUM_WHEELS)
+
+MINIMER = """
+happy joyful cheerful delighted excited content calm peaceful relaxed relieved grateful proud confident triumphant sad
+lonely disappointed hopeless hurt gloomy tired bored angry furious irritated frustrated resentful annoyed outraged
+scared anxious worried nervous terrified panicked tense surprised amazed startled shocked astonished disgusted
+contemptuous revolted confused ashamed guilty embarrassed
+"""
+
+EVERYDAY = """
+happy sad angry frustrated relieved anxious grateful worried fear afraid surprised disgusted calm content proud ashamed
+guilty lonely disappointed excited nervous stressed confused curious hopeful jealous bored tired amused playful teasing
+serious concerned dissatisfied resentful shy embarrassed contempt doubtful helpless confident determined tense relaxed
+peaceful tender loving sympathetic indifferent joy anger sadness surprise disgust love hate grief shame guilt pride
+at-ease stressed-out fed-up let-down worn-out on-edge
+"""
+
+ANTONYMS = """
+happy/sad calm/angry confident/scared relieved/worried proud/ashamed excited/bored hopeful/hopeless grateful/resentful
+loving/hateful trusting/suspicious admiring/contemptuous relaxed/tense satisfied/dissatisfied cheerful/gloomy
+delighted/disgusted peaceful/furious brave/afraid optimistic/pessimistic loved/lonely pleased/displeased
+interested/bored friendly/hostile approving/disapproving proud/guilty energetic/tired calm/nervous joyful/miserable
+encouraged/discouraged secure/insecure content/discontent self-assured/embarrassed kind/spiteful attentive/distracted
+sincere/sarcastic happy/angry happy/scared angry/scared sad/angry sad/scared neutral/happy neutral/angry
+"""
+
+
+def ids_of(word: str) -> tuple[int, ...]:
+    ids = WHEELS.lookup(word)
+    assert ids is not None, f"{word} is not known"
+    return ids
+
+
+def placed(word: BaseWord) -> tuple[int, ...]:
+    """The category ids that the data files give to a base word."""
+    cells = zip(builtin_heads(), word.wheel_words, WHEELS.categories_of, strict=True)
+    return tuple(UNMAPPED if w is None else names.index(head.category_of[w]) for head, w, names in cells)
+
+
+def test_every_base_word_maps_to_its_own_categories() -> None:
+    assert {word.base: WHEELS.lookup(word.base) for word in BASE_WORDS} == {w.base: placed(w) for w in BASE_WORDS}
+
+
+def test_every_form_agrees_with_its_base_word() -> None:
+    strays = [(form, word.base) for word in BASE_WORDS for form in word.forms if ids_of(form) != ids_of(word.base)]
+    assert strays == []
+    assert set(WHEELS.words) == {form for word in BASE_WORDS for form in word.forms}
+
+
+@pytest.mark.parametrize(
+    "forms", ["anger angry angrily angered", "joy joyful joyfully joyous", "worry worried worries"]
+)
+def test_word_forms_that_people_mix_agree(forms: str) -> None:
+    assert len({ids_of(form) for form in forms.split()}) == 1
+
+
+def test_the_vocabulary_is_large_enough() -> None:
+    assert len(BASE_WORDS) >= 400
+    assert sum(sum(i != UNMAPPED for i in ids_of(word)) >= 3 for word in WHEELS.words) >= 1500
+
+
+@pytest.mark.parametrize("word", MINIMER.split())
+def test_words_of_minimer_map_in_all_wheels(word: str) -> None:
+    assert UNMAPPED not in ids_of(word)
+
+
+@pytest.mark.parametrize("word", EVERYDAY.split())
+def test_everyday_words_map_in_three_wheels_at_least(word: str) -> None:
+    assert ids_of(word) == ids_of(word.replace("-", " "))
+    assert sum(i != UNMAPPED for i in ids_of(word)) >= 3
+
+
+@pytest.mark.parametrize("pair", ANTONYMS.split())
+def test_antonyms_never_share_a_category(pair: str) -> None:
+    left, right = (ids_of(word) for word in pair.split("/"))
+    assert not any(a == b != UNMAPPED for a, b in zip(left, right, strict=True))
+
+
+def test_a_category_name_means_its_own_category() -> None:
+    for wheel, categories in enumerate(WHEELS.categories_of):
+        for category in categories:
+            assert WHEELS.categories([category])[wheel] == {category}
+
+
+def test_level_1_is_that_of_the_published_taxonomies() -> None:
+    """docs/wheels.md; the nine arcs of w5 are the project's own cut."""
+    assert [" ".join(categories[:-1]) for categories in WHEELS.categories_of] == [
+        "joy sadness anger fear surprise disgust",
+        "love joy surprise anger sadness fear",
+        "mad scared joyful powerful peaceful sad",
+        "joy trust fear surprise sadness disgust anger anticipation",
+        "happiness tenderness surprise relief sadness shame fear disgust anger",
+    ]
+
+
+def test_wheels_have_five_to_nine_categories_and_neutral_last() -> None:
+    for categories in WHEELS.categories_of:
+        assert 5 <= len(categories) - 1 <= 9
+        assert categories[-1] == "neutral"
+
+
+def test_no_category_is_empty() -> None:
+    for wheel, categories in enumerate(WHEELS.categories_of):
+        assert all(WHEELS.words_of(wheel, category) for category in categories)
+
+
+def test_no_wheel_is_another_one_renamed_or_refined() -> None:
+    for one, other in itertools.permutations(range(NUM_WHEELS), 2):
+        split = {(ids_of(word)[one], ids_of(word)[other]) for word in WHEELS.words if UNMAPPED not in ids_of(word)}
+        assert len(split) > len(WHEELS.categories_of[one]), f"{WHEELS.names[one]} refines {WHEELS.names[other]}"
+
+
+@pytest.mark.parametrize(
+    "word", ["", "hapy", "table", "happy.", "at  ease", "very happy", "fearlessless", "help", "use"]
+)
+def test_an_unknown_word_is_none_and_has_no_way(word: str) -> None:
+    assert WHEELS.lookup(word) is None
+    assert WHEELS.explain(word) == []
+
+
+def test_lookup_lowers_and_strips() -> None:
+    assert WHEELS.lookup("  ANGRY\u00a0") == ids_of("angry")
+    assert WHEELS.map_set(["  ANGRY\u00a0"]) == WHEELS.map_set(["angry"])
+
+
+def test_fear_is_not_fearless() -> None:
+    """The official tables take "fear" as a form of "fearless"; ours must not."""
+    fear, fearless = ids_of("fear"), ids_of("fearless")
+    assert not any(a == b for a, b in zip(fear, fearless, strict=True))
+
+
+def test_map_set_collapses_synonyms_and_passes_unknown_words_over() -> None:
+    words = ["happy", "Joyful", "angry", "no such word", "submissive"]
+    expected = [{i for word in words if (ids := WHEELS.lookup(word)) and (i := ids[k]) >= 0} for k in range(NUM_WHEELS)]
+    assert WHEELS.map_set(words) == tuple(frozenset(ids) for ids in expected)
+    assert WHEELS.map_set(iter(words)) == WHEELS.map_set(words)
+    assert WHEELS.map_set([]) == WHEELS.map_set(["no such word"]) == (frozenset(),) * NUM_WHEELS
+    assert WHEELS.categories(words)[0] == {"joy", "anger"}
+    assert WHEELS.categories(words)[2] == {"joyful", "mad", "scared"}
+
+
+def test_words_of_is_the_inverse_of_lookup() -> None:
+    for wheel, categories in enumerate(WHEELS.categories_of):
+        listed = {word: i for i, category in enumerate(categories) for word in WHEELS.words_of(wheel, category)}
+        assert listed == {word: i for word in WHEELS.words if (i := ids_of(word)[wheel]) != UNMAPPED}
+
+
+def test_words_of_an_unknown_category_names_the_known_ones() -> None:
+    with pytest.raises(InputError, match="w1 has no category 'mad'; use one of: joy, sadness"):
+        WHEELS.words_of(0, "mad")
+    with pytest.raises(InputError, match="wheel 5 does not exist"):
+        WHEELS.words_of(5, "joy")
+
+
+def test_explain_tells_the_way_and_agrees_with_lookup() -> None:
+    first = WHEELS.explain(" Angrily")[1]
+    assert (first.wheel, first.form, first.base, first.wheel_word, first.category) == (
+        "w2",
+        "angrily",
+        "angry",
+        "rage",
+        "anger",
+    )
+    for word in WHEELS.words:
+        names = [None if i == UNMAPPED else c[i] for i, c in zip(ids_of(word), WHEELS.categories_of, strict=True)]
+        assert [way.category for way in WHEELS.explain(word)] == names
+
+
+def test_neutral_can_be_left_out_and_nothing_else_changes() -> None:
+    without = WheelSet.load(neutral=False)
+    assert without.lookup("neutral") == (UNMAPPED,) * NUM_WHEELS
+    assert without.map_set(["neutral"]) == (frozenset(),) * NUM_WHEELS
+    assert [*without.categories_of] == [categories[:-1] for categories in WHEELS.categories_of]
+    assert without.sha256 != WHEELS.sha256
+    for word in WHEELS.words:
+        assert without.categories([word]) == tuple(names - {"neutral"} for names in WHEELS.categories([word]))
+
+
+def test_load_is_cached_and_the_hash_follows_the_mapping_only() -> None:
+    assert WheelSet.load("builtin") is WheelSet.load()
+    table = {word: ids_of(word) for word in reversed(WHEELS.words)}
+    again = WheelSet("copy", WHEELS.names, ("",) * NUM_WHEELS, WHEELS.categories_of, table)
+    assert again.sha256 == WHEELS.sha256
+    table["happy"] = (UNMAPPED,) * NUM_WHEELS
+    assert WheelSet("copy", WHEELS.names, WHEELS.titles, WHEELS.categories_of, table).sha256 != WHEELS.sha256
+
+
+def test_an_unknown_source_names_the_known_ones() -> None:
+    with pytest.raises(InputError, match="use one of: " + ", ".join(SOURCES)):
+        WheelSet.load("nonsense")
+
+
+def test_a_wheel_set_from_a_plain_table_works_without_routes() -> None:
+    wheels = WheelSet("own", WHEELS.names, WHEELS.titles, (("good", "bad"),) * NUM_WHEELS, {"fine": (0, 0, 1, -1, 0)})
+    assert wheels.categories(["Fine"])[2:4] == (frozenset({"bad"}), frozenset())
+    assert [way.base for way in wheels.explain("fine")] == [None] * NUM_WHEELS
+
+
+@pytest.mark.parametrize("ids", [(0, 0, 0, 0), (0, 0, 0, 0, 2), (0, 0, 0, 0, -2)])
+def test_ids_that_no_wheel_has_are_refused(ids: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="are not category ids"):
+        WheelSet("own", WHEELS.names, WHEELS.titles, (("good", "bad"),) * NUM_WHEELS, {"fine": ids})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("joy: joy\n", "wheels.txt:1: write"),
+        ("[w1] a | b\njoy joy\n", "wheels.txt:2: write"),
+        ("[w1] a | b\njoy: joy, glee\nfear: fear, glee\n", "wheels.txt:3: glee stands twice in w1"),
+        ("[w1] a | b\njoy: joy, joy\n", "wheels.txt:2: joy stands twice in w1"),
+    ],
+)
+def test_a_fault_in_the_wheels_file_is_named_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_heads(text, "wheels.txt")
+
+
+def test_loading_imports_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys; from mer_r1.emotion.wheel import WheelSet; WheelSet.load().map_set(['happy']);"
+        "print([m for m in ('torch', 'numpy', 'yaml', 'rich', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_show_prints_known_words_and_near_spellings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(["Angrily", "hapy"]) == 0
+    printed = capsys.readouterr().out
+    assert "angrily > angry > rage" in printed
+    assert "'hapy' is not in the wheels; near: happy" in printed
+    assert show(["determined"]) == 0
+    assert "no home in this wheel" in capsys.readouterr().out
+
+
+def test_show_returns_one_when_no_word_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(["zzz", "[bold]"]) == 1
+    assert "'[bold]' is not in the wheels" in capsys.readouterr().out
