@@ -17,7 +17,7 @@ from mer_r1.manifest import read_manifest
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.report.cases import Case, Word, choose_clips, choose_group, compared, judge_words, missed_words
 from mer_r1.report.pictures import NUM_BINS, ClipPicture, picture
-from mer_r1.report.plots import MISSING, Figure, colour_index, f1_plot, gap_plot, log_plot, pair_plot
+from mer_r1.report.plots import MISSING, Figure, colour_index, f1_plot, gap_plot, log_plot, pair_plot, plane_plot
 from mer_r1.report.run_folder import Json, Run, System, interval_of, number_at, read_groups
 from mer_r1.response import parse_response
 from mer_r1.sample import Mode, Sample
@@ -169,11 +169,11 @@ def _figures(systems: Sequence[System], constant_f1: float | None) -> Json:
     pairs = [pair_plot(systems, key, caption, label) for key, caption, label in PAIRS]
     large = [log_plot(rl, key, caption, label) for key, caption, label in LARGE_LOGS]
     small = [
-        log_plot(sft if key == "loss" else rl, key, caption, label, width=3.6, height=2.2)
+        log_plot(sft if key == "loss" else rl, key, caption, label, smooth=key != "loss", width=3.6, height=2.2)
         for key, caption, label in SMALL_LOGS
     ]
     return {
-        "f1_figure": f1_plot(systems, constant_f1),
+        "result_figures": _present([f1_plot(systems, constant_f1), plane_plot(systems)]),
         "paradox_figures": _present([gap_plot(systems), *pairs]),
         "large_logs": _present(large),
         "small_logs": _present(small),

@@ -30,6 +30,7 @@ STYLES = {"sft": "-", "baseline": (0, (4, 1.5)), "mer_r1": "-"}
 MISSING = "the report needs jinja2 and matplotlib; pip install 'mer-r1[report]'"
 GAPS = (("recall", "recall"), ("precision", "precision"), ("f1", "F1"))
 SMOOTHED_SHARE = 0.08
+RESULT_HEIGHT, PAIR_HEIGHT = 3.1, 2.4  # inches
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,55 @@ def f1_plot(systems: Sequence[System], constant_f1: float | None) -> Figure | No
 
     said = [f"{s.title} {mode} {100 * (s.number(mode, 'f1') or 0):.1f}" for s, mode in rows]
     caption = "F1 with 95 % intervals. Open mark: fast; filled mark: slow."
-    return _figure("f1", draw, caption, said, height=0.75 + 0.34 * len(rows))
+    return _figure("f1", draw, caption, said, height=RESULT_HEIGHT)
+
+
+def plane_plot(systems: Sequence[System]) -> Figure | None:
+    """Recall against precision, from fast to slow of every system, over faint lines of equal F1."""
+    points = {
+        s.name: [(s.number(mode, "recall"), s.number(mode, "precision")) for mode in ("fast", "slow")] for s in systems
+    }
+    rows = [s for s in systems if all(value is not None for point in points[s.name] for value in point)]
+    if not rows:
+        return None
+    pairs = {s.name: [(100 * (r or 0), 100 * (p or 0)) for r, p in points[s.name]] for s in rows}
+
+    def draw(axes: Axes) -> None:
+        for system in rows:
+            colour, (fast, slow) = _colour(system, systems), pairs[system.name]
+            axes.annotate(
+                "", slow, fast, arrowprops={"arrowstyle": "-|>", "color": colour, "shrinkA": 5, "shrinkB": 5, "lw": 1.8}
+            )
+            axes.plot(*fast, "o", color=colour, markerfacecolor=PAPER, markersize=8)
+            axes.plot(*slow, "o", color=colour, markersize=8, label=system.title)
+        axes.margins(0.18)
+        _equal_f1_lines(axes)
+        axes.set_xlabel("recall, %")
+        axes.set_ylabel("precision, %")
+        _legend(axes)
+
+    said = [
+        f"{s.title} fast recall {fast[0]:.1f} precision {fast[1]:.1f}, slow recall {slow[0]:.1f} precision {slow[1]:.1f}"
+        for s, (fast, slow) in ((s, pairs[s.name]) for s in rows)
+    ]
+    caption = "From fast (open) to slow (filled). Upwards and to the right is better; dotted: equal F1."
+    return _figure("plane", draw, caption, said, height=RESULT_HEIGHT)
+
+
+def _equal_f1_lines(axes: Axes) -> None:
+    """Lines precision = F r / (2 r - F) for F = 10, 20 ... 90 % behind what is drawn; the limits stay as they are."""
+    axes.autoscale_view()
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    for f1 in range(10, 100, 5 if right - left < 30 else 10):
+        recall = [max(left, f1 / 2 + 0.5) + step * (right - left) / 60 for step in range(61)]
+        line = [(r, f1 * r / (2 * r - f1)) for r in recall]
+        inside = [(r, p) for r, p in line if left <= r <= right and bottom <= p <= top]
+        if len(inside) > 1:
+            axes.plot(*zip(*inside, strict=True), ":", color=MUTED, linewidth=0.9, alpha=0.7, zorder=0)
+            axes.annotate(
+                f"F1 {f1}", inside[-1], (2, 0), textcoords="offset points", fontsize=8, color=MUTED, va="center"
+            )
+    axes.set(xlim=(left, right), ylim=(bottom, top))
 
 
 def gap_plot(systems: Sequence[System]) -> Figure | None:
@@ -101,7 +150,7 @@ def gap_plot(systems: Sequence[System]) -> Figure | None:
 
     said = [f"{s.title} " + ", ".join(f"{name} {100 * (_gap(s, key) or 0):+.1f}" for key, name in GAPS) for s in rows]
     caption = "Fast minus slow, with 95 % intervals. Above zero fast leads, below zero slow leads."
-    return _figure("gaps", draw, caption, said, height=3.0)
+    return _figure("gaps", draw, caption, said, height=PAIR_HEIGHT)
 
 
 def pair_plot(systems: Sequence[System], key: str, caption: str, label: str) -> Figure | None:
@@ -124,11 +173,18 @@ def pair_plot(systems: Sequence[System], key: str, caption: str, label: str) -> 
         axes.grid(axis="x", color=GRID)
 
     said = [f"{s.title} fast {fast:.2f}, slow {slow:.2f}" for s, (fast, slow) in zip(rows, pairs, strict=True)]
-    return _figure(f"pair-{key}", draw, f"{caption} Open mark: fast; filled mark: slow.", said, height=1.9)
+    return _figure(f"pair-{key}", draw, f"{caption} Open mark: fast; filled mark: slow.", said, height=PAIR_HEIGHT)
 
 
 def log_plot(
-    systems: Sequence[System], key: str, caption: str, label: str, *, height: float = 2.6, width: float = 4.6
+    systems: Sequence[System],
+    key: str,
+    caption: str,
+    label: str,
+    *,
+    smooth: bool = True,
+    height: float = 2.6,
+    width: float = 4.6,
 ) -> Figure | None:
     """One logged number over training steps, a line for each system: raw faint, running mean strong."""
     rows = [(s, *s.series(key)) for s in systems if s.series(key)[0]]
@@ -138,10 +194,10 @@ def log_plot(
     def draw(axes: Axes) -> None:
         for system, steps, values in rows:
             colour, style = _colour(system, systems), STYLES.get(system.name, ":")
-            if len(steps) > 2:
+            if smooth:
                 axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.9)
             axes.plot(
-                steps, running_mean(values), color=colour, linestyle=style, linewidth=2, label=system.title,
+                steps, running_mean(values) if smooth else values, color=colour, linestyle=style, linewidth=2, label=system.title,
                 marker="o" if len(steps) < 3 else None,
             )  # fmt: skip
         axes.set_xlabel("step")
@@ -155,14 +211,10 @@ def log_plot(
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
-    """Exponential running mean over about SMOOTHED_SHARE of the values, without a pull towards zero at the start."""
-    keep = 1 - 1 / max(1.0, SMOOTHED_SHARE * len(values))
-    total = weight = 0.0
-    means = []
-    for value in values:
-        total, weight = keep * total + value, keep * weight + 1
-        means.append(total / weight)
-    return means
+    """Mean over the SMOOTHED_SHARE of the values around each, fewer towards both ends."""
+    reach = int(SMOOTHED_SHARE * len(values) / 2)
+    rows = [values[max(0, i - reach) : i + reach + 1] for i in range(len(values))]
+    return [sum(row) / len(row) for row in rows]
 
 
 def _deltas(system: System) -> dict[str, Any]:

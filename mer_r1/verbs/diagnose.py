@@ -132,7 +132,7 @@ def paradox_shows(delta: Mapping[str, Mapping[str, float | None]]) -> bool | Non
 
 
 def finding(delta: Mapping[str, Mapping[str, float | None]], paradox: bool | None) -> str:
-    """One plain sentence on the three gaps, no stronger than their intervals."""
+    """In plain words the three gaps, no stronger than their intervals."""
     heads = {
         True: "The thinking paradox shows on this data",
         False: "The thinking paradox does not show on this data",
@@ -141,7 +141,8 @@ def finding(delta: Mapping[str, Mapping[str, float | None]], paradox: bool | Non
     head = heads[paradox]
     if paradox is False and (delta["f1"]["low"] or 0) > 0:
         head = "Fast beats slow on this data, but not by trading precision for recall as in the thinking paradox"
-    return f"{head}: {'; '.join(_lead(NAMES[key], delta[key]) for key in LEADS)} [95 % intervals], in points."
+    leads = "; ".join(_lead(NAMES[key], delta[key]) for key in LEADS)
+    return f"{head}. In points, with 95 % intervals: {leads}."
 
 
 def _lead(name: str, row: Mapping[str, float | None]) -> str:
@@ -154,7 +155,7 @@ def _lead(name: str, row: Mapping[str, float | None]) -> str:
         return f"slow leads in {name} by {-100 * value:.1f} [{-100 * high:.1f}, {-100 * low:.1f}]"
     if low == high == 0:
         return f"the two are equal in {name}"
-    return f"neither leads surely in {name} (fast - slow [{100 * low:.1f}, {100 * high:.1f}])"
+    return f"neither leads surely in {name} (fast − slow [{100 * low:.1f}, {100 * high:.1f}])"
 
 
 def _by_mode(gold: Mapping[str, Labels], predictions: Sequence[Prediction]) -> ByMode:
@@ -286,7 +287,7 @@ def _or_none(value: float) -> float | None:
 def print_diagnosis(result: Mapping[str, Any], console: Console) -> None:
     """The diagnosis for people."""
     table = Table(title=f"Fast and slow thinking on {result['n']} clips, mean over wheels", title_justify="left")
-    for title in ("", "fast", "slow", "fast - slow", "95 % interval"):
+    for title in ("", "fast", "slow", "fast − slow", "95 % interval"):
         table.add_column(title, justify="right" if title else "left")
     for key, title, percent in ROWS:
         delta = result["delta"].get(key, {})
