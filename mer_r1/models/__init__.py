@@ -3,3 +3,7 @@
 from mer_r1.models.torchvision_mend import ensure_torchvision
 
 ensure_torchvision()
+
+from transformers.utils import logging  # noqa: E402  after torchvision
+
+logging.disable_progress_bar()  # bars of single files would break into the bars of a job

@@ -162,11 +162,12 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
         _check_kind(folder)
         if (folder / SETTINGS_FILE).exists():
             saved = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    elif not _looks_like_hub_id(source):
+        raise InputError(f"{source}: no such folder; give a run, a checkpoint's folder, or a Hub id")
     budget = budget or (MediaBudget(**saved["budget"]) if saved else MediaBudget())
     prompt_style = prompt_style or saved.get("prompt_style", "full")
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
     try:
         processor = transformers.Qwen2_5OmniProcessor.from_pretrained(source)
         model = transformers.Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(source, dtype="auto")
@@ -177,6 +178,10 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
             "a downloaded checkpoint, or a Hub id such as Qwen/Qwen2.5-Omni-7B while online"
         ) from error
     return OmniBackbone(model.eval(), processor, budget, str(prompt_style))
+
+
+def _looks_like_hub_id(source: str) -> bool:
+    return not source.startswith(("/", ".", "~")) and source.count("/") == 1
 
 
 def _check_kind(folder: Path) -> None:

@@ -60,7 +60,7 @@ def judge_words(
         ids = wheels.lookup(text) or ()
         hits = [category in right for category, right in zip(ids, gold_sets, strict=False) if category >= 0 and right]
         verdict: Verdict = "right" if hits and all(hits) else "partly" if any(hits) else "wrong" if hits else "unknown"
-        why = {"partly": f"right in {sum(hits)} of {len(hits)} wheels", "unknown": "in no wheel"}.get(verdict, verdict)
+        why = {"partly": f"{sum(hits)} of {len(hits)} wheels", "unknown": "in no wheel"}.get(verdict, verdict)
         judged.append(Word(text, verdict, why, (confidence or {}).get(text)))
     return judged
 
@@ -69,7 +69,8 @@ def missed_words(words: Sequence[str], gold: Sequence[str], wheels: WheelSet) ->
     """The gold words of which the answer reaches the category in no wheel."""
     answered = wheels.map_set(words)
     rows = ((word, wheels.lookup(word) or ()) for word in gold)
-    return [word for word, ids in rows if ids and not any(i in said for i, said in zip(ids, answered, strict=True))]
+    hits = [(word, [i in said for i, said in zip(ids, answered, strict=False) if i >= 0]) for word, ids in rows]
+    return [word for word, reached in hits if reached and not any(reached)]
 
 
 def compared(systems: Iterable[System]) -> list[System]:
@@ -129,18 +130,18 @@ def _rules(reference: str, tuned: str) -> dict[str, tuple[str, str]]:
     return {
         "retained": (
             "Fast intuition retained",
-            f"{reference}'s fast answer names a right category, its slow answer drops it, {tuned}'s slow has it.",
+            f"{reference}’s fast answer names a right category, its slow answer drops it, {tuned}’s slow has it.",
         ),
         "suppressed": (
             "Spurious emotion suppressed",
-            f"{reference}'s fast answer names a wrong category that {tuned}'s slow answer leaves out, without losing "
+            f"{reference}’s fast answer names a wrong category that {tuned}’s slow answer leaves out, without losing "
             "a right one.",
         ),
         "recovered": (
             "Missed emotion recovered",
-            f"{reference}'s fast answer names no right category, {tuned}'s slow answer does.",
+            f"{reference}’s fast answer names no right category, {tuned}’s slow answer does.",
         ),
-        "failure": ("Failure", f"{tuned}'s slow answer names no right category."),
+        "failure": ("Failure", f"{tuned}’s slow answer names no right category."),
     }
 
 

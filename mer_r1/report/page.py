@@ -18,7 +18,7 @@ from mer_r1.metrics.signature import wheels_part
 from mer_r1.report.cases import Case, Word, choose_clips, choose_group, compared, judge_words, missed_words
 from mer_r1.report.pictures import NUM_BINS, ClipPicture, picture
 from mer_r1.report.plots import MISSING, Figure, colour_index, f1_plot, gap_plot, log_plot, pair_plot, plane_plot
-from mer_r1.report.run_folder import Json, Run, System, interval_of, number_at, read_groups
+from mer_r1.report.run_folder import Json, Run, System, interval_of, number_at, read_groups, value_at
 from mer_r1.response import parse_response
 from mer_r1.sample import Mode, Sample
 
@@ -131,7 +131,7 @@ def context(run: Run) -> Json:
         "signature": _text(metrics.get("signature")),
         "constant": _constant(metrics.get("constant")),
         "best_f1": max((s.number(mode, "f1") or 0.0 for s in systems for mode in MODES), default=0.0),
-        "findings": [(system, _text((system.numbers.get("diagnosis") or {}).get("finding"))) for system in systems],
+        "findings": [(system, _text(value_at(system.numbers, "diagnosis", "finding"))) for system in systems],
         "retained": [(system, *_retained(system)) for system in systems if _retained(system)[0] is not None],
         **_figures(systems, number_at(metrics, "constant", "f1")),
         "pair": pair,
@@ -193,8 +193,8 @@ def _constant(value: Any) -> Json | None:
 
 
 def _retained(system: System) -> tuple[float | None, tuple[float, float] | None]:
-    diagnosis = system.numbers.get("diagnosis") or {}
-    return number_at(diagnosis, "retained_hit_rate"), interval_of(diagnosis.get("retained_hit_rate_interval"))
+    rate = system.number("diagnosis", "retained_hit_rate")
+    return rate, interval_of(value_at(system.numbers, "diagnosis", "retained_hit_rate_interval"))
 
 
 def _clips(case: Case, systems: Sequence[System], wheels: WheelSet) -> list[ShownClip]:
@@ -268,7 +268,7 @@ def _versions(systems: Sequence[System]) -> dict[str, str]:
     """Versions that the runs wrote down; where runs differ, all of them."""
     found: dict[str, dict[str, None]] = {}
     for system in systems:
-        versions = system.run.get("versions")
+        versions = value_at(system.run, "versions")
         for key, value in versions.items() if isinstance(versions, dict) else ():
             found.setdefault(str(key), {})[str(value)] = None
     return {key: ", ".join(values) for key, values in found.items()}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mer_r1.errors import InputError
-from mer_r1.report.run_folder import System, interval_of
+from mer_r1.report.run_folder import System, interval_of, value_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,7 @@ def plane_plot(systems: Sequence[System]) -> Figure | None:
         _legend(axes)
 
     said = [
-        f"{s.title} fast recall {fast[0]:.1f} precision {fast[1]:.1f}, slow recall {slow[0]:.1f} precision {slow[1]:.1f}"
+        f"{s.title} from recall {fast[0]:.1f}, precision {fast[1]:.1f} to recall {slow[0]:.1f}, precision {slow[1]:.1f}"
         for s, (fast, slow) in ((s, pairs[s.name]) for s in rows)
     ]
     caption = "From fast (open) to slow (filled). Upwards and to the right is better; dotted: equal F1."
@@ -134,7 +134,7 @@ def gap_plot(systems: Sequence[System]) -> Figure | None:
     def draw(axes: Axes) -> None:
         for place, system in enumerate(rows):
             for x, (key, _) in enumerate(GAPS):
-                value, bounds = _gap(system, key), interval_of(_deltas(system).get(key))
+                value, bounds = _gap(system, key), interval_of(value_at(system.numbers, "diagnosis", "delta", key))
                 if value is None:
                     continue
                 centre = x + (place - (len(rows) - 1) / 2) * width
@@ -194,12 +194,11 @@ def log_plot(
     def draw(axes: Axes) -> None:
         for system, steps, values in rows:
             colour, style = _colour(system, systems), STYLES.get(system.name, ":")
+            mark = "o" if len(steps) < 3 else None
             if smooth:
                 axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.9)
-            axes.plot(
-                steps, running_mean(values) if smooth else values, color=colour, linestyle=style, linewidth=2, label=system.title,
-                marker="o" if len(steps) < 3 else None,
-            )  # fmt: skip
+                values = running_mean(values)
+            axes.plot(steps, values, color=colour, linestyle=style, linewidth=2, label=system.title, marker=mark)
         axes.set_xlabel("step")
         axes.set_ylabel(label)
         axes.grid(color=GRID)
@@ -215,11 +214,6 @@ def running_mean(values: Sequence[float]) -> list[float]:
     reach = int(SMOOTHED_SHARE * len(values) / 2)
     rows = [values[max(0, i - reach) : i + reach + 1] for i in range(len(values))]
     return [sum(row) / len(row) for row in rows]
-
-
-def _deltas(system: System) -> dict[str, Any]:
-    deltas = (system.numbers.get("diagnosis") or {}).get("delta")
-    return deltas if isinstance(deltas, dict) else {}
 
 
 def _gap(system: System, key: str) -> float | None:

@@ -52,7 +52,7 @@ class System:
 
     def interval(self, mode: str, measure: str) -> tuple[float, float] | None:
         """The interval of a measure, or None."""
-        return interval_of(((self.numbers.get(mode) or {}).get("intervals") or {}).get(measure))
+        return interval_of(value_at(self.numbers, mode, "intervals", measure))
 
     def series(self, key: str) -> tuple[list[float], list[float]]:
         """(steps, values) of one logged number, steps without it left out."""
@@ -106,11 +106,16 @@ def read_groups(path: Path) -> Iterator[list[Json]]:
         yield group
 
 
-def number_at(value: Any, *keys: str) -> float | None:
-    """The finite number at `keys` of nested objects, or None."""
+def value_at(value: Any, *keys: str) -> Any:
+    """What stands at `keys` of nested objects, or None."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
-    return _number(value)
+    return value
+
+
+def number_at(value: Any, *keys: str) -> float | None:
+    """The finite number at `keys` of nested objects, or None."""
+    return _number(value_at(value, *keys))
 
 
 def interval_of(value: Any) -> tuple[float, float] | None:

@@ -142,7 +142,7 @@ def finding(delta: Mapping[str, Mapping[str, float | None]], paradox: bool | Non
     if paradox is False and (delta["f1"]["low"] or 0) > 0:
         head = "Fast beats slow on this data, but not by trading precision for recall as in the thinking paradox"
     leads = "; ".join(_lead(NAMES[key], delta[key]) for key in LEADS)
-    return f"{head}. In points, with 95 % intervals: {leads}."
+    return f"{head}. In points, with 95\N{NO-BREAK SPACE}% intervals: {leads}."
 
 
 def _lead(name: str, row: Mapping[str, float | None]) -> str:

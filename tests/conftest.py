@@ -1,0 +1,104 @@
+"""What the tests of the learning layers share, made once a session: MiniMER clips, a tiny backbone, a taught one.
+
+Nothing here imports torch before a fixture that needs it is asked for. No test may reach a network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mer_r1.sample import Sample
+
+if TYPE_CHECKING:
+    from mer_r1.models.backbone import Prompt
+    from mer_r1.models.omni import OmniBackbone
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> None:
+    """Torch on one thread: tests run beside each other."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Manifests by split of twelve MiniMER clips."""
+    from mer_r1.synthetic.corpus import Plan, write_corpus
+
+    return write_corpus(Plan(num=12, seed=0), tmp_path_factory.mktemp("minimer"))
+
+
+@pytest.fixture(scope="session")
+def samples(corpus: dict[str, Path]) -> list[Sample]:
+    """The eight samples of the train split; among them one without subtitle and one without picture."""
+    from mer_r1.manifest import read_manifest
+
+    return read_manifest(corpus["train"])
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A random tiny Thinker's folder."""
+    from mer_r1.models.tiny import write_tiny
+    from mer_r1.synthetic.corpus import minimer_texts
+
+    return write_tiny(tmp_path_factory.mktemp("tiny") / "model", minimer_texts(300))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> OmniBackbone:
+    """The tiny Thinker loaded; tests leave it as it is and take `fresh_tiny` to change one."""
+    from mer_r1.models.omni import load_omni
+
+    return load_omni(str(tiny_folder))
+
+
+@pytest.fixture
+def fresh_tiny(tiny_folder: Path) -> OmniBackbone:
+    """The tiny Thinker once more, for one test alone."""
+    from mer_r1.models.omni import load_omni
+
+    return load_omni(str(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def prompts(tiny: OmniBackbone, samples: list[Sample]) -> Sequence[Prompt]:
+    """The samples as prompts of the tiny Thinker."""
+    from mer_r1.models.features import read_prompts
+
+    return [*read_prompts(tiny, samples)]
+
+
+@pytest.fixture(scope="session")
+def taught_folder(tiny_folder: Path, corpus: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has taught the tiny Thinker to answer about the samples, slow and fast, in the right form."""
+    from mer_r1.recipe import Recipe
+    from mer_r1.verbs.train import run
+
+    recipe = Recipe.model_validate(
+        {
+            "kind": "sft",
+            "model": {"source": str(tiny_folder), "train_towers": True},
+            "data": {"train": str(corpus["train"]), "keep_features": True, "workers": 0},
+            "optim": {"learning_rate": 3e-3, "max_steps": 26, "batch_size": 16, "warmup_steps": 3, "adam_beta2": 0.98},
+            "sft": {"targets": ["slow", "fast"]},
+        }
+    )
+    return run(recipe, tmp_path_factory.mktemp("taught") / "run").parent
+
+
+@pytest.fixture(scope="session")
+def taught(taught_folder: Path) -> OmniBackbone:
+    """The taught tiny Thinker; tests leave it as it is."""
+    from mer_r1.models.omni import load_omni
+
+    return load_omni(str(taught_folder / "model"))
