@@ -25,6 +25,7 @@ EXTRAS = {
     "safetensors": "train",
     "matplotlib": "report",
     "jinja2": "report",
+    "httpx": "judge",
 }
 
 
@@ -175,17 +176,41 @@ def _predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _score(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _verb(verbs, "score", "Open-vocabulary precision, recall, F1 and HIT of a predictions file.")
+    parser = _verb(verbs, "score", "Open-vocabulary precision, recall, F1 and HIT of a predictions file; WAF too.")
     parser.add_argument("--gold", type=Path, required=True)
     parser.add_argument("--pred", type=Path, required=True)
     parser.add_argument("--wheels", default="builtin")
     parser.add_argument("--mode", help="score this mode only")
+    parser.add_argument("--task", choices=("auto", "open-vocabulary", "sentiment"), default="auto")
+    parser.add_argument("--sentiment", choices=("lexicon",), help="words to positive or negative by the built-in wheels")
+    parser.add_argument("--sentiment-url", metavar="URL", help="or by the model at this OpenAI-compatible address")
+    parser.add_argument("--sentiment-model", metavar="NAME", help="the model's name at that address")
+    parser.add_argument("--sentiment-key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+    parser.add_argument(
+        "--sentiment-cache", type=Path, metavar="FILE", help="its answers (default PRED with .judge.sqlite at its end)"
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
 
     def command(options: argparse.Namespace) -> int:
         from mer_r1.verbs import score
+        from mer_r1.verbs.sentiment import SentimentChoice
 
-        score.run(options.gold, options.pred, options.wheels, options.json, mode=options.mode)
+        choice = SentimentChoice(
+            backend=options.sentiment,
+            url=options.sentiment_url,
+            model=options.sentiment_model,
+            key_env=options.sentiment_key_env,
+            cache=options.sentiment_cache,
+        )
+        score.run(
+            options.gold,
+            options.pred,
+            options.wheels,
+            options.json,
+            mode=options.mode,
+            task=options.task,
+            sentiment=choice,
+        )
         return 0
 
     parser.set_defaults(command=command)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from mer_r1.sample import Sample
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mer_r1.models.omni import OmniBackbone
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+settings.register_profile("shared machine", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("shared machine")
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from mer_r1.report.run_folder import System, number_at
 from mer_r1.sample import Mode, Prediction, Sample
 
 NUM_CLIPS = 8
-MIN_ANSWERS = 3
+MIN_PAIRS = 3
 
 Categories = frozenset[tuple[int, int]]
 Verdict = Literal["right", "partly", "wrong", "unknown"]
@@ -104,21 +104,23 @@ def choose_clips(samples: Sequence[Sample], systems: Sequence[System], wheels: W
 
 
 def choose_group(groups: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]] | None:
-    """The first group of several answers where recall and precision prefer different rollouts; else the first varied.
+    """The first group of at least MIN_PAIRS different (recall, precision) where the two prefer different rollouts.
 
-    A group with fewer than MIN_ANSWERS different answers comes only when there is no other.
+    Without one, the first of the groups with the most different pairs. (In a group of only two different pairs that
+    disagree, normalised recall and precision cancel exactly: no example of what an advantage does.)
     """
     fallback: list[dict[str, Any]] | None = None
     for group in groups:
         if fallback is None or _variety(group) > _variety(fallback):
             fallback = group
-        if _variety(group) >= MIN_ANSWERS and not _leaders(group, "recall") & _leaders(group, "precision"):
+        if _variety(group) >= MIN_PAIRS and not _leaders(group, "recall") & _leaders(group, "precision"):
             return group
     return fallback
 
 
 def _variety(group: list[dict[str, Any]]) -> int:
-    return min(MIN_ANSWERS, len({str(row.get("labels")) for row in group}))
+    pairs = {tuple(number_at(row["rewards"], key) for key in ("recall", "precision")) for row in group}
+    return min(MIN_PAIRS, len(pairs))
 
 
 def _leaders(group: list[dict[str, Any]], reward: str) -> set[int]:

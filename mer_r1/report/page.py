@@ -17,7 +17,17 @@ from mer_r1.manifest import read_manifest
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.report.cases import Case, Word, choose_clips, choose_group, compared, judge_words, missed_words
 from mer_r1.report.pictures import NUM_BINS, ClipPicture, picture
-from mer_r1.report.plots import MISSING, Figure, colour_index, f1_plot, gap_plot, log_plot, pair_plot, plane_plot
+from mer_r1.report.plots import (
+    MISSING,
+    Figure,
+    colour_index,
+    f1_plot,
+    gap_plot,
+    log_plot,
+    pair_plot,
+    plane_plot,
+    without_plot,
+)
 from mer_r1.report.run_folder import Json, Run, System, interval_of, number_at, read_groups, value_at
 from mer_r1.response import parse_response
 from mer_r1.sample import Mode, Sample
@@ -125,6 +135,7 @@ def context(run: Run) -> Json:
         "colour": {system.name: colour_index(system.name, systems) for system in systems},
         "modes": MODES,
         "num_train": number_at(metrics, "corpus", "train"),
+        "num_all": number_at(metrics, "corpus", "num"),
         "num_test": number_at(metrics, "corpus", "test"),
         "seed": number_at(metrics, "corpus", "seed"),
         "is_minimer": bool(run.test) and all(sample.id.startswith("minimer-") for sample in run.test),
@@ -133,7 +144,7 @@ def context(run: Run) -> Json:
         "best_f1": max((s.number(mode, "f1") or 0.0 for s in systems for mode in MODES), default=0.0),
         "findings": [(system, _text(value_at(system.numbers, "diagnosis", "finding"))) for system in systems],
         "retained": [(system, *_retained(system)) for system in systems if _retained(system)[0] is not None],
-        **_figures(systems, number_at(metrics, "constant", "f1")),
+        **_figures(systems, metrics),
         "pair": pair,
         "cases": [(case, _clips(case, pair, wheels)) for case in choose_clips(run.test, pair, wheels)] if pair else [],
         "wheels": wheels_part(wheels.source, wheels.sha256),
@@ -163,7 +174,7 @@ def clock(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _figures(systems: Sequence[System], constant_f1: float | None) -> Json:
+def _figures(systems: Sequence[System], metrics: Json) -> Json:
     rl = [system for system in systems if system.name != "sft"]
     sft = [system for system in systems if system.name == "sft"]
     pairs = [pair_plot(systems, key, caption, label) for key, caption, label in PAIRS]
@@ -172,8 +183,14 @@ def _figures(systems: Sequence[System], constant_f1: float | None) -> Json:
         log_plot(sft if key == "loss" else rl, key, caption, label, smooth=key != "loss", width=3.6, height=2.2)
         for key, caption, label in SMALL_LOGS
     ]
+    width = 4.6 if metrics.get("without") is None else 3.8  # two or three beside each other
+    result = [
+        f1_plot(systems, number_at(metrics, "constant", "f1"), width),
+        plane_plot(systems, width),
+        without_plot(metrics.get("without"), systems, width),
+    ]
     return {
-        "result_figures": _present([f1_plot(systems, constant_f1), plane_plot(systems)]),
+        "result_figures": _present(result),
         "paradox_figures": _present([gap_plot(systems), *pairs]),
         "large_logs": _present(large),
         "small_logs": _present(small),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mer_r1.errors import InputError
-from mer_r1.report.run_folder import System, interval_of, value_at
+from mer_r1.report.run_folder import System, interval_of, number_at, value_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ STYLES = {"sft": "-", "baseline": (0, (4, 1.5)), "mer_r1": "-"}
 MISSING = "the report needs jinja2 and matplotlib; pip install 'mer-r1[report]'"
 GAPS = (("recall", "recall"), ("precision", "precision"), ("f1", "F1"))
 SMOOTHED_SHARE = 0.08
-RESULT_HEIGHT, PAIR_HEIGHT = 3.1, 2.4  # inches
+WIDTH, RESULT_HEIGHT, PAIR_HEIGHT = 4.6, 3.1, 2.4  # inches
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def colour_index(name: str, systems: Sequence[System]) -> int:
     return COLOURS[name] if name in COLOURS else 3 + others.index(name) % 2
 
 
-def f1_plot(systems: Sequence[System], constant_f1: float | None) -> Figure | None:
+def f1_plot(systems: Sequence[System], constant_f1: float | None, width: float = WIDTH) -> Figure | None:
     """F1 of every system and mode with its interval, and a line where the best constant answer stands."""
     rows = [(s, mode) for s in systems for mode in ("fast", "slow") if s.number(mode, "f1") is not None]
     if not rows:
@@ -73,10 +73,10 @@ def f1_plot(systems: Sequence[System], constant_f1: float | None) -> Figure | No
 
     said = [f"{s.title} {mode} {100 * (s.number(mode, 'f1') or 0):.1f}" for s, mode in rows]
     caption = "F1 with 95 % intervals. Open mark: fast; filled mark: slow."
-    return _figure("f1", draw, caption, said, height=RESULT_HEIGHT)
+    return _figure("f1", draw, caption, said, height=RESULT_HEIGHT, width=width)
 
 
-def plane_plot(systems: Sequence[System]) -> Figure | None:
+def plane_plot(systems: Sequence[System], width: float = WIDTH) -> Figure | None:
     """Recall against precision, from fast to slow of every system, over faint lines of equal F1."""
     points = {
         s.name: [(s.number(mode, "recall"), s.number(mode, "precision")) for mode in ("fast", "slow")] for s in systems
@@ -105,7 +105,7 @@ def plane_plot(systems: Sequence[System]) -> Figure | None:
         for s, (fast, slow) in ((s, pairs[s.name]) for s in rows)
     ]
     caption = "From fast (open) to slow (filled). Upwards and to the right is better; dotted: equal F1."
-    return _figure("plane", draw, caption, said, height=RESULT_HEIGHT)
+    return _figure("plane", draw, caption, said, height=RESULT_HEIGHT, width=width)
 
 
 def _equal_f1_lines(axes: Axes) -> None:
@@ -122,6 +122,33 @@ def _equal_f1_lines(axes: Axes) -> None:
                 f"F1 {f1}", inside[-1], (2, 0), textcoords="offset points", fontsize=8, color=MUTED, va="center"
             )
     axes.set(xlim=(left, right), ylim=(bottom, top))
+
+
+def without_plot(without: Any, systems: Sequence[System], width: float = WIDTH) -> Figure | None:
+    """F1 of MER-R1's slow answers with all media and without one, as metrics.json names them."""
+    names = without if isinstance(without, dict) else {}
+    rows = [(name, value) for name in names if (value := number_at(without, name, "f1")) is not None]
+    if not rows or not systems:
+        return None
+    asked = next((system for system in systems if system.name == "mer_r1"), systems[-1])
+    labels = ["all media" if name == "nothing" else f"without {name}" for name, _ in rows]
+
+    def draw(axes: Axes) -> None:
+        values = [100 * value for _, value in rows]
+        axes.barh(range(len(rows)), values, 0.6, color=_colour(asked, systems))
+        for y, value in enumerate(values):
+            axes.annotate(f"{value:.1f}", (value, y), (4, 0), textcoords="offset points", va="center", color=INK)
+        axes.set_yticks(range(len(rows)), labels)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(0, 1.12 * max(*values, 1.0))
+        axes.set_xlabel("F1, %")
+        axes.grid(axis="x", color=GRID)
+
+    num = number_at(without, rows[0][0], "n")
+    clips = f" on {num:.0f} clips" if num is not None else ""
+    said = [f"{label} {100 * value:.1f}" for label, (_, value) in zip(labels, rows, strict=True)]
+    caption = f"What each medium is worth: F1 of {asked.title}’s slow answers{clips}, a medium taken away at a time."
+    return _figure("without", draw, caption, said, height=RESULT_HEIGHT, width=width)
 
 
 def gap_plot(systems: Sequence[System]) -> Figure | None:
@@ -184,7 +211,7 @@ def log_plot(
     *,
     smooth: bool = True,
     height: float = 2.6,
-    width: float = 4.6,
+    width: float = WIDTH,
 ) -> Figure | None:
     """One logged number over training steps, a line for each system: raw faint, running mean strong."""
     rows = [(s, *s.series(key)) for s in systems if s.series(key)[0]]
@@ -253,7 +280,7 @@ def _style(salt: str) -> Iterator[Any]:
 
 
 def _figure(
-    name: str, draw: Callable[[Axes], None], caption: str, said: Sequence[str], *, height: float, width: float = 4.6
+    name: str, draw: Callable[[Axes], None], caption: str, said: Sequence[str], *, height: float, width: float = WIDTH
 ) -> Figure:
     with _style(name) as new:
         figure = new(figsize=(width, height), layout="constrained")

@@ -36,7 +36,7 @@ _CLIPS, _SFT, _BASELINE, _MER_R1, _ASK, _WITHOUT, _PAGE = (
     "RL: MER-R1",
     "Ask fast and slow",
     "Ask without one medium",
-    "Score, diagnose, report",
+    "Score and diagnose",
 )
 _EXPECTED_S = {_CLIPS: 35.0, _SFT: 170.0, _BASELINE: 95.0, _MER_R1: 110.0, _ASK: 35.0, _WITHOUT: 20.0, _PAGE: 12.0}
 _EXPECTED_FAST_S = {_CLIPS: 3.0, _SFT: 14.0, _BASELINE: 8.0, _MER_R1: 9.0, _ASK: 10.0, _WITHOUT: 4.0, _PAGE: 8.0}
@@ -72,7 +72,7 @@ def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = 
         for name, stage in zip(SYSTEMS, (_SFT, _BASELINE, _MER_R1), strict=True):
             with stages.stage(stage):
                 _train(name, _recipe(name, out, size, seed, workers), out, stages)
-        test = read_manifest(manifests["test"])
+        train, test = read_manifest(manifests["train"]), read_manifest(manifests["test"])
         with stages.stage(_ASK):
             _ask(out, test, workers, stages)
         with stages.stage(_WITHOUT):
@@ -82,17 +82,15 @@ def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = 
             systems = {name: _judge(out, name, manifests["test"]) for name in SYSTEMS}
             metrics: dict[str, Any] = {
                 "title": "MER-R1 quickstart",
-                "corpus": {"name": "MiniMER", "num": plan.num, "seed": seed, "test": len(test)},
+                "corpus": {"name": "MiniMER", "seed": seed, "train": len(train), "test": len(test)},
                 "systems": systems,
                 "without": without,
                 "constant": _best_constant(score(gold, {}, name=manifests["test"].stem)),
                 "seconds": stages.seconds,
             }
-            metrics["signature"] = systems["mer_r1"]["slow"]["signature"]
-            write_json(out / "metrics.json", metrics)
-            page = report.run(out)
-    metrics["seconds"] = stages.seconds
+            metrics["signature"] = systems["mer_r1"]["diagnosis"]["signature"]
     write_json(out / "metrics.json", metrics)
+    page = report.run(out)
     show(metrics, console)
     console.print(f"\nReport: [bold]{page}[/bold]\nNumbers: {out / 'metrics.json'}")
     return metrics

@@ -134,7 +134,7 @@ def test_a_stop_text_cut_over_several_tokens_is_found(untagged: OmniBackbone) ->
     assert made.mask_BR[1].all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     words=st.lists(
         st.sampled_from(["brows", ".", "brows.", "b", "</", "answer>", "<answer>", "</answer>", " ", "心", "é"]),

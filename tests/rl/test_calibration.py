@@ -116,7 +116,7 @@ ANSWER_WORDS = st.lists(st.sampled_from(["happy", "glad", "angry", "sad", "lost"
 SEPARATORS = st.sampled_from([", ", ",", "; ", "\n", ",\n- "])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANSWER_WORDS, SEPARATORS, st.sampled_from(["", " ", "\n", "1. "]), st.sampled_from(["", "I see.", "a, b\n"]))
 def test_anchors_are_the_first_tokens_of_the_words(
     tiny: OmniBackbone, glued: Backbone, words: list[str], separator: str, head: str, thought: str

@@ -80,6 +80,7 @@ def make_run(folder: Path) -> Path:
     metrics = {
         "title": f"A run {EVIL}", "signature": "set:test|n:3", "corpus": {"train": 1, "test": 3, "seed": 7},
         "seconds": {"synth": 12.0, "mer_r1": 300.0}, "systems": systems,
+        "without": {"nothing": {"f1": 0.7, "n": 3}, "sound": {"f1": 0.45, "n": 3}},
         "constant": {"words": ["sad", EVIL], "precision": 0.2, "recall": 0.3, "f1": 0.24},
     }  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -167,6 +168,7 @@ def test_every_figure_says_in_words_what_it_shows(whole: str) -> None:
     assert len(labels) >= 8
     assert all(labels)
     assert "MER-R1 slow 70.0" in labels[0]
+    assert any("MER-R1’s slow answers on 3 clips" in label and "without sound 45.0" in label for label in labels)
     assert sum("Recall reward" in label and "MER-R1 from 0.51 to 0.58" in label for label in labels) == 1
 
 

@@ -1,0 +1,235 @@
+"""RL runs: what a step writes, moves and reuses; that a stopped run goes on exactly; that the KL term's anchor holds."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
+from mer_r1.models.backbone import Prompt, chosen_log_probs
+from mer_r1.models.omni import OmniBackbone, load_omni
+from mer_r1.recipe import Recipe
+from mer_r1.rl import trainer
+from mer_r1.rl.advantages import REWARDS, advantages
+from mer_r1.rl.trainer import RlPrompts
+from mer_r1.sample import Sample
+from mer_r1.verbs.train import run
+from tests.test_training import lines, make_recipe, run_stopped_at, weights
+
+HEALTH = {"groups_without_signal", "answer_words", "answered_share", "response_tokens", "entropy", "kl", "clip_share"}
+
+
+def _recipe(source: Path, corpus: dict[str, Path], optim: dict[str, Any] | None = None, **rl: Any) -> Recipe:
+    section = {"num_generations": 3, "max_completion_length": 64, **rl}
+    return make_recipe(
+        "rl", source, corpus["train"], {"max_steps": 3, "lr_scheduler_type": "constant", **(optim or {})}, rl=section
+    )
+
+
+def test_a_step_writes_its_rollouts_and_its_health(taught_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
+    run(_recipe(taught_folder, corpus), tmp_path)
+    rollouts, metrics = lines(tmp_path / "rollouts.jsonl"), lines(tmp_path / "metrics.jsonl")
+    assert Counter(row["step"] for row in rollouts) == {1: 6, 2: 6, 3: 6}
+    for step in (1, 2, 3):
+        group = [row for row in rollouts if row["step"] == step]
+        assert sorted(Counter(row["id"] for row in group).values()) == [3, 3]
+        means = {name: [row["rewards"][name] for row in group if row["rewards"][name] is not None] for name in REWARDS}
+        logged = metrics[step - 1]
+        assert logged["step"] == step
+        assert logged.keys() >= HEALTH | {"loss", "grad_norm", *(f"reward/{name}" for name, all_ in means.items() if all_)}
+        for name, values in means.items():
+            if values:
+                assert logged[f"reward/{name}"] == pytest.approx(sum(values) / len(values), abs=1e-5)
+        recorded = torch.tensor([[float("nan") if v is None else v for v in row["rewards"].values()] for row in group])
+        expected = advantages(recorded.view(2, 3, -1), "mer_r1", {"lambda_cali": 0.1, "lambda_fmt": 0.1}).flatten()
+        assert [row["advantage"] for row in group] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert any(row["rewards"]["calibration_plus"] for row in rollouts)
+
+
+@pytest.mark.parametrize("objective", ["baseline", "rd_ad"])
+def test_an_objective_without_calibration_logs_none(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, objective: str
+) -> None:
+    run(_recipe(taught_folder, corpus, {"max_steps": 1}, objective=objective), tmp_path)
+    rewards = [row["rewards"] for row in lines(tmp_path / "rollouts.jsonl")]
+    assert {reward["calibration_plus"] for reward in rewards} == {None}
+    assert all(0 <= reward[name] <= 1 for reward in rewards for name in ("recall", "precision", "f1", "format"))
+
+
+def test_the_language_model_learns_and_frozen_towers_do_not(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
+) -> None:
+    model = run(_recipe(taught_folder, corpus), tmp_path)
+    before, after = (load_file(path / "model.safetensors") for path in (taught_folder / "model", model))
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    towers = {name for name in before if name.startswith(("visual.", "audio_tower."))}
+    assert len(towers) > 20
+    assert not moved & towers
+    assert moved >= {name for name in before if name.startswith("model.layers.")}
+
+
+class _Spy:
+    """Stands for policy_loss and keeps what it was given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self._real = trainer.policy_loss
+        monkeypatch.setattr(trainer, "policy_loss", self)
+
+    def __call__(self, *args: Any) -> Any:
+        self.calls.append(tuple(a.detach().clone() if isinstance(a, torch.Tensor) else a for a in args))
+        return self._real(*args)
+
+    def largest_log_ratios(self) -> list[float]:
+        """max |log p - log p_old| over the tokens of each step."""
+        return [float(((new - old) * mask).abs().max()) for new, old, _, _, mask, *_ in self.calls]
+
+
+def test_rollouts_serve_num_iterations_steps(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = _Spy(monkeypatch)
+    run(_recipe(taught_folder, corpus, {"max_steps": 4}, num_iterations=2), tmp_path)
+    assert Counter(row["step"] for row in lines(tmp_path / "rollouts.jsonl")) == {1: 6, 3: 6}
+    ratios = spy.largest_log_ratios()
+    assert ratios[0] == ratios[2] == 0.0
+    assert min(ratios[1], ratios[3]) > 1e-4
+    for first, second in ((0, 1), (2, 3)):
+        assert torch.equal(spy.calls[first][3], spy.calls[second][3])  # advantages
+        assert torch.equal(spy.calls[first][1], spy.calls[second][1])  # old log-probabilities
+    assert not torch.equal(spy.calls[0][1], spy.calls[2][1])
+
+
+def test_accumulated_micro_batches_each_reuse_their_own_rollouts(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = _Spy(monkeypatch)
+    optim = {"max_steps": 2, "batch_size": 1, "gradient_accumulation_steps": 2}
+    run(_recipe(taught_folder, corpus, optim, num_iterations=2), tmp_path)
+    assert Counter(row["step"] for row in lines(tmp_path / "rollouts.jsonl")) == {1: 6}
+    assert len(spy.calls) == 4
+    for first, second in ((0, 2), (1, 3)):
+        assert torch.equal(spy.calls[first][1], spy.calls[second][1])
+    assert spy.largest_log_ratios()[:2] == [0.0, 0.0]
+
+
+def test_the_old_policy_is_the_one_that_sampled(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Log-probabilities are taken at the sampling temperature."""
+    spy = _Spy(monkeypatch)
+    run(_recipe(taught_folder, corpus, {"max_steps": 1}, temperature=1.7), tmp_path)
+    taught = load_omni(str(taught_folder / "model"))
+    expected = _first_step_log_probs(taught, corpus, tmp_path, spy, temperature=1.7)
+    torch.testing.assert_close(spy.calls[0][1] * spy.calls[0][4], expected, atol=2e-4, rtol=0)
+
+
+def _first_step_log_probs(
+    backbone: OmniBackbone, corpus: dict[str, Path], out: Path, spy: _Spy, temperature: float = 1.0, call: int = 0
+) -> torch.Tensor:
+    """log p of the texts of step `call` + 1 under `backbone`, from the log and the clips alone."""
+    from mer_r1.manifest import read_manifest
+    from mer_r1.models.features import read_prompts
+
+    samples = {sample.id: sample for sample in read_manifest(corpus["train"])}
+    rows = [row for row in lines(out / "rollouts.jsonl") if row["step"] == call + 1]
+    prompts = list(read_prompts(backbone, [samples[row["id"]] for row in rows]))
+    mask = spy.calls[call][4]
+    ids = torch.full(mask.shape, backbone.tokenizer.pad_token_id)
+    for index, row in enumerate(rows):
+        said = backbone.text_ids(row["text"])
+        said = [*said, backbone.tokenizer.eos_token_id][: int(mask[index].sum())]
+        assert len(said) == int(mask[index].sum())
+        ids[index, : len(said)] = torch.tensor(said)
+    with torch.no_grad():
+        inputs = backbone.full_inputs(backbone.collate(prompts), ids, mask)
+        logits = backbone.response_logits(backbone.model, inputs, ids.shape[1]) / temperature
+    return chosen_log_probs(logits, ids) * mask
+
+
+def test_the_reference_stays_the_model_that_training_began_with(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all it reads: its own embeddings too, however far the policy's have gone."""
+    spy = _Spy(monkeypatch)
+    run(_recipe(taught_folder, corpus, {"learning_rate": 1e-3, "max_steps": 4}), tmp_path)
+    began = load_omni(str(taught_folder / "model"))
+    for call in (0, 3):
+        expected = _first_step_log_probs(began, corpus, tmp_path, spy, call=call)
+        made = spy.calls[call][2] * spy.calls[call][4]
+        torch.testing.assert_close(made, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("num_iterations", "save_steps", "stop_at"), [(1, 2, 4), (1, 5, 6), (2, 2, 4)], ids=["early", "second epoch", "reuse"]
+)
+def test_a_resumed_rl_run_ends_as_an_uninterrupted_one(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, num_iterations: int, save_steps: int, stop_at: int
+) -> None:
+    """An epoch has four batches of two; rollouts, weights and log are the same to the last bit."""
+    optim = {"max_steps": 7, "save_steps": save_steps}
+    recipe = _recipe(taught_folder, corpus, optim, num_iterations=num_iterations, num_generations=2)
+    run(recipe, tmp_path / "whole")
+    run_stopped_at(recipe, tmp_path / "resumed", stop_at)
+    run(recipe, tmp_path / "resumed")
+    whole, resumed = (lines(tmp_path / name / "rollouts.jsonl") for name in ("whole", "resumed"))
+    assert [(row["step"], row["id"]) for row in resumed] == [(row["step"], row["id"]) for row in whole]
+    assert resumed == whole
+    whole, resumed = (lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "resumed"))
+    assert resumed[:-1] == whole[:-1]
+    assert weights(tmp_path / "whole") == weights(tmp_path / "resumed")
+
+
+def test_a_checkpoint_between_two_uses_of_the_same_rollouts_is_refused(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
+) -> None:
+    """The rollouts are not in it, so the run could not go on as it would have."""
+    with pytest.raises(InputError, match="save_steps"):
+        run(_recipe(taught_folder, corpus, {"save_steps": 3}, num_iterations=2), tmp_path)
+
+
+def test_towers_that_would_learn_nothing_are_refused(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
+) -> None:
+    recipe = _recipe(taught_folder, corpus)
+    free = recipe.model_copy(update={"model": recipe.model.model_copy(update={"train_towers": True})})
+    with pytest.raises(InputError, match="train_towers"):
+        run(free, tmp_path)
+
+
+def test_an_epoch_takes_every_prompt_once_in_an_order_of_its_own(
+    taught_folder: Path, corpus: dict[str, Path], samples: list[Sample], tmp_path: Path
+) -> None:
+    run(_recipe(taught_folder, corpus, {"max_steps": 8}, num_generations=2, max_completion_length=8), tmp_path)
+    rows = lines(tmp_path / "rollouts.jsonl")
+    epochs = [[row["id"] for row in rows[start : start + 16 : 2]] for start in (0, 16)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(sample.id for sample in samples)
+    assert epochs[0] != epochs[1]
+
+
+def test_an_unknown_objective_is_refused(taught_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'mer_r2'.*mer_r1"):
+        run(_recipe(taught_folder, corpus, objective="mer_r2"), tmp_path)
+
+
+def test_a_sample_whose_gold_reaches_no_category_is_refused(samples: list[Sample], prompts: Sequence[Prompt]) -> None:
+    with pytest.raises(InputError, match="'odd'"):
+        RlPrompts([*samples, Sample("odd", labels=("zzz",))], prompts, WheelSet.load("builtin"))
+
+
+def test_training_raises_the_reward_it_optimises(taught_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
+    optim = {"learning_rate": 3e-4, "max_steps": 16, "batch_size": 8}
+    run(_recipe(taught_folder, corpus, optim, num_generations=6, objective="rd_ad", beta=0.0), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    score = [row["reward/recall"] + row["reward/precision"] for row in rows if "reward/recall" in row]
+    assert sum(score[-5:]) > sum(score[:5])
+    print(score)

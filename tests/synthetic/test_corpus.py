@@ -1,0 +1,190 @@
+"""The corpus as files: the same from the same seed however made, people kept apart, real mp4, and never half a one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from mer_r1.errors import InputError
+from mer_r1.manifest import read_manifest
+from mer_r1.media import MediaBudget, read_clip
+from mer_r1.sample import Sample
+from mer_r1.synthetic import corpus
+from mer_r1.synthetic.corpus import FPS, SPLITS, Plan, minimer_texts, write_clip, write_corpus
+
+PLAN = Plan(num=100, seed=11, seconds=0.5)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("minimer")
+    write_corpus(PLAN, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(made: Path) -> dict[str, list[Sample]]:
+    return {split: read_manifest(made / f"{split}.jsonl") for split in SPLITS}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_processes_make_the_bytes_that_one_makes(made: Path, tmp_path: Path) -> None:
+    write_corpus(PLAN, tmp_path, workers=2)
+    assert contents(tmp_path) == contents(made)
+
+
+def test_another_seed_makes_other_clips_and_rows(made: Path, tmp_path: Path) -> None:
+    write_corpus(Plan(5, seed=12, seconds=0.5), tmp_path)
+    first, other = contents(made), contents(tmp_path)
+    clips = [name for name in other if name.startswith("clips/") and name in first]
+    assert clips
+    assert all(first[name] != other[name] for name in [*clips, "train.jsonl"])
+
+
+def test_a_larger_corpus_of_as_many_people_begins_with_the_smaller(made: Path, tmp_path: Path) -> None:
+    write_corpus(Plan(7, seed=11, seconds=0.5), tmp_path)
+    first = contents(made)
+    assert all(first[name] == data for name, data in contents(tmp_path).items() if name.startswith("clips/"))
+
+
+def test_no_person_is_in_two_splits_and_every_clip_is_in_one(rows: dict[str, list[Sample]]) -> None:
+    people = [{sample.cluster for sample in rows[split]} for split in SPLITS]
+    assert all(people)
+    assert sum(map(len, people)) == len(set.union(*people)) == PLAN.num_people
+    ids = [sample.id for split in SPLITS for sample in rows[split]]
+    assert len(set(ids)) == len(ids) == PLAN.num
+
+
+@pytest.mark.parametrize("num", [*range(5, 30), 99, 100, 199, 200, 220, 399, 400, 7000])
+def test_every_split_has_a_clip_from_five_clips_up(num: int) -> None:
+    plan = Plan(num, 0)
+    splits = [plan.split_of(index % plan.num_people) for index in range(num)]
+    assert set(splits) == set(SPLITS)
+    assert splits.count("train") >= 0.55 * num
+
+
+def test_a_clip_is_h264_video_with_an_aac_track_and_reads_as_long_as_asked(
+    made: Path, rows: dict[str, list[Sample]]
+) -> None:
+    for sample in rows["val"]:
+        path = sample.video or sample.audio
+        assert path is not None
+        silent = "No voice is heard." in (sample.reasoning or "")
+        with av.open(str(path)) as container:
+            codecs = [stream.codec_context.name for stream in container.streams]
+            assert codecs == (["h264"] if sample.video else []) + ([] if silent else ["aac"])
+            assert "mp4" in container.format.name
+        clip = read_clip(sample, MediaBudget(num_frames=2, min_pixels=56 * 56, max_pixels=56 * 56))
+        assert (clip.frames_THWC is not None) == (sample.video is not None)
+        assert clip.facts.video_s in (None, pytest.approx(PLAN.seconds, abs=0.5 / FPS))
+        if clip.waveform_N is not None:
+            assert len(clip.waveform_N) == pytest.approx(PLAN.seconds * 16_000, rel=0.3)
+
+
+def test_whole_contradicting_and_lacking_clips_all_occur_and_the_row_says_what_is_lacking(
+    rows: dict[str, list[Sample]],
+) -> None:
+    samples = [sample for split in SPLITS for sample in rows[split]]
+    lacking = {"face": 0, "voice": 0, "words": 0}
+    for sample in samples:
+        reasoning = sample.reasoning or ""
+        assert ("No face is seen." in reasoning) == (sample.video is None)
+        assert ("No words are given." in reasoning) == (sample.subtitle is None)
+        assert (sample.video is None) == (sample.audio is not None)
+        lacking["face"] += sample.video is None
+        lacking["words"] += sample.subtitle is None
+        if sample.video is not None:
+            with av.open(str(sample.video)) as container:
+                silent = not container.streams.audio
+            assert ("No voice is heard." in reasoning) == silent
+            lacking["voice"] += silent
+    assert all(lacking.values())
+    assert {sample.source for sample in samples} == {"contradicting", "consistent"}
+
+
+def test_a_row_has_gold_a_reasoning_and_a_valence_in_range(rows: dict[str, list[Sample]]) -> None:
+    for sample in rows["train"]:
+        assert 1 <= len(sample.labels) <= 4
+        assert sample.reasoning
+        assert sample.valence is not None
+        assert -1 <= sample.valence <= 1
+
+
+def test_a_corpus_can_be_moved(made: Path) -> None:
+    row = json.loads((made / "train.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert (row.get("video") or row["audio"]).startswith("clips/")
+
+
+def test_a_finished_corpus_is_kept_untouched(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a finished corpus was made again")
+
+    monkeypatch.setattr(corpus, "make_clip", refuse)
+    manifests = write_corpus(PLAN, made)
+    assert manifests == {split: made / f"{split}.jsonl" for split in SPLITS}
+
+
+@pytest.mark.parametrize("plan", [Plan(101, 11, 0.5), Plan(100, 12, 0.5), Plan(100, 11, 1.0)])
+def test_a_folder_with_another_plan_is_refused_and_left_alone(made: Path, plan: Plan) -> None:
+    before = contents(made)
+    with pytest.raises(InputError, match="made with other settings; give another folder"):
+        write_corpus(plan, made)
+    assert contents(made) == before
+
+
+def test_a_stopped_corpus_is_completed_to_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    plan = Plan(20, 11, 0.5)
+    write_corpus(plan, tmp_path / "whole")
+
+    def stop(done: int) -> None:
+        if done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(plan, tmp_path / "stopped", progress=stop)
+    left = contents(tmp_path / "stopped")
+    assert left
+    assert all(name.startswith("clips/") and not Path(name).name.startswith(".") for name in left)
+    write_corpus(plan, tmp_path / "stopped")
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+    (tmp_path / "stopped" / "corpus.json").unlink()
+    (tmp_path / "stopped" / "clips" / "000003.mp4").write_bytes(b"torn")
+    (tmp_path / "stopped" / "test.jsonl").unlink()
+    write_corpus(plan, tmp_path / "stopped", workers=2)
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_fewer_than_five_clips_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for num in (4, 0, -1):
+        with pytest.raises(InputError, match=f"--num {num}: .*at least 5"):
+            write_corpus(Plan(num, 0), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_corpus_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "corpus.json").write_text("{")
+    with pytest.raises(InputError, match=r"corpus\.json"):
+        write_corpus(Plan(5, 0), tmp_path)
+
+
+def test_a_clip_that_cannot_be_finished_leaves_nothing(tmp_path: Path) -> None:
+    frames = np.zeros((2, 96, 96, 3), np.uint8)
+    wrong = np.zeros(100, np.float64)
+    with pytest.raises(ValueError, match="format"):
+        write_clip(tmp_path / "a.mp4", frames, wrong)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tokenizers_texts_are_those_of_the_clips(rows: dict[str, list[Sample]]) -> None:
+    texts = list(minimer_texts(PLAN.num, PLAN.seed))
+    assert len(texts) == PLAN.num
+    for sample in rows["val"]:
+        text = texts[int(sample.id.rpartition("-")[2])]
+        assert text == "\n".join((sample.subtitle or "", sample.reasoning or "", ", ".join(sample.labels)))
