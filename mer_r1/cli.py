@@ -182,7 +182,9 @@ def _score(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--wheels", default="builtin")
     parser.add_argument("--mode", help="score this mode only")
     parser.add_argument("--task", choices=("auto", "open-vocabulary", "sentiment"), default="auto")
-    parser.add_argument("--sentiment", choices=("lexicon",), help="words to positive or negative by the built-in wheels")
+    parser.add_argument(
+        "--sentiment", choices=("lexicon",), help="words to positive or negative by the built-in wheels"
+    )
     parser.add_argument("--sentiment-url", metavar="URL", help="or by the model at this OpenAI-compatible address")
     parser.add_argument("--sentiment-model", metavar="NAME", help="the model's name at that address")
     parser.add_argument("--sentiment-key-env", metavar="VARIABLE", help="environment variable that holds its API key")

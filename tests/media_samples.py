@@ -93,6 +93,8 @@ def saying(backbone: Backbone, rows: Sequence[Sequence[int]]) -> Iterator[None]:
 
     def write(module: Any, args: Any, logits: Tensor) -> Tensor:
         nonlocal step
+        if logits.dim() == 3:  # a pass that scores
+            return logits
         wanted = torch.tensor([row[min(step, len(row) - 1)] for row in rows])
         step += 1
         return torch.nn.functional.one_hot(wanted, logits.shape[-1]) * 1e4

@@ -51,7 +51,7 @@ def test_both_targets_open_the_answer_with_the_same_ids(tiny: OmniBackbone) -> N
 
 @pytest.mark.parametrize("mode", ["slow", "fast"])
 def test_a_sample_without_labels_is_refused(tiny: OmniBackbone, mode: Any) -> None:
-    with pytest.raises(InputError, match="'a'.*labels"):
+    with pytest.raises(InputError, match=r"'a'.*labels"):
         make_target(tiny, replace(PLAIN, labels=()), mode)
 
 
@@ -60,7 +60,7 @@ def test_a_sample_without_reasoning_has_no_slow_target_but_a_fast_one(
     tiny: OmniBackbone, reasoning: str | None
 ) -> None:
     bare = replace(PLAIN, reasoning=reasoning)
-    with pytest.raises(InputError, match="'a'.*reasoning"):
+    with pytest.raises(InputError, match=r"'a'.*reasoning"):
         make_target(tiny, bare, "slow")
     assert make_target(tiny, bare, "fast").learned
 
@@ -90,7 +90,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_learned_ids(
     for sample, prompt in zip(samples, prompts, strict=True):
         media = {name: value.float() if value.is_floating_point() else value for name, value in prompt.media.items()}
         for mode in ("slow", "fast"):
-            target = make_target(tiny, sample, mode)  # type: ignore[arg-type]
+            target = make_target(tiny, sample, mode)
             ids = torch.tensor([[*prompt.input_ids_T.tolist(), *target.given, *target.learned]])
             with torch.no_grad():
                 logits = tiny.model(input_ids=ids, attention_mask=torch.ones_like(ids), **media).logits[0]

@@ -67,7 +67,9 @@ def test_a_resumed_sft_run_ends_as_an_uninterrupted_one(
     run(recipe, tmp_path / "whole")
     run_stopped_at(recipe, tmp_path / "resumed", stop_at)
     run(recipe, tmp_path / "resumed")
-    assert weights(tmp_path / "whole") == weights(tmp_path / "resumed") != (tiny_folder / "model.safetensors").read_bytes()
+    assert (
+        weights(tmp_path / "whole") == weights(tmp_path / "resumed") != (tiny_folder / "model.safetensors").read_bytes()
+    )
     whole, resumed = (lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "resumed"))
     assert [row["step"] for row in resumed] == [1, 2, 3, 4, 5, 6, 7, 8, 8]
     assert resumed[:-1] == whole[:-1]

@@ -146,7 +146,9 @@ class JudgeClient:
     def __enter__(self) -> JudgeClient:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -248,7 +250,7 @@ class JudgeClient:
             ) from None
         if not isinstance(content, str) or reason in ("length", "content_filter"):
             raise JudgeError(
-                f"{self.url}: {shown(self.model)} gave no finished text (finish_reason {shown(reason)}); use another model"
+                f"{self.url}: {shown(self.model)} gave no finished text (finish_reason {shown(reason)}); use another"
             )
         return content.encode("utf-8", "replace").decode("utf-8")
 

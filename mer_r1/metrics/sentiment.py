@@ -82,7 +82,11 @@ class SentimentReport:
         return {
             **{name: getattr(self, name) for name in plain},
             **{name: _or_none(getattr(self, name)) for name in MEASURES},
-            "intervals": {name: [_or_none(bound) for bound in bounds] for name, bounds in self.intervals.items()},
+            "intervals": {
+                "level": LEVEL,
+                "num_resamples": NUM_RESAMPLES,
+                **{name: [_or_none(bound) for bound in bounds] for name, bounds in self.intervals.items()},
+            },
             "constants": {name: _or_none(value) for name, value in self.constants.items()},
         }
 
@@ -147,7 +151,8 @@ def measures(sums_B4: Floats) -> Floats:
         f1 = np.divide(2 * hits, whole, out=np.zeros_like(n), where=whole > 0)
         waf += (hits + others) * f1
     both = np.stack([waf, both_positive + both_negative], axis=1)
-    return np.divide(both, n[:, None], out=np.full_like(both, np.nan), where=n[:, None] > 0)
+    undefined = np.full_like(both, np.nan)
+    return np.asarray(np.divide(both, n[:, None], out=undefined, where=n[:, None] > 0), dtype=np.float64)
 
 
 def lexicon_sentiment(words: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from mer_r1.files import atomic_folder, disk_full_named
 from mer_r1.media import MediaBudget
 from mer_r1.models.omni import write_settings
 
@@ -144,7 +145,8 @@ def write_tiny(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2_5OmniThinkerForConditionalGeneration(tiny_config(processor.tokenizer))
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    write_settings(folder, TINY_BUDGET, "brief")
+    with disk_full_named(folder), atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        processor.save_pretrained(temporary)
+        write_settings(temporary, TINY_BUDGET, "brief")
     return folder

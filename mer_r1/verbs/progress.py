@@ -6,24 +6,33 @@ Where the output is not a terminal, stages are announced in plain lines instead 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from mer_r1.files import write_json
 
 LINE_EVERY_S = 20.0
 
 
 @dataclass
 class Stages:
-    """The stages of a job. `expected_s` maps each stage's name to its seconds on the reference machine, in order."""
+    """The stages of a job. `expected_s` maps each stage's name to its seconds on the reference machine, in order.
+
+    `record` keeps the seconds of a job that is stopped and goes on: `total_s` adds up what each stage took in all.
+    """
 
     expected_s: dict[str, float]
+    record: Path
     console: Console = field(default_factory=Console)
     seconds: dict[str, float] = field(default_factory=dict)
+    total_s: dict[str, float] = field(init=False)
     _bars: Progress = field(init=False)
     _started: float = field(init=False)
     _name: str = field(init=False, default="")
@@ -31,6 +40,7 @@ class Stages:
     _last_line: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
+        self.total_s = json.loads(self.record.read_text(encoding="utf-8")) if self.record.exists() else {}
         self._bars = Progress(
             TextColumn("{task.description:<34}"),
             BarColumn(bar_width=28),
@@ -60,6 +70,8 @@ class Stages:
             self.console.print(f"{name} ... ({self._left(0.0)})")
         yield
         self.seconds[name] = round(time.monotonic() - self._started, 1)
+        self.total_s[name] = round(self.total_s.get(name, 0.0) + self.seconds[name], 1)
+        write_json(self.record, self.total_s)
         if self._task is not None:
             total = self._bars.tasks[self._task].total or 1
             self._bars.update(self._task, total=total, completed=total, note="")
@@ -84,7 +96,7 @@ class Stages:
         used = sum(self.seconds.values())
         if share > 0.05:
             known, used = known + expected * share, used + spent
-        pace = used / known if known else 1.0
+        pace = max(used / known, 0.1) if known else 1.0  # stages found finished say nothing about this machine
         names = list(self.expected_s)
         later = sum(self.expected_s[name] for name in names[names.index(self._name) + 1 :])
         return f"about {self._minutes(pace * (later + expected * (1 - share)))} left"

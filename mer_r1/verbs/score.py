@@ -251,7 +251,7 @@ def _print(report: ScoreReport | None, sentiment: SentimentReport | None, consol
         _add_waf(table, sentiment)
         console.print(table)
     for line in count_lines(sentiment) if sentiment else ():
-        console.print(shown_line(line), markup=False, highlight=False, soft_wrap=True)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _add_waf(table: Table, sentiment: SentimentReport) -> None:

@@ -13,9 +13,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rich.markup import escape
 from rich.table import Table
 
 from mer_r1.errors import InputError
+from mer_r1.manifest import shown
 from mer_r1.metrics.sentiment import SentimentReport, lexicon_sentiment, lexicon_sha256, sentiment_score
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.response import PARSERS
@@ -51,7 +53,9 @@ class SentimentChoice:
         if (self.url is None) != (self.model is None):
             raise InputError("--sentiment-url and --sentiment-model belong together; give both")
         if self.url is None and (self.key_env or self.cache):
-            raise InputError("--sentiment-key-env and --sentiment-cache need --sentiment-url; give it, or leave them out")
+            raise InputError(
+                "--sentiment-key-env and --sentiment-cache need --sentiment-url; give it, or leave them out"
+            )
 
     @property
     def name(self) -> str | None:
@@ -77,7 +81,7 @@ def sentiment_reports(
     backend = _backend(truth, modes, choice, task, gold, pred)
     if backend is None:
         return {}
-    if backend == GIVEN:
+    if not choice.name:
         judge, answers = GIVEN, {name: _given(truth, mode, pred) for name, mode in modes.items()}
     else:
         words = {name: _words(truth, mode, parser) for name, mode in modes.items()}
@@ -91,7 +95,7 @@ def sentiment_reports(
             backend=backend,
             judge=judge,
             name=gold.stem,
-            parser=None if backend == GIVEN else parser,
+            parser=parser if choice.name else None,
             mode=modes[name].mode,
             clusters=truth.clusters,
         )
@@ -161,7 +165,7 @@ def read_answer(answer: str) -> str:
 
 def sentiment_table(report: SentimentReport) -> Table:
     """An empty table for the row of a report that stands alone."""
-    table = Table(title=f"Sentiment by {report.backend}, in %", title_justify="left")
+    table = Table(title=f"Sentiment by {escape(shown(report.backend))}, in %", title_justify="left")
     for title in ("", "score", "95 % interval"):
         table.add_column(title, justify="right" if title else "left")
     return table

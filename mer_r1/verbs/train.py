@@ -15,7 +15,7 @@ import yaml
 from mer_r1 import __version__
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.files import write_json, write_text
+from mer_r1.files import atomic_folder, disk_full_named, write_json, write_text
 from mer_r1.manifest import read_manifest
 from mer_r1.media import MediaBudget
 from mer_r1.recipe import ModelSection, Recipe
@@ -49,13 +49,14 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: P
     from mer_r1.models.features import read_prompts
 
     count = len(samples)
-    prompts = read_prompts(
-        backbone,
-        samples,
-        recipe.data.train.parent / "features" if recipe.data.keep_features else None,
-        recipe.data.workers,
-        (lambda done: prepared(done, count, {})) if prepared else None,
-    )
+    with disk_full_named(recipe.data.train.parent):
+        prompts = read_prompts(
+            backbone,
+            samples,
+            recipe.data.train.parent / "features" if recipe.data.keep_features else None,
+            recipe.data.workers,
+            (lambda done: prepared(done, count, {})) if prepared else None,
+        )
     folder = RunFolder(out)
     arguments: dict[str, Any] = {
         "run": folder,
@@ -63,8 +64,9 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: P
         "args": training_arguments(recipe.optim, folder, recipe.seed),
     }
     trainer = _trainer(recipe, backbone, samples, prompts, arguments)
-    trainer.train_or_go_on()
-    _write_model(trainer, backbone, folder.model)
+    with disk_full_named(out):
+        trainer.train_or_go_on()
+        _write_model(trainer, backbone, folder.model)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     write_json(out / "run.json", {**facts, "status": "finished", "steps": trainer.state.global_step})
     return folder.model
@@ -114,13 +116,10 @@ def _samples(recipe: Recipe) -> list[Sample]:
 
 
 def _write_model(trainer: Any, backbone: OmniBackbone, folder: Path) -> None:
-    """The model under a temporary name, then renamed: `model` is whole or not there."""
-    temporary = folder.with_name(".model.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    trainer.save_model(str(temporary))
-    backbone.save(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with atomic_folder(folder) as temporary:
+        trainer.save_model(str(temporary))
+        (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same
+        backbone.save(temporary)
 
 
 def _as_yaml(recipe: Recipe) -> str:

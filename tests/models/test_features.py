@@ -98,7 +98,7 @@ def test_a_clip_that_cannot_be_read_is_named(tiny: OmniBackbone, samples: list[S
     bad.write_bytes(b"no clip")
     rows = [samples[0], Sample("bad", video=bad)]
     for keep_in in (None, tmp_path / "features"):
-        with pytest.raises(InputError, match="bad.mp4"):
+        with pytest.raises(InputError, match=r"bad\.mp4"):
             [*read_prompts(tiny, rows, keep_in)]
     assert not list((tmp_path / "features").rglob("*.safetensors"))
     assert not list((tmp_path / "features").rglob("*.tmp"))

@@ -28,7 +28,9 @@ def _tokens(backbone: OmniBackbone, prompt: Prompt, medium: str) -> int:
 
 def _moved(backbone: OmniBackbone, one: Prompt, other: Prompt) -> float:
     texts = ANSWERS[:1]
-    return float((answer_logits(backbone, [one], texts) - answer_logits(backbone, [other], texts)).nan_to_num().abs().max())
+    return float(
+        (answer_logits(backbone, [one], texts) - answer_logits(backbone, [other], texts)).nan_to_num().abs().max()
+    )
 
 
 def test_frames_reach_the_answer(tiny: OmniBackbone) -> None:

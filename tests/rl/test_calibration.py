@@ -75,7 +75,7 @@ def test_the_token_table_holds_the_first_ids_of_every_word_of_every_category(tin
     }
     assert found == expected
     assert tokens.member_VC.shape == (tiny.suppressed_V.shape[0], sum(map(len, wheels.categories_of)))
-    assert set(tokens.member_VC.unique().tolist()) == {0.0, 1.0}  # an id counts once, however many words open with it
+    assert set(tokens.member_VC.flatten().tolist()) == {0.0, 1.0}  # an id counts once, however many words open with it
 
 
 def test_confidence_is_the_log_of_the_summed_probabilities(tiny: OmniBackbone) -> None:
@@ -167,7 +167,9 @@ def test_a_response_without_a_closed_answer_has_no_anchors(tiny: OmniBackbone, t
     assert locate_answer(tiny, tiny.text_ids(text)) is None
 
 
-@pytest.mark.parametrize("text", ["<think>x</think><answer>sad</answer><answer>happy</answer>", "<answer>happy</answer>"])
+@pytest.mark.parametrize(
+    "text", ["<think>x</think><answer>sad</answer><answer>happy</answer>", "<answer>happy</answer>"]
+)
 def test_the_last_answer_is_the_one_that_counts(tiny: OmniBackbone, text: str) -> None:
     _check_anchors(tiny, text, ["happy"], tiny.text_ids(text))
 
@@ -183,9 +185,7 @@ def _rewards(words: list[str], gold: list[str], slow: dict[str, float], fast: di
     tokens, slow_C = _confidences(**slow)
     _, fast_C = _confidences(**fast)
     times = (len(words), 1)
-    return calibration_rewards(
-        words, slow_C.repeat(times), fast_C.repeat(times), SMALL.map_set(gold), tokens, SMALL
-    )
+    return calibration_rewards(words, slow_C.repeat(times), fast_C.repeat(times), SMALL.map_set(gold), tokens, SMALL)
 
 
 def test_more_confidence_in_a_correct_word_than_fast_is_rewarded() -> None:
@@ -206,7 +206,7 @@ def test_rewards_are_means_over_the_correct_and_over_the_incorrect_words() -> No
     """Eq. 10 and 11."""
     slow, fast = {"joy": -1.0, "anger": -1.0, "sadness": -1.0}, {"joy": -2.0, "anger": -4.0, "sadness": -3.0}
     plus, minus = _rewards(["happy", "angry"], ["glad", "sad"], slow, fast)
-    assert (plus, minus) == (pytest.approx(1.0), pytest.approx(-3.0))
+    assert [plus, minus] == pytest.approx([1.0, -3.0])
     plus, _ = _rewards(["happy", "angry"], ["glad", "angry"], slow, fast)
     assert plus == pytest.approx(2.0)
     # "sad" is wrong in four wheels, in the fifth it has no home; there gold has one category only
@@ -220,7 +220,7 @@ def test_correctness_is_judged_in_each_wheel_that_has_gold() -> None:
     slow_C[tokens.column(0, 0)], slow_C[tokens.column(1, 0)], slow_C[tokens.column(2, 0)] = 1.0, 2.0, 4.0
     gold = (frozenset({0}), frozenset({0, 1}), frozenset({1}), frozenset[int](), frozenset[int]())
     plus, minus = calibration_rewards(["happy"], slow_C[None], fast_C[None], gold, tokens, SMALL)
-    assert (plus, minus) == (pytest.approx(1.5), pytest.approx(-4.0))
+    assert [plus, minus] == pytest.approx([1.5, -4.0])
 
 
 @pytest.mark.parametrize(("words", "gold"), [([], ["glad"]), (["lost", "unheard of"], ["glad"]), (["happy"], ["lost"])])

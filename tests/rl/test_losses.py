@@ -70,7 +70,7 @@ def test_a_ratio_is_clipped_only_where_it_has_gone_the_advantages_way(
     new = torch.tensor([[ratio]]).log().requires_grad_()
     mask = torch.ones(1, 1, dtype=torch.long)
     result = policy_loss(new, torch.zeros(1, 1), None, torch.tensor([advantage]), mask, EPSILON, 0.0)
-    result.loss.backward()
+    result.loss.backward()  # type: ignore[no-untyped-call]
     assert new.grad is not None
     assert bool(new.grad == 0) == is_clipped == bool(result.clip_share)
     bound = 1 + EPSILON if ratio > 1 else 1 - EPSILON
@@ -95,8 +95,8 @@ def test_without_a_reference_there_is_no_kl_term() -> None:
 
 
 def _gradient(case: dict[str, Any], **changes: float) -> Tensor:
-    (gradient,) = torch.autograd.grad(_loss(case, **changes).loss, case["log_probs_BR"])
-    return gradient
+    gradients = torch.autograd.grad(_loss(case, **changes).loss, [case["log_probs_BR"]])
+    return gradients[0]
 
 
 def test_at_ratio_one_the_gradient_is_minus_the_advantage_times_that_of_log_p() -> None:

@@ -1,8 +1,7 @@
-"""RL runs: what a step writes, moves and reuses; that a stopped run goes on exactly; that the KL term's anchor holds."""
+"""RL runs: what a step writes, moves and reuses; a stopped run goes on exactly; the KL term's anchor holds."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +13,14 @@ from safetensors.torch import load_file
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
+from mer_r1.manifest import read_manifest
 from mer_r1.models.backbone import Prompt, chosen_log_probs
+from mer_r1.models.features import read_prompts
 from mer_r1.models.omni import OmniBackbone, load_omni
 from mer_r1.recipe import Recipe
-from mer_r1.rl import trainer
+from mer_r1.rl import losses, rollouts, trainer
 from mer_r1.rl.advantages import REWARDS, advantages
+from mer_r1.rl.rollouts import RolloutBatch
 from mer_r1.rl.trainer import RlPrompts
 from mer_r1.sample import Sample
 from mer_r1.verbs.train import run
@@ -34,24 +36,30 @@ def _recipe(source: Path, corpus: dict[str, Path], optim: dict[str, Any] | None 
     )
 
 
-def test_a_step_writes_its_rollouts_and_its_health(taught_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
+def test_a_step_writes_its_rollouts_and_its_health(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
+) -> None:
     run(_recipe(taught_folder, corpus), tmp_path)
-    rollouts, metrics = lines(tmp_path / "rollouts.jsonl"), lines(tmp_path / "metrics.jsonl")
-    assert Counter(row["step"] for row in rollouts) == {1: 6, 2: 6, 3: 6}
+    made, metrics = lines(tmp_path / "rollouts.jsonl"), lines(tmp_path / "metrics.jsonl")
+    assert Counter(row["step"] for row in made) == {1: 6, 2: 6, 3: 6}
     for step in (1, 2, 3):
-        group = [row for row in rollouts if row["step"] == step]
+        group = [row for row in made if row["step"] == step]
         assert sorted(Counter(row["id"] for row in group).values()) == [3, 3]
         means = {name: [row["rewards"][name] for row in group if row["rewards"][name] is not None] for name in REWARDS}
         logged = metrics[step - 1]
         assert logged["step"] == step
-        assert logged.keys() >= HEALTH | {"loss", "grad_norm", *(f"reward/{name}" for name, all_ in means.items() if all_)}
+        assert logged.keys() >= HEALTH | {
+            "loss",
+            "grad_norm",
+            *(f"reward/{name}" for name, all_ in means.items() if all_),
+        }
         for name, values in means.items():
             if values:
                 assert logged[f"reward/{name}"] == pytest.approx(sum(values) / len(values), abs=1e-5)
         recorded = torch.tensor([[float("nan") if v is None else v for v in row["rewards"].values()] for row in group])
         expected = advantages(recorded.view(2, 3, -1), "mer_r1", {"lambda_cali": 0.1, "lambda_fmt": 0.1}).flatten()
         assert [row["advantage"] for row in group] == pytest.approx(expected.tolist(), abs=1e-4)
-    assert any(row["rewards"]["calibration_plus"] for row in rollouts)
+    assert any(row["rewards"]["calibration_plus"] for row in made)
 
 
 @pytest.mark.parametrize("objective", ["baseline", "rd_ad"])
@@ -78,12 +86,19 @@ def test_the_language_model_learns_and_frozen_towers_do_not(
 
 
 class _Spy:
-    """Stands for policy_loss and keeps what it was given."""
+    """Stands for policy_loss and make_rollouts, and keeps what the one was given and the other made."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[Any, ...]] = []
-        self._real = trainer.policy_loss
+        self.drawn: list[torch.Tensor] = []
+        self._real, self._make = losses.policy_loss, rollouts.make_rollouts
         monkeypatch.setattr(trainer, "policy_loss", self)
+        monkeypatch.setattr(trainer, "make_rollouts", self.make_rollouts)
+
+    def make_rollouts(self, *args: Any) -> RolloutBatch:
+        made = self._make(*args)
+        self.drawn.append(made.generated.ids_BR)
+        return made
 
     def __call__(self, *args: Any) -> Any:
         self.calls.append(tuple(a.detach().clone() if isinstance(a, torch.Tensor) else a for a in args))
@@ -91,7 +106,12 @@ class _Spy:
 
     def largest_log_ratios(self) -> list[float]:
         """max |log p - log p_old| over the tokens of each step."""
-        return [float(((new - old) * mask).abs().max()) for new, old, _, _, mask, *_ in self.calls]
+        return [float((new - old)[mask.bool()].abs().max()) for new, old, _, _, mask, *_ in self.calls]
+
+    def tokens(self, call: int, argument: int) -> torch.Tensor:
+        """An argument of one call on its real tokens."""
+        chosen: torch.Tensor = self.calls[call][argument][self.calls[call][4].bool()]
+        return chosen
 
 
 def test_rollouts_serve_num_iterations_steps(
@@ -105,7 +125,7 @@ def test_rollouts_serve_num_iterations_steps(
     assert min(ratios[1], ratios[3]) > 1e-4
     for first, second in ((0, 1), (2, 3)):
         assert torch.equal(spy.calls[first][3], spy.calls[second][3])  # advantages
-        assert torch.equal(spy.calls[first][1], spy.calls[second][1])  # old log-probabilities
+        assert torch.equal(spy.tokens(first, 1), spy.tokens(second, 1))  # old log-probabilities
     assert not torch.equal(spy.calls[0][1], spy.calls[2][1])
 
 
@@ -118,7 +138,7 @@ def test_accumulated_micro_batches_each_reuse_their_own_rollouts(
     assert Counter(row["step"] for row in lines(tmp_path / "rollouts.jsonl")) == {1: 6}
     assert len(spy.calls) == 4
     for first, second in ((0, 2), (1, 3)):
-        assert torch.equal(spy.calls[first][1], spy.calls[second][1])
+        assert torch.equal(spy.tokens(first, 1), spy.tokens(second, 1))
     assert spy.largest_log_ratios()[:2] == [0.0, 0.0]
 
 
@@ -129,31 +149,22 @@ def test_the_old_policy_is_the_one_that_sampled(
     spy = _Spy(monkeypatch)
     run(_recipe(taught_folder, corpus, {"max_steps": 1}, temperature=1.7), tmp_path)
     taught = load_omni(str(taught_folder / "model"))
-    expected = _first_step_log_probs(taught, corpus, tmp_path, spy, temperature=1.7)
-    torch.testing.assert_close(spy.calls[0][1] * spy.calls[0][4], expected, atol=2e-4, rtol=0)
+    expected = _log_probs(taught, corpus, tmp_path, spy, temperature=1.7)
+    torch.testing.assert_close(spy.tokens(0, 1), expected, atol=2e-4, rtol=0)
 
 
-def _first_step_log_probs(
-    backbone: OmniBackbone, corpus: dict[str, Path], out: Path, spy: _Spy, temperature: float = 1.0, call: int = 0
+def _log_probs(
+    backbone: OmniBackbone, corpus: dict[str, Path], out: Path, spy: _Spy, call: int = 0, temperature: float = 1.0
 ) -> torch.Tensor:
-    """log p of the texts of step `call` + 1 under `backbone`, from the log and the clips alone."""
-    from mer_r1.manifest import read_manifest
-    from mer_r1.models.features import read_prompts
-
+    """log p under `backbone` of what was drawn in step `call` + 1, from the ids and the clips alone."""
     samples = {sample.id: sample for sample in read_manifest(corpus["train"])}
     rows = [row for row in lines(out / "rollouts.jsonl") if row["step"] == call + 1]
-    prompts = list(read_prompts(backbone, [samples[row["id"]] for row in rows]))
-    mask = spy.calls[call][4]
-    ids = torch.full(mask.shape, backbone.tokenizer.pad_token_id)
-    for index, row in enumerate(rows):
-        said = backbone.text_ids(row["text"])
-        said = [*said, backbone.tokenizer.eos_token_id][: int(mask[index].sum())]
-        assert len(said) == int(mask[index].sum())
-        ids[index, : len(said)] = torch.tensor(said)
+    prompts = [*read_prompts(backbone, [samples[row["id"]] for row in rows])]
+    ids, mask = spy.drawn[call], spy.calls[call][4]
     with torch.no_grad():
         inputs = backbone.full_inputs(backbone.collate(prompts), ids, mask)
         logits = backbone.response_logits(backbone.model, inputs, ids.shape[1]) / temperature
-    return chosen_log_probs(logits, ids) * mask
+    return chosen_log_probs(logits, ids)[mask.bool()]
 
 
 def test_the_reference_stays_the_model_that_training_began_with(
@@ -164,13 +175,14 @@ def test_the_reference_stays_the_model_that_training_began_with(
     run(_recipe(taught_folder, corpus, {"learning_rate": 1e-3, "max_steps": 4}), tmp_path)
     began = load_omni(str(taught_folder / "model"))
     for call in (0, 3):
-        expected = _first_step_log_probs(began, corpus, tmp_path, spy, call=call)
-        made = spy.calls[call][2] * spy.calls[call][4]
-        torch.testing.assert_close(made, expected, atol=1e-3, rtol=0)
+        expected = _log_probs(began, corpus, tmp_path, spy, call)
+        torch.testing.assert_close(spy.tokens(call, 2), expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(
-    ("num_iterations", "save_steps", "stop_at"), [(1, 2, 4), (1, 5, 6), (2, 2, 4)], ids=["early", "second epoch", "reuse"]
+    ("num_iterations", "save_steps", "stop_at"),
+    [(1, 2, 4), (1, 5, 6), (2, 2, 4)],
+    ids=["early", "second epoch", "reuse"],
 )
 def test_a_resumed_rl_run_ends_as_an_uninterrupted_one(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, num_iterations: int, save_steps: int, stop_at: int
@@ -226,10 +238,14 @@ def test_a_sample_whose_gold_reaches_no_category_is_refused(samples: list[Sample
         RlPrompts([*samples, Sample("odd", labels=("zzz",))], prompts, WheelSet.load("builtin"))
 
 
-def test_training_raises_the_reward_it_optimises(taught_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
-    optim = {"learning_rate": 3e-4, "max_steps": 16, "batch_size": 8}
-    run(_recipe(taught_folder, corpus, optim, num_generations=6, objective="rd_ad", beta=0.0), tmp_path)
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    score = [row["reward/recall"] + row["reward/precision"] for row in rows if "reward/recall" in row]
-    assert sum(score[-5:]) > sum(score[:5])
-    print(score)
+def test_a_step_makes_the_better_answers_of_a_group_likelier_and_the_worse_ones_less_so(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen where the same rollouts are used again: advantage and change of log p go together."""
+    spy = _Spy(monkeypatch)
+    optim = {"learning_rate": 1e-4, "max_steps": 2, "batch_size": 8}
+    run(_recipe(taught_folder, corpus, optim, num_iterations=2, beta=0.0), tmp_path)
+    new, old, _, advantage, mask = spy.calls[1][:5]
+    change = (new - old).masked_fill(mask == 0, 0.0).sum(1) / mask.sum(1)
+    assert float(advantage.abs().max()) > 0.5
+    assert float(change[advantage > 0].mean()) > 0 > float(change[advantage < 0].mean())

@@ -1,0 +1,174 @@
+"""Files: faults named by file and line; what is written is whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mer_r1.errors import InputError
+from mer_r1.files import append_json_line, atomic_path, read_json_lines, write_json, write_json_lines, write_text
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_atomic_path_renames_when_the_block_ends_well_and_makes_the_folder(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "deep" / "a.txt") as temporary:
+        assert temporary.parent == tmp_path / "deep"
+        temporary.write_text("new")
+        assert not (tmp_path / "deep" / "a.txt").exists()
+    assert names(tmp_path / "deep") == ["a.txt"]
+
+
+@pytest.mark.parametrize("fault", [ValueError, KeyboardInterrupt, OSError, SystemExit])
+def test_atomic_path_leaves_the_old_file_and_nothing_else_on_any_failure(
+    tmp_path: Path, fault: type[BaseException]
+) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(fault), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise fault
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_atomic_path_may_write_nothing_and_fail(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), atomic_path(tmp_path / "a.txt"):
+        raise KeyError
+    assert names(tmp_path) == []
+
+
+def test_a_rename_that_fails_leaves_no_temporary_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "x").write_text("")
+    with pytest.raises(OSError, match="directory"):
+        write_text(tmp_path / "taken", "text")
+    assert names(tmp_path) == ["taken"]
+
+
+class FullDisk(io.StringIO):
+    """A file whose disk is full after some characters, as a buffered file finds out."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jsonl"
+    write_json_lines(path, [{"a": 1}])
+    before = path.read_bytes()
+    opened = Path.open
+
+    def full(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if "w" not in mode:
+            return opened(self, mode, *args, **kwargs)
+        opened(self, "w").close()  # the name is there before the bytes are
+        return FullDisk()
+
+    monkeypatch.setattr(Path, "open", full)
+    for write in (
+        lambda: write_json_lines(path, [{"a": 2}]),
+        lambda: write_json(path, {"a": 2}),
+        lambda: write_text(path, "x"),
+    ):
+        with pytest.raises(OSError, match="No space left"):
+            write()
+    assert path.read_bytes() == before
+    assert names(tmp_path) == ["a.jsonl"]
+
+
+def test_a_row_that_json_does_not_know_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write_json_lines(path, [{"a": 1}])
+    with pytest.raises(TypeError):
+        write_json_lines(path, [{"a": 2}, {"b": object()}])
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json_lines(path, [{"a": float("nan")}])
+    assert [row for _, row in read_json_lines(path)] == [{"a": 1}]
+    assert names(tmp_path) == ["a.jsonl"]
+
+
+@given(rows=st.lists(st.dictionaries(st.text(), values, max_size=4), max_size=5))
+def test_json_lines_round_trip(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    writable = [row for row in rows if _is_unicode(row)]
+    write_json_lines(path, iter(writable))
+    assert list(read_json_lines(path)) == list(enumerate(writable, start=1))
+
+
+def _is_unicode(row: dict[str, Any]) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def test_blank_lines_are_passed_over_and_lines_keep_their_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\n  \n{"b": "\xe2\x80\xa8"}')
+    assert list(read_json_lines(path)) == [(1, {"a": 1}), (4, {"b": "\u2028"})]
+
+
+WRONG = [
+    (b'{"a": 1}\n{"b":\n', ":2: not valid JSON"),
+    (b'{"a": 1}\n\n[1]\n', ":3: a JSON object is needed, found list"),
+    (b'"text"\n', ":1: a JSON object is needed, found str"),
+    (b'{"a": 1}\n{"a": "\xff"}\n', ":2: not UTF-8 text; save the file as UTF-8"),
+    (b"[" * 100_000, ":1: not valid JSON"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_a_wrong_line_is_named_by_file_and_number(data: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        list(read_json_lines(path))
+    assert str(caught.value).startswith(f"{path}{message}")
+
+
+def test_lines_before_a_wrong_one_are_given(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}\nwrong\n')
+    lines = read_json_lines(path)
+    assert next(lines) == (1, {"a": 1})
+    with pytest.raises(InputError, match=":2:"):
+        next(lines)
+
+
+def test_a_missing_file_and_a_folder_are_named_with_what_to_give(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.jsonl", tmp_path):
+        with pytest.raises(InputError) as caught:
+            list(read_json_lines(path))
+        assert str(caught.value).startswith(f"{path}: cannot be read")
+        assert "give" in str(caught.value)
+
+
+def test_an_appended_line_is_one_line_whatever_it_holds() -> None:
+    handle = io.StringIO()
+    append_json_line(handle, {"text": "two\nlines\r and é"})
+    assert handle.getvalue() == '{"text": "two\\nlines\\r and é"}\n'
+
+
+def test_json_is_indented_and_refuses_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"é": [1]})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "é": [\n    1\n  ]\n}\n'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "b.json", float("nan"))
+    assert names(tmp_path) == ["a.json"]
