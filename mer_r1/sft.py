@@ -51,7 +51,7 @@ def make_target(backbone: Backbone, sample: Sample, mode: Mode) -> Target:
     if mode == "fast":
         answer = f"{', '.join(sample.labels)}</answer>"
         return Target(tuple(backbone.text_ids(PROFILE.fast_prefill)), (*backbone.text_ids(answer), _eos(backbone)))
-    if not sample.reasoning:
+    if not (sample.reasoning or "").strip():
         raise InputError(
             f"sample {sample.id!r}: has no reasoning for a slow target; add `reasoning`, or train fast only"
         )

@@ -73,6 +73,7 @@ def training_arguments(optim: OptimSection, run: RunFolder, seed: int) -> Traini
         seed=seed,
         report_to="none",
         disable_tqdm=True,
+        logging_nan_inf_filter=False,  # a loss that is no number must be seen
         remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
@@ -149,6 +150,12 @@ class RunTrainer(Trainer):
         if self.is_world_process_zero():
             self._append(self.run.metrics, [{"step": self.state.global_step, **_finite(logs)}])
         super().log(logs, start_time)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Take a checkpoint's weights. They are saved under the Hub's names, which only from_pretrained maps back."""
+        model = self.model if model is None else model
+        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
+        model.load_state_dict(saved.state_dict())
 
     def _append(self, path: Path, rows: Iterable[dict[str, Any]]) -> None:
         with path.open("a", encoding="utf-8") as handle:

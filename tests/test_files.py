@@ -10,11 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_r1.errors import InputError
-from mer_r1.files import append_json_line, atomic_path, read_json_lines, write_json, write_json_lines, write_text
+from mer_r1.files import (
+    append_json_line,
+    atomic_folder,
+    atomic_path,
+    disk_full_named,
+    read_json_lines,
+    write_json,
+    write_json_lines,
+    write_text,
+)
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -40,9 +49,14 @@ def test_atomic_path_leaves_the_old_file_and_nothing_else_on_any_failure(
     tmp_path: Path, fault: type[BaseException]
 ) -> None:
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(fault), atomic_path(tmp_path / "a.txt") as temporary:
-        temporary.write_text("half")
-        raise fault
+
+    def write() -> None:
+        with atomic_path(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise fault
+
+    with pytest.raises(fault):
+        write()
     assert names(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
 
@@ -59,6 +73,52 @@ def test_a_rename_that_fails_leaves_no_temporary_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         write_text(tmp_path / "taken", "text")
     assert names(tmp_path) == ["taken"]
+
+
+def test_a_folder_is_replaced_whole_when_the_block_ends_well(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "old").write_text("")
+    with atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "new").write_text("")
+        assert names(tmp_path / "model") == ["old"]
+    assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model") == ["new"]
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError])
+def test_a_folder_that_was_not_finished_leaves_the_old_one(tmp_path: Path, fault: type[BaseException]) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / ".model.tmp").mkdir()  # a process that was killed left this
+    (tmp_path / ".model.tmp" / "half").write_text("")
+
+    def write() -> None:
+        with atomic_folder(tmp_path / "model") as temporary:
+            assert names(temporary) == []
+            (temporary / "new").write_text("")
+            raise fault
+
+    with pytest.raises(fault):
+        write()
+    assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model") == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["Error while serializing: I/O error: No space left on device (os error 28)", "at inline_container.cc:672"],
+)
+def test_a_full_disk_is_recognised_in_what_libraries_raise(message: str, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught, disk_full_named(tmp_path):
+        raise RuntimeError(message)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path)
+
+
+def test_other_errors_pass_as_they_are(tmp_path: Path) -> None:
+    for error in (RuntimeError("other"), FileNotFoundError(2, "No such file"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught, disk_full_named(tmp_path):
+            raise error
+        assert caught.value is error
 
 
 class FullDisk(io.StringIO):
@@ -81,13 +141,12 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pyte
         return FullDisk()
 
     monkeypatch.setattr(Path, "open", full)
-    for write in (
-        lambda: write_json_lines(path, [{"a": 2}]),
-        lambda: write_json(path, {"a": 2}),
-        lambda: write_text(path, "x"),
-    ):
-        with pytest.raises(OSError, match="No space left"):
-            write()
+    with pytest.raises(OSError, match="No space left"):
+        write_json_lines(path, [{"a": 2}])
+    with pytest.raises(OSError, match="No space left"):
+        write_json(path, {"a": 2})
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "x")
     assert path.read_bytes() == before
     assert names(tmp_path) == ["a.jsonl"]
 
@@ -103,6 +162,7 @@ def test_a_row_that_json_does_not_know_leaves_the_old_file_whole(tmp_path: Path)
     assert names(tmp_path) == ["a.jsonl"]
 
 
+@settings(max_examples=40)
 @given(rows=st.lists(st.dictionaries(st.text(), values, max_size=4), max_size=5))
 def test_json_lines_round_trip(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"

@@ -57,7 +57,7 @@ def test_defaults_are_filled_in_and_a_recipe_cannot_be_changed(recipe: Path) -> 
     read = read_recipe(str(recipe))
     assert (read.rl.num_generations, read.rl.beta, read.seed) == (4, 0.04, 0)
     with pytest.raises(ValueError, match="frozen"):
-        read.seed = 1  # type: ignore[misc]
+        read.seed = 1
 
 
 def test_a_file_wins_over_a_packaged_name_only_with_an_ending_or_when_it_exists(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -94,7 +94,6 @@ class Backbone:
     processor: Any
     budget: MediaBudget
     prompt_style: str
-    _stop_ids: dict[str, int | None] = field(default_factory=dict, repr=False)
 
     @property
     def tokenizer(self) -> Any:
@@ -147,11 +146,17 @@ class Backbone:
     def suppressed_V(self) -> Tensor:
         """0 where an id may be answered, -inf on the ids of media and of the chat's frame."""
         bias = torch.zeros(self.model.config.get_text_config().vocab_size, device=self.device)
-        banned = set(self.tokenizer.all_special_ids) - {self.tokenizer.eos_token_id}
+        banned = self.control_ids - {self.tokenizer.eos_token_id}
         banned |= set(self.tokenizer.get_added_vocab().values()) & set(self.placeholder_ids())
         bias[sorted(banned)] = float("-inf")
         bias[len(self.tokenizer) :] = float("-inf")  # rows that pad the embedding table
         return bias
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """Ids of the chat's frame and of media: all that the tokenizer's file declares special, named or not."""
+        declared = {ident for ident, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        return frozenset(declared | set(self.tokenizer.all_special_ids))
 
     def placeholder_ids(self) -> Sequence[int]:
         """Ids that stand for a medium."""
@@ -164,6 +169,12 @@ class Backbone:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of response ids, without the ids that end or pad it."""
         return cast(str, self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def with_own_words(self, batch: PromptBatch, encoded: Encoded) -> Encoded:
+        """`encoded` with its words read from this model's embedding table, with gradient; media stay as they are."""
+        is_media_PT = torch.isin(batch.input_ids_PT, batch.input_ids_PT.new_tensor(self.placeholder_ids()))
+        words_PTD = self.model.get_input_embeddings()(batch.input_ids_PT)
+        return replace(encoded, embeds_PTD=torch.where(is_media_PT[..., None], encoded.embeds_PTD, words_PTD))
 
     def score_inputs(self, encoded: Encoded, response_ids_BR: Tensor, response_mask_BR: Tensor) -> dict[str, Tensor]:
         """Arguments of a forward over [prompt | response], one row each: the plain repeated pass."""

@@ -53,8 +53,7 @@ class KeptPrompts(Sequence[Prompt]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        if not 0 <= index < self._num:
-            raise IndexError(index)
+        index = range(self._num)[index]
         shard = self._shard(index // SHARD)
         about = shard["about"][index % SHARD]
         tensors = {name: shard["file"].get_tensor(f"{index}/{name}") for name in about["tensors"]}
@@ -114,7 +113,19 @@ def _fingerprint(backbone: Backbone, samples: Sequence[Sample]) -> str:
 
     rows = [[s.id, s.subtitle, stamp(s.video), stamp(s.audio), stamp(s.image)] for s in samples]
     vocabulary = sorted(backbone.tokenizer.get_vocab().items())
-    parts = json.dumps([rows, backbone.prompt_style, asdict(backbone.budget), vocabulary])
+    processor = backbone.processor
+    parts = json.dumps(
+        [
+            rows,
+            backbone.prompt_style,
+            asdict(backbone.budget),
+            vocabulary,
+            processor.chat_template,
+            processor.feature_extractor.to_json_string(),
+            processor.video_processor.to_json_string(),
+            processor.image_processor.to_json_string(),
+        ]
+    )
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 

@@ -44,7 +44,7 @@ class OmniBackbone(Backbone):
             content.append({"type": "image" if _is_picture(clip) else "video"})
         if clip.waveform_N is not None:
             content.append({"type": "audio"})
-        content.append({"type": "text", "text": style.text(_without_control(self.tokenizer, sample.subtitle))})
+        content.append({"type": "text", "text": style.text(_without_control(self, sample.subtitle))})
         chat: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if style.system:
             chat.insert(0, {"role": "system", "content": [{"type": "text", "text": style.system}]})
@@ -142,11 +142,11 @@ def _video_arguments(clip: Clip) -> dict[str, Any]:
     return {"do_resize": False, "do_sample_frames": False, "cap_pixels_per_frame": False, "fps": fps}
 
 
-def _without_control(tokenizer: Any, text: str | None) -> str | None:
+def _without_control(backbone: Backbone, text: str | None) -> str | None:
     """Text from a file is data: a control token written in it must not become one."""
     if not text:
         return text
-    for token in tokenizer.all_special_tokens:
+    for token in backbone.tokenizer.convert_ids_to_tokens(sorted(backbone.control_ids)):
         text = text.replace(token, " ")
     return text
 
@@ -157,21 +157,23 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
     Raises InputError for a folder that is no checkpoint or one of another kind, and for a Hub id that cannot be had.
     """
     folder = Path(source)
-    saved: dict[str, Any] = {}
+    saved_budget, saved_style = MediaBudget(), "full"
     if folder.exists():
         _check_kind(folder)
         if (folder / SETTINGS_FILE).exists():
-            saved = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+            saved_budget, saved_style = _read_settings(folder / SETTINGS_FILE)
     elif not _looks_like_hub_id(source):
         raise InputError(f"{source}: no such folder; give a run, a checkpoint's folder, or a Hub id")
-    budget = budget or (MediaBudget(**saved["budget"]) if saved else MediaBudget())
-    prompt_style = prompt_style or saved.get("prompt_style", "full")
+    budget, prompt_style = budget or saved_budget, prompt_style or saved_style
+    if prompt_style not in PROMPT_STYLES:
+        raise InputError(f"{source}: prompt style {prompt_style!r} is none of {', '.join(PROMPT_STYLES)}")
     import transformers
+    from safetensors import SafetensorError
 
     try:
         processor = transformers.Qwen2_5OmniProcessor.from_pretrained(source)
         model = transformers.Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(source, dtype="auto")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{source}: cannot be loaded as a Qwen2.5-Omni Thinker ({reason}); give the folder of a run, the folder of "
@@ -182,6 +184,14 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
 
 def _looks_like_hub_id(source: str) -> bool:
     return not source.startswith(("/", ".", "~")) and source.count("/") == 1
+
+
+def _read_settings(path: Path) -> tuple[MediaBudget, str]:
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return MediaBudget(**saved["budget"]), str(saved["prompt_style"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: not the settings of a model ({error}); copy it again, or remove it") from None
 
 
 def _check_kind(folder: Path) -> None:

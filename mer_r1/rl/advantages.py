@@ -72,5 +72,5 @@ def normalise(values_PG: Tensor) -> Tensor:
     mean_P1 = values_PG.nansum(1, keepdim=True) / count_P1.clamp_min(1)
     centred_PG = (values_PG - mean_P1).masked_fill(~present_PG, 0.0)
     std_P1 = (centred_PG.square().sum(1, keepdim=True) / (count_P1 - 1).clamp_min(1)).sqrt()
-    flat_P1 = std_P1 <= 1e-7 * mean_P1.abs().clamp_min(1.0)  # equal rewards may differ in their last bit
+    flat_P1 = std_P1 <= 1e-6 * mean_P1.abs().clamp_min(1.0)  # equal rewards may differ in their last bit
     return (centred_PG / (std_P1 + EPS)).masked_fill(flat_P1, 0.0)

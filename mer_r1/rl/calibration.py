@@ -21,6 +21,7 @@ confidence.
 from __future__ import annotations
 
 from bisect import bisect_right
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
@@ -97,22 +98,40 @@ def locate_answer(backbone: Backbone, ids: Sequence[int], profile: Profile = PRO
     if not spans:
         return None
     first_char = text.rfind("<answer>", 0, spans[0][0] + 1) + len("<answer>")
-    start = bisect_right(starts, len(text[:first_char].encode())) - 1
-    overlap = first_char - len(text.encode()[: starts[start]].decode(errors="replace"))
+    start = bisect_right(starts, first_char) - 1
+    overlap = first_char - starts[start]
     prefill = profile.fast_prefill[: len(profile.fast_prefill) - overlap]
-    anchors = tuple(bisect_right(starts, len(text[:begin].encode())) - 1 for begin, _, _ in spans)
+    anchors = tuple(bisect_right(starts, begin) - 1 for begin, _, _ in spans)
     return Answer(start, anchors, tuple(word for _, _, word in spans), tuple(backbone.text_ids(prefill)))
 
 
 def text_and_starts(backbone: Backbone, ids: Sequence[int]) -> tuple[str, list[int]]:
-    """The text of ids and the byte at which each id's text starts. For byte-level vocabularies, as Qwen's."""
+    """The text of ids and the character at which each id's text starts. For byte-level vocabularies, as Qwen's.
+
+    Ids may hold pieces of characters, or bytes that are no text: an id that begins inside a character starts after it.
+    """
     tokens: list[str] = backbone.tokenizer.convert_ids_to_tokens(list(ids))
-    special = set(backbone.tokenizer.all_special_ids)
-    starts, at = [], 0
+    added = backbone.tokenizer.added_tokens_decoder
+    reader = getincrementaldecoder("utf-8")("replace")
+    starts, pieces, at = [], [], 0
     for ident, token in zip(ids, tokens, strict=True):
-        starts.append(at)
-        at += 0 if ident in special else len(token)  # one character of a byte-level token is one byte
-    return backbone.decode(ids), starts
+        starts.append(at + bool(reader.getstate()[0]))
+        if ident in backbone.control_ids:
+            continue
+        raw = token.encode() if ident in added else bytes(_BYTE_OF[letter] for letter in token)
+        pieces.append(reader.decode(raw))
+        at += len(pieces[-1])
+    return "".join(pieces) + reader.decode(b"", final=True), starts
+
+
+def _byte_letters() -> dict[str, int]:
+    """The letter under which a byte-level vocabulary writes each byte."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {chr(256 + place): byte for place, byte in enumerate(hidden)}
+
+
+_BYTE_OF = _byte_letters()
 
 
 def calibration_rewards(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.models.backbone import Backbone, Prompt, PromptBatch, Sampling, chosen_log_probs
+from mer_r1.models.backbone import Backbone, Encoded, Prompt, PromptBatch, Sampling, chosen_log_probs
 from mer_r1.recipe import RlSection
 from mer_r1.rl.advantages import OBJECTIVES, REWARDS, advantages, needs_calibration
 from mer_r1.rl.calibration import category_tokens
@@ -60,13 +60,18 @@ class _Repeated(torch.utils.data.Sampler[int]):
 
     def __init__(self, size: int, block: int, times: int, seed: int) -> None:
         self._size, self._block, self._times = size, block, times
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed, self._epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The Trainer says which epoch begins; its order follows from that alone, so a resumed run goes on with it."""
+        self._epoch = epoch
 
     def __len__(self) -> int:
         return self._size // self._block * self._block * self._times
 
     def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(self._size, generator=self._generator).tolist()
+        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        order = torch.randperm(self._size, generator=generator).tolist()
         for start in range(0, self._size - self._block + 1, self._block):
             for _ in range(self._times):
                 yield from order[start : start + self._block]
@@ -77,6 +82,8 @@ class _Rolled:
     """Rollouts kept for num_iterations; advantages and old log-probabilities come with the first policy pass."""
 
     batch: RolloutBatch
+    encoded: Encoded
+    reference_log_probs_BR: Tensor | None
     advantages_B: Tensor | None = None
     old_log_probs_BR: Tensor | None = None
 
@@ -89,13 +96,19 @@ class GrpoTrainer(RunTrainer):
             raise InputError(f"rl.objective: {rl.objective!r} is none of {', '.join(OBJECTIVES)}")
         self.backbone, self.rl, self.wheels = backbone, rl, wheels
         self.sampling = Sampling(rl.max_completion_length, rl.temperature, rl.top_p)
-        self.tokens = category_tokens(backbone, wheels) if needs_calibration(rl.objective) else None
         self.coefficients = {"lambda_cali": rl.lambda_cali, "lambda_fmt": rl.lambda_fmt}
-        self.reference = frozen_copy(backbone.model) if rl.beta > 0 else None
         self._kept: list[_Rolled] = []
         self._micro_step = 0
         super().__init__(model=backbone.model, data_collator=self._collate, **kwargs)
         self.model_accepts_loss_kwargs = False
+        if self.args.save_steps % rl.num_iterations:
+            raise InputError(
+                f"optim.save_steps: {self.args.save_steps} is no multiple of rl.num_iterations ({rl.num_iterations}); "
+                "a checkpoint does not hold the rollouts that the next step would use again"
+            )
+        # Now that the model lies on its device:
+        self.tokens = category_tokens(backbone, wheels) if needs_calibration(rl.objective) else None
+        self.reference = replace(backbone, model=frozen_copy(backbone.model)) if rl.beta > 0 else None
 
     def _collate(self, rows: Sequence[tuple[Prompt, tuple[str, ...]]]) -> dict[str, RlBatch]:
         prompts, gold = zip(*rows, strict=True)
@@ -121,9 +134,20 @@ class GrpoTrainer(RunTrainer):
                 encoded = self.backbone.encode(batch.prompts)
             rolled = make_rollouts(self.backbone, encoded, batch.gold, self.rl.num_generations, self.sampling)
             model.train()
-            self._kept.append(_Rolled(rolled))
+            self._kept.append(_Rolled(rolled, encoded, self._reference_log_probs(batch, encoded, rolled)))
         kept: _Rolled = self._kept[place]
         return kept
+
+    @torch.no_grad()
+    def _reference_log_probs(self, batch: RlBatch, encoded: Encoded, rolled: RolloutBatch) -> Tensor | None:
+        """log p (B, R) under the reference, which reads its own embeddings; the frozen towers' outputs are shared."""
+        if self.reference is None:
+            return None
+        ids_BR = rolled.generated.ids_BR
+        own = self.reference.with_own_words(batch.prompts, encoded).repeat(self.rl.num_generations)
+        inputs = self.reference.score_inputs(own, ids_BR, rolled.mask_BR)
+        logits = self.reference.response_logits(self.reference.model, inputs, ids_BR.shape[1])
+        return chosen_log_probs(logits / self.rl.temperature, ids_BR)
 
     def _judge(self, rolled: _Rolled, ids: tuple[str, ...], logits_BRV: Tensor, log_probs_BR: Tensor) -> None:
         """Rewards and advantages of new rollouts, from the policy pass that the loss makes anyway."""
@@ -142,7 +166,8 @@ class GrpoTrainer(RunTrainer):
     def compute_loss(self, model: Any, inputs: dict[str, RlBatch], *args: Any, **kwargs: Any) -> Tensor:
         rolled = self._rolled(inputs["batch"])
         batch, ids_BR = rolled.batch, rolled.batch.generated.ids_BR
-        score = self.backbone.score_inputs(batch.repeated, ids_BR, batch.mask_BR)
+        prompts = self.backbone.with_own_words(inputs["batch"].prompts, rolled.encoded)
+        score = self.backbone.score_inputs(prompts.repeat(self.rl.num_generations), ids_BR, batch.mask_BR)
         num_response = ids_BR.shape[1]
         logits = self.backbone.response_logits(model, score, num_response)
         log_probs = chosen_log_probs(logits / self.rl.temperature, ids_BR)
@@ -150,15 +175,10 @@ class GrpoTrainer(RunTrainer):
             self._judge(rolled, inputs["batch"].ids, logits, log_probs)
         assert rolled.advantages_B is not None
         assert rolled.old_log_probs_BR is not None
-        reference = None
-        if self.reference is not None:
-            with torch.no_grad():
-                theirs = self.backbone.response_logits(self.reference, score, num_response) / self.rl.temperature
-                reference = chosen_log_probs(theirs, ids_BR)
         result = policy_loss(
             log_probs,
             rolled.old_log_probs_BR,
-            reference,
+            rolled.reference_log_probs_BR,
             rolled.advantages_B,
             batch.mask_BR,
             self.rl.epsilon,

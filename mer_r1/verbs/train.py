@@ -82,6 +82,8 @@ def _trainer(
         return SftTrainer(backbone, train_dataset=examples, **arguments)
     from mer_r1.rl.trainer import GrpoTrainer, RlPrompts
 
+    if recipe.model.train_towers:
+        raise InputError("model.train_towers: RL runs the towers once a prompt, without gradient; set it to false")
     wheels = WheelSet.load(recipe.rl.wheels)
     return GrpoTrainer(backbone, recipe.rl, wheels, train_dataset=RlPrompts(samples, prompts, wheels), **arguments)
 

@@ -75,6 +75,41 @@ def test_json_lines_are_the_rows_of_a_predictions_file(
     assert rows[:2] == rows[2:]
 
 
+CLIPS = [
+    ("lost.mp4", None, "no such file"),
+    ("lost.wav", None, "no such file"),
+    ("empty.mp4", b"", "is empty"),
+    ("text.mp4", b"this is no film", "is not a media file"),
+    ("text.png", b"this is no picture", "is not a media file"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "message"), CLIPS, ids=[name for name, _, _ in CLIPS])
+def test_a_clip_that_is_none_is_named_and_nothing_is_printed(
+    name: str,
+    data: bytes | None,
+    message: str,
+    clip: Path,
+    model: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=f"^{tmp_path / name}: {message}"):
+        run([clip, tmp_path / name], source=model, max_new_tokens=SHORT)
+    with pytest.raises(InputError, match="is a directory"):
+        run([tmp_path], source=model, max_new_tokens=SHORT)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_row_whose_clip_is_lost_is_named_and_no_prediction_is_written(model: str, tmp_path: Path) -> None:
+    (tmp_path / "lost.jsonl").write_text('{"id": "a", "video": "lost.mp4", "labels": ["sad"]}\n')
+    with pytest.raises(InputError, match=r"lost\.mp4: no such file"):
+        run([], manifest=tmp_path / "lost.jsonl", out=tmp_path / "out.jsonl", source=model, max_new_tokens=SHORT)
+    assert not (tmp_path / "out.jsonl").exists() or not (tmp_path / "out.jsonl").read_text()
+
+
 def test_a_line_separator_in_an_answer_stays_in_its_json_line() -> None:
     text = as_json([Prediction("a", "slow", "x\u2028y\ny", "", (), "no_answer")] * 2)
     assert [json.loads(line)["raw"] for line in text.split("\n")] == ["x\u2028y\ny"] * 2
@@ -86,8 +121,8 @@ def test_a_subtitle_alone_is_enough(model: str, capsys: pytest.CaptureFixture[st
 
 
 def test_a_subtitle_goes_with_a_clip_and_changes_what_is_asked(clip: Path, model: str) -> None:
-    plain, said = (predict_clips([clip], text, ("fast",), model, SHORT)[0] for text in (None, "It is awful news."))
-    assert plain.categories != said.categories
+    texts = (None, "It is awful news.", "I got what I wished for.")
+    assert len({predict_clips([clip], text, ("slow",), model, 20)[0].raw for text in texts}) > 1
 
 
 @pytest.mark.parametrize("name", ["[bold]x.mp4", "[", "[\\\\].mp4", "<script>.mp4", ":smile:.mp4", "a b\\.mp4"])
@@ -104,7 +139,9 @@ def test_what_a_model_says_can_neither_style_nor_steer_the_terminal(capsys: pyte
     say = "[bold]x :smile: \x1b[2Jy\x9b5m"
     show(
         [
-            Prediction("\x1b]0;id", "slow", say, say, ("[red]happy", "\x1b[31msad"), "ok", confidence={"[red]happy": 0.5}),
+            Prediction(
+                "\x1b]0;id", "slow", say, say, ("[red]happy", "\x1b[31msad"), "ok", confidence={"[red]happy": 0.5}
+            ),
             Prediction("b", "fast", say, "", (), "no_answer"),
         ]
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from mer_r1.verbs import progress
 from mer_r1.verbs.progress import LINE_EVERY_S, Stages
 
 EXPECTED = {"first": 100.0, "second": 300.0}
@@ -17,7 +17,7 @@ EXPECTED = {"first": 100.0, "second": 300.0}
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     now = [1000.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("mer_r1.verbs.progress.time.monotonic", lambda: now[0])
 
     def forward(seconds: float) -> None:
         now[0] += seconds
@@ -34,9 +34,11 @@ def printed(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_without_a_terminal_each_stage_is_a_plain_line_with_what_is_left(clock: Callable[[float], None]) -> None:
+def test_without_a_terminal_each_stage_is_a_plain_line_with_what_is_left(
+    clock: Callable[[float], None], tmp_path: Path
+) -> None:
     console = plain()
-    with Stages(dict(EXPECTED), console) as stages:
+    with Stages(dict(EXPECTED), tmp_path / "stages.json", console) as stages:
         with stages.stage("first"):
             clock(200.0)
         with stages.stage("second"):
@@ -53,9 +55,11 @@ def test_without_a_terminal_each_stage_is_a_plain_line_with_what_is_left(clock: 
     assert "\x1b" not in printed(console)
 
 
-def test_reports_are_printed_now_and_then_and_correct_the_estimate(clock: Callable[[float], None]) -> None:
+def test_reports_are_printed_now_and_then_and_correct_the_estimate(
+    clock: Callable[[float], None], tmp_path: Path
+) -> None:
     console = plain()
-    with Stages(dict(EXPECTED), console) as stages, stages.stage("first"):
+    with Stages(dict(EXPECTED), tmp_path / "stages.json", console) as stages, stages.stage("first"):
         stages.report(1, 10, "soon")
         clock(LINE_EVERY_S + 30)
         stages.report(5, 10, "half")  # 50 s for half of 100 s: as fast as the reference
@@ -65,19 +69,19 @@ def test_reports_are_printed_now_and_then_and_correct_the_estimate(clock: Callab
     assert len(lines) == 4
 
 
-def test_a_short_rest_is_given_in_seconds_and_never_as_nothing(clock: Callable[[float], None]) -> None:
+def test_a_short_rest_is_given_in_seconds_and_never_as_nothing(clock: Callable[[float], None], tmp_path: Path) -> None:
     console = plain()
-    with Stages({"only": 40.0}, console) as stages, stages.stage("only"):
+    with Stages({"only": 40.0}, tmp_path / "stages.json", console) as stages, stages.stage("only"):
         clock(40.0)
         stages.report(10, 10)
     assert printed(console).splitlines()[1:3] == ["only ... (about 40 s left)", "  10/10  about 5 s left"]
 
 
-def test_on_a_terminal_stages_are_bars_and_an_error_ends_them() -> None:
+def test_on_a_terminal_stages_are_bars_and_an_error_ends_them(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
 
     def fail() -> None:
-        with Stages(dict(EXPECTED), console) as stages, stages.stage("first"):
+        with Stages(dict(EXPECTED), tmp_path / "stages.json", console) as stages, stages.stage("first"):
             stages.report(0, 0, "nothing to do")
             stages.report(3, 6, "note")
             raise RuntimeError("stop")
@@ -90,9 +94,36 @@ def test_on_a_terminal_stages_are_bars_and_an_error_ends_them() -> None:
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h")  # the cursor is shown again
 
 
-def test_a_stage_that_fails_has_no_seconds(clock: Callable[[float], None]) -> None:
-    stages = Stages(dict(EXPECTED), plain())
-    with pytest.raises(KeyboardInterrupt), stages, stages.stage("first"):
-        clock(5.0)
-        raise KeyboardInterrupt
+def test_a_stage_that_fails_has_no_seconds(clock: Callable[[float], None], tmp_path: Path) -> None:
+    stages = Stages(dict(EXPECTED), tmp_path / "stages.json", plain())
+
+    def stop() -> None:
+        with stages, stages.stage("first"):
+            clock(5.0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
     assert stages.seconds == {}
+
+
+def test_seconds_add_up_over_a_stop_and_finished_stages_do_not_spoil_the_estimate(
+    clock: Callable[[float], None], tmp_path: Path
+) -> None:
+    def go(first_s: float, second_s: float) -> Stages:
+        with Stages(dict(EXPECTED), tmp_path / "out" / "stages.json", plain()) as stages:
+            with stages.stage("first"):
+                clock(first_s)
+            with stages.stage("second"):
+                clock(second_s)
+                if not second_s:
+                    raise KeyboardInterrupt
+        return stages
+
+    with pytest.raises(KeyboardInterrupt):
+        go(80.0, 0.0)
+    again = go(0.0, 300.0)
+    assert again.total_s == {"first": 80.0, "second": 300.0}
+    assert again.seconds == {"first": 0.0, "second": 300.0}
+    lines = printed(again.console).splitlines()
+    assert lines[3] == "second ... (about 30 s left)"

@@ -119,25 +119,26 @@ def test_rl_writes_rollouts_and_starts_from_a_run(tree: dict[str, Any], tmp_path
 
 
 def test_a_run_stopped_by_ctrl_c_goes_on_to_what_an_unstopped_one_gives(tree: dict[str, Any], tmp_path: Path) -> None:
-    recipe, out = recipe_of(tree, optim={"max_steps": 4}), tmp_path / "stopped"
+    recipe, out = recipe_of(tree, optim={"max_steps": 5, "save_steps": 2}), tmp_path / "stopped"
 
     def stop(step: int, total: int, logs: dict[str, float]) -> None:
-        if step == 3:
+        if step == 4:  # step 3 is logged and not saved
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(recipe, out, stop)
     assert json.loads((out / "run.json").read_text())["status"] == "running"
     assert not (out / "model").exists()
+    assert steps_of(out / "metrics.jsonl", "loss") == [1, 2, 3]
 
     seen = list[int]()
     run(recipe, out, lambda step, total, _: seen.append(step))
-    assert seen == [3, 4]
+    assert seen == [3, 4, 5]
     run(recipe, tmp_path / "whole")
     assert (out / "model" / "model.safetensors").read_bytes() == (
         tmp_path / "whole" / "model" / "model.safetensors"
     ).read_bytes()
-    assert steps_of(out / "metrics.jsonl", "loss") == [1, 2, 3, 4]
+    assert steps_of(out / "metrics.jsonl", "loss") == [1, 2, 3, 4, 5]
     assert [row.get("loss") for row in rows_of(out / "metrics.jsonl")] == [
         row.get("loss") for row in rows_of(tmp_path / "whole" / "metrics.jsonl")
     ]
@@ -154,9 +155,10 @@ def test_a_run_stopped_while_its_tiny_model_was_written_goes_on(
     texts = list(corpus.minimer_texts(100))
     monkeypatch.setattr(corpus, "minimer_texts", lambda: iter(texts))
     recipe = recipe_of(tree, model={"source": "tiny"})
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(transformers.Qwen2_5OmniProcessor, "save_pretrained", _interrupt)
-        run(recipe, tmp_path / "run")
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, tmp_path / "run")
     assert (run(recipe, tmp_path / "run") / "config.json").is_file()
 
 
@@ -206,9 +208,10 @@ def test_a_full_disk_while_the_model_is_written_leaves_no_model(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patched:
         patched.setattr(OmniBackbone, "save", full)
-        run(recipe_of(tree), tmp_path / "run")
+        with pytest.raises(OSError, match="No space left"):
+            run(recipe_of(tree), tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
     assert (run(recipe_of(tree), tmp_path / "run") / "config.json").is_file()
     assert not list((tmp_path / "run").glob(".*"))
