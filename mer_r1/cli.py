@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from mer_r1 import __version__
 from mer_r1.errors import InputError
@@ -53,12 +54,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fault(message: str) -> int:
-    print(f"mer-r1: error: {message}", file=sys.stderr)
+    line = "".join(character if character.isprintable() else " " for character in message)
+    print(f"mer-r1: error: {line}", file=sys.stderr)
     return 2
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says a wrong command line in one line, as every other wrong input is said."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_fault(f"{message}; see {self.prog} --help"))
+
+
 def _os_fault(error: OSError) -> int:
-    place = f"{error.filename}: " if error.filename else ""
+    name = error.filename2 or error.filename  # of a rename, where it leads
+    place = f"{name}: " if name else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _fault(f"{place}no space left on the disk; free some and run the same command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -69,7 +79,7 @@ def _os_fault(error: OSError) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="mer-r1", description="Reasoning models that read human emotion from video, voice and words."
     )
     parser.add_argument("--version", action="version", version=f"mer-r1 {__version__}")

@@ -248,11 +248,11 @@ def _is_unicode(value: str) -> bool:
     return True
 
 
-def shown(value: object) -> str:
-    """A value as it may stand in a one-line message: without control characters, cut at 60."""
+def shown(value: object, longest: int = 60) -> str:
+    """A value as it may stand in a one-line message: without control characters, cut at `longest`."""
     text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
     text = "".join(character if character.isprintable() else " " for character in text)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def _kind(value: object) -> str:

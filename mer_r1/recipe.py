@@ -22,7 +22,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSection(_Section):
@@ -52,12 +52,12 @@ class OptimSection(_Section):
     """Names and meanings of transformers' TrainingArguments."""
 
     learning_rate: float = Field(gt=0)
-    max_steps: int = -1
+    max_steps: Positive | Literal[-1] = -1
     num_train_epochs: float = Field(default=1.0, gt=0)
     batch_size: Positive = 1
     gradient_accumulation_steps: Positive = 1
     warmup_steps: int | float = Field(default=0, ge=0)
-    lr_scheduler_type: str = "cosine"
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup", "inverse_sqrt"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
@@ -70,7 +70,7 @@ class OptimSection(_Section):
 class SftSection(_Section):
     """`targets`: the paper trains "slow" alone; with "fast" beside it both ways of answering are taught."""
 
-    targets: tuple[Literal["slow", "fast"], ...] = ("slow",)
+    targets: tuple[Literal["slow", "fast"], ...] = Field(default=("slow",), min_length=1)
 
 
 class RlSection(_Section):
@@ -104,13 +104,13 @@ class Recipe(_Section):
     optim: OptimSection
     sft: SftSection = SftSection()
     rl: RlSection = RlSection()
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 def _lines(error: ValidationError, where: str) -> str:
     """The first problem of a recipe as one line."""
     problem = error.errors()[0]
-    path = ".".join(str(part) for part in problem["loc"])
+    path = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("constrained", "literal")))
     if problem["type"] == "extra_forbidden":
         known = _known_keys(problem["loc"][:-1])
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)

@@ -102,7 +102,7 @@ def keep_until(path: Path, step: int) -> None:
     if not path.exists():
         return
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as out:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").split("\n"):
             try:
                 row = json.loads(line)
             except ValueError:

@@ -126,7 +126,11 @@ def write_corpus(
     record = folder / "corpus.json"
     facts = {"corpus": "MiniMER", "num": plan.num, "seed": plan.seed, "seconds": plan.seconds}
     if record.exists():
-        if json.loads(record.read_text(encoding="utf-8")) != facts:
+        try:
+            kept = json.loads(record.read_text(encoding="utf-8"))
+        except ValueError:
+            raise InputError(f"{record}: is damaged; remove it and run the same command again") from None
+        if kept != facts:
             raise InputError(f"{folder}: holds a corpus made with other settings; give another folder or remove it")
         return manifests
     if plan.num < 5:

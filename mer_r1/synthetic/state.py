@@ -153,7 +153,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         face=_clip(face),
         voice=_clip(voice),
         wording=int(np.sign(true[0])) if spoken else 0,
-        contradicting=contradicting and missing is None,
+        contradicting=contradicting and missing in (None, "voice"),
         readings={channel: tuple(word for word in words if word in gold) for channel, words in readings.items()},
         gold=gold,
         leader=asked[int(rng.integers(len(asked)))],

@@ -26,7 +26,7 @@ from rich.table import Table
 from mer_r1.errors import InputError
 from mer_r1.manifest import ManifestScan, scan_manifest, shown
 from mer_r1.metrics.corpus_score import load_wheels, reaches
-from mer_r1.response import PROFILES, parse_response
+from mer_r1.response import parse_response
 from mer_r1.rewards import score_response
 from mer_r1.sample import Clip, Sample
 
@@ -88,8 +88,7 @@ def gold_faults(sample: Sample, wheels: WheelSet, found: Findings) -> Iterator[s
         found.notices["rows that repeat a label"] += 1
     unmapped = [word for word in dict.fromkeys(words) if not reaches(word, wheels)]
     found.unmapped_labels.update(unmapped)
-    profile = PROFILES["think_answer"]
-    response = parse_response(profile.fast_prefill + ", ".join(sample.labels) + profile.stop)
+    response = parse_response(f"<think>gold</think><answer>{', '.join(sample.labels)}</answer>")
     if set(response.labels) != set(words):
         yield (
             f"labels {shown(list(sample.labels))} are read back from an answer as {shown(list(response.labels))}; "

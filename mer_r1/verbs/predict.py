@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.files import append_json_line, read_json_lines, write_json_lines
-from mer_r1.manifest import read_manifest
+from mer_r1.files import append_json_line, atomic_path, read_json_lines
+from mer_r1.manifest import read_manifest, shown
 from mer_r1.sample import Mode, Prediction, Sample
 
 if TYPE_CHECKING:
@@ -59,12 +59,14 @@ def run(
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
     if manifest is not None:
+        if subtitle is not None or json_lines:
+            raise InputError("--manifest: goes without --subtitle and --json; its rows are written to --out")
         if clips or out is None:
             raise InputError("--manifest: goes with --out PREDICTIONS and without CLIP")
         return _run_manifest(manifest, out, modes, source, max_new_tokens)
     if out is not None:
         raise InputError("--out: goes with --manifest; the predictions of CLIP are printed (--json for JSON lines)")
-    if not clips and not subtitle:
+    if not clips and not (subtitle and subtitle.strip()):
         raise InputError("nothing to predict: give CLIP files, --subtitle TEXT, or --manifest FILE")
     predictions = predict_clips(clips, subtitle, modes, source, max_new_tokens)
     if json_lines:
@@ -142,10 +144,22 @@ def predict_manifest(
 def _whole_lines(path: Path) -> set[tuple[str, str]]:
     if not path.exists():
         return set()
-    text = path.read_text(encoding="utf-8")
-    if not text.endswith("\n") and text:
-        write_json_lines(path, [json.loads(line) for line in text.splitlines()[:-1]])
-    return {(str(row.get("id")), str(row.get("mode"))) for _, row in read_json_lines(path)}
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    kept = data if end == len(data) else data + b"\n"
+    done = set[tuple[str, str]]()
+    try:
+        for _, row in read_json_lines(path):
+            done.add((str(row.get("id")), str(row.get("mode"))))
+    except InputError as error:
+        last = data.count(b"\n") + 1
+        if not (str(error).startswith(f"{path}:{last}: ") and data[end:].startswith(b"{")):
+            raise
+        kept = data[:end]
+    if kept != data:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(kept)
+    return done
 
 
 def show(predictions: Sequence[Prediction]) -> None:
@@ -153,19 +167,19 @@ def show(predictions: Sequence[Prediction]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    console, wheels = Console(), WheelSet.load()
+    console, wheels = Console(emoji=False, highlight=False), WheelSet.load()
     for prediction in predictions:
-        console.print(f"[bold]{escape(prediction.id)}[/bold]  [dim]{prediction.mode} thinking[/dim]")
+        console.print(f"[bold]{escape(shown(prediction.id, 200))}[/bold]  [dim]{prediction.mode} thinking[/dim]")
         for word in prediction.labels:
             share = (prediction.confidence or {}).get(word)
             ways = wheels.explain(word)
             category = ways[0].category if ways else None
             bar = "" if share is None else f"{'█' * round(20 * share):<20} {share:4.0%}"
-            console.print(f"  {escape(word):<16} {bar:<26} [dim]{category or 'in no wheel'}[/dim]")
+            console.print(f"  {escape(shown(word)):<16} {bar:<26} [dim]{category or 'in no wheel'}[/dim]")
         if not prediction.labels:
-            console.print(f"  no emotion word ({prediction.status}): {escape(prediction.raw[:200])}")
+            console.print(f"  no emotion word ({prediction.status}): {escape(shown(prediction.raw, 200))}")
         if prediction.reasoning.strip():
-            console.print(f"  [italic]{escape(prediction.reasoning.strip())}[/italic]")
+            console.print(f"  [italic]{escape(shown(prediction.reasoning.strip(), 4000))}[/italic]")
         console.print()
 
 

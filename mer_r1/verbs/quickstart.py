@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from mer_r1.errors import InputError
 from mer_r1.files import write_json
 from mer_r1.manifest import read_manifest
 from mer_r1.recipe import Recipe, read_recipe
@@ -61,6 +62,8 @@ def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = 
     from mer_r1.synthetic.corpus import Plan, write_corpus
     from mer_r1.verbs import report
 
+    if seed < 0:
+        raise InputError(f"--seed {seed}: give 0 or more")
     console = console or Console()
     size = FAST if fast else FULL
     workers = min(os.cpu_count() or 1, 8)

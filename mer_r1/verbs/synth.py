@@ -18,6 +18,8 @@ def run(out: Path, num: int = 800, seed: int = 0, seconds: float = 1.0, workers:
         raise InputError(f"--seconds {seconds}: give 0.5 to 60")
     if seed < 0:
         raise InputError(f"--seed {seed}: give 0 or more")
+    if workers is not None and workers < 0:
+        raise InputError(f"--workers {workers}: give 0 or more")
     console = Console()
     with Progress(
         TextColumn("Making clips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console

@@ -37,14 +37,10 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: P
     resolved = _as_yaml(recipe)
     if _is_finished(out, resolved):
         return out / "model"
+    samples = _samples(recipe)
     from mer_r1.training import RunFolder, training_arguments
 
-    samples = _samples(recipe)
     backbone = load_backbone(recipe.model, out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "recipe.yaml", resolved)
-    facts = _facts(recipe)
-    write_json(out / "run.json", {**facts, "status": "running"})
     backbone.set_towers_trainable(recipe.model.train_towers)
     from mer_r1.models.features import read_prompts
 
@@ -64,6 +60,10 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: P
         "args": training_arguments(recipe.optim, folder, recipe.seed),
     }
     trainer = _trainer(recipe, backbone, samples, prompts, arguments)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "recipe.yaml", resolved)
+    facts = _facts(recipe)
+    write_json(out / "run.json", {**facts, "status": "running"})
     with disk_full_named(out):
         trainer.train_or_go_on()
         _write_model(trainer, backbone, folder.model)
@@ -133,6 +133,8 @@ def _is_finished(out: Path, resolved: str) -> bool:
     if not saved.exists():
         return False
     if saved.read_text(encoding="utf-8") != resolved:
+        if not (out / "model").exists() and not any((out / "checkpoints").glob("checkpoint-*")):
+            return False  # it ended before anything was learned that could be lost
         raise InputError(f"{out}: holds a run of another recipe; give another --out, or remove the folder")
     return (out / "model" / "config.json").exists()
 

@@ -31,7 +31,7 @@ def show(words: list[str], source: str = "builtin") -> int:
             table.add_row(shown, way.wheel, escape(way.category or "-"), escape(way_text(way)))
         if ways:
             table.add_section()
-    console = Console()
+    console = Console(emoji=False)
     if len(unknown) < len(words):
         console.print(table)
         for name, title in zip(wheels.names, wheels.titles, strict=True):

@@ -160,7 +160,8 @@ for name in sys.argv[1:]:
     except InputError:
         continue
     raise SystemExit(name + " was decoded")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(int(status["VmHWM"].split()[0]) // 1024)  # ru_maxrss would begin at the parent's peak
 """
 
 
