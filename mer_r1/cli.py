@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fault(f"{error.name} is not installed; install it with: pip install 'mer-r1[{extra}]'")
     except KeyboardInterrupt:
-        print("mer-r1: stopped; the same command goes on from what is finished", file=sys.stderr)
+        goes_on = getattr(parsed, "goes_on", False)
+        print(f"mer-r1: stopped{'; the same command goes on' if goes_on else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,7 +107,7 @@ def _quickstart(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         quickstart.run(out, options.fast, options.seed)
         return 0
 
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, goes_on=True)
 
 
 def _synth(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -154,7 +155,7 @@ def _train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         out = options.out or Path("runs") / Path(options.recipe).stem
         return train.dry_run(recipe) if options.dry_run else train.run_shown(recipe, out)
 
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, goes_on=True)
 
 
 def _predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,6 +1,6 @@
 """The manifest: JSON lines <-> `Sample`, every fault named by file, line and field.
 
-One JSON object a line, no other key is taken (DESIGN Section 3):
+One JSON object a line, no other key is taken (docs/architecture.md):
 
     {"id", "video"?, "audio"?, "image"?, "subtitle"?, "labels"?: [..], "valence"?, "reasoning"?, "cluster"?, "source"?}
 

@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mer_r1.errors import InputError
 
 Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
@@ -42,7 +41,6 @@ class DataSection(_Section):
     """Manifests, and how many processes prepare them. `keep_features`: compute once, keep beside the run."""
 
     train: Path
-    eval: Path | None = None
     num: Positive | None = None
     workers: int = Field(default=2, ge=0)
     keep_features: bool = False
@@ -74,9 +72,12 @@ class SftSection(_Section):
 
 
 class RlSection(_Section):
-    """Names of TRL's GRPOConfig where TRL has the thing. `objective` names an entry of rl.advantages.OBJECTIVES."""
+    """Names of TRL's GRPOConfig where TRL has the thing. `objective` names an entry of rl.advantages.OBJECTIVES.
 
-    objective: str = "mer_r1"
+    With `top_p` below 1 answers are drawn from less than the distribution that is scored, as in TRL.
+    """
+
+    objective: Literal["baseline", "rd", "rd_ad", "mer_r1"] = "mer_r1"
     num_generations: Positive = 4
     max_completion_length: Positive = 1024
     temperature: float = Field(default=1.0, gt=0)
@@ -106,6 +107,12 @@ class Recipe(_Section):
     rl: RlSection = RlSection()
     seed: int = Field(default=0, ge=0, lt=2**32)
 
+    @model_validator(mode="after")
+    def _towers_can_learn(self) -> Recipe:
+        if self.kind == "rl" and self.model.train_towers:
+            raise ValueError("model.train_towers: RL keeps the towers frozen; remove the key")
+        return self
+
 
 def _lines(error: ValidationError, where: str) -> str:
     """The first problem of a recipe as one line."""
@@ -118,7 +125,8 @@ def _lines(error: ValidationError, where: str) -> str:
         return f"{where}: {path}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{where}: {path}: is missing; add it"
-    return f"{where}: {path}: {problem['msg'].removeprefix('Value error, ')} (found {problem['input']!r})"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {path}: {message} (found {problem['input']!r})" if path else f"{where}: {message}"
 
 
 def _known_keys(path: Iterable[Any]) -> list[str]:

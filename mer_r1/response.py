@@ -42,7 +42,10 @@ class Profile:
     """One response format.
 
     `fast_prefill` opens the assistant's turn so that it answers at once; `stop` ends generation and stays in the text.
-    `parse` takes the whole text, prefill included. `spans` gives (start, end, word) of each word of the last answer.
+    `parse` takes the whole text, prefill included.
+    `spans` gives (start, end, word) of every word of the last answer block, in order, BEFORE repeats are removed:
+    `text[start:end]` is the word as written (its first token covers `start`); `word` is its normal form, so that
+    `labels == tuple(dict.fromkeys(word for _, _, word in spans(text)))`.
     """
 
     name: str
@@ -72,15 +75,6 @@ def is_well_formed(text: str, profile: str = "think_answer") -> bool:
     An empty think block is allowed: it is what fast thinking writes.
     """
     return PROFILES[profile].parse(text).well_formed
-
-
-def answer_spans(text: str, profile: str = "think_answer") -> tuple[Span, ...]:
-    """(start, end, word) of every word of the last answer block, in order, BEFORE repeats are removed.
-
-    `text[start:end]` is the word as written (its first token covers `start`); `word` is its normal form, so that
-    `labels == tuple(dict.fromkeys(word for _, _, word in answer_spans(text)))`.
-    """
-    return PROFILES[profile].spans(text)
 
 
 def split_labels(answer: str) -> tuple[str, ...]:

@@ -55,7 +55,13 @@ def make_target(backbone: Backbone, sample: Sample, mode: Mode) -> Target:
         raise InputError(
             f"sample {sample.id!r}: has no reasoning for a slow target; add `reasoning`, or train fast only"
         )
-    head, tag, answer = slow_text(sample).rpartition("<answer>")
+    text = slow_text(sample)
+    if not is_well_formed(text):
+        raise InputError(
+            f"sample {sample.id!r}: its reasoning and labels make no well-formed answer; take tags out of `reasoning`, "
+            "or make it a whole <think>…</think><answer>…</answer>"
+        )
+    head, tag, answer = text.rpartition("<answer>")
     return Target((), (*backbone.text_ids(head + tag), *backbone.text_ids(answer), _eos(backbone)))
 
 

@@ -167,11 +167,16 @@ class RunTrainer(Trainer):
         checkpoint, step = last_checkpoint(self.run)
         for path in (self.run.metrics, self.run.rollouts):
             keep_until(path, step)
-        self.train(resume_from_checkpoint=checkpoint)
-        loss = self.state.log_history[-1].get("train_loss", 0.0) if self.state.log_history else 0.0
-        if loss != loss:
+        if checkpoint is not None and 0 < self.args.max_steps <= step:
+            self._load_from_checkpoint(checkpoint)  # stopped between the last step and its model
+            self.state.global_step = step
+        else:
+            self.train(resume_from_checkpoint=checkpoint)
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            shutil.rmtree(self.run.checkpoints, ignore_errors=True)
             raise InputError(
-                "training ended with a loss that is not a number; lower optim.learning_rate and start anew"
+                f"{self.run.path}: training ended in weights that are not numbers; lower optim.learning_rate and "
+                "run again"
             )
 
 

@@ -1,7 +1,8 @@
-"""The house keeps its shape: imports go down, files stay short, nothing is called utils."""
+"""The house keeps its shape: imports go down, files and functions stay short, nothing is called utils."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import mer_r1
 PACKAGE = Path(mer_r1.__file__).parent
 ROOT = Path(__file__).parents[1]
 LONGEST = {"rl/trainer.py": 500}
+LONGEST_FUNCTION = 50
 
 
 def modules() -> list[Path]:
@@ -31,6 +33,14 @@ def test_the_import_contracts_hold() -> None:
 def test_a_file_is_short_enough_to_read(path: Path) -> None:
     longest = LONGEST.get(path.relative_to(PACKAGE).as_posix(), 400)
     assert len(path.read_text(encoding="utf-8").splitlines()) <= longest
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_function_is_short_enough_to_read(path: Path) -> None:
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = [(node.name, (node.end_lineno or 0) - node.lineno + 1) for node in functions]
+    assert [each for each in lengths if each[1] > LONGEST_FUNCTION] == []
 
 
 def test_nothing_is_called_utils() -> None:

@@ -11,6 +11,7 @@ import pytest
 from mer_r1.errors import InputError
 from mer_r1.recipe import Recipe
 from mer_r1.training import RunFolder, keep_until, last_checkpoint
+from mer_r1.verbs import train
 from mer_r1.verbs.train import run
 
 TIMES = {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
@@ -55,6 +56,23 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def weights(out: Path) -> bytes:
     """A finished run's weights."""
     return (out / "model" / "model.safetensors").read_bytes()
+
+
+def test_a_run_stopped_between_its_last_step_and_its_model_only_writes_the_model(
+    tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe("sft", tiny_folder, corpus["train"], {"max_steps": 4, "save_steps": 2, "batch_size": 4})
+    run(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(train, "_write_model", _stop)
+        run(recipe, tmp_path / "cut")
+    run(recipe, tmp_path / "cut")
+    assert weights(tmp_path / "whole") == weights(tmp_path / "cut")
+    assert lines(tmp_path / "cut" / "metrics.jsonl")[:-1] == lines(tmp_path / "whole" / "metrics.jsonl")[:-1]
+
+
+def _stop(*_: object) -> None:
+    raise Stopped
 
 
 @pytest.mark.parametrize(("save_steps", "stop_at"), [(2, 4), (5, 7)])

@@ -13,7 +13,7 @@ Source: the project's own lists, from the taxonomies named in docs/wheels.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mer_r1.errors import InputError
@@ -93,11 +93,6 @@ def read_words(text: str, name: str, num_wheels: int) -> list[BaseWord]:
             raise InputError(f"{name}:{number}: {error}") from None
         words.append(word)
     return words
-
-
-def form_table(words: Iterable[BaseWord]) -> dict[str, BaseWord]:
-    """Surface form -> its base word."""
-    return {form: word for word in words for form in word.forms}
 
 
 def _group_head(line: str, num_wheels: int) -> tuple[str | None, ...]:

@@ -1,6 +1,7 @@
 """Media files -> frames, waveform and facts (`read_clip`), under a budget of seconds, frames and pixels."""
 
 from mer_r1.media.budget import (
+    TINY_BUDGET,
     MediaBudget,
     audio_tokens,
     frame_count,
@@ -13,6 +14,7 @@ from mer_r1.media.budget import (
 from mer_r1.media.decode import decode_file, read_clip
 
 __all__ = [
+    "TINY_BUDGET",
     "MediaBudget",
     "audio_tokens",
     "decode_file",

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from mer_r1.errors import InputError
 
+AUDIO_HZ = 16_000  # rate of the waveform that a `Clip` promises
 AUDIO_TOKENS_PER_S = 25
 
 
@@ -34,7 +35,6 @@ class MediaBudget:
     * size_multiple: what both sides of a taken frame are multiples of.
     * frames_multiple: what the number of frames of a video is a multiple of.
     * max_video_s, max_audio_s: the seconds of a clip that are used, counted from its start; the rest is not read.
-    * audio_hz: rate of the waveform. A `Clip` promises 16 kHz.
 
     Safety, for files that nobody has looked at
     * max_source_pixels: the largest frame that is decoded.
@@ -52,7 +52,6 @@ class MediaBudget:
     frames_multiple: int = 2
     max_video_s: float = 120.0
     max_audio_s: float = 120.0
-    audio_hz: int = 16_000
     max_source_pixels: int = 64_000_000
     max_decoded_frames: int = 30_000
     max_decode_s: float = 120.0
@@ -65,7 +64,6 @@ class MediaBudget:
             "frames_multiple",
             "max_video_s",
             "max_audio_s",
-            "audio_hz",
             "max_source_pixels",
             "max_decoded_frames",
             "max_decode_s",
@@ -88,6 +86,10 @@ class MediaBudget:
             )
         if not 0 <= self.min_pixels <= self.max_pixels:
             raise InputError(f"media budget: min_pixels is {self.min_pixels}; give 0 to max_pixels ({self.max_pixels})")
+
+
+# What the tiny backbone is shown of a clip: 8 tokens of video and 25 of sound.
+TINY_BUDGET = MediaBudget(num_frames=4, fps=None, max_pixels=56 * 56, min_pixels=56 * 56, max_audio_s=1.0)
 
 
 def usable_seconds(duration_s: float, budget: MediaBudget) -> float:

@@ -45,7 +45,7 @@ def read_clip(sample: Sample, budget: MediaBudget) -> Clip:
     * `image`: one frame, the first of the file.
     * none of them: an empty Clip (a subtitle alone).
 
-    `frames_THWC` is uint8 (T, H, W, 3), `waveform_N` float32 (N,) in [-1, 1] at `budget.audio_hz`.
+    `frames_THWC` is uint8 (T, H, W, 3), `waveform_N` float32 (N,) in [-1, 1] at 16 kHz.
     Raises InputError that names the file and the fix: a file that cannot be used, `video` without pictures, `audio`
     without sound, `video` and `image` both.
     """
@@ -122,7 +122,7 @@ def _read(
             break
         if time.monotonic() > deadline:
             raise InputError(
-                f"{path}: takes longer than {budget.max_decode_s:g} s to decode; cut the file, or raise max_decode_s"
+                f"{path}: takes longer than {budget.max_decode_s:g} s to decode; shorten it, or re-encode it smaller"
             )
     for track in tracks.values():
         track.finish()
@@ -160,8 +160,7 @@ def _video_stream(path: Path, container: InputContainer, budget: MediaBudget) ->
     width, height = stream.width, stream.height
     if width * height > budget.max_source_pixels:
         raise InputError(
-            f"{path}: its frames are {width} x {height} pixels, more than {budget.max_source_pixels} in all; "
-            "make it smaller, or raise max_source_pixels"
+            f"{path}: its frames are {width} x {height} pixels, more than {budget.max_source_pixels} in all; shrink it"
         )
     return stream
 

@@ -81,7 +81,7 @@ class PictureTaker:
         if self._num_fed > self._budget.max_decoded_frames:
             raise InputError(
                 f"{self._path}: more than {self._budget.max_decoded_frames} frames are decoded to find the wanted "
-                "ones; cut the video, or raise max_decoded_frames or lower max_video_s"
+                "ones; shorten the video, or re-encode it with fewer frames a second"
             )
         if self._shown is not None:
             time_s = max(time_s, self._shown_s)

@@ -16,7 +16,7 @@ from av.stream import Stream
 from numpy.typing import NDArray
 
 from mer_r1.errors import InputError
-from mer_r1.media.budget import MediaBudget
+from mer_r1.media.budget import AUDIO_HZ, MediaBudget
 from mer_r1.media.formats import MEND
 from mer_r1.media.lengths import declared_seconds
 
@@ -26,21 +26,20 @@ _FULL_SCALE = np.float32(2.0**31)
 
 
 class SoundTaker:
-    """Resamples and mixes frames of sound to mono float32 in [-1, 1], and stops at `max_samples`.
+    """Resamples and mixes frames of sound to 16 kHz mono float32 in [-1, 1], and stops at `max_samples`.
 
     libswresample converts to 32-bit integers, for which it scales the mix of channels so that it cannot overflow:
     stereo is (left + right) / 2, and 5.1 is its usual downmix, scaled. `lead_s` is silence put before the sound.
     """
 
-    def __init__(self, path: Path, audio_hz: int, max_samples: int, lead_s: float = 0.0) -> None:
+    def __init__(self, path: Path, max_samples: int, lead_s: float = 0.0) -> None:
         self._path = path
-        self._audio_hz = audio_hz
         self._max_samples = max_samples
         self._resampler: av.AudioResampler | None = None
         self._setup: tuple[str, str, int] | None = None
         self._pieces: list[NDArray[np.int32]] = []
         self.num_samples = 0
-        self._lead = min(round(lead_s * audio_hz), max_samples)
+        self._lead = min(round(lead_s * AUDIO_HZ), max_samples)
 
     @property
     def done(self) -> bool:
@@ -57,7 +56,7 @@ class SoundTaker:
                     f"give a rate of {_LOWEST_HZ} to {_HIGHEST_HZ}"
                 )
             self._flush()
-            self._resampler = av.AudioResampler("s32", "mono", self._audio_hz)
+            self._resampler = av.AudioResampler("s32", "mono", AUDIO_HZ)
             self._setup = setup
         assert self._resampler is not None
         frame.pts = None
@@ -91,7 +90,7 @@ class SoundTrack:
         self.stream = stream
         self._path = path
         self._budget = budget
-        self._taker = SoundTaker(path, budget.audio_hz, round(budget.max_audio_s * budget.audio_hz), lead_s)
+        self._taker = SoundTaker(path, round(budget.max_audio_s * AUDIO_HZ), lead_s)
         self._num_packets = 0
         self._num_damaged = 0
         self.seconds: float | None = None
@@ -130,7 +129,7 @@ class SoundTrack:
         if waveform_N is None:
             return None
         declared_s = declared_seconds(container, self.stream)
-        self.taken_s = len(waveform_N) / self._budget.audio_hz
+        self.taken_s = len(waveform_N) / AUDIO_HZ
         wanted_s = min(declared_s or 0.0, self._budget.max_audio_s)
         if self.taken_s < 0.9 * wanted_s - 0.25:
             raise InputError(f"{self._path}: its sound ends at {self.taken_s:.2f} s of {declared_s:.2f} s; {MEND}")

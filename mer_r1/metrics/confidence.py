@@ -5,20 +5,18 @@ Definition 1, Eq. 1; computed by the model's side). With G the gold categories a
 
     conf_gt  = mean of conf over G            conf_neg = mean of conf over H
     margin   = conf_gt - conf_neg             (Definition 2, Eq. 2)
-    retained = sum |G ∩ fast ∩ slow| / sum |G ∩ fast|      (Appendix C, "retained hit rate")
 
 Convention: H is chosen per thinking mode, from that mode's own confidences; with fewer than three other categories it
 is all of them. A category whose confidence is NaN (no word of it in the vocabulary) is not there. A sample without gold
-(or without others) is NaN and stays out of means. Deltas are fast minus slow, as in the paper's Figure 3. The retained
-rate is pooled over samples, NaN when fast hit nothing. Shape letters: N samples, C categories of one wheel.
+(or without others) is NaN. Means, deltas of the modes and the retained hit rate: verbs/diagnose.py.
+Shape letters: N samples, C categories of one wheel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,24 +34,6 @@ class Confidence:
     gold_N: Floats
     negative_N: Floats
     margin_N: Floats
-
-
-class ConfidenceMeans(NamedTuple):
-    """Means over the samples where each is defined, and how many those are (gold; margin)."""
-
-    gold: float
-    negative: float
-    margin: float
-    num_gold: int
-    num_margin: int
-
-
-class Retained(NamedTuple):
-    """Gold categories that fast predicted, how many of them slow still has, and the ratio."""
-
-    num_fast_hits: int
-    num_kept: int
-    rate: float
 
 
 def category_mask(sets: Sequence[AbstractSet[int]], num_categories: int) -> Mask:
@@ -84,26 +64,6 @@ def confidence(log_confidence_NC: Floats, gold_NC: Mask, num_negatives: int = NU
     negative_N = _masked_mean(log_confidence_NC, hard_NC & ~np.isnan(others_NC))
     with np.errstate(invalid="ignore"):
         return Confidence(gold_N, negative_N, gold_N - negative_N)
-
-
-def fast_minus_slow(fast: Confidence, slow: Confidence) -> Confidence:
-    """The difference of each number of each sample, fast minus slow."""
-    with np.errstate(invalid="ignore"):
-        return Confidence(*(getattr(fast, field.name) - getattr(slow, field.name) for field in fields(Confidence)))
-
-
-def confidence_means(values: Confidence) -> ConfidenceMeans:
-    """Means over the samples where a number is defined; NaN where there is none."""
-    columns = [column[~np.isnan(column)] for column in (values.gold_N, values.negative_N, values.margin_N)]
-    gold, negative, margin = (float(column.mean()) if len(column) else float("nan") for column in columns)
-    return ConfidenceMeans(gold, negative, margin, num_gold=len(columns[0]), num_margin=len(columns[2]))
-
-
-def retained_hits(gold_NC: Mask, fast_NC: Mask, slow_NC: Mask) -> Retained:
-    """How many right categories of the fast answer the slow answer keeps, pooled over samples."""
-    hits_NC = gold_NC & fast_NC
-    hits, kept = int(hits_NC.sum()), int((hits_NC & slow_NC).sum())
-    return Retained(hits, kept, kept / hits if hits else float("nan"))
 
 
 def _masked_mean(values_NC: Floats, mask_NC: Mask) -> Floats:

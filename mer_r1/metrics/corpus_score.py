@@ -122,9 +122,7 @@ def score(
     if parser not in PARSERS:
         raise InputError(f"parser {parser!r} is not known; use one of: {', '.join(PARSERS)}")
     if strangers := [identity for identity in predictions if identity not in gold]:
-        raise InputError(
-            f"prediction {strangers[0]!r} has no gold sample; score it against the gold file it belongs to"
-        )
+        raise InputError(f"prediction {strangers[0]!r} has no gold sample; score it against the gold it belongs to")
     wheels = load_wheels(wheels)
     gold_words = [PARSERS[parser](labels) for labels in gold.values()]
     predicted_words = [PARSERS[parser](predictions.get(identity)) for identity in gold]

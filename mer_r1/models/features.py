@@ -10,13 +10,16 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mer_r1.files import atomic_path
+from mer_r1 import __version__
+from mer_r1.errors import InputError
+from mer_r1.files import atomic_path, disk_full_named
 from mer_r1.media import read_clip
 from mer_r1.models.backbone import Backbone, Prompt
 from mer_r1.sample import MediaFacts, Sample
@@ -75,8 +78,11 @@ class KeptPrompts(Sequence[Prompt]):
         return {"_folder": self._folder, "_num": self._num, "_open": {}}  # maps are opened anew in another process
 
 
-class _Shards(torch.utils.data.Dataset[int]):
-    """Item i makes shard i and is the number of samples in it; made so that loader workers can share the work."""
+class _Shards(torch.utils.data.Dataset[int | InputError | OSError]):
+    """Item i makes shard i and is the number of samples in it; made so that loader workers can share the work.
+
+    A fault that a person can mend is an item too: raised in a worker it would come back as a traceback's text.
+    """
 
     def __init__(self, fresh: FreshPrompts, folder: Path) -> None:
         self._fresh, self._folder = fresh, folder
@@ -84,7 +90,14 @@ class _Shards(torch.utils.data.Dataset[int]):
     def __len__(self) -> int:
         return -(-len(self._fresh) // SHARD)
 
-    def __getitem__(self, number: int) -> int:
+    def __getitem__(self, number: int) -> int | InputError | OSError:
+        try:
+            with disk_full_named(self._folder):
+                return self._make(number)
+        except (InputError, OSError) as error:
+            return error
+
+    def _make(self, number: int) -> int:
         from safetensors.torch import save_file
 
         path = self._folder / f"{number:05d}.safetensors"
@@ -120,6 +133,8 @@ def _fingerprint(backbone: Backbone, samples: Sequence[Sample]) -> str:
             backbone.prompt_style,
             asdict(backbone.budget),
             vocabulary,
+            [__version__, version("transformers"), version("av")],
+            backbone.model.config.to_json_string(),
             processor.chat_template,
             processor.feature_extractor.to_json_string(),
             processor.video_processor.to_json_string(),
@@ -149,6 +164,8 @@ def read_prompts(
     loader = torch.utils.data.DataLoader(shards, batch_size=None, num_workers=min(workers, len(shards)))
     done = 0
     for made in loader:
+        if isinstance(made, Exception):
+            raise made
         done += int(made)
         if progress:
             progress(done)

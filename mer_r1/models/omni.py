@@ -52,16 +52,13 @@ class OmniBackbone(Backbone):
         return text
 
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
-        """One sample as ids, positions and the processor's arrays; floats are kept in float16.
-
-        Raises InputError where a subtitle leaves nothing to ask about and there is no medium either.
-        """
+        """One sample as ids, positions and the processor's arrays; floats are kept in float16."""
         arguments: dict[str, Any] = {"text": self._chat_text(sample, clip), "return_tensors": "pt"}
         frames = None if clip.frames_THWC is None else torch.from_numpy(clip.frames_THWC).permute(0, 3, 1, 2)
         if frames is not None and _is_picture(clip):
             arguments |= {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
         elif frames is not None:
-            arguments |= {"videos": [frames], "videos_kwargs": _video_arguments(clip)}
+            arguments |= {"videos": [frames], "videos_kwargs": _video_arguments(clip, self.budget.max_video_s)}
         if clip.waveform_N is not None:
             wave = clip.waveform_N
             wave = np.pad(wave, (0, max(0, _SHORTEST_SOUND - len(wave))))
@@ -134,11 +131,11 @@ def _place(embeds: Tensor, where: Tensor, features: Tensor) -> Tensor:
     return embeds.masked_scatter(where[..., None], features.to(embeds.dtype))
 
 
-def _video_arguments(clip: Clip) -> dict[str, Any]:
+def _video_arguments(clip: Clip, max_video_s: float) -> dict[str, Any]:
     """The rate at which frames were taken sets how far their time positions lie apart."""
-    times = clip.facts.frame_times_s
-    span = times[-1] - times[0] if len(times) > 1 else 0.0
-    fps = (len(times) - 1) / span if span > 0 else 2.0
+    assert clip.frames_THWC is not None
+    seconds = clip.facts.video_s
+    fps = len(clip.frames_THWC) / min(seconds, max_video_s) if seconds else 2.0
     return {"do_resize": False, "do_sample_frames": False, "cap_pixels_per_frame": False, "fps": fps}
 
 
@@ -161,7 +158,7 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
     if folder.exists():
         _check_kind(folder)
         if (folder / SETTINGS_FILE).exists():
-            saved_budget, saved_style = _read_settings(folder / SETTINGS_FILE)
+            saved_budget, saved_style = read_settings(folder / SETTINGS_FILE)
     elif not _looks_like_hub_id(source):
         raise InputError(f"{source}: no such folder; give a run, a checkpoint's folder, or a Hub id")
     budget, prompt_style = budget or saved_budget, prompt_style or saved_style
@@ -183,10 +180,12 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
 
 
 def _looks_like_hub_id(source: str) -> bool:
-    return not source.startswith(("/", ".", "~")) and source.count("/") == 1
+    owner = source.partition("/")[0]
+    return not source.startswith(("/", ".", "~")) and source.count("/") == 1 and not Path(owner).is_dir()
 
 
-def _read_settings(path: Path) -> tuple[MediaBudget, str]:
+def read_settings(path: Path) -> tuple[MediaBudget, str]:
+    """(media budget, prompt style) of a settings file. Raises InputError that names it when it is none."""
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         return MediaBudget(**saved["budget"]), str(saved["prompt_style"])

@@ -7,17 +7,15 @@ a second of sound 25. It is not pretrained: it learns MiniMER from nothing and k
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mer_r1.files import atomic_folder, disk_full_named
-from mer_r1.media import MediaBudget
+from mer_r1.media import TINY_BUDGET
 from mer_r1.models.omni import write_settings
 
-TINY_BUDGET = MediaBudget(num_frames=4, fps=None, max_pixels=56 * 56, min_pixels=56 * 56, max_audio_s=1.0)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _CONTROL = {
     "image_token": "<|IMAGE|>",
@@ -80,10 +78,8 @@ def tiny_config(tokenizer: Any) -> Any:
     """The Thinker's configuration: text 128 wide and 3 deep, towers of 2 layers, tied embeddings."""
     from transformers import Qwen2_5OmniThinkerConfig
 
-    spread = {
-        "initializer_range": 0.08
-    }  # the width-1e2 model learns slowly from 0.02; it is read per sub-configuration
-    ident = partial(_token_id, tokenizer)
+    # The width-1e2 model learns slowly from 0.02; it is read per sub-configuration.
+    spread = {"initializer_range": 0.08}
     return Qwen2_5OmniThinkerConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -117,21 +113,25 @@ def tiny_config(tokenizer: Any) -> Any:
             "output_dim": 128,
             **spread,
         },
-        audio_token_index=ident("audio_token"),
-        image_token_index=ident("image_token"),
-        video_token_index=ident("video_token"),
-        audio_start_token_id=ident("audio_bos_token"),
-        audio_end_token_id=ident("audio_eos_token"),
-        vision_start_token_id=ident("vision_bos_token"),
-        vision_end_token_id=ident("vision_eos_token"),
+        **_control_ids(tokenizer),
         user_token_id=tokenizer.encode("user")[0],
         tie_word_embeddings=True,
         **spread,
     )
 
 
-def _token_id(tokenizer: Any, name: str) -> int:
-    return int(tokenizer.convert_tokens_to_ids(_CONTROL[name]))
+def _control_ids(tokenizer: Any) -> dict[str, int]:
+    """Ids of the control tokens, under the configuration's names."""
+    names = {
+        "audio_token_index": "audio_token",
+        "image_token_index": "image_token",
+        "video_token_index": "video_token",
+        "audio_start_token_id": "audio_bos_token",
+        "audio_end_token_id": "audio_eos_token",
+        "vision_start_token_id": "vision_bos_token",
+        "vision_end_token_id": "vision_eos_token",
+    }
+    return {key: int(tokenizer.convert_tokens_to_ids(_CONTROL[name])) for key, name in names.items()}
 
 
 def write_tiny(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:

@@ -34,13 +34,6 @@ from mer_r1.sample import Mode, Sample
 
 MODES: tuple[Mode, ...] = ("fast", "slow")
 MAX_REASONING_LETTERS = 1_200
-STAGES = {
-    "synth": "made the clips",
-    "sft": "SFT",
-    "baseline": "RL, Baseline",
-    "mer_r1": "RL, MER-R1",
-    "evaluate": "asked and scored",
-}
 REWARDS = {
     "recall": "recall",
     "precision": "precision",
@@ -135,7 +128,6 @@ def context(run: Run) -> Json:
         "colour": {system.name: colour_index(system.name, systems) for system in systems},
         "modes": MODES,
         "num_train": number_at(metrics, "corpus", "train"),
-        "num_all": number_at(metrics, "corpus", "num"),
         "num_test": number_at(metrics, "corpus", "test"),
         "seed": number_at(metrics, "corpus", "seed"),
         "is_minimer": bool(run.test) and all(sample.id.startswith("minimer-") for sample in run.test),
@@ -276,7 +268,7 @@ def _stages(seconds: Any) -> list[tuple[str, float, float]]:
     """(stage, seconds, share of the longest)."""
     if not isinstance(seconds, dict):
         return []
-    known = [(STAGES.get(key, str(key)), value) for key in seconds if (value := number_at(seconds, key)) is not None]
+    known = [(str(key), value) for key in seconds if (value := number_at(seconds, key)) is not None]
     longest = max((value for _, value in known), default=0.0) or 1.0
     return [(stage, value, value / longest) for stage, value in known]
 

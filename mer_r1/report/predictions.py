@@ -1,6 +1,6 @@
 """predictions.jsonl -> `Prediction`, every fault named by file and line.
 
-One row a clip and mode (DESIGN Section 3). A row with status "error" is no answer: a later row of the same clip and
+One row a clip and mode (docs/architecture.md). A row with status "error" is no answer: a later row of the same clip and
 mode takes its place. `labels` may be a list, a raw string (read as the official scorer reads it) or null.
 """
 

@@ -50,7 +50,7 @@ class CategoryTokens:
 
     def log_confidence(self, log_probs_AV: Tensor) -> Tensor:
         """conf(c) of every category at every anchor, (A, C), natural logarithm."""
-        return (log_probs_AV.exp() @ self.member_VC).clamp_min(_FLOOR).log()
+        return (log_probs_AV.double().exp() @ self.member_VC.double()).clamp_min(_FLOOR).log().float()
 
     def column(self, wheel: int, category: int) -> int:
         """The column of a wheel's category."""
@@ -77,8 +77,9 @@ def category_tokens(backbone: Backbone, wheels: WheelSet) -> CategoryTokens:
 class Answer:
     """Where the answer of one response lies in its ids.
 
-    `start` is the id that covers the answer's first character; `anchors` the ids of the words' first characters, in the
-    response; `words` the words at them. `prefill_ids` is what stands before `ids[start:]` in the fast context.
+    `start` is the place of the id that covers the answer's first character; `words` are the answer's distinct words,
+    `anchors` the places of the ids that cover their first characters, where each stands first. `prefill_ids` is what
+    stands before `ids[start:]` in the fast context.
     """
 
     start: int
@@ -101,8 +102,10 @@ def locate_answer(backbone: Backbone, ids: Sequence[int], profile: Profile = PRO
     start = bisect_right(starts, first_char) - 1
     overlap = first_char - starts[start]
     prefill = profile.fast_prefill[: len(profile.fast_prefill) - overlap]
-    anchors = tuple(bisect_right(starts, begin) - 1 for begin, _, _ in spans)
-    return Answer(start, anchors, tuple(word for _, _, word in spans), tuple(backbone.text_ids(prefill)))
+    begins = {word: begin for begin, _, word in reversed(spans)}  # where a word stands first; E+ and E- are sets
+    words = tuple(dict.fromkeys(word for _, _, word in spans))
+    anchors = tuple(bisect_right(starts, begins[word]) - 1 for word in words)
+    return Answer(start, anchors, words, tuple(backbone.text_ids(prefill)))
 
 
 def text_and_starts(backbone: Backbone, ids: Sequence[int]) -> tuple[str, list[int]]:

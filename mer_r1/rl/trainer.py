@@ -19,7 +19,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone, Encoded, Prompt, PromptBatch, Sampling, chosen_log_probs
 from mer_r1.recipe import RlSection
-from mer_r1.rl.advantages import OBJECTIVES, REWARDS, advantages, needs_calibration
+from mer_r1.rl.advantages import REWARDS, advantages, needs_calibration
 from mer_r1.rl.calibration import category_tokens
 from mer_r1.rl.losses import policy_loss
 from mer_r1.rl.rollouts import RolloutBatch, as_rows, make_rollouts, score_rollouts
@@ -82,6 +82,7 @@ class _Rolled:
     """Rollouts kept for num_iterations; advantages and old log-probabilities come with the first policy pass."""
 
     batch: RolloutBatch
+    prompts: PromptBatch
     encoded: Encoded
     reference_log_probs_BR: Tensor | None
     advantages_B: Tensor | None = None
@@ -92,8 +93,6 @@ class GrpoTrainer(RunTrainer):
     """The run's trainer with rollouts and the policy loss."""
 
     def __init__(self, backbone: Backbone, rl: RlSection, wheels: WheelSet, **kwargs: Any) -> None:
-        if rl.objective not in OBJECTIVES:
-            raise InputError(f"rl.objective: {rl.objective!r} is none of {', '.join(OBJECTIVES)}")
         self.backbone, self.rl, self.wheels = backbone, rl, wheels
         self.sampling = Sampling(rl.max_completion_length, rl.temperature, rl.top_p)
         self.coefficients = {"lambda_cali": rl.lambda_cali, "lambda_fmt": rl.lambda_fmt}
@@ -134,7 +133,9 @@ class GrpoTrainer(RunTrainer):
                 encoded = self.backbone.encode(batch.prompts)
             rolled = make_rollouts(self.backbone, encoded, batch.gold, self.rl.num_generations, self.sampling)
             model.train()
-            self._kept.append(_Rolled(rolled, encoded, self._reference_log_probs(batch, encoded, rolled)))
+            self._kept.append(
+                _Rolled(rolled, batch.prompts, encoded, self._reference_log_probs(batch, encoded, rolled))
+            )
         kept: _Rolled = self._kept[place]
         return kept
 
@@ -158,7 +159,7 @@ class GrpoTrainer(RunTrainer):
         advantages_PG = advantages(rewards_PGK, rl.objective, self.coefficients)
         rolled.advantages_B, rolled.old_log_probs_BR = advantages_PG.flatten(), log_probs_BR.detach()
         self.measure(group_health(batch, rewards_PGK, advantages_PG))
-        self.measure({"entropy": mean_entropy(logits_BRV.detach(), batch.mask_BR)})
+        self.measure({"entropy": mean_entropy(logits_BRV.detach() / rl.temperature, batch.mask_BR)})
         if self.is_world_process_zero():
             rows = as_rows(batch, ids, rewards_PGK, advantages_PG, self.state.global_step + 1)
             self._append(self.run.rollouts, (asdict(row) for row in rows))
@@ -166,7 +167,7 @@ class GrpoTrainer(RunTrainer):
     def compute_loss(self, model: Any, inputs: dict[str, RlBatch], *args: Any, **kwargs: Any) -> Tensor:
         rolled = self._rolled(inputs["batch"])
         batch, ids_BR = rolled.batch, rolled.batch.generated.ids_BR
-        prompts = self.backbone.with_own_words(inputs["batch"].prompts, rolled.encoded)
+        prompts = self.backbone.with_own_words(rolled.prompts, rolled.encoded)
         score = self.backbone.score_inputs(prompts.repeat(self.rl.num_generations), ids_BR, batch.mask_BR)
         num_response = ids_BR.shape[1]
         logits = self.backbone.response_logits(model, score, num_response)

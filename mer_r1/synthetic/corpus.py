@@ -30,7 +30,7 @@ from mer_r1.synthetic.subtitles import slow_target, subtitle
 FPS = 6
 CLIPS_PER_PERSON = 20
 SPLITS = ("train", "val", "test")
-_PERSON, _SCENE = 0, 1  # independent random streams of one seed
+_PERSON, _SCENE, _TEXT = 0, 1, 2  # independent random streams of one seed
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ def write_corpus(
 
 
 def minimer_texts(num: int = 3000, seed: int = 0) -> Iterator[str]:
-    """Subtitles, reasoning and labels of the first `num` clips of a seed: what the tiny tokenizer is trained on."""
+    """Subtitles, reasoning and labels like MiniMER's, of no clip of it: for the tiny tokenizer."""
     for index in range(num):
-        rng = np.random.default_rng([seed, _SCENE, index])
+        rng = np.random.default_rng([seed, _TEXT, index])
         scene = draw_scene(rng)
         yield "\n".join((subtitle(scene, rng) or "", slow_target(scene), ", ".join(scene.gold)))

@@ -101,9 +101,9 @@ def gold_faults(sample: Sample, wheels: WheelSet, found: Findings) -> Iterator[s
             found.notices[f'rows that are only "{NEUTRAL}", which these wheels do not score'] += 1
         else:
             labels = shown(list(sample.labels))
-            yield f"labels {labels} reach no category of any wheel; look them up with `mer-r1 wheels WORD`"
+            yield f"labels {labels} reach no category of any wheel; look them up with `mer-r1 wheels show WORD`"
     elif (rewards.recall, rewards.precision, rewards.f1, rewards.format) != (PERFECT,) * 4:
-        yield f"the gold answer scores {rewards} against itself; look its labels up with `mer-r1 wheels WORD`"
+        yield f"the gold answer scores {rewards} against itself; look its labels up with `mer-r1 wheels show WORD`"
 
 
 def check_media_use(samples: Iterable[Sample], found: Findings) -> None:

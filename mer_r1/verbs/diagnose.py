@@ -3,7 +3,8 @@
     recall, precision, F1     the scorer's own (metrics/open_vocabulary.py), fast - slow by the paired bootstrap
     num_categories            categories an answer reaches, mean over clips and wheels
     confidence_gold, margin   MER-R1 Definitions 1 and 2 (metrics/confidence.py), mean over clips, then over wheels
-    retained_hit_rate         right categories of the fast answer that the slow answer keeps (Appendix D, Figure 8)
+    retained_hit_rate         sum |G ∩ fast ∩ slow| / sum |G ∩ fast| over clips, G the gold categories, then mean over
+                              wheels: what slow keeps of fast's right categories (Appendix D, Figure 8)
 
 Source: MER-R1 Section 3, Figure 3. Convention: deltas are fast minus slow; confidences are compared on the clips where
 both modes have one; a clip without an answer counts as an empty answer, as the scorer counts it. The paradox shows
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +161,13 @@ def _lead(name: str, row: Mapping[str, float | None]) -> str:
 
 
 def _by_mode(gold: Mapping[str, Labels], predictions: Sequence[Prediction]) -> ByMode:
-    """Predictions by mode and id; both modes hold exactly the ids of the gold."""
+    """Predictions by mode and id, an error's emptied; both modes hold exactly the ids of the gold."""
     if not gold:
         raise InputError("the gold holds no clip; give the manifest of the predictions")
     by_mode: ByMode = {"fast": {}, "slow": {}}
     for prediction in predictions:
+        if prediction.status == "error":  # the scorer's missing clip: whatever the row holds is no answer
+            prediction = replace(prediction, labels=(), categories=None)
         by_mode[prediction.mode][prediction.id] = prediction
     for mode, rows in by_mode.items():
         if not rows:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.files import append_json_line, atomic_path, read_json_lines
+from mer_r1.files import append_json_line, atomic_path, read_json_lines, write_json
 from mer_r1.manifest import read_manifest, shown
 from mer_r1.sample import Mode, Prediction, Sample
 
@@ -31,7 +32,11 @@ def load_run(source: str) -> OmniBackbone:
         raise InputError(f"{source}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
     from mer_r1.models.omni import load_omni
 
-    return load_omni(str(folder / "model") if (folder / "model" / "config.json").exists() else source)
+    backbone = load_omni(str(folder / "model") if (folder / "model" / "config.json").exists() else source)
+    import torch
+
+    backbone.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return backbone
 
 
 def clip_sample(path: Path, subtitle: str | None = None) -> Sample:
@@ -101,7 +106,20 @@ def predict_clips(
     from mer_r1.media import read_clip
 
     backbone = load_run(source)
-    prompts = [backbone.prepare(sample, read_clip(sample, backbone.budget)) for sample in samples]
+
+    def read(sample: Sample) -> Prompt:
+        try:
+            return backbone.prepare(sample, read_clip(sample, backbone.budget))
+        except InputError as error:
+            if sample.video is None:
+                raise
+            try:  # the name says film, the content may be sound alone
+                heard = replace(sample, video=None, audio=sample.video)
+                return backbone.prepare(heard, read_clip(heard, backbone.budget))
+            except InputError:
+                raise error from None
+
+    prompts = [read(sample) for sample in samples]
     made = {mode: list(_ask(backbone, prompts, mode, max_new_tokens)) for mode in modes}
     return [made[mode][index] for index in range(len(prompts)) for mode in modes]
 
@@ -110,7 +128,8 @@ def _ask(backbone: OmniBackbone, prompts: Sequence[Prompt], mode: Mode, max_new_
     from mer_r1.inference import answer
     from mer_r1.models.backbone import Sampling
 
-    return answer(backbone, prompts, mode, Sampling(max_new_tokens, temperature=0.0), WheelSet.load())
+    size = 64 if backbone.model.num_parameters() < 10**8 else 4  # logits of 64 long answers do not fit beside 7B
+    return answer(backbone, prompts, mode, Sampling(max_new_tokens, temperature=0.0), WheelSet.load(), size)
 
 
 def predict_manifest(
@@ -122,8 +141,12 @@ def predict_manifest(
     max_new_tokens: int = 1024,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Append to `out` what it does not yet hold of `samples` x `modes`; a line cut off by a stop is dropped first."""
+    """Append to `out` what it does not yet hold of `samples` x `modes`; a line cut off by a stop is dropped first.
+
+    Beside `out` stands whose answers it holds. Raises InputError where they are another model's.
+    """
     done = _whole_lines(out)
+    _same_model(out, backbone, bool(done))
     total = len(samples) * len(modes)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a", encoding="utf-8") as handle:
@@ -139,6 +162,22 @@ def predict_manifest(
                 count += len(rows)
                 if progress:
                     progress(count, total)
+
+
+def _same_model(out: Path, backbone: OmniBackbone, has_rows: bool) -> None:
+    """Keep a fingerprint of the model and of how it is asked in OUT.model.json, and compare it when going on."""
+    record = out.with_name(f"{out.name}.model.json")
+    digest = sha256()
+    for name, tensor in sorted(backbone.model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {float(tensor.double().sum())!r}".encode())
+    facts = {
+        "weights": digest.hexdigest()[:16],
+        "prompt_style": backbone.prompt_style,
+        "budget": asdict(backbone.budget),
+    }
+    if has_rows and record.exists() and json.loads(record.read_text(encoding="utf-8")) != facts:
+        raise InputError(f"{out}: holds the answers of another model; give another --out, or remove the file")
+    write_json(record, facts)
 
 
 def _whole_lines(path: Path) -> set[tuple[str, str]]:

@@ -40,7 +40,10 @@ class Stages:
     _last_line: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
-        self.total_s = json.loads(self.record.read_text(encoding="utf-8")) if self.record.exists() else {}
+        try:
+            self.total_s = json.loads(self.record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self.total_s = {}
         self._bars = Progress(
             TextColumn("{task.description:<34}"),
             BarColumn(bar_width=28),
@@ -68,10 +71,12 @@ class Stages:
             self._task = self._bars.add_task(name, total=None, note=self._left(0.0))
         else:
             self.console.print(f"{name} ... ({self._left(0.0)})")
-        yield
-        self.seconds[name] = round(time.monotonic() - self._started, 1)
-        self.total_s[name] = round(self.total_s.get(name, 0.0) + self.seconds[name], 1)
-        write_json(self.record, self.total_s)
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - self._started, 1)
+            self.total_s[name] = round(self.total_s.get(name, 0.0) + self.seconds[name], 1)
+            write_json(self.record, self.total_s)
         if self._task is not None:
             total = self._bars.tasks[self._task].total or 1
             self._bars.update(self._task, total=total, completed=total, note="")
@@ -92,11 +97,14 @@ class Stages:
         """What is left of the job, from the finished stages' speed and, once it says something, the current one's."""
         spent = time.monotonic() - self._started
         expected = self.expected_s[self._name]
-        known = sum(self.expected_s[name] for name in self.seconds)
-        used = sum(self.seconds.values())
+        done = [
+            name for name, taken in self.seconds.items() if taken > 0.1 * self.expected_s[name]
+        ]  # not found finished
+        known = sum(self.expected_s[name] for name in done)
+        used = sum(self.seconds[name] for name in done)
         if share > 0.05:
             known, used = known + expected * share, used + spent
-        pace = max(used / known, 0.1) if known else 1.0  # stages found finished say nothing about this machine
+        pace = used / known if known else 1.0
         names = list(self.expected_s)
         later = sum(self.expected_s[name] for name in names[names.index(self._name) + 1 :])
         return f"about {self._minutes(pace * (later + expected * (1 - share)))} left"

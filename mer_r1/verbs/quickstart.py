@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mer_r1.errors import InputError
-from mer_r1.files import write_json
+from mer_r1.files import disk_full_named, write_json
 from mer_r1.manifest import read_manifest
 from mer_r1.recipe import Recipe, read_recipe
 from mer_r1.sample import Clip, Sample
@@ -64,6 +65,14 @@ def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = 
 
     if seed < 0:
         raise InputError(f"--seed {seed}: give 0 or more")
+    for module, extra in (
+        ("torch", "train"),
+        ("transformers", "train"),
+        ("matplotlib", "report"),
+        ("jinja2", "report"),
+    ):
+        if find_spec(module) is None:
+            raise InputError(f"{module} is not installed; install it with: pip install 'mer-r1[{extra}]'")
     console = console or Console()
     size = FAST if fast else FULL
     workers = min(os.cpu_count() or 1, 8)
@@ -133,7 +142,8 @@ def _ask(out: Path, test: Sequence[Sample], workers: int, stages: Stages) -> Non
 
     for place, name in enumerate(SYSTEMS):
         backbone = load_run(str(out / name))
-        prompts = read_prompts(backbone, test, out / "data" / "features", workers)
+        with disk_full_named(out / "data" / "features"):
+            prompts = read_prompts(backbone, test, out / "data" / "features", workers)
 
         def progress(done: int, total: int, place: int = place, name: str = name) -> None:
             stages.report(done + place * total, len(SYSTEMS) * total, TITLES[name])
@@ -172,10 +182,8 @@ def _without(out: Path, test: Sequence[Sample], stages: Stages) -> dict[str, Any
         prompts = [backbone.prepare(sample, clip) for sample, clip in shown]
         made = answer(backbone, prompts, "slow", Sampling(MAX_NEW_TOKENS, temperature=0.0), wheels)
         scored = score(gold, {prediction.id: prediction.labels for prediction in made}, wheels).to_json()
-        result[medium] = {
-            "n": len(test),
-            **{key: scored["open_vocabulary"][key] for key in ("precision", "recall", "f1")},
-        }
+        numbers = {key: scored["open_vocabulary"][key] for key in ("precision", "recall", "f1")}
+        result[medium] = {"n": len(test), "signature": scored["signature"], **numbers}
         stages.report(place + 1, 1 + len(MEDIA), f"without {medium}")
     return result
 
@@ -205,7 +213,7 @@ def _best_constant(report: Any) -> dict[str, Any]:
     """The constant answer with the best F1."""
     rows = [row for row in report.to_json()["constant_baselines"] if row["f1"] is not None]
     best: dict[str, Any] = max(rows, key=lambda row: float(row["f1"]))
-    return best
+    return {**best, "signature": report.signature}
 
 
 def show(metrics: dict[str, Any], console: Console) -> None:

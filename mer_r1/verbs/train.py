@@ -17,7 +17,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.files import atomic_folder, disk_full_named, write_json, write_text
 from mer_r1.manifest import read_manifest
-from mer_r1.media import MediaBudget
+from mer_r1.media import TINY_BUDGET, MediaBudget
 from mer_r1.recipe import ModelSection, Recipe
 from mer_r1.sample import Sample
 
@@ -82,8 +82,6 @@ def _trainer(
         return SftTrainer(backbone, train_dataset=examples, **arguments)
     from mer_r1.rl.trainer import GrpoTrainer, RlPrompts
 
-    if recipe.model.train_towers:
-        raise InputError("model.train_towers: RL runs the towers once a prompt, without gradient; set it to false")
     wheels = WheelSet.load(recipe.rl.wheels)
     return GrpoTrainer(backbone, recipe.rl, wheels, train_dataset=RlPrompts(samples, prompts, wheels), **arguments)
 
@@ -103,8 +101,7 @@ def load_backbone(model: ModelSection, out: Path) -> OmniBackbone:
     elif (Path(source) / "model" / "config.json").exists():
         source = str(Path(source) / "model")
     backbone = load_omni(source, prompt_style=model.prompt_style)
-    changes = {key: getattr(model, key) for key in _BUDGET_KEYS if getattr(model, key) is not None}
-    backbone.budget = replace(backbone.budget, **changes)
+    backbone.budget = replace(backbone.budget, **_changes(model))
     return backbone
 
 
@@ -192,14 +189,26 @@ def run_shown(recipe: Recipe, out: Path) -> int:
 
 
 def dry_run(recipe: Recipe) -> int:
-    """Print the resolved recipe and the media tokens of its budget, without loading a model; 0."""
+    """Print the resolved recipe and the most media tokens that a clip can cost under its budget; 0."""
     from mer_r1.media import most_tokens
 
-    changes = {key: getattr(recipe.model, key) for key in _BUDGET_KEYS if getattr(recipe.model, key) is not None}
-    tokens = most_tokens(replace(MediaBudget(), **changes))
-    print(_as_yaml(recipe), end="")
-    if recipe.model.source == "tiny":
-        print("# media tokens of a clip: at most 33 (8 of video, 25 of sound)")
-    else:
-        print(f"# media tokens of a clip: at most {tokens}, where the checkpoint's own settings do not say otherwise")
+    budget = replace(_saved_budget(recipe.model.source), **_changes(recipe.model))
+    print(f"{_as_yaml(recipe)}# media tokens of a clip: at most {most_tokens(budget)}")
     return 0
+
+
+def _saved_budget(source: str) -> MediaBudget:
+    """The budget that a model brings along."""
+    if source == "tiny":
+        return TINY_BUDGET
+    for settings in (Path(source) / "model" / "mer_r1.json", Path(source) / "mer_r1.json"):
+        if settings.is_file():
+            from mer_r1.models.omni import read_settings
+
+            return read_settings(settings)[0]
+    return MediaBudget()
+
+
+def _changes(model: ModelSection) -> dict[str, Any]:
+    """The media keys that a recipe sets."""
+    return {key: getattr(model, key) for key in _BUDGET_KEYS if getattr(model, key) is not None}

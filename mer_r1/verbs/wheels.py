@@ -1,4 +1,4 @@
-"""`mer-r1 wheels WORD ...`: where emotion words stand in the five wheels, and the way there.
+"""`mer-r1 wheels show WORD ...`: where emotion words stand in the five wheels, and the way there.
 
 Prints one block a word: per wheel the category and "form > base word > wheel word". An unknown word gets near
 spellings.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mer_r1.emotion.words import form_table, normalise, read_words, word_forms
+from mer_r1.emotion.words import normalise, read_words, word_forms
 from mer_r1.errors import InputError
 
 HEAD = "= joy | joy | joyful | joy | happiness\n"
@@ -48,7 +48,6 @@ def test_a_base_word_comes_first_and_owns_all_forms_of_its_line() -> None:
     assert word.base == "angry"
     assert word.forms == ("angry", "angrily", "anger", "angers", "irate")
     assert word.wheel_words == ("joy", "joy", "joyful", "joy", "happiness")
-    assert form_table([word]) == dict.fromkeys(word.forms, word)
 
 
 def test_a_phrase_is_known_with_spaces_and_with_hyphens() -> None:

@@ -114,7 +114,6 @@ def test_no_clip_costs_more_than_most_tokens(seconds: float, width: int, height:
         ("size_multiple", 0),
         ("max_video_s", math.inf),
         ("max_audio_s", -1.0),
-        ("audio_hz", 0),
         ("max_decode_s", math.nan),
     ],
 )

@@ -81,13 +81,6 @@ def test_sound_is_cut_at_max_audio_s_and_the_facts_keep_its_length(tmp_path: Pat
     assert (clip.facts.audio_s, clip.facts.audio_taken_s) == (3.0, 1.25)
 
 
-def test_another_rate_can_be_asked_for(tmp_path: Path) -> None:
-    path = write_media(tmp_path / "a.wav", sound=tone(1.0, 16_000), audio_codec="pcm_s16le", audio_format="s16")
-    waveform_N = heard(path, MediaBudget(audio_hz=24_000))
-    assert len(waveform_N) == pytest.approx(24_000, abs=2)
-    assert peak_hz(waveform_N, 24_000) == pytest.approx(440, abs=1.5)
-
-
 def test_a_sound_track_without_a_sample_is_refused_as_audio_and_normal_in_a_video(tmp_path: Path) -> None:
     empty = np.zeros((1, 0), np.float32)
     path = write_media(tmp_path / "a.avi", frames=gray_frames(4), sound=empty, audio_codec="pcm_s16le")

@@ -3,14 +3,7 @@
 import numpy as np
 import pytest
 
-from mer_r1.metrics.confidence import (
-    Retained,
-    category_mask,
-    confidence,
-    confidence_means,
-    fast_minus_slow,
-    retained_hits,
-)
+from mer_r1.metrics.confidence import category_mask, confidence
 
 NAN, INF = float("nan"), float("inf")
 
@@ -27,10 +20,9 @@ def test_hard_negatives_are_chosen_for_each_mode_apart() -> None:
     gold = category_mask([{0}], 5)
     fast = confidence(np.array([[-1.0, -2.0, -3.0, -4.0, -5.0]]), gold)
     slow = confidence(np.array([[-1.5, -5.0, -4.0, -3.0, -2.0]]), gold)
-    delta = fast_minus_slow(fast, slow)
-    assert delta.gold_N.tolist() == [0.5]
-    assert delta.negative_N.tolist() == [0.0]
-    assert delta.margin_N.tolist() == [0.5]
+    assert (fast.gold_N.tolist(), slow.gold_N.tolist()) == ([-1.0], [-1.5])
+    assert (fast.negative_N.tolist(), slow.negative_N.tolist()) == ([-3.0], [-3.0])
+    assert (fast.margin_N.tolist(), slow.margin_N.tolist()) == ([2.0], [1.5])
 
 
 def test_fewer_than_three_others_are_all_taken_and_none_is_not_defined() -> None:
@@ -53,26 +45,6 @@ def test_no_probability_at_all_is_minus_infinity_and_still_counts() -> None:
     assert found.margin_N.tolist() == [INF]
     both = confidence(np.array([[-INF, -INF]]), category_mask([{0}], 2))
     assert np.isnan(both.margin_N).all()
-
-
-def test_means_leave_out_what_is_not_defined_and_say_how_many_count() -> None:
-    found = confidence(np.array([[-1.0, -2.0], [-3.0, -5.0], [-1.0, -1.0]]), category_mask([{0}, {0}, set()], 2))
-    means = confidence_means(found)
-    assert (means.gold, means.margin) == (-2.0, 1.5)
-    assert means.negative == pytest.approx(-8 / 3)
-    assert (means.num_gold, means.num_margin) == (2, 2)
-    nothing = confidence_means(confidence(np.zeros((0, 2)), category_mask([], 2)))
-    assert np.isnan([nothing.gold, nothing.negative, nothing.margin]).all()
-
-
-def test_the_retained_rate_is_pooled_over_samples() -> None:
-    gold = category_mask([{0, 1}, {2}, {0}], 3)
-    fast = category_mask([{0, 1, 2}, {2}, {1}], 3)
-    slow = category_mask([{0, 2}, {2}, {0}], 3)
-    assert retained_hits(gold, fast, slow) == Retained(3, 2, 2 / 3)
-    nothing = retained_hits(gold, category_mask([set()] * 3, 3), slow)
-    assert (nothing.num_fast_hits, nothing.num_kept) == (0, 0)
-    assert np.isnan(nothing.rate)
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -110,3 +110,14 @@ def test_kept_prompts_end_where_a_sequence_ends(tiny: OmniBackbone, samples: lis
         with pytest.raises(IndexError):
             kept[index]
     assert _equal(kept[-1], kept[1])
+
+
+def test_a_worker_names_an_unreadable_clip_in_one_line(
+    tiny: OmniBackbone, samples: list[Sample], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("text")
+    with pytest.raises(InputError, match=r"bad\.mp4") as caught:
+        read_prompts(tiny, [*samples[:2], Sample("bad", video=bad)], tmp_path / "kept", workers=1)
+    assert "Traceback" not in str(caught.value)
+    assert "\n" not in str(caught.value)

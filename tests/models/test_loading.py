@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mer_r1.errors import InputError
-from mer_r1.media import MediaBudget
+from mer_r1.media import TINY_BUDGET, MediaBudget
 from mer_r1.models.omni import OmniBackbone, load_omni
-from mer_r1.models.tiny import TINY_BUDGET, write_tiny
+from mer_r1.models.tiny import write_tiny
 from mer_r1.synthetic.corpus import minimer_texts
 from tests.media_samples import ANSWERS, answer_logits, prompts_of_all_kinds
 

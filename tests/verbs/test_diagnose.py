@@ -180,6 +180,8 @@ def test_an_error_is_counted_as_missing_like_the_scorer_does() -> None:
     result = diagnose(GOLD, rows, SMALL)
     assert (result["slow"]["missing"], result["slow"]["malformed"]) == (1, 0)
     assert result["slow"]["recall"] == score(GOLD, {"a": ("happy",)}, SMALL).open_vocabulary.recall
+    left = [*ANSWERS[:3], said("b", "slow", "angry", status="error", categories=confident(-1, -1, -1))]
+    assert diagnose(GOLD, left, SMALL) == result
 
 
 @pytest.mark.parametrize(

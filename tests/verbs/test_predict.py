@@ -171,7 +171,12 @@ def test_a_manifest_is_written_once_row_by_row_and_mode_by_mode(
     out.write_bytes(whole[: whole.rindex(b'"mode"')])  # cut off within the last line
     assert run([], manifest=manifest, out=out, source=model, max_new_tokens=SHORT) == 0
     assert rows_of(out) == [json.loads(line) for line in whole.splitlines()]
-    assert [path.name for path in out.parent.iterdir()] == ["out.jsonl"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out.jsonl", "out.jsonl.model.json"]
+    facts = json.loads(out.with_name("out.jsonl.model.json").read_text())
+    out.with_name("out.jsonl.model.json").write_text(json.dumps({**facts, "weights": "of another model"}))
+    with pytest.raises(InputError, match="another model"):
+        run([], manifest=manifest, out=out, source=model, max_new_tokens=SHORT)
+    assert rows_of(out) == [json.loads(line) for line in whole.splitlines()]
 
 
 def test_one_mode_may_be_asked_first_and_the_other_later(corpus_folder: Path, model: str, tmp_path: Path) -> None:

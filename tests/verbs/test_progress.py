@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_on_a_terminal_stages_are_bars_and_an_error_ends_them(tmp_path: Path) ->
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h")  # the cursor is shown again
 
 
-def test_a_stage_that_fails_has_no_seconds(clock: Callable[[float], None], tmp_path: Path) -> None:
+def test_a_stage_that_fails_keeps_its_seconds(clock: Callable[[float], None], tmp_path: Path) -> None:
     stages = Stages(dict(EXPECTED), tmp_path / "stages.json", plain())
 
     def stop() -> None:
@@ -104,7 +105,8 @@ def test_a_stage_that_fails_has_no_seconds(clock: Callable[[float], None], tmp_p
 
     with pytest.raises(KeyboardInterrupt):
         stop()
-    assert stages.seconds == {}
+    assert stages.seconds == {"first": 5.0}
+    assert json.loads((tmp_path / "stages.json").read_text()) == {"first": 5.0}
 
 
 def test_seconds_add_up_over_a_stop_and_finished_stages_do_not_spoil_the_estimate(
@@ -126,4 +128,4 @@ def test_seconds_add_up_over_a_stop_and_finished_stages_do_not_spoil_the_estimat
     assert again.total_s == {"first": 80.0, "second": 300.0}
     assert again.seconds == {"first": 0.0, "second": 300.0}
     lines = printed(again.console).splitlines()
-    assert lines[3] == "second ... (about 30 s left)"
+    assert lines[3] == "second ... (about 5 min left)"

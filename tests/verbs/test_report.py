@@ -79,7 +79,7 @@ def make_run(folder: Path) -> Path:
         systems[name] = {"fast": measured(f1), "slow": measured(f1 + 0.1), "diagnosis": diagnosis(0.02)}
     metrics = {
         "title": f"A run {EVIL}", "signature": "set:test|n:3", "corpus": {"train": 1, "test": 3, "seed": 7},
-        "seconds": {"synth": 12.0, "mer_r1": 300.0}, "systems": systems,
+        "seconds": {"Make clips": 12.0, "RL: MER-R1": 300.0}, "systems": systems,
         "without": {"nothing": {"f1": 0.7, "n": 3}, "sound": {"f1": 0.45, "n": 3}},
         "constant": {"words": ["sad", EVIL], "precision": 0.2, "recall": 0.3, "f1": 0.24},
     }  # fmt: skip
@@ -158,7 +158,8 @@ def test_names_within_the_page_are_there_once(whole: str) -> None:
 def test_the_page_says_what_was_measured(whole: str) -> None:
     text = " ".join(" ".join(Page(whole).words).split())
     for part in ("Baseline", "MER-R1", "70.0", "65.0 – 75.0", "set:test|n:3", "A finding & more.", "87.5 %", "24.0",
-                 "seed 7", "5.2 min in all", "torch 2.baseline, 2.mer_r1", "at step 3", "Training line."):  # fmt: skip
+                 "seed 7", "Make clips", "RL: MER-R1", "5.2 min in all", "torch 2.baseline, 2.mer_r1", "at step 3",
+                 "Training line."):  # fmt: skip
         assert part in text
     assert "SFT" not in text.replace("SFT model", "")
 

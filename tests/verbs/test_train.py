@@ -66,7 +66,7 @@ def test_a_dry_run_prints_the_resolved_recipe_and_the_budget_and_writes_nothing(
     tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for source, budget in (("tiny", "at most 33 "), ("Qwen/Qwen2.5-Omni-7B", "at most ")):
+    for source, budget in (("tiny", "at most 33"), ("Qwen/Qwen2.5-Omni-7B", "at most ")):
         recipe = recipe_of(tree, model={"source": source})
         assert dry_run(recipe) == 0
         printed = capsys.readouterr().out
@@ -173,7 +173,6 @@ def wrong(tree: dict[str, Any]) -> Sequence[tuple[Recipe, str]]:
     (folder / "lost.jsonl").write_text('{"id": "a", "video": "lost.mp4", "labels": ["sad"], "reasoning": "r"}\n')
     (folder / "bare.jsonl").write_text('{"id": "bare one", "subtitle": "x", "labels": ["sad"]}\n')
     return (
-        (recipe_of(rl, rl={"objective": "mer_r2"}), "mer_r2"),
         (recipe_of(rl, rl={"wheels": "other"}), "other"),
         (recipe_of(tree, model={"prompt_style": "brieff"}), "brieff"),
         (recipe_of(tree, model={"num_frames": 3}), "num_frames"),
@@ -183,7 +182,7 @@ def wrong(tree: dict[str, Any]) -> Sequence[tuple[Recipe, str]]:
     )
 
 
-@pytest.mark.parametrize("case", range(7))
+@pytest.mark.parametrize("case", range(6))
 def test_a_recipe_that_cannot_be_run_is_named_and_may_be_mended_in_the_same_folder(
     case: int, tree: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -195,7 +194,7 @@ def test_a_recipe_that_cannot_be_run_is_named_and_may_be_mended_in_the_same_fold
 
 def test_a_model_that_is_no_longer_numbers_is_an_error_not_a_finished_run(tree: dict[str, Any], tmp_path: Path) -> None:
     recipe = recipe_of(tree, optim={"learning_rate": 1e30, "max_steps": 3})
-    with pytest.raises(InputError, match=r"not a number; lower optim\.learning_rate"):
+    with pytest.raises(InputError, match=r"not numbers; lower optim\.learning_rate"):
         run(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
 
