@@ -220,6 +220,8 @@ def show(predictions: Sequence[Prediction]) -> None:
         if prediction.reasoning.strip():
             console.print(f"  [italic]{escape(shown(prediction.reasoning.strip(), 4000))}[/italic]")
         console.print()
+    if any(prediction.labels for prediction in predictions):
+        console.print("[dim]Bars: probability of the word's category, mean over wheels. Categories: wheel w1.[/dim]")
 
 
 def as_json(predictions: Sequence[Prediction]) -> str:

@@ -41,6 +41,7 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: P
     from mer_r1.training import RunFolder, training_arguments
 
     backbone = load_backbone(recipe.model, out)
+    backbone.model.float()  # small steps vanish in bfloat16 weights; optim.bf16 computes in it by autocast
     backbone.set_towers_trainable(recipe.model.train_towers)
     from mer_r1.models.features import read_prompts
 
