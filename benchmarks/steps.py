@@ -1,4 +1,4 @@
-"""What one training step of the tiny Omni costs, and what calibration adds to it, as one JSON object.
+"""What one training step of the tiny Omni costs (no KL), and what calibration adds to it, as one JSON object.
 
     python benchmarks/steps.py [--threads 2] [--steps 10]
 
@@ -13,6 +13,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -20,10 +21,11 @@ import torch
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.manifest import read_manifest
-from mer_r1.models.backbone import Sampling
+from mer_r1.models.backbone import Generated, Sampling, chosen_log_probs, pad_right
 from mer_r1.models.features import read_prompts
 from mer_r1.models.omni import load_omni
 from mer_r1.models.tiny import write_tiny
+from mer_r1.response import parse_response
 from mer_r1.rl.advantages import advantages
 from mer_r1.rl.calibration import category_tokens
 from mer_r1.rl.rollouts import make_rollouts, score_rollouts
@@ -71,16 +73,23 @@ def main() -> None:
             sft_loss(backbone, backbone.model, collate(backbone, examples)).backward()  # type: ignore[no-untyped-call]
             backbone.model.zero_grad()
 
+        answers = [list(example.target.learned) for example in examples[:16] for _ in range(4)]
+        ids, mask = pad_right(answers, int(backbone.tokenizer.pad_token_id), backbone.device)
+
         def rl_step(objective: str) -> None:
             with torch.no_grad():
                 encoded = backbone.encode(backbone.collate(prompts[:16]))
-            batch = make_rollouts(backbone, encoded, gold, 4, Sampling(45))
-            inputs = backbone.score_inputs(batch.repeated, batch.generated.ids_BR, batch.mask_BR)
-            logits = backbone.response_logits(backbone.model, inputs, batch.generated.ids_BR.shape[1])
+            sampled = make_rollouts(backbone, encoded, gold, 4, Sampling(45))
+            # An untaught model samples no answer to calibrate; the annotated ones stand in for what it sampled.
+            texts = [backbone.decode(row) for row in answers]
+            responses = [parse_response(text) for text in texts]
+            batch = replace(sampled, generated=Generated(ids, mask), rows=answers, texts=texts, responses=responses)
+            inputs = backbone.score_inputs(batch.repeated, ids, mask)
+            logits = backbone.response_logits(backbone.model, inputs, ids.shape[1])
             used = tokens if objective == "mer_r1" else None
             rewards = score_rollouts(backbone, batch, logits.detach(), 4, wheels, used)
-            weights = advantages(rewards, objective, COEFFICIENTS).flatten()
-            (logits.log_softmax(-1)[..., 0].mean(1) * weights).sum().backward()  # type: ignore[no-untyped-call]
+            weights = advantages(rewards, objective, COEFFICIENTS).flatten() + 1.0
+            (chosen_log_probs(logits, ids).mean(1) * weights).sum().backward()  # type: ignore[no-untyped-call]
             backbone.model.zero_grad()
 
         result = {
