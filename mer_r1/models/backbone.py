@@ -10,6 +10,7 @@ sampling and when scoring, so the sampled distribution is the scored one.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -84,10 +85,10 @@ class Generated:
 
 
 @dataclass
-class Backbone:
+class Backbone(ABC):
     """A language model with towers, its processor, and how a sample is shown to it.
 
-    A family overrides `prepare`, `encode` and `placeholder_ids`.
+    A family says how a sample becomes a prompt, what its towers are, and which ids stand for media.
     """
 
     model: Any
@@ -103,22 +104,22 @@ class Backbone:
     def device(self) -> torch.device:
         return cast(torch.device, self.model.device)
 
+    @abstractmethod
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
         """Turn one sample and its decoded media into a prompt."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, batch: PromptBatch) -> Encoded:
         """Run the towers, once, and place their outputs in the prompt's embeddings."""
-        raise NotImplementedError
 
     def set_towers_trainable(self, trainable: bool) -> None:
         """Freeze the media towers, or let them learn."""
         for tower in self.towers():
             tower.requires_grad_(trainable)
 
+    @abstractmethod
     def towers(self) -> Sequence[nn.Module]:
         """The modules that turn media into embeddings."""
-        return ()
 
     def media_arguments(self, batch: PromptBatch) -> dict[str, Tensor]:
         """The batch's media under the model's argument names, on the model's device and in its precision."""
@@ -158,9 +159,9 @@ class Backbone:
         declared = {ident for ident, token in self.tokenizer.added_tokens_decoder.items() if token.special}
         return frozenset(declared | set(self.tokenizer.all_special_ids))
 
+    @abstractmethod
     def placeholder_ids(self) -> Sequence[int]:
         """Ids that stand for a medium."""
-        return ()
 
     def text_ids(self, text: str) -> list[int]:
         """The ids of text as it stands, no token added."""
