@@ -29,7 +29,7 @@ WHEELS = {"small": SMALL, "builtin": WheelSet.load("builtin")}
 PREFILL = "<think></think><answer>"
 
 
-class _Glued(Backbone):
+class _Glued(OmniBackbone):
     """A backbone that is only a tokenizer: one that cuts `<answer>happy` as Qwen's may, `>happy` in one piece."""
 
     def __init__(self) -> None:
