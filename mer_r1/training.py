@@ -163,7 +163,10 @@ class RunTrainer(Trainer):
                 append_json_line(handle, row)
 
     def train_or_go_on(self) -> None:
-        """Train from the newest whole checkpoint, or from the start; then write model/ whole."""
+        """Train from the newest whole checkpoint, or from the start.
+
+        Raises InputError where the weights end up not numbers; the checkpoints are removed, so the fix starts anew.
+        """
         checkpoint, step = last_checkpoint(self.run)
         for path in (self.run.metrics, self.run.rollouts):
             keep_until(path, step)

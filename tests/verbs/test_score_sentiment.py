@@ -14,6 +14,7 @@ from mer_r1.judge.client import JudgeError
 from mer_r1.verbs.score import run
 from mer_r1.verbs.sentiment import SentimentChoice, read_answer
 from tests.judge.endpoint import Reply, says, serve
+from tests.verbs.test_score import write
 
 LEXICON = SentimentChoice(backend="lexicon")
 
@@ -22,11 +23,6 @@ LEXICON = SentimentChoice(backend="lexicon")
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-
-
-def write(path: Path, *rows: Any) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 @pytest.fixture
