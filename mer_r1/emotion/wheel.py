@@ -1,38 +1,45 @@
-"""Emotion wheels: five ways to sort an emotion word into a level-1 category, compiled into one table.
+"""Emotion wheels: five ways to sort an emotion word into a category, compiled into one table.
 
-    surface form -> (category id in w1, ..., category id in w5), -1 where a wheel has no home for the word
+    surface form -> the categories it reaches in w1, ..., w5, packed into one integer, a bit a category
 
-`WheelSet` is made from such a table, wherever it comes from; `WheelSet.load("builtin")` compiles the project's own
-wheels from `data/wheels.txt` and `data/words.txt`. Category ids count within one wheel. Each built-in wheel has the
-category "neutral" last; `load("builtin", neutral=False)` leaves it out, and its words then reach no category.
+`WheelSet` is made from such a table, wherever it comes from. `WheelSet.load` takes the project's own wheels ("builtin",
+see builtin.py), those of MER-UniBench ("official"), the same with its authors' later correction ("mer2026"), or any
+folder with tables of that kind (official.py). Category ids count within one wheel.
 
-Convention: words are looked up lower-cased and stripped, exactly; an unknown word adds nothing to a set; a set is per
-wheel, so synonyms collapse. This is G(.) of the MER-R1 paper (Section 3) and the mapping of set-based F1.
-Source: docs/wheels.md names the published taxonomy of each wheel.
+Convention: words are looked up lower-cased and stripped, exactly; an unknown word reaches nothing; a set is per wheel,
+so synonyms collapse. This is G(.) of the MER-R1 paper (Section 3) and the mapping of set-based F1. A word reaches at
+most one category of a wheel, but for words with equal votes under the protocol "corrected" (protocol.py). The category
+"neutral", last in each wheel that has it, is there under "corrected" only.
+Source: docs/wheels.md for the built-in wheels, docs/scoring.md for the protocols.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property, lru_cache
 
-from mer_r1.emotion.words import normalise, read_words
+from mer_r1.emotion.protocol import OFFICIAL, Protocol, protocol_of
+from mer_r1.emotion.words import normalise
 from mer_r1.errors import InputError
 
 NUM_WHEELS = 5
-UNMAPPED = -1
 NEUTRAL = "neutral"
-SOURCES = ("builtin",)
+NUM_COUNTS_KEPT = 65_536
 
-Route = tuple[tuple[str, str | None], ...]
+Route = tuple[tuple[str | None, str | None], ...]
 """Per wheel the base word and the wheel word through which a surface form reaches its category."""
+
+MappedWords = tuple[int, tuple[str, ...]]
+"""The categories that words reach, packed, and the normalised words that reach none, in order."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """One wheel's way of a word: surface form -> base word -> wheel word -> category; None where the way ends early."""
+    """One wheel's way of a word: surface form -> base word -> wheel word -> category; None where the way ends early.
+
+    A word with equal votes for several categories names them all, in the wheel's order, joined by " + ".
+    """
 
     wheel: str
     form: str
@@ -44,9 +51,9 @@ class Way:
 class WheelSet:
     """Five wheels over one vocabulary. Immutable; share it freely.
 
-    `source` names where the tables come from, `sha256` is the hash of the compiled table (names, categories and
-    mapping; not titles or routes), for signatures. `categories_of[k]` are the level-1 categories of wheel k, and a
-    category's id is its place there.
+    `source` names where the tables come from, `protocol` what they were compiled for, `sha256` is the hash of the
+    compiled table (names, categories and mapping; not titles or routes), for signatures. `categories_of[k]` are the
+    categories of wheel k, and a category's id is its place there.
     """
 
     def __init__(
@@ -55,37 +62,53 @@ class WheelSet:
         names: tuple[str, ...],
         titles: tuple[str, ...],
         categories_of: tuple[tuple[str, ...], ...],
-        table: Mapping[str, tuple[int, ...]],
-        routes: Mapping[str, Route] | None = None,
+        table: Mapping[str, int],
+        *,
+        protocol: Protocol = OFFICIAL,
+        routes: Callable[[], Mapping[str, Route]] | None = None,
     ) -> None:
-        """Take a compiled table: normalised surface form -> five category ids, -1 where unmapped.
+        """Take a compiled table: normalised surface form -> its categories as `pack` packs them.
 
-        Raises InputError when the parts do not agree on the number of wheels or an id is not one of its wheel's.
+        `routes` is called when a way is asked for. Raises InputError when the parts do not agree on the number of
+        wheels or a packed value is not one of these wheels'.
         """
         if not len(names) == len(titles) == len(categories_of) == NUM_WHEELS:
             raise InputError(
                 f"{source}: a wheel set has {NUM_WHEELS} wheels; give a name, title and categories for each"
             )
-        sizes = [len(categories) for categories in categories_of]
-        for ids in set(table.values()):
-            if len(ids) != NUM_WHEELS or not all(UNMAPPED <= i < n for i, n in zip(ids, sizes, strict=True)):
-                raise InputError(f"{source}: {ids} are not category ids of wheels with {sizes} categories")
+        num_bits = sum(len(categories) for categories in categories_of)
+        for packed in set(table.values()):
+            if not 0 <= packed < 1 << num_bits:
+                raise InputError(f"{source}: {packed} does not pack categories of wheels with {num_bits} categories")
         self.source = source
+        self.protocol = protocol
         self.names = names
         self.titles = titles
         self.categories_of = categories_of
         self._table = dict(table)
-        self._routes = routes or {}
+        self._routes = routes
+        self._shifts = _shifts(categories_of)
+        masks = [(1 << len(names)) - 1 << shift for names, shift in zip(categories_of, self._shifts, strict=True)]
+        self.count = lru_cache(maxsize=NUM_COUNTS_KEPT)(_counter(masks))
+        """Packed categories -> the number of them in each wheel."""
 
     @classmethod
-    def load(cls, source: str = "builtin", *, neutral: bool = True) -> WheelSet:
-        """The wheels of that name, compiled once a process. `neutral=False` leaves the category "neutral" out.
+    def load(cls, source: str = "builtin", *, protocol: str = "official", level: int = 1) -> WheelSet:
+        """The wheels of that name or folder, compiled for a protocol and kept for the life of the process.
 
-        Raises InputError for a name that is not one of SOURCES.
+        `level` 2 takes the middle ring of the official wheels; the built-in ones have one level.
+
+        Raises InputError for a source, protocol or level that is not there, and for tables that cannot be read.
         """
-        if source not in SOURCES:
-            raise InputError(f"wheels {source!r} are not known; use one of: {', '.join(SOURCES)}")
-        return _builtin(neutral)
+        if source == "builtin":
+            from mer_r1.emotion.builtin import builtin_wheels
+
+            if level != 1:
+                raise InputError("the built-in wheels have level 1 only; take the wheels official or mer2026")
+            return builtin_wheels(protocol_of(protocol))
+        from mer_r1.emotion.official import official_wheels
+
+        return official_wheels(source, protocol_of(protocol), level)
 
     @cached_property
     def sha256(self) -> str:
@@ -101,17 +124,38 @@ class WheelSet:
         """Every known surface form, in alphabetical order."""
         return tuple(sorted(self._table))
 
-    def lookup(self, word: str) -> tuple[int, ...] | None:
-        """The category id of `word` in each wheel (-1: no home there), or None for an unknown word."""
-        return self._table.get(word) or self._table.get(normalise(word))
+    def lookup(self, word: str) -> tuple[frozenset[int], ...] | None:
+        """The category ids that `word` reaches in each wheel, or None for an unknown word."""
+        packed = self._table.get(normalise(word))
+        return None if packed is None else self.unpack(packed)
+
+    def reaches(self, word: str) -> bool:
+        """Whether a word has a category in any wheel."""
+        return bool(self._table.get(normalise(word)))
+
+    def map_words(self, words: Iterable[str]) -> MappedWords:
+        """All categories that the words reach, packed, and those of the words that reach none."""
+        get = self._table.get
+        packed = 0
+        unmapped: tuple[str, ...] = ()
+        for word in words:
+            found = get(word) or get(normalise(word))
+            if found:
+                packed |= found
+            else:
+                unmapped += (normalise(word),)
+        return packed, unmapped
+
+    def unpack(self, packed: int) -> tuple[frozenset[int], ...]:
+        """Packed categories as a set of category ids per wheel."""
+        return tuple(
+            frozenset(i for i in range(len(names)) if packed >> shift + i & 1)
+            for names, shift in zip(self.categories_of, self._shifts, strict=True)
+        )
 
     def map_set(self, words: Iterable[str]) -> tuple[frozenset[int], ...]:
         """Per wheel the set of category ids that the words reach; unknown and unmapped words add nothing."""
-        get = self._table.get
-        hits = [ids for word in words if (ids := get(word) or get(normalise(word)))]
-        if not hits:
-            return (frozenset(),) * NUM_WHEELS
-        return tuple([frozenset(column) - _NOWHERE for column in zip(*hits, strict=True)])
+        return self.unpack(self.map_words(words)[0])
 
     def categories(self, words: Iterable[str]) -> tuple[frozenset[str], ...]:
         """The same as `map_set`, with category names."""
@@ -119,7 +163,7 @@ class WheelSet:
         return tuple(frozenset(names[i] for i in ids) for names, ids in zip(self.categories_of, sets, strict=True))
 
     def words_of(self, wheel: int, category: str) -> tuple[str, ...]:
-        """V(c): all surface forms that map to `category` in wheel number `wheel` (from 0), in alphabetical order.
+        """V(c): all surface forms that reach `category` in wheel number `wheel` (from 0), in alphabetical order.
 
         Raises InputError for a wheel or category that does not exist.
         """
@@ -129,107 +173,59 @@ class WheelSet:
             raise InputError(
                 f"{self.names[wheel]} has no category {category!r}; use one of: {', '.join(self.categories_of[wheel])}"
             )
-        return self._words_of[wheel][self.categories_of[wheel].index(category)]
+        return self._words_of[self._shifts[wheel] + self.categories_of[wheel].index(category)]
 
     def explain(self, word: str) -> list[Way]:
         """Per wheel the category of `word` and the way there; an empty list for an unknown word."""
         form, ids = normalise(word), self.lookup(word)
         if ids is None:
             return []
-        route = self._routes.get(form, ((None, None),) * NUM_WHEELS)
+        route = self._all_routes.get(form, ((None, None),) * NUM_WHEELS)
         return [
-            Way(name, form, base, wheel_word, None if i == UNMAPPED else categories[i])
-            for name, (base, wheel_word), i, categories in zip(self.names, route, ids, self.categories_of, strict=True)
+            Way(name, form, base, wheel_word, " + ".join(categories[i] for i in sorted(reached)) or None)
+            for name, (base, wheel_word), reached, categories in zip(
+                self.names, route, ids, self.categories_of, strict=True
+            )
         ]
 
     @cached_property
-    def _words_of(self) -> list[list[tuple[str, ...]]]:
-        lists: list[list[list[str]]] = [[[] for _ in categories] for categories in self.categories_of]
+    def _all_routes(self) -> Mapping[str, Route]:
+        return {} if self._routes is None else self._routes()
+
+    @cached_property
+    def _words_of(self) -> list[tuple[str, ...]]:
+        """Of each bit the words that have it."""
+        lists: list[list[str]] = [[] for names in self.categories_of for _ in names]
         for form in self.words:
-            for wheel, i in enumerate(self._table[form]):
-                if i != UNMAPPED:
-                    lists[wheel][i].append(form)
-        return [[tuple(forms) for forms in wheel] for wheel in lists]
+            packed = self._table[form]
+            for bit, words in enumerate(lists):
+                if packed >> bit & 1:
+                    words.append(form)
+        return [tuple(words) for words in lists]
 
 
-_NOWHERE = frozenset((UNMAPPED,))
-_DATA = Path(__file__).parent / "data"
+def pack(ids: Iterable[Iterable[int]], categories_of: Sequence[Sequence[str]]) -> int:
+    """Category ids per wheel as one integer, wheel 0 in the lowest bits. Raises ValueError for an id outside its wheel.
 
-
-@dataclass(frozen=True)
-class WheelHead:
-    """One section of wheels.txt: a wheel's name, title, source, and its categories with their wheel words."""
-
-    name: str
-    title: str
-    source: str
-    wheel_words: dict[str, tuple[str, ...]]
-
-    @property
-    def category_of(self) -> dict[str, str]:
-        """Wheel word -> level-1 category."""
-        return {word: category for category, words in self.wheel_words.items() for word in words}
-
-
-@cache
-def builtin_heads() -> tuple[WheelHead, ...]:
-    """The five wheels of data/wheels.txt, each with "neutral" as its last category."""
-    return read_heads((_DATA / "wheels.txt").read_text(encoding="utf-8"), "wheels.txt")
-
-
-def read_heads(text: str, name: str) -> tuple[WheelHead, ...]:
-    """Parse a wheels file (format at its head) and add "neutral" to each wheel. `name` is the file's name for messages.
-
-    Raises InputError, naming the line, for a line of neither form or a wheel word with two categories in one wheel.
+    >>> bin(pack([{0}, {1, 2}], [("joy", "anger"), ("joy", "anger", "fear")]))
+    '0b11001'
     """
-    names: list[tuple[str, str, str]] = []
-    wheel_words: list[dict[str, tuple[str, ...]]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
-        if line.startswith("["):
-            wheel, _, rest = line[1:].partition("]")
-            title, _, source = rest.partition("|")
-            names.append((wheel, title.strip(), source.strip()))
-            wheel_words.append({})
-            continue
-        category, colon, cells = line.partition(":")
-        words = tuple(cell.strip() for cell in cells.split(","))
-        if not (names and colon and all(words)):
-            raise InputError(f"{name}:{number}: write '[name] title | source' or 'category: wheel word, wheel word'")
-        seen = {word for others in wheel_words[-1].values() for word in others}
-        if twice := (seen & set(words)) | {word for word in words if words.count(word) > 1}:
-            raise InputError(f"{name}:{number}: {', '.join(sorted(twice))} stands twice in {names[-1][0]}; keep one")
-        wheel_words[-1][category] = words
-    heads = zip(names, wheel_words, strict=True)
-    return tuple(WheelHead(*head, {**categories, NEUTRAL: (NEUTRAL,)}) for head, categories in heads)
+    packed = 0
+    for reached, names, shift in zip(ids, categories_of, _shifts(categories_of), strict=True):
+        for i in reached:
+            if not 0 <= i < len(names):
+                raise ValueError(f"category id {i} in a wheel of {len(names)} categories; count from 0")
+            packed |= 1 << shift + i
+    return packed
 
 
-@cache
-def _builtin(neutral: bool) -> WheelSet:
-    heads = builtin_heads()
-    places = [head.category_of for head in heads]
-    categories_of = tuple(tuple(c for c in head.wheel_words if neutral or c != NEUTRAL) for head in heads)
-    ids_of = [
-        {word: names.index(category) if category in names else UNMAPPED for word, category in place.items()}
-        for place, names in zip(places, categories_of, strict=True)
-    ]
-    table: dict[str, tuple[int, ...]] = {}
-    routes: dict[str, Route] = {}
-    for word in read_words((_DATA / "words.txt").read_text(encoding="utf-8"), "words.txt", NUM_WHEELS):
-        for head, place, wheel_word in zip(heads, places, word.wheel_words, strict=True):
-            if wheel_word is not None and wheel_word not in place:
-                raise InputError(f"words.txt:{word.line}: {wheel_word!r} is not a word of {head.name}; see wheels.txt")
-        cells = zip(ids_of, word.wheel_words, strict=True)
-        ids = tuple(UNMAPPED if w is None else wheel_ids[w] for wheel_ids, w in cells)
-        table.update(dict.fromkeys(word.forms, ids))
-        routes.update(dict.fromkeys(word.forms, tuple((word.base, w) for w in word.wheel_words)))
-    return WheelSet(
-        source="builtin",
-        names=tuple(head.name for head in heads),
-        titles=tuple(head.title for head in heads),
-        categories_of=categories_of,
-        table=table,
-        routes=routes,
-    )
+def _shifts(categories_of: Sequence[Sequence[str]]) -> tuple[int, ...]:
+    """The bit at which each wheel begins."""
+    return tuple(sum(len(names) for names in categories_of[:wheel]) for wheel in range(len(categories_of)))
+
+
+def _counter(masks: Sequence[int]) -> Callable[[int], tuple[int, ...]]:
+    def count(packed: int) -> tuple[int, ...]:
+        return tuple([(packed & mask).bit_count() for mask in masks])
+
+    return count
