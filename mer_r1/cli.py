@@ -187,46 +187,62 @@ def _predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _score(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _verb(verbs, "score", "Open-vocabulary precision, recall, F1 and HIT of a predictions file; WAF too.")
+    parser = _verb(verbs, "score", "MER-UniBench's numbers of a predictions file: F1 over emotion wheels, HIT, WAF.")
     parser.add_argument("--gold", type=Path, required=True)
-    parser.add_argument("--pred", type=Path, required=True)
-    parser.add_argument("--wheels", default="builtin")
+    files = parser.add_mutually_exclusive_group(required=True)
+    files.add_argument("--pred", type=Path, help="the predictions to score")
+    files.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two of them, and B minus A")
+    parser.add_argument("--wheels", default="builtin", help="builtin (default), official, mer2026, or a folder")
+    parser.add_argument("--protocol", choices=("official", "corrected"), default="official")
+    parser.add_argument("--task", choices=("auto", "open-vocabulary", "basic", "sentiment"), default="auto")
     parser.add_argument("--mode", help="score this mode only")
-    parser.add_argument("--task", choices=("auto", "open-vocabulary", "sentiment"), default="auto")
+    parser.add_argument("--strict", action="store_true", help="malformed and missing rows are errors, not counts")
+    _add_sentiment_options(parser)
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
+    parser.set_defaults(command=_run_score)
+
+
+def _run_score(options: argparse.Namespace) -> int:
+    from mer_r1.verbs import score
+    from mer_r1.verbs.sentiment import SentimentChoice
+
+    choice = SentimentChoice(
+        backend=options.sentiment,
+        url=options.sentiment_url,
+        model=options.sentiment_model,
+        key_env=options.sentiment_key_env,
+        cache=options.sentiment_cache,
+        out=options.sentiment_out,
+    )
+    settings = score.Settings(
+        wheels=options.wheels,
+        protocol=options.protocol,
+        task=options.task,
+        strict=options.strict,
+        mode=options.mode,
+        sentiment=choice,
+    )
+    if options.compare:
+        first, second = options.compare
+        score.run_compare(options.gold, first, second, settings, options.json)
+    else:
+        score.run(options.gold, options.pred, settings, options.json)
+    return 0
+
+
+def _add_sentiment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sentiment", choices=("lexicon",), help="words to positive or negative by the built-in wheels"
     )
-    parser.add_argument("--sentiment-url", metavar="URL", help="or by the model at this OpenAI-compatible address")
-    parser.add_argument("--sentiment-model", metavar="NAME", help="the model's name at that address")
+    parser.add_argument("--sentiment-model", metavar="MODEL", help="or by this local model, a folder or a Hub id")
+    parser.add_argument("--sentiment-url", metavar="URL", help="or by MODEL at this OpenAI-compatible address")
     parser.add_argument("--sentiment-key-env", metavar="VARIABLE", help="environment variable that holds its API key")
     parser.add_argument(
-        "--sentiment-cache", type=Path, metavar="FILE", help="its answers (default PRED with .judge.sqlite at its end)"
+        "--sentiment-cache", type=Path, metavar="FILE", help="its cache (default PRED with .judge.sqlite at its end)"
     )
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
-
-    def command(options: argparse.Namespace) -> int:
-        from mer_r1.verbs import score
-        from mer_r1.verbs.sentiment import SentimentChoice
-
-        choice = SentimentChoice(
-            backend=options.sentiment,
-            url=options.sentiment_url,
-            model=options.sentiment_model,
-            key_env=options.sentiment_key_env,
-            cache=options.sentiment_cache,
-        )
-        score.run(
-            options.gold,
-            options.pred,
-            options.wheels,
-            options.json,
-            mode=options.mode,
-            task=options.task,
-            sentiment=choice,
-        )
-        return 0
-
-    parser.set_defaults(command=command)
+    parser.add_argument(
+        "--sentiment-out", type=Path, metavar="FILE", help="keep the answers: predictions that score without a model"
+    )
 
 
 def _diagnose(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -261,14 +277,38 @@ def _report(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _wheels(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _verb(verbs, "wheels", "Emotion words and where they stand in the five wheels.")
-    kinds = parser.add_subparsers(required=True, metavar="show")
+    kinds = parser.add_subparsers(required=True, metavar="{show,compare,download}")
     shown = _verb(kinds, "show", "The category of each word in every wheel, and the way there.")
     shown.add_argument("words", nargs="+", metavar="WORD")
-    shown.add_argument("--wheels", default="builtin")
+    shown.add_argument("--wheels", default="builtin", help="builtin (default), official, mer2026, or a folder")
+    compared = _verb(kinds, "compare", "The words that two sources of wheels map differently.")
+    compared.add_argument("a", metavar="A", help="builtin, official, mer2026, or a folder")
+    compared.add_argument("b", metavar="B", help="the same")
+    compared.add_argument("--limit", type=int, default=50, metavar="N", help="print the first N words (default 50)")
+    compared.add_argument("--json", type=Path, metavar="OUT", help="write all of them there")
+    for kind in (shown, compared):
+        kind.add_argument("--protocol", choices=("official", "corrected"), default="official")
+        kind.add_argument("--level", type=int, choices=(1, 2), default=1, help="2: the middle ring (default 1)")
+    fetched = _verb(kinds, "download", "Fetch the published tables, each checked against its known hash.")
+    fetched.add_argument("names", nargs="*", metavar="official|mer2026", help="which (default both)")
+    fetched.add_argument("--to", type=Path, metavar="DIR", help="into DIR/official, DIR/mer2026 (default: the cache)")
 
     def command(options: argparse.Namespace) -> int:
         from mer_r1.verbs import wheels
 
-        return wheels.show(options.words, options.wheels)
+        return wheels.show(options.words, options.wheels, options.protocol, options.level)
+
+    def compare(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import wheels
+
+        choices = {"protocol": options.protocol, "level": options.level, "limit": options.limit, "out": options.json}
+        return wheels.show_comparison(options.a, options.b, **choices)
+
+    def download(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import wheels
+
+        return wheels.download(options.names, options.to)
 
     shown.set_defaults(command=command)
+    compared.set_defaults(command=compare)
+    fetched.set_defaults(command=download)

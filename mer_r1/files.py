@@ -33,8 +33,12 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
                 except UnicodeDecodeError:
                     raise InputError(f"{path}:{number}: not UTF-8 text; save the file as UTF-8") from None
-                except (json.JSONDecodeError, RecursionError) as error:
-                    reason = getattr(error, "msg", "nested too deeply")
+                except RecursionError:
+                    raise InputError(
+                        f"{path}:{number}: not valid JSON (nested too deeply); write one object a line"
+                    ) from None
+                except ValueError as error:  # a number of thousands of digits is a plain one, without "msg"
+                    reason = getattr(error, "msg", "a number too long")
                     raise InputError(f"{path}:{number}: not valid JSON ({reason}); write one object a line") from None
                 if not isinstance(row, dict):
                     raise InputError(f"{path}:{number}: a JSON object is needed, found {type(row).__name__}")
@@ -87,9 +91,9 @@ def disk_full_named(folder: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, whole or not at all."""
+    """Write `text` to `path` as UTF-8, whole or not at all; half a surrogate pair becomes its JSON escape."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -105,5 +109,6 @@ def write_json_lines(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str,
 
 
 def append_json_line(handle: IO[str], row: dict[str, Any]) -> None:
-    """Append one object as one line to an open text file."""
-    handle.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    """Append one object as one line to an open text file; half a surrogate pair becomes its JSON escape."""
+    line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    handle.write(line.encode("utf-8", "backslashreplace").decode("utf-8"))

@@ -88,6 +88,7 @@ class RlSection(_Section):
     lambda_cali: float = Field(default=0.1, ge=0)
     lambda_fmt: float = Field(default=0.1, ge=0)
     wheels: str = "builtin"
+    protocol: Literal["official", "corrected"] = "official"
 
     @model_validator(mode="after")
     def _group_is_a_group(self) -> RlSection:

@@ -13,8 +13,16 @@ last one holds no word; else "ok". Text around the blocks does not change the st
 reward pays, is `Response.well_formed` (the same as `is_well_formed`). The status "error" is for callers whose media or
 model failed; no text has it.
 
-Labels are the words of the last answer block: split on `, ; ； ， 、` and line ends, list marks and Markdown stripped,
-lower case, repeats removed in order. `official_labels` is the other parser, that of MER-UniBench's scoring code.
+Label fields have two parsers, one of each scoring protocol (PARSERS); `read_labels` reads a field of any kind by one.
+
+    official    what MER-UniBench's scoring code does: split on `'`, `"` and `,` only, nothing else is stripped
+    corrected   split on `, ; ； ， 、 /`, line ends and the word "and" standing alone; list marks ("1.", "-"), quotes,
+                brackets, punctuation and Markdown stripped on both sides; a number alone is a list mark and no word;
+                lower case, inner white space as one space, repeats removed in order
+
+An answer block is always read by the corrected one, so that what a policy is paid for and what "corrected" scores are
+the same words. "and" stands alone where white space, a separator or an edge of the piece is on either side of it:
+"sad, and angry" is two words, "brand new" is one.
 """
 
 from __future__ import annotations
@@ -28,13 +36,24 @@ from mer_r1.sample import Response, Status
 
 Span = tuple[int, int, str]
 
-_PIECE = re.compile(r"[^,;；，、\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+_SEPARATORS = r",;；，、/\r\n\v\f\x1c-\x1e\x85\u2028\u2029"
+_EDGE = rf"[^\s{_SEPARATORS}]"  # what may not stand beside an "and" that separates
+# One set of characters comes first, which lets the search skip the others fast.
+_GAP = re.compile(rf"[{_SEPARATORS}Aa](?:(?<![Aa])|(?<!{_EDGE}.)[Nn][Dd](?!{_EDGE}))")
 # Marks that may stand before or after a word without belonging to it. No alternative of _HEAD can match where another
 # does and nothing follows the repetition, so the match never backtracks.
-_MARKS = r"\s.!?:。！？：…·•*_`#~>|\"'“”‘’«»「」『』\[\](){}【】（）《》\-–—/\\\u200b-\u200f\u2060\ufeff"
-_HEAD = re.compile(rf"(?:[{_MARKS}]|\d+[.)、]\s)*")
+_MARKS = r"\s.!?:。！？：…·•*_`#~>|\"'“”‘’«»「」『』\[\](){}【】（）《》\-–—\\\u200b-\u200f\u2060\ufeff"
+_HEAD = re.compile(rf"(?:[{_MARKS}]|\d+[.)]\s|[Aa][Nn][Dd](?!\S))*")
 _TAIL = re.compile(rf"[{_MARKS}]")
+_QUOTES = re.compile(r"['\",]")
 _TAGS = re.compile(r"<(/?)(think|answer)>")
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (type(None), "null"),
+    (bool, "true or false"),  # before the numbers, for a bool is an int
+    ((int, float), "a number"),
+    ((list, tuple), "a list"),
+    (dict, "an object"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +89,7 @@ def parse_response(text: str, profile: str = "think_answer") -> Response:
 
 
 def is_well_formed(text: str, profile: str = "think_answer") -> bool:
-    """The strict form: exactly the profile's blocks in order, only white space around them, a word in each answer.
+    """The strict form: exactly the profile's blocks in order, only white space around them, a word in the answer.
 
     An empty think block is allowed: it is what fast thinking writes.
     """
@@ -79,7 +98,22 @@ def is_well_formed(text: str, profile: str = "think_answer") -> bool:
 
 def split_labels(answer: str) -> tuple[str, ...]:
     """The emotion words of an answer's text: normal form, repeats removed, order kept. Never raises."""
-    return tuple(dict.fromkeys(word for _, _, word in _word_spans(answer, 0, len(answer))))
+    words: list[str] = []
+    for piece in _GAP.split(answer):
+        word = piece.strip()
+        if word.isalpha():
+            words.append(word.lower())
+        elif word:
+            first, last = _bare(word, 0, len(word))
+            words += [_normal(word[first:last])] if first < last else []
+    return tuple(dict.fromkeys(words))
+
+
+def corrected_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The words of a label field by `split_labels`; the items of a list are split too."""
+    if field is None:
+        return ()
+    return split_labels(field if isinstance(field, str) else "\n".join(field))
 
 
 def official_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -92,30 +126,75 @@ def official_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:
     if field is None:
         return ()
     if not isinstance(field, str):
-        return tuple(item.lower().strip() for item in field)
+        return tuple([item.lower().strip() for item in field])
     text = field.removeprefix("[").removesuffix("]")
-    pieces = (piece.strip() for piece in re.split(r"['\",]", text))
-    return tuple(piece.lower().strip() for piece in pieces if piece)
+    pieces = _QUOTES.split(text) if "'" in text or '"' in text else text.split(",")
+    return tuple([word.lower() for piece in pieces if (word := piece.strip())])
 
 
-def lenient_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The words of a label field by `split_labels`; the items of a list are split too."""
-    if field is None:
-        return ()
-    return split_labels(field if isinstance(field, str) else "\n".join(field))
+def read_labels(field: object, parser: str) -> tuple[tuple[str, ...], str | None]:
+    """The words of a label field of any kind, and what is wrong with it as a short phrase; None where it is sound.
+
+    No value (None, NaN) is sound and has no words. Items of a list that are not texts are left out and are a fault, as
+    are a field of another kind and the text "[", at all of which the official code stops. Never raises for a JSON
+    value or NaN; KeyError for a parser that is not in PARSERS.
+    """
+    if isinstance(field, str):
+        return PARSERS[parser](field), 'labels is the text "[" alone' if field == "[" else None
+    if isinstance(field, list | tuple):
+        items = [item for item in field if isinstance(item, str)]
+        return PARSERS[parser](items), None if len(items) == len(field) else _item_fault(field)
+    if field is None or (isinstance(field, float) and field != field):
+        return (), None
+    return (), f"labels is {_kind(field)}, not a text or a list of texts"
+
+
+def _item_fault(items: Sequence[object]) -> str:
+    place = next(place for place, item in enumerate(items) if not isinstance(item, str))
+    return f"labels[{place}] is {_kind(items[place])}, not a text"
+
+
+def _kind(value: object) -> str:
+    """What a person calls a value of this type."""
+    for types, name in _KINDS:
+        if isinstance(value, types):
+            return name
+    return f"of type {type(value).__name__}"
 
 
 def _word_spans(text: str, start: int, end: int) -> tuple[Span, ...]:
+    """The words of text[start:end], read as a text of its own; the spans count in `text`."""
+    answer, begin = text[start:end], 0
     spans: list[Span] = []
-    for piece in _PIECE.finditer(text, start, end):
-        head = _HEAD.match(text, piece.start(), piece.end())
-        assert head, "the pattern matches nothing too"
-        first, last = head.end(), piece.end()
-        while last > first and _TAIL.match(text, last - 1):
-            last -= 1
-        if last > first:
-            spans.append((first, last, " ".join(text[first:last].lower().split())))
+    for piece_end, next_begin in (*(gap.span() for gap in _GAP.finditer(answer)), (len(answer), 0)):
+        first, last = _bare(answer, begin, piece_end)
+        if first < last:
+            spans.append((start + first, start + last, _normal(answer[first:last])))
+        begin = next_begin
     return tuple(spans)
+
+
+def _bare(text: str, begin: int, end: int) -> tuple[int, int]:
+    """Where the word of a piece begins and ends, without marks and without "and" at its edges; equal where none is."""
+    plain = text[begin:end].strip()
+    if plain.isalpha():  # most words; what follows would come to the same
+        first = text.index(plain, begin)
+        return first, first + len(plain)
+    head = _HEAD.match(text, begin, end)
+    assert head, "the pattern matches nothing too"
+    first, last = head.end(), end
+    while last > first:
+        if _TAIL.match(text, last - 1):
+            last -= 1
+        elif text[last - 3 : last].lower() == "and" and (last - 3 == first or text[last - 4].isspace()):
+            last -= 3
+        else:
+            break
+    return (first, first) if last <= first or text[first:last].isdecimal() else (first, last)
+
+
+def _normal(word: str) -> str:
+    return " ".join(word.lower().split())
 
 
 def _blocks(text: str) -> _Blocks:
@@ -145,25 +224,26 @@ def _blocks(text: str) -> _Blocks:
     return _Blocks(tuple(thinks), tuple(answers), unclosed or think >= 0 or answer >= 0)
 
 
-def _tagged_well_formed(text: str, order: tuple[str, ...], answers: tuple[tuple[int, int], ...]) -> bool:
+def _has_blocks_only(text: str, order: tuple[str, ...]) -> bool:
+    """Whether exactly these blocks stand there, with only white space around them."""
     tags = list(_TAGS.finditer(text))
     if [tag[0] for tag in tags] != [form.format(name) for name in order for form in ("<{}>", "</{}>")]:
         return False
     edges = [0, *(edge for tag in tags for edge in tag.span()), len(text)]
     outside = [text[edges[i] : edges[i + 1]] for i in range(0, len(edges), 4)]  # before, between and after the blocks
-    return not any(part.strip() for part in outside) and all(_word_spans(text, *answer) for answer in answers)
+    return not any(part.strip() for part in outside)
 
 
 def _parse_tagged(text: str, order: tuple[str, ...]) -> Response:
     blocks = _blocks(text)
-    labels = tuple(dict.fromkeys(word for _, _, word in _last_words(text, blocks)))
+    labels = tuple(dict.fromkeys([word for _, _, word in _last_words(text, blocks)]))
     status: Status = "truncated" if blocks.unclosed else "ok" if labels else "no_answer"
     return Response(
         reasoning="\n".join(text[start:end].strip() for start, end in blocks.thinks),
         answers=tuple(text[start:end] for start, end in blocks.answers),
         labels=labels,
         status=status,
-        well_formed=_tagged_well_formed(text, order, blocks.answers),
+        well_formed=bool(labels) and _has_blocks_only(text, order),
     )
 
 
@@ -187,5 +267,5 @@ PROFILES: dict[str, Profile] = {
 
 PARSERS: dict[str, Callable[[str | Sequence[str] | None], tuple[str, ...]]] = {
     "official": official_labels,
-    "lenient": lenient_labels,
+    "corrected": corrected_labels,
 }

@@ -8,7 +8,8 @@ empty). With g and p the category sets of one wheel:
     R_fmt = 1 when the text keeps strictly to its profile and reasons (an empty think block does not), else 0
 
 Convention: an answer without words scores 0; when the gold words map in no wheel, R_R, R_P and R_F are NaN, "does not
-apply", and stay out of their group. R_fmt always applies. The gold answer itself scores 1.0 on all.
+apply", and stay out of their group. R_fmt always applies. The gold answer itself scores 1.0 on all. What an unknown
+word costs, and whether "neutral" counts, is decided by the protocol that the wheels were compiled for.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
+from typing import TYPE_CHECKING
 
-from mer_r1.metrics.open_vocabulary import SetStatistics, WordMapper, set_statistics
+from mer_r1.metrics.open_vocabulary import SetStatistics, set_statistics
 from mer_r1.sample import Response
+
+if TYPE_CHECKING:
+    from mer_r1.emotion.wheel import WheelSet
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Rewards:
     format: float
 
 
-def score_response(response: Response, gold: Sequence[str], wheels: WordMapper) -> Rewards:
+def score_response(response: Response, gold: Sequence[str], wheels: WheelSet) -> Rewards:
     """Rewards of a parsed response against the gold words."""
     recall, precision, f1 = sample_scores(set_statistics(gold, response.labels, wheels))
     return Rewards(

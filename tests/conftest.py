@@ -6,7 +6,7 @@ Nothing here imports torch before a fixture that needs it is asked for. No test 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("shared machine", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("shared machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of the session's own in the place of the user's cache."""
+    from mer_r1.emotion import official
+
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))  # for the commands that a test starts
+        patch.setattr(official, "user_folder", lambda: folder / "mer-r1")
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -178,7 +178,9 @@ def test_a_wrong_input_is_one_line_that_names_it(arguments: tuple[str, ...], mes
 USAGE = [
     ((), "VERB"),
     (("trian",), "'trian'"),
-    (("score",), "--gold, --pred"),
+    (("score",), "--gold"),
+    (("score", "--gold", "g.jsonl"), "one of the arguments --pred --compare is required"),
+    (("score", "--gold", "g", "--pred", "p", "--compare", "a", "b"), "--compare: not allowed with argument --pred"),
     (("synth", "out", "--num", "many"), "argument --num: invalid int value: 'many'"),
     (("predict", "--mode", "medium"), "argument --mode: invalid choice: 'medium'"),
     (("wheels", "show"), "WORD"),

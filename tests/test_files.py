@@ -226,6 +226,20 @@ def test_an_appended_line_is_one_line_whatever_it_holds() -> None:
     assert handle.getvalue() == '{"text": "two\\nlines\\r and é"}\n'
 
 
+def test_half_a_surrogate_pair_is_written_as_its_escape_and_read_back(tmp_path: Path) -> None:
+    row = {"text": "a\ud800b", "\udfff": 1}
+    write_json_lines(tmp_path / "a.jsonl", [row])
+    write_json(tmp_path / "a.json", row)
+    assert list(read_json_lines(tmp_path / "a.jsonl")) == [(1, row)]
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == row
+
+
+def test_a_number_of_thousands_of_digits_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a": ' + "9" * 5000 + "}\n")
+    with pytest.raises(InputError, match=r"a\.jsonl:2: not valid JSON \(a number too long\)"):
+        list(read_json_lines(tmp_path / "a.jsonl"))
+
+
 def test_json_is_indented_and_refuses_nan(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"é": [1]})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "é": [\n    1\n  ]\n}\n'

@@ -1,24 +1,33 @@
 """Responses: statuses, the strict form, labels and their spans; any text at all is parsed, in linear time."""
 
+import math
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mer_r1.response import (
+    PARSERS,
     PROFILES,
+    corrected_labels,
     is_well_formed,
-    lenient_labels,
     official_labels,
     parse_response,
+    read_labels,
     split_labels,
 )
 
 PIECES = st.sampled_from(
     ["<think>", "</think>", "<answer>", "</answer>", "happy", "Sad.", ", ", "；", "\n", " ", "1. ", "**", "İ", "\ud800"]
-)
+) | st.sampled_from(["and", " AND ", "/", "(", "[", "'", '"', "Σ", "\u200b", "2"])
 ANY_TEXT = st.text() | st.lists(PIECES | st.text(max_size=5), max_size=20).map("".join)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=3), values, max_size=3),
+    max_leaves=8,
+)
 
 CASES = [
     # text, answers, labels, status, strictly well formed
@@ -86,6 +95,19 @@ LABELS = [
     ("happy\u200b,\ufeffsad", ("happy", "sad")),
     ("高兴，难过。", ("高兴", "难过")),
     (" , ,, ...", ()),
+    ("happy, sad, and angry", ("happy", "sad", "angry")),
+    ("happy AND sad\tand\u3000calm", ("happy", "sad", "calm")),
+    ("sad,and,angry;and/calm", ("sad", "angry", "calm")),
+    ("and", ()),
+    ("and and And", ()),
+    ("brand new, andante, band, and-or", ("brand new", "andante", "band", "and-or")),
+    ("(and happy), sad and.", ("happy", "sad")),
+    ("(and), brand., **wand**", ("brand", "wand")),
+    ("- and happy, 1. and **sad**", ("happy", "sad")),
+    ("happy/sad / calm", ("happy", "sad", "calm")),
+    ("1、高兴\n2、难过", ("高兴", "难过")),
+    ("1. happy\n2.", ("happy",)),
+    ("24/7, 3 wishes", ("3 wishes",)),
 ]
 
 
@@ -108,11 +130,33 @@ def test_any_text_is_parsed_and_its_spans_agree_with_its_labels(text: str) -> No
     assert all(answer in text for answer in response.answers)
 
 
+def test_a_span_is_the_word_as_written() -> None:
+    text = "<answer>and Happy</answer><answer>Sadly,  Sad, 1. at  EASE and 'Calm'.</answer>"
+    spans = PROFILES["think_answer"].spans(text)
+    assert [text[start:end] for start, end, _ in spans] == ["Sadly", "Sad", "at  EASE", "Calm"]
+    assert [start for start, _, _ in spans] == [text.index(written) for written in ("Sadly", "Sad,", "at  ", "Calm")]
+    assert [word for _, _, word in spans] == ["sadly", "sad", "at ease", "calm"]
+
+
+@given(ANY_TEXT)
+def test_the_labels_of_a_text_are_those_of_the_same_text_in_an_answer(text: str) -> None:
+    answer = text.replace("<", "")
+    assert split_labels(answer) == parse_response(f"<answer>{answer}</answer>").labels
+
+
 @given(ANY_TEXT)
 def test_labels_written_out_are_the_same_labels(text: str) -> None:
     labels = split_labels(text)
-    assert split_labels(", ".join(labels)) == labels
+    for glue in (", ", "; ", "/", " and ", "\n"):
+        assert split_labels(glue.join(labels)) == labels
     assert all(word == word.strip() and word for word in labels)
+
+
+@given(ANY_TEXT)
+def test_corrected_labels_do_not_look_at_the_case(text: str) -> None:
+    assert corrected_labels(text.lower()) == corrected_labels(text)
+    plain = text.encode("ascii", "ignore").decode()
+    assert corrected_labels(plain.upper()) == corrected_labels(plain) == corrected_labels(plain.swapcase())
 
 
 @pytest.mark.parametrize(
@@ -126,6 +170,16 @@ def test_labels_written_out_are_the_same_labels(text: str) -> None:
         "<answer>" + "1. *" * 250_000 + "</answer>",
         "<answer>" + " " * 1_000_000 + "</answer>",
         "<answer>" + "a," * 500_000 + "</answer>",
+        "<answer>" + "a" * 1_000_000 + "</answer>",
+        "<answer>" + "and " * 250_000 + "</answer>",
+        "<answer>" + "*and " * 200_000 + "</answer>",
+        "<answer>happy" + " and." * 200_000 + "</answer>",
+        "<answer>" + "x and." * 170_000 + "</answer>",
+        "<answer>" + "[" * 1_000_000 + "</answer>",
+        "<answer>" + "/" * 1_000_000 + "</answer>",
+        "<answer>" + "\u200b" * 1_000_000 + "x" + "\u200b" * 1_000_000 + "</answer>",
+        "<answer>" + "，、；" * 330_000 + "</answer>",
+        "<answer>" + "x " * 500_000 + "</answer>",
     ],
     ids=lambda text: text[:24],
 )
@@ -133,6 +187,9 @@ def test_a_hostile_megabyte_is_parsed_in_linear_time(text: str) -> None:
     start = time.process_time()
     parse_response(text)
     PROFILES["think_answer"].spans(text)
+    answer = text.removeprefix("<answer>").removesuffix("</answer>")
+    for parse in PARSERS.values():
+        parse(answer)
     assert time.process_time() - start < 10  # quadratic time would be hours
 
 
@@ -142,10 +199,64 @@ def test_the_official_parser_reads_a_field_as_the_official_code_does() -> None:
     assert official_labels("happy; sad") == ("happy; sad",)
     assert official_labels("[[happy, sad]]") == ("[happy", "sad]")
     assert official_labels(["Happy, sad ", "calm"]) == ("happy, sad", "calm")
+    assert official_labels("ΑΣ'Β, 'ΑΣ") == ("ας", "β", "ας")  # a letter's lower case depends on its own word only
     assert official_labels("[") == official_labels("") == official_labels(None) == ()
 
 
-def test_the_lenient_parser_splits_items_of_a_list_too() -> None:
-    assert lenient_labels(["Happy, sad.", "calm"]) == ("happy", "sad", "calm")
-    assert lenient_labels("happy; sad.") == ("happy", "sad")
-    assert lenient_labels(None) == ()
+def test_the_corrected_parser_splits_items_of_a_list_too() -> None:
+    assert corrected_labels(["Happy, sad.", "calm"]) == ("happy", "sad", "calm")
+    assert corrected_labels(["and happy", "sad and", "and", ""]) == ("happy", "sad")
+    assert corrected_labels("happy; sad.") == ("happy", "sad")
+    assert corrected_labels(None) == ()
+
+
+FIELDS: list[tuple[object, tuple[str, ...], tuple[str, ...], str | None]] = [
+    ("Happy, sad.", ("happy", "sad."), ("happy", "sad"), None),
+    (["Happy, sad", "calm"], ("happy, sad", "calm"), ("happy", "sad", "calm"), None),
+    (("Happy", "calm "), ("happy", "calm"), ("happy", "calm"), None),
+    ([], (), (), None),
+    ("", (), (), None),
+    (None, (), (), None),
+    (math.nan, (), (), None),
+    ("[", (), (), 'labels is the text "[" alone'),
+    (["sad", 1, "calm", None], ("sad", "calm"), ("sad", "calm"), "labels[1] is a number, not a text"),
+    ([None], (), (), "labels[0] is null, not a text"),
+    ([math.nan], (), (), "labels[0] is a number, not a text"),
+    ([["sad"]], (), (), "labels[0] is a list, not a text"),
+    (["sad", b"calm"], ("sad",), ("sad",), "labels[1] is of type bytes, not a text"),
+    (1, (), (), "labels is a number, not a text or a list of texts"),
+    (math.inf, (), (), "labels is a number, not a text or a list of texts"),
+    (True, (), (), "labels is true or false, not a text or a list of texts"),
+    ({"sad": 1}, (), (), "labels is an object, not a text or a list of texts"),
+    (b"sad", (), (), "labels is of type bytes, not a text or a list of texts"),
+]
+
+
+@pytest.mark.parametrize(("field", "official", "corrected", "fault"), FIELDS, ids=[repr(case[0]) for case in FIELDS])
+def test_a_field_of_any_kind_has_words_and_maybe_a_fault(
+    field: object, official: tuple[str, ...], corrected: tuple[str, ...], fault: str | None
+) -> None:
+    assert read_labels(field, "official") == (official, fault)
+    assert read_labels(field, "corrected") == (corrected, fault)
+
+
+@given(JSON, st.sampled_from(sorted(PARSERS)))
+def test_no_value_of_a_field_stops_the_reader(field: Any, parser: str) -> None:
+    words, fault = read_labels(field, parser)
+    assert all(isinstance(word, str) for word in words)
+    sound = field is None or isinstance(field, str) or (isinstance(field, float) and math.isnan(field))
+    sound = sound or (isinstance(field, list) and all(isinstance(item, str) for item in field))
+    assert (fault is None) == (sound and field != "[")
+    if fault is None and not isinstance(field, float):
+        assert words == PARSERS[parser](field)
+
+
+@given(ANY_TEXT)
+def test_the_official_parser_is_the_official_rule_written_out(text: str) -> None:
+    inner = text.removeprefix("[")
+    inner = inner[:-1] if inner.endswith("]") else inner
+    words: list[str] = [""]
+    for character in inner:
+        words[-1] += "" if character in "'\"," else character
+        words += [""] if character in "'\"," else []
+    assert official_labels(text) == tuple(word.strip().lower() for word in words if word.strip())

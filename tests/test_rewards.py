@@ -12,7 +12,7 @@ from mer_r1.response import parse_response
 from mer_r1.rewards import Rewards, sample_scores, score_response
 from tests.small_wheels import SMALL, WORDS
 
-BUILTIN = WheelSet.load("builtin")
+BUILTIN = WheelSet.load("builtin", protocol="corrected")
 SOME = st.lists(st.sampled_from((*WORDS, "lost", "qwerty")), max_size=6)
 
 

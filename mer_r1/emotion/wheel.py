@@ -134,7 +134,7 @@ class WheelSet:
         return bool(self._table.get(normalise(word)))
 
     def map_words(self, words: Iterable[str]) -> MappedWords:
-        """All categories that the words reach, packed, and those of the words that reach none."""
+        """All categories that the words reach, packed, and those of the words that reach none; "" is no word."""
         get = self._table.get
         packed = 0
         unmapped: tuple[str, ...] = ()
@@ -142,8 +142,8 @@ class WheelSet:
             found = get(word) or get(normalise(word))
             if found:
                 packed |= found
-            else:
-                unmapped += (normalise(word),)
+            elif form := normalise(word):
+                unmapped += (form,)
         return packed, unmapped
 
     def unpack(self, packed: int) -> tuple[frozenset[int], ...]:

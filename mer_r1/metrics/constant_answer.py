@@ -1,42 +1,51 @@
 """The best constant answer on a gold file: what a system scores that says the same words of every clip.
 
-For a fixed set of categories s in one wheel, with the means taken over the samples whose gold set g is not empty,
+For a constant answer that reaches the categories s of one wheel, with the means taken over the samples whose gold set g
+is not empty,
 
-    P(s) = sum over c in s of mean[c in g] / |s|        R(s) = sum over c in s of mean([c in g] / |g|)
+    HIT(s) = sum over c in s of mean[c in g]     P(s) = HIT(s) / |s|     R(s) = sum over c in s of mean([c in g] / |g|)
+    F1(s) = 2PR / (P+R), 0 where P+R = 0         reported: the plain mean over wheels
 
-so every set of categories of a wheel is scored once into a table of 2^C entries, and an answer is five look-ups. The
-search is over the words of the gold file, one for each distinct row of categories: exact for one and two words, exact
-for three while there are at most a million triples, else the best 200 pairs each extended by every word.
+so a wheel needs two numbers a category, and the value of three words is one look-up a wheel in a table of (pairs of
+rows, rows), where the rows of a wheel are the different sets of categories that a word reaches in it. The search is
+over the gold words, one for each different value over all wheels. It is exact: pairs of words are passed over when even
+the best third word of each wheel, chosen in each wheel for itself, does not bring them to the best answer known. Only
+where words reach more than MAX_ROWS different sets in one wheel (at most 73 in MER-UniBench's tables), three words are
+sought among the MAX_ROWS words that stand in the best pairs.
 
 Why: HIT does not charge for guessing. On MELD the two words "happy, angry" reach HIT 61.1 and three words 77.9, so a
-HIT below that means little. The constant is chosen by F1 and its HIT is given too (an F1 of 0/0 counts as 0 here).
-Shape letters: N samples, W wheels, C categories of a wheel, U distinct rows of categories, S sets of categories.
+HIT below that means little. The best answer is given for F1 and for HIT.
+Shape letters: N samples, G different gold sets, W wheels, C categories of a wheel, U candidate words, R rows of a
+wheel, P pairs of rows, B pairs of words tried at a time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from math import comb
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mer_r1.metrics.open_vocabulary import mean_over_wheels, measures
 
-MAX_EXACT = 1_000_000
-NUM_KEPT = 200
+BEST_FOR = ("f1", "hit")
+SIZES = (1, 2, 3)
+MAX_ROWS = 160  # a table is then 16 MB
+TIE = 1e-12  # equal values may differ by less, being summed in different orders
 
-Ids = NDArray[np.int64]
+_PAIRS_AT_ONCE = 256
+
+Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ConstantAnswer:
-    """A fixed answer and what it scores on the gold file."""
+    """The fixed answer with the best `measure` ("f1" or "hit"), and all that it scores on the gold file."""
 
+    measure: str
     words: tuple[str, ...]
     precision: float
     recall: float
@@ -44,33 +53,69 @@ class ConstantAnswer:
     hit: float
 
 
-def best_constant_answers(
-    gold_sets: Sequence[Sequence[AbstractSet[int]]],
-    word_ids: Mapping[str, Sequence[int]],
-    num_categories: Sequence[int],
-    sizes: Sequence[int] = (1, 2, 3),
-) -> tuple[ConstantAnswer, ...]:
-    """The best answer for F1 of each size, as far as the gold words have that many different rows of categories.
+@dataclass(frozen=True)
+class _Wheel:
+    """One wheel: its gold samples in two numbers a category, and the sets of categories that candidates reach."""
 
-    `gold_sets[n][k]` are the category ids of sample n in wheel k. `word_ids` maps each candidate word to its category
-    id in each wheel (-1: none); of words with the same ids the first stands for all, and ties go to earlier words, so
-    give the frequent ones first. `num_categories[k]` is the number of categories of wheel k, at most 16.
+    counted: float
+    """Samples whose gold set is not empty."""
+    present_C: Floats
+    """Samples with the category."""
+    share_C: Floats
+    """The sum over these of 1 / |g|."""
+    reached_RC: Floats
+    """The different rows, 0 or 1 a category."""
+    row_U: Ints
+    """Each word's row."""
+
+    def only(self, kept: Ints) -> _Wheel:
+        """The same wheel with these of the words."""
+        rows, row_U = np.unique(self.row_U[kept], return_inverse=True)
+        return replace(self, reached_RC=self.reached_RC[rows], row_U=row_U)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One measure of one wheel: the value of pairs of rows with every third row. Rows may be repeated."""
+
+    pair_RR: Ints
+    """The place of a pair of rows."""
+    value_PR: Floats
+    row_U: Ints
+
+
+def best_constant_answers(
+    gold_packed: Sequence[int],
+    gold_extra: Sequence[int],
+    word_packed: Mapping[str, int],
+    categories_of: Sequence[Sequence[str]],
+    sizes: Sequence[int] = SIZES,
+) -> tuple[ConstantAnswer, ...]:
+    """The best answers for F1, one a size, then those for HIT, of the sizes for which there are enough candidates.
+
+    `gold_packed[n]` are the categories of sample n as emotion.wheel.pack gives them. `gold_extra[n]` words of the
+    sample reach none and count as one category each in every wheel, which no constant answer has (0 where the protocol
+    drops them). `word_packed` are the candidates with what they reach; of words with equal values the first stands for
+    all, those that reach nothing are no candidates, and ties go to earlier words, so give the frequent ones first.
+    Empty when there is no candidate, or a wheel in which no sample counts, for then every mean would be NaN.
+
+    Raises ValueError for a size outside 1 to 3 and when the two lists of gold differ in length.
     """
-    words, masks_UW = _candidates(word_ids)
-    counted = [sum(1 for sets in gold_sets if sets[k]) for k in range(len(num_categories))]
-    if not len(words) or not all(counted):
+    if not set(sizes) <= set(SIZES):
+        raise ValueError(f"sizes are {tuple(sizes)}; give numbers of words from {SIZES[0]} to {SIZES[-1]}")
+    candidates: dict[int, str] = {}
+    for word, packed in word_packed.items():
+        if packed:
+            candidates.setdefault(packed, word)
+    wheels = _wheels(Counter(zip(gold_packed, gold_extra, strict=True)), list(candidates), categories_of)
+    if not candidates or not all(wheel.counted for wheel in wheels):
         return ()
-    tables = [_table([sets[k] for sets in gold_sets], n) for k, n in enumerate(num_categories)]
-    answers: list[ConstantAnswer] = []
-    for size in sizes:
-        if size > len(words):
-            break
-        picks_SK = _picks(tables, masks_UW, size)
-        union_SW = np.bitwise_or.reduce(masks_UW[picks_SK], axis=1)
-        best = int(np.argmax(_f1(tables, union_SW)))
-        values = _scores(tables, union_SW[best : best + 1])[0].tolist()
-        answers.append(ConstantAnswer(tuple(words[i] for i in picks_SK[best]), *values))
-    return tuple(answers)
+    words = list(candidates.values())
+    return tuple(
+        ConstantAnswer(measure, tuple(words[i] for i in places), *_scores(wheels, places))
+        for measure in BEST_FOR
+        for places in _best(wheels, measure, [size for size in sizes if size <= len(words)])
+    )
 
 
 def by_frequency(words: Sequence[Sequence[str]]) -> list[str]:
@@ -78,61 +123,133 @@ def by_frequency(words: Sequence[Sequence[str]]) -> list[str]:
     return [word for word, _ in Counter(word for sample in words for word in sample).most_common()]
 
 
-def _candidates(word_ids: Mapping[str, Sequence[int]]) -> tuple[list[str], Ids]:
-    """One word for each distinct row of ids that reaches a category, and the rows as bit masks."""
-    first: dict[tuple[int, ...], str] = {}
-    for word, ids in word_ids.items():
-        if any(i >= 0 for i in ids):
-            first.setdefault(tuple(ids), word)
-    masks = [[1 << i if i >= 0 else 0 for i in ids] for ids in first]
-    return list(first.values()), np.array(masks, dtype=np.int64)
+def _wheels(
+    gold: Mapping[tuple[int, int], int], candidates: Sequence[int], categories_of: Sequence[Sequence[str]]
+) -> list[_Wheel]:
+    """Every wheel of a gold file, given as how many samples have which packed categories and extra words."""
+    times_G = np.array(list(gold.values()), dtype=np.float64)
+    extra_G = np.array([extra for _, extra in gold], dtype=np.float64)
+    wheels: list[_Wheel] = []
+    shift = 0
+    for names in categories_of:
+        full = (1 << len(names)) - 1
+        gold_GC = _bits([packed >> shift & full for packed, _ in gold], len(names))
+        size_G = gold_GC.sum(axis=1) + extra_G
+        rows: dict[int, int] = {}
+        row_U = [rows.setdefault(packed >> shift & full, len(rows)) for packed in candidates]
+        wheels.append(
+            _Wheel(
+                counted=float(times_G[size_G > 0].sum()),
+                present_C=times_G @ gold_GC,
+                share_C=(times_G / np.maximum(size_G, 1)) @ gold_GC,
+                reached_RC=_bits(list(rows), len(names)),
+                row_U=np.array(row_U, dtype=np.int64),
+            )
+        )
+        shift += len(names)
+    return wheels
 
 
-def _table(gold: Sequence[AbstractSet[int]], num_categories: int) -> Floats:
-    """(2^C, 4) of precision, recall, F1, HIT of every set of categories as a constant answer in one wheel."""
-    assert num_categories <= 16, "a table of 2^C entries is for wheels of a few categories"
-    gold = [categories for categories in gold if categories]
-    present_C, share_C = np.zeros(num_categories), np.zeros(num_categories)
-    for categories in gold:
-        for category in categories:
-            present_C[category] += 1
-            share_C[category] += 1 / len(categories)
-    bits_SC = (np.arange(2**num_categories)[:, None] >> np.arange(num_categories)) & 1
-    overlap_S = bits_SC @ present_C
-    sizes_S = np.maximum(bits_SC.sum(axis=1), 1)
-    counted_S = np.full(len(bits_SC), float(len(gold)))
-    sums = np.stack([counted_S, overlap_S / sizes_S, bits_SC @ share_C, overlap_S], axis=1)
-    return measures(sums[:, :, None], undefined_f1=0.0)[:, :, 0]
+def _bits(packed: Sequence[int], num_bits: int) -> Floats:
+    """(len(packed), num_bits) of 0 and 1, the lowest bit first; an integer may be longer than a machine word."""
+    num_bytes = num_bits // 8 + 1
+    raw = np.frombuffer(b"".join(value.to_bytes(num_bytes, "little") for value in packed), dtype=np.uint8)
+    bits = np.unpackbits(raw.reshape(len(packed), num_bytes), axis=1, count=num_bits, bitorder="little")
+    return bits.astype(np.float64)
 
 
-def _scores(tables: Sequence[Floats], union_SW: Ids) -> Floats:
-    """(S, 4): the reported measures of answers given as bit masks."""
-    return mean_over_wheels(np.stack([table[union_SW[:, k]] for k, table in enumerate(tables)], axis=-1))
+def _best(wheels: Sequence[_Wheel], measure: str, sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Of each size the places of the words of the best answer, ascending; of equal answers the first in that order."""
+    every = np.arange(len(wheels[0].row_U))
+    alone = [np.arange(len(wheel.reached_RC)) for wheel in wheels]
+    tables = [_table(wheel, measure, rows, rows) for wheel, rows in zip(wheels, alone, strict=True)]
+    pairs_UU = _values(tables, every, every)
+    found: list[tuple[int, ...]] = []
+    for size in sizes:
+        if size == 1:
+            found.append((_first_best(pairs_UU.diagonal()),))
+        elif size == 2:
+            found.append(divmod(_first_best(np.where(every[:, None] < every, pairs_UU, -1.0)), len(every)))
+        else:
+            kept = every
+            if max(len(wheel.reached_RC) for wheel in wheels) > MAX_ROWS:
+                kept = np.sort(np.argsort(-pairs_UU.max(axis=1), kind="stable")[:MAX_ROWS])
+            triple = _best_triple([wheel.only(kept) for wheel in wheels], measure)
+            found.append(tuple(kept[list(triple)].tolist()))
+    return found
 
 
-def _f1(tables: Sequence[Floats], union_SW: Ids) -> Floats:
-    """(S,): the reported F1 alone, for the search."""
-    total_S: Floats = np.zeros(len(union_SW))
-    for k, table in enumerate(tables):
-        total_S += table[union_SW[:, k], 2]
-    return total_S / len(tables)
+def _best_triple(wheels: Sequence[_Wheel], measure: str) -> tuple[int, int, int]:
+    """The best three: first a value to beat from the likeliest pairs, then every pair that may reach it, in order."""
+    tables = [_table(wheel, measure, *np.triu_indices(len(wheel.reached_RC))) for wheel in wheels]
+    num_words = len(wheels[0].row_U)
+    first_P, second_P = np.triu_indices(num_words, 1)
+    bound_P = np.zeros(len(first_P))
+    for table in tables:
+        best_third = table.value_PR.max(axis=1)
+        bound_P += best_third[table.pair_RR[table.row_U[first_P], table.row_U[second_P]]]
+    likely = np.argpartition(bound_P, -min(len(bound_P), _PAIRS_AT_ONCE))[-_PAIRS_AT_ONCE:]
+    at_least = _with_later(tables, first_P[likely], second_P[likely]).max()
+    left = np.flatnonzero(bound_P >= at_least - TIE)
+    best, value = (0, 1, 2), -1.0
+    while len(left):
+        pairs, left = left[:_PAIRS_AT_ONCE], left[_PAIRS_AT_ONCE:]
+        values_BU = _with_later(tables, first_P[pairs], second_P[pairs])
+        if values_BU.max() > value + TIE:
+            value = float(values_BU.max())
+            pair, third = divmod(_first_best(values_BU), num_words)
+            best = (int(first_P[pairs[pair]]), int(second_P[pairs[pair]]), third)
+            left = left[bound_P[left] > value + TIE]
+    return best
 
 
-def _picks(tables: Sequence[Floats], masks_UW: Ids, size: int) -> Ids:
-    """(S, size): the answers to try, as places in the list of candidates."""
-    num_words = len(masks_UW)
-    if size == 1:
-        return np.arange(num_words, dtype=np.int64)[:, None]
-    smaller_SK = _picks(tables, masks_UW, size - 1)
-    if size == 2 or comb(num_words, size) <= MAX_EXACT:
-        room_S = num_words - 1 - smaller_SK[:, -1]
-        ends_S = np.cumsum(room_S)
-        added = np.arange(ends_S[-1]) - np.repeat(ends_S - room_S, room_S)
-        last_S = np.repeat(smaller_SK[:, -1], room_S)
-        return np.column_stack([np.repeat(smaller_SK, room_S, axis=0), last_S + 1 + added])
-    f1_S = _f1(tables, np.bitwise_or.reduce(masks_UW[smaller_SK], axis=1))
-    kept = smaller_SK[np.argsort(-f1_S, kind="stable")[:NUM_KEPT]]
-    added = np.tile(np.arange(num_words), len(kept))[:, None]
-    extended: Ids = np.concatenate([np.repeat(kept, num_words, axis=0), added], axis=1)
-    repeats_S = (extended[:, :-1] == added).any(axis=1)
-    return np.delete(extended, np.flatnonzero(repeats_S), axis=0)
+def _table(wheel: _Wheel, measure: str, first_P: Ints, second_P: Ints) -> _Table:
+    """The value of these pairs of rows with every row, as constant answers in this wheel alone."""
+    rows_RC = wheel.reached_RC
+    pair_RR = np.full((len(rows_RC), len(rows_RC)), -1, dtype=np.int64)
+    pair_RR[first_P, second_P] = pair_RR[second_P, first_P] = np.arange(len(first_P))
+    pairs_PC = np.maximum(rows_RC[first_P], rows_RC[second_P])
+    value_PR = _over_unions(pairs_PC, rows_RC, wheel.present_C / wheel.counted)
+    if measure == "f1":  # 2PR / (P+R) with P = HIT / size
+        recall_PR = _over_unions(pairs_PC, rows_RC, wheel.share_C / wheel.counted)
+        below_PR = _over_unions(pairs_PC, rows_RC, np.ones(rows_RC.shape[1])) * recall_PR + value_PR
+        value_PR *= 2 * recall_PR
+        np.divide(value_PR, below_PR, out=value_PR, where=below_PR > 0)
+    return _Table(pair_RR, value_PR, wheel.row_U)
+
+
+def _over_unions(pairs_PC: Floats, rows_RC: Floats, weight_C: Floats) -> Floats:
+    """(P, R): the weights of the categories in a pair or a third row, added up."""
+    return (pairs_PC @ weight_C)[:, None] + ((1 - pairs_PC) * weight_C) @ rows_RC.T
+
+
+def _values(tables: Sequence[_Table], first_B: Ints, second_B: Ints) -> Floats:
+    """(B, U): the sum over wheels of the value of two words with each word."""
+    total_BU = np.zeros((len(first_B), len(tables[0].row_U)))
+    for table in tables:
+        pair_B = table.pair_RR[table.row_U[first_B], table.row_U[second_B]]
+        total_BU += table.value_PR[pair_B].take(table.row_U, axis=1)
+    return total_BU
+
+
+def _with_later(tables: Sequence[_Table], first_B: Ints, second_B: Ints) -> Floats:
+    """`_values` with the words after the second; -1 with the others."""
+    values_BU = _values(tables, first_B, second_B)
+    values_BU[np.arange(values_BU.shape[1]) <= second_B[:, None]] = -1
+    return values_BU
+
+
+def _first_best(values: Floats) -> int:
+    """The place of the first of the best values, in the order of the flat table."""
+    return int(np.argmax(values >= values.max() - TIE))
+
+
+def _scores(wheels: Sequence[_Wheel], places: Sequence[int]) -> list[float]:
+    """Precision, recall, F1 and HIT of the words at these places, as reported."""
+    sums: list[list[float]] = []
+    for wheel in wheels:
+        union_C = wheel.reached_RC[wheel.row_U[list(places)]].max(axis=0)
+        overlap = float(wheel.present_C @ union_C)
+        sums.append([wheel.counted, overlap / max(1.0, union_C.sum()), float(wheel.share_C @ union_C), overlap])
+    reported: list[float] = mean_over_wheels(measures(np.array(sums).T[None], undefined_f1=0.0))[0].tolist()
+    return reported

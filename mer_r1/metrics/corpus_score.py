@@ -2,21 +2,26 @@
 
     words of each field -> categories per wheel -> counts -> P, R, F1, HIT, their intervals, the best constant answers
 
-Convention: protocol "official" is that of MER-UniBench (see open_vocabulary.py): an unknown word is dropped, a sample
-whose gold reaches no category of a wheel is left out of that wheel, a gold sample without prediction counts as an empty
-one. What the protocol drops is counted in the report. `parser` says how a raw string becomes words ("official": the
-scoring code's way; "lenient": this package's). Fractions, not percent. Paper: MER-R1 Section 5, Appendix B.
+Convention: under the protocol "official", MER-UniBench's (see open_vocabulary.py), an unknown word is dropped, and a
+sample whose gold reaches no category of a wheel is left out of that wheel; "corrected" is docs/scoring.md's. A gold
+sample without prediction counts as an empty answer. Where the official code would stop, at a field that is no list of
+words or at the text "[", the row is counted as malformed and scored by the words that it holds. What is dropped or
+passed over is counted in the report. Fractions, not percent. Paper: MER-R1 Section 5, Appendix B.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
 
+from mer_r1.emotion.protocol import protocol_of
 from mer_r1.errors import InputError
+from mer_r1.manifest import shown
 from mer_r1.metrics.constant_answer import ConstantAnswer, best_constant_answers, by_frequency
 from mer_r1.metrics.open_vocabulary import (
     MEASURES,
@@ -24,42 +29,48 @@ from mer_r1.metrics.open_vocabulary import (
     StatisticsArrays,
     bootstrap_measures,
     stack,
-    statistics_of_sets,
+    statistics_of,
     terms,
     wheel_scores,
 )
 from mer_r1.metrics.signature import signature, wheels_part
 from mer_r1.metrics.statistics import Difference, Interval, bootstrap_intervals, paired_bootstrap
-from mer_r1.response import PARSERS
+from mer_r1.response import read_labels
 
 if TYPE_CHECKING:
-    from mer_r1.emotion.wheel import WheelSet
+    from mer_r1.emotion.wheel import MappedWords, WheelSet
 
-Labels = str | Sequence[str] | None
+Labels = Any
+"""A label field: a list of words, a raw string, or None. Anything else is counted as malformed."""
+Task = Literal["auto", "open-vocabulary", "basic"]
 Words = tuple[str, ...]
 
-PROTOCOL = "official"
-TASK = "open_vocabulary"
 LEVEL = 0.95
 NUM_RESAMPLES = 1000
+NUM_WORDS_KEPT = 200
+WORD_LENGTH_KEPT = 100
 
 
 @dataclass(frozen=True)
 class ScoreReport:
     """Everything `mer-r1 score` says about one set of predictions.
 
-    `n` gold samples; `missing` of them have no prediction and `malformed` one without a readable answer (both count as
-    empty answers); `unscorable_gold` reach no category in any wheel. `unmapped_predictions` counts predicted words that
-    reach none (`unmapped_words`: how often each, the most frequent first; `unscorable_words` the same of gold).
-    `arrays` and `clusters` hold what any other resampling needs, in the order of the gold samples.
+    `n` gold samples. `missing` of them have no prediction; of `malformed` ones a field is not what the protocol can
+    read (`malformed_ids`); `unanswered` have a prediction that is None or that the caller says was not finished. All
+    are scored by the words they hold. `extra_predictions` have no gold and are left out. `unmapped_predictions` counts
+    predicted words that reach no wheel (`unmapped_words`: how often each, the most frequent first; `unscorable_words`
+    the same of gold), `unscorable_gold` the samples that no wheel counts. `arrays` and `clusters` hold what any other
+    resampling needs, in the order of the gold samples.
     """
 
     signature: str
     protocol: str
     task: str
     n: int
-    malformed: int
-    missing: int
+    malformed_ids: tuple[str, ...]
+    missing_ids: tuple[str, ...]
+    unanswered: int
+    extra_predictions: int
     unmapped_predictions: int
     unscorable_gold: int
     open_vocabulary: OpenVocabularyScore
@@ -72,6 +83,21 @@ class ScoreReport:
     clusters: tuple[str | None, ...] | None = field(repr=False, compare=False)
 
     @property
+    def malformed(self) -> int:
+        """Samples of which a field is not what the protocol can read."""
+        return len(self.malformed_ids)
+
+    @property
+    def missing(self) -> int:
+        """Samples without a prediction."""
+        return len(self.missing_ids)
+
+    @property
+    def headline(self) -> str:
+        """The measure that MER-UniBench prints for the task: HIT for basic emotions, else F1."""
+        return "hit" if self.task == "basic" else "f1"
+
+    @property
     def num_clusters(self) -> int | None:
         """Clusters that the intervals resample, a sample without one being its own; None when no sample has one."""
         if self.clusters is None:
@@ -79,14 +105,15 @@ class ScoreReport:
         return len(set(self.clusters) - {None}) + self.clusters.count(None)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON values: fractions from 0 to 1, NaN as None."""
+        """The report as JSON values: fractions from 0 to 1, NaN as None; of words that reach no wheel the first 200."""
         score = self.open_vocabulary
         wheels = {
             name: {"n": wheel.n, **_numbers(wheel)} for name, wheel in zip(self.wheel_names, score.wheels, strict=True)
         }
-        plain = ("signature", "protocol", "task", "n", "malformed", "missing", "unmapped_predictions")
+        plain = ("signature", "protocol", "task", "n", "malformed", "missing", "unanswered", "extra_predictions")
         return {
             **{name: getattr(self, name) for name in plain},
+            "unmapped_predictions": self.unmapped_predictions,
             "unscorable_gold": self.unscorable_gold,
             "open_vocabulary": {**_numbers(score), "wheels": wheels},
             "intervals": {
@@ -95,9 +122,11 @@ class ScoreReport:
                 "num_clusters": self.num_clusters,
                 **{name: [_or_none(bound) for bound in bounds] for name, bounds in self.intervals.items()},
             },
-            "constant_baselines": [{"words": list(c.words), **_numbers(c)} for c in self.constant_baselines],
-            "unmapped_words": self.unmapped_words,
-            "unscorable_words": self.unscorable_words,
+            "constant_baselines": [
+                {"measure": c.measure, "words": list(c.words), **_numbers(c)} for c in self.constant_baselines
+            ],
+            "unmapped_words": _frequent(self.unmapped_words),
+            "unscorable_words": _frequent(self.unscorable_words),
         }
 
 
@@ -106,54 +135,59 @@ def score(
     predictions: Mapping[str, Labels],
     wheels: str | WheelSet = "builtin",
     *,
-    parser: str = "official",
+    protocol: str | None = None,
+    task: Task = "auto",
+    strict: bool = False,
     name: str = "gold",
     mode: str | None = None,
     clusters: Mapping[str, str] | None = None,
-    malformed: Collection[str] = (),
+    unanswered: AbstractSet[str] = frozenset(),
 ) -> ScoreReport:
     """Score predictions against gold labels; both map a sample's id to a list of words, a raw string, or None.
 
-    `name` and `mode` stand in the signature. `clusters` maps ids to the cluster that the intervals resample.
-    `malformed` are ids to count as malformed beside those whose prediction is None.
+    `protocol` is "official" (default) or "corrected"; a `WheelSet` brings the one it was compiled for. The task "basic"
+    puts HIT before F1, "auto" takes it where every gold field is one word. `name` and `mode` stand in the signature.
+    `clusters` maps ids to the cluster that the intervals resample. `unanswered` are ids of unfinished answers.
 
-    Raises InputError for a prediction without gold, an unknown parser or an unknown name of wheels.
+    Raises InputError for an unknown protocol or name of wheels, and when no prediction belongs to the gold; with
+    `strict` also for a malformed field, a missing prediction and one without gold.
     """
-    if parser not in PARSERS:
-        raise InputError(f"parser {parser!r} is not known; use one of: {', '.join(PARSERS)}")
-    if strangers := [identity for identity in predictions if identity not in gold]:
-        raise InputError(f"prediction {strangers[0]!r} has no gold sample; score it against the gold it belongs to")
-    wheels = load_wheels(wheels)
-    gold_words = [PARSERS[parser](labels) for labels in gold.values()]
-    predicted_words = [PARSERS[parser](predictions.get(identity)) for identity in gold]
-    gold_sets = [wheels.map_set(words) for words in gold_words]
-    counts = [statistics_of_sets(g, wheels.map_set(p)) for g, p in zip(gold_sets, predicted_words, strict=True)]
-    arrays = stack(counts, len(wheels.names))
+    wheels = load_wheels(wheels, protocol)
+    fields = _read(gold, predictions, wheels.protocol.parser)
+    if strict:
+        fields.refuse_faults()
+    mapped_gold, mapped_said = ([wheels.map_words(words) for words in side] for side in (fields.gold, fields.said))
+    arrays = stack([statistics_of(*pair, wheels) for pair in zip(mapped_gold, mapped_said, strict=True)])
     cluster_names = tuple(clusters.get(identity) for identity in gold) if clusters else None
-    unmapped = _unmapped(predicted_words, wheels)
-    hash_part = wheels_part(wheels.source, wheels.sha256)
+    unmapped = _unmapped(mapped_said)
     return ScoreReport(
-        signature=signature(set=name, n=len(gold), wheels=hash_part, protocol=PROTOCOL, parser=parser, mode=mode),
-        protocol=PROTOCOL,
-        task=TASK,
+        signature=score_signature(wheels, name, len(gold), mode),
+        protocol=wheels.protocol.name,
+        task=_task(task, fields.gold),
         n=len(gold),
-        malformed=len({identity for identity, labels in predictions.items() if labels is None} | set(malformed)),
-        missing=sum(identity not in predictions for identity in gold),
+        malformed_ids=tuple(fields.faults),
+        missing_ids=fields.missing,
+        unanswered=sum(i in unanswered or predictions.get(i, "") is None for i in gold),
+        extra_predictions=len(fields.extra),
         unmapped_predictions=sum(unmapped.values()),
-        unscorable_gold=sum(not any(sets) for sets in gold_sets),
+        unscorable_gold=int((~arrays.num_gold_NW.any(axis=1)).sum()),
         open_vocabulary=wheel_scores(arrays),
         wheel_names=wheels.names,
         intervals=_intervals(arrays, cluster_names),
-        constant_baselines=_constants(gold_words, gold_sets, wheels),
+        constant_baselines=_constants(fields.gold, mapped_gold, wheels),
         unmapped_words=unmapped,
-        unscorable_words=_unmapped(gold_words, wheels),
+        unscorable_words=_unmapped(mapped_gold),
         arrays=arrays,
         clusters=cluster_names,
     )
 
 
 def compare(first: ScoreReport, second: ScoreReport) -> dict[str, Difference]:
-    """Second minus first of each measure, by the paired bootstrap; both must come from the same gold."""
+    """Second minus first of each measure, by the paired bootstrap. Raises ValueError for reports of different gold."""
+    if (first.arrays.num_gold_NW.shape != second.arrays.num_gold_NW.shape) or (
+        first.arrays.num_gold_NW != second.arrays.num_gold_NW
+    ).any():
+        raise ValueError("the two reports are of different gold, or of different wheels; score both against one gold")
     tables = [terms(report.arrays).reshape(report.n, -1) for report in (first, second)]
     rows = paired_bootstrap(
         tables[0], tables[1], bootstrap_measures, first.clusters, num_resamples=NUM_RESAMPLES, level=LEVEL
@@ -169,19 +203,66 @@ def difference_json(differences: Mapping[str, Difference]) -> dict[str, dict[str
     }
 
 
-def load_wheels(wheels: str | WheelSet) -> WheelSet:
-    """The wheel set of that name, or the one given."""
-    if not isinstance(wheels, str):
-        return wheels
-    from mer_r1.emotion.wheel import WheelSet
+def load_wheels(wheels: str | WheelSet, protocol: str | None = None) -> WheelSet:
+    """The wheel set of that name for a protocol ("official" by default), or the one given, which must be for it."""
+    if isinstance(wheels, str):
+        from mer_r1.emotion.wheel import WheelSet
 
-    return WheelSet.load(wheels)
+        return WheelSet.load(wheels, protocol=protocol or "official")
+    if protocol is not None and protocol_of(protocol) != wheels.protocol:
+        raise InputError(
+            f"the wheels {wheels.source} were compiled for the protocol {wheels.protocol.name}, not {protocol}; load "
+            f"them with protocol={protocol!r}"
+        )
+    return wheels
 
 
-def reaches(word: str, wheels: WheelSet) -> bool:
-    """Whether a word has a category in any wheel."""
-    ids = wheels.lookup(word)
-    return ids is not None and any(i >= 0 for i in ids)
+@dataclass(frozen=True)
+class _Fields:
+    """The words of both sides in the order of the gold, and by id what is wrong with a field."""
+
+    gold: list[Words]
+    said: list[Words]
+    faults: dict[str, str]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+
+    def refuse_faults(self) -> None:
+        """What `strict` does not pass over."""
+        for identity, fault in self.faults.items():
+            raise InputError(f"{identity!r}: {fault}; mend it, or do not be strict")
+        if self.missing:
+            raise InputError(f"gold {self.missing[0]!r} has no prediction; give one, or do not be strict")
+        if self.extra:
+            raise InputError(f"prediction {self.extra[0]!r} has no gold sample; leave it out, or do not be strict")
+
+
+def _read(gold: Mapping[str, Labels], predictions: Mapping[str, Labels], parser: str) -> _Fields:
+    """Raises InputError when no prediction belongs to the gold."""
+    extra = tuple(identity for identity in predictions if identity not in gold)
+    if extra and len(extra) == len(predictions):
+        raise InputError(f"prediction {extra[0]!r} has no gold sample, nor has any other; give the gold it belongs to")
+    fields = _Fields([], [], {}, tuple(identity for identity in gold if identity not in predictions), extra)
+    for identity, labels in gold.items():
+        words, fault = read_labels(labels, parser)
+        said, said_fault = read_labels(predictions.get(identity), parser)
+        fields.gold.append(words)
+        fields.said.append(said)
+        if fault or said_fault:
+            fields.faults[identity] = f"gold {fault}" if fault else f"predicted {said_fault}"
+    return fields
+
+
+def score_signature(wheels: WheelSet, name: str, n: int, mode: str | None) -> str:
+    """The signature of what is counted with these wheels over `n` samples of the set `name`."""
+    protocol, hash_part = wheels.protocol, wheels_part(wheels.source, wheels.sha256)
+    return signature(set=name, n=n, wheels=hash_part, protocol=protocol.name, parser=protocol.parser, mode=mode)
+
+
+def _task(task: Task, gold: Iterable[Words]) -> str:
+    if task != "auto":
+        return task
+    return "basic" if all(len(words) == 1 for words in gold) else "open-vocabulary"
 
 
 def _intervals(arrays: StatisticsArrays, clusters: tuple[str | None, ...] | None) -> dict[str, Interval]:
@@ -197,17 +278,26 @@ def _intervals(arrays: StatisticsArrays, clusters: tuple[str | None, ...] | None
 
 
 def _constants(
-    gold_words: Sequence[Words], gold_sets: Sequence[tuple[frozenset[int], ...]], wheels: WheelSet
+    gold_words: Sequence[Words], mapped_gold: Sequence[MappedWords], wheels: WheelSet
 ) -> tuple[ConstantAnswer, ...]:
-    looked_up = ((word, wheels.lookup(word)) for word in by_frequency(gold_words))
-    word_ids = {word: ids for word, ids in looked_up if ids is not None}
-    return best_constant_answers(gold_sets, word_ids, [len(categories) for categories in wheels.categories_of])
+    counted = wheels.protocol.oov == "count"
+    return best_constant_answers(
+        [packed for packed, _ in mapped_gold],
+        [len(set(unmapped)) if counted else 0 for _, unmapped in mapped_gold],
+        {word: wheels.map_words((word,))[0] for word in by_frequency(gold_words)},
+        wheels.categories_of,
+    )
 
 
-def _unmapped(words: Iterable[Words], wheels: WheelSet) -> dict[str, int]:
+def _unmapped(samples: Iterable[MappedWords]) -> dict[str, int]:
     """How often each word that reaches no category stands in the corpus, repeats within a sample counted once."""
-    counts = Counter(word for sample in words for word in dict.fromkeys(sample))
-    return {word: count for word, count in counts.most_common() if not reaches(word, wheels)}
+    counts = Counter(word for _, unmapped in samples if unmapped for word in dict.fromkeys(unmapped))
+    return dict(counts.most_common())
+
+
+def _frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent words, cut to what a person reads."""
+    return {shown(word, WORD_LENGTH_KEPT): count for word, count in islice(counts.items(), NUM_WORDS_KEPT)}
 
 
 def _numbers(score: object) -> dict[str, float | None]:

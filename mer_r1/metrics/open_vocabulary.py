@@ -2,7 +2,8 @@
 
 Sufficient statistics first: a sample is three counts a wheel (overlap, gold, predicted), from which the evaluator, the
 bootstrap and the reward are all computed. With g and p the sets of categories of gold and predicted words in wheel k
-(synonyms collapse, unknown words are dropped):
+(synonyms collapse; a word that no wheel knows is dropped, or is a category of its own in every wheel, by the protocol
+that the wheels were compiled for):
 
     g empty          the sample is left out of wheel k (n differs between wheels)
     p empty          precision = recall = 0
@@ -17,29 +18,23 @@ resamples, W wheels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from mer_r1.emotion.wheel import MappedWords, WheelSet
 
 Floats = NDArray[np.float64]
 
 MEASURES = ("precision", "recall", "f1", "hit")
 
 
-class WordMapper(Protocol):
-    """What maps words to categories: `WheelSet`, or a small fake in a test."""
-
-    def map_set(self, words: tuple[str, ...], /) -> tuple[frozenset[int], ...]:
-        """The set of category ids of `words` in each wheel."""
-        ...
-
-
-@dataclass(frozen=True)
-class SetStatistics:
+class SetStatistics(NamedTuple):
     """Counts of one sample, one entry a wheel: categories in both sets, in the gold set, in the predicted set."""
 
     overlap: tuple[int, ...]
@@ -77,27 +72,32 @@ class OpenVocabularyScore:
     wheels: tuple[WheelScore, ...]
 
 
-def set_statistics(gold_words: Sequence[str], predicted_words: Sequence[str], wheels: WordMapper) -> SetStatistics:
-    """The counts of one sample from its words. Reward and evaluator both start here."""
-    return statistics_of_sets(wheels.map_set(tuple(gold_words)), wheels.map_set(tuple(predicted_words)))
+def set_statistics(gold_words: Iterable[str], predicted_words: Iterable[str], wheels: WheelSet) -> SetStatistics:
+    """The counts of one sample from its words. Reward and evaluator both count so."""
+    return statistics_of(wheels.map_words(gold_words), wheels.map_words(predicted_words), wheels)
 
 
-def statistics_of_sets(gold: Sequence[AbstractSet[int]], predicted: Sequence[AbstractSet[int]]) -> SetStatistics:
-    """The counts of one sample from the category sets of each wheel (as `WheelSet.map_set` gives them)."""
-    if len(gold) != len(predicted):
-        raise ValueError(f"gold has {len(gold)} wheels, predicted {len(predicted)}; map both with one WheelSet")
-    return SetStatistics(
-        overlap=tuple(len(g & p) for g, p in zip(gold, predicted, strict=True)),
-        num_gold=tuple(len(g) for g in gold),
-        num_predicted=tuple(len(p) for p in predicted),
-    )
+def statistics_of(gold: MappedWords, predicted: MappedWords, wheels: WheelSet) -> SetStatistics:
+    """The counts of one sample from what `wheels.map_words` gives of its two sides."""
+    count = wheels.count
+    counts = SetStatistics(count(gold[0] & predicted[0]), count(gold[0]), count(predicted[0]))
+    if wheels.protocol.oov == "count" and (gold[1] or predicted[1]):
+        return _with_unmapped(counts, set(gold[1]), set(predicted[1]))
+    return counts
+
+
+def _with_unmapped(counts: SetStatistics, gold: set[str], predicted: set[str]) -> SetStatistics:
+    """Each word that reaches no category as a category of its own, in every wheel."""
+    added = (len(gold & predicted), len(gold), len(predicted))
+    return SetStatistics(*(tuple(n + more for n in row) for row, more in zip(counts, added, strict=True)))
 
 
 def stack(statistics: Sequence[SetStatistics], num_wheels: int = 5) -> StatisticsArrays:
     """The counts of many samples as three (N, W) arrays; `num_wheels` is asked only when there is no sample."""
     width = len(statistics[0].overlap) if statistics else num_wheels
-    table = np.array([(s.overlap, s.num_gold, s.num_predicted) for s in statistics], dtype=np.int64)
-    table = table.reshape(len(statistics), 3, width)
+    numbers = chain.from_iterable(chain.from_iterable(statistics))
+    flat = np.fromiter(numbers, dtype=np.int64, count=3 * width * len(statistics))
+    table = flat.reshape(len(statistics), 3, width)
     return StatisticsArrays(table[:, 0], table[:, 1], table[:, 2])
 
 

@@ -1,18 +1,24 @@
-"""WAF and accuracy of positive / negative sentiment, as MER-UniBench counts them, and a lexicon for words.
+"""WAF and accuracy of positive / negative / neutral sentiment by two protocols, and a lexicon for words.
 
-    gold valence 0          the sample is left out (as one without valence is)
-    truth                   valence > 0
-    prediction              the word is exactly "positive"; every other answer counts as negative
-    WAF                     sum over the two classes of (support / n) * F1,   F1 = 2TP / (2TP + FP + FN), 0 for 0/0
-    accuracy                share of samples whose two sides agree
+                       official                                 corrected
+    gold valence > 0   positive                                 positive
+    gold valence < 0   negative                                 negative
+    gold valence 0     left out                                 neutral
+    answer             "positive", any other is negative        "positive", "negative", "neutral", any other is wrong
+    WAF                sum over the classes of (support / n) * F1,   F1 = 2TP / (2TP + FP + FN), 0 for 0/0
+    accuracy           share of samples whose two sides agree
 
-Convention: so it is a two-class score, and "neutral", an invalid word ("Positive", "mixed") and a missing answer cost
-nothing on negative gold. Invalid and missing answers are counted beside it. The official code stops where an answer is
-missing or no sample is left; here the first is counted and the second gives NaN. Source: MER-UniBench
-(`calculate_dimension_zeroshot`); the F1 is scikit-learn's `f1_score(average="weighted")`.
+Convention: "official" is MER-UniBench's (`calculate_dimension_zeroshot`; the F1 is scikit-learn's
+`f1_score(average="weighted")`). It is a two-class score, in which "neutral", an invalid word ("Positive", "mixed") and
+a missing answer cost nothing on negative gold. "corrected" is this package's: there an invalid or missing answer is a
+fourth kind that no gold has. Both count such answers beside the score. The official code stops where an answer is
+missing or no sample is left; here the first is scored as said and the second gives NaN.
+
+Both protocols, the constants and the bootstrap read one table of confusion (gold class x kind of answer). Shape
+letters: N samples, B resamples, C classes, A kinds of answer, M measures; 12 = 3 classes x 4 kinds, in that order.
 
 `lexicon_sentiment` is this package's own and offline: no number made with it is MER-UniBench's, whose words are turned
-into a sentiment by a language model. Shape letters: N samples, B resamples, M measures.
+into a sentiment by a language model.
 """
 
 from __future__ import annotations
@@ -20,16 +26,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_r1.emotion.protocol import OFFICIAL, protocol_of
+from mer_r1.emotion.words import normalise
 from mer_r1.errors import InputError
 from mer_r1.metrics.signature import signature
-from mer_r1.metrics.statistics import Interval, bootstrap_intervals
+from mer_r1.metrics.statistics import Difference, Interval, Measures, bootstrap_intervals, paired_bootstrap
 
 if TYPE_CHECKING:
     from mer_r1.emotion.wheel import WheelSet
@@ -37,8 +45,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 SENTIMENTS = ("positive", "negative", "neutral")
+SHAPE = (3, 4)  # gold classes, in the order of SENTIMENTS; kinds of answer, the same and _OTHER
+_OTHER = 3
 MEASURES = ("waf", "accuracy")
-PROTOCOL = "waf"
 LEVEL = 0.95
 NUM_RESAMPLES = 1000
 
@@ -53,19 +62,21 @@ VALENCE: dict[str, dict[int, tuple[str, ...]]] = {
         -1: ("sadness", "shame", "fear", "disgust", "anger"),
     },
 }
-"""Built-in wheel -> valence -> categories. "neutral", which every wheel has, is 0."""
+"""Built-in wheel -> valence -> categories. "neutral", which every wheel has under "corrected", is 0."""
 
 
 @dataclass(frozen=True)
 class SentimentReport:
     """Sentiment of one set of predictions: fractions, NaN when `n` is 0.
 
-    `n` samples have a valence other than 0 and `zero_gold` one of 0. Of the n, `invalid` have an answer that is none of
-    SENTIMENTS and `missing` have none. `backend` says who turned words into a sentiment. `constants`: WAF of answering
-    "positive" or "negative" to all.
+    `n` samples are scored; `zero_gold` have a valence of 0, which "official" leaves out of them. Of the n, `invalid`
+    have an answer that is none of SENTIMENTS and `missing` have none. `backend` says who turned words into a sentiment.
+    `constants`: WAF of answering one class of the protocol to all. `terms_N12` and `clusters` hold what any other
+    resampling needs, in the order of the scored gold.
     """
 
     signature: str
+    protocol: str
     backend: str
     n: int
     waf: float
@@ -75,10 +86,12 @@ class SentimentReport:
     zero_gold: int
     intervals: dict[str, Interval]
     constants: dict[str, float]
+    terms_N12: Floats = field(repr=False, compare=False)
+    clusters: tuple[str | None, ...] | None = field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values, NaN as None."""
-        plain = ("signature", "backend", "n", "invalid", "missing", "zero_gold")
+        plain = ("signature", "protocol", "backend", "n", "invalid", "missing", "zero_gold")
         return {
             **{name: getattr(self, name) for name in plain},
             **{name: _or_none(getattr(self, name)) for name in MEASURES},
@@ -96,6 +109,7 @@ def sentiment_score(
     answers: Mapping[str, str],
     *,
     backend: str,
+    protocol: str = "official",
     judge: str | None = None,
     name: str = "gold",
     parser: str | None = None,
@@ -104,66 +118,119 @@ def sentiment_score(
 ) -> SentimentReport:
     """Score answers (id -> word) against valences (id -> number); `judge` stands for `backend` in the signature.
 
-    Raises InputError for an answer without gold or a valence that is not finite.
+    Raises InputError for an unknown protocol, an answer without gold, or a valence that is not finite.
     """
+    measures = MEASURES_OF[protocol_of(protocol).name]
     if strangers := [identity for identity in answers if identity not in gold]:
         raise InputError(f"answer {strangers[0]!r} has no gold valence; score it against the gold it belongs to")
     if endless := [identity for identity, valence in gold.items() if not math.isfinite(valence)]:
         raise InputError(f"valence of {endless[0]!r} is not finite; leave it out where it is not known")
-    scored = [identity for identity, valence in gold.items() if valence != 0]
-    truth_N = np.array([gold[identity] > 0 for identity in scored], dtype=bool)
-    predicted_N = np.array([answers.get(identity) == "positive" for identity in scored], dtype=bool)
-    terms_N4 = confusion_terms(truth_N, predicted_N)
-    cluster_names = [clusters.get(identity) for identity in scored] if clusters else None
-    waf, accuracy = measures(terms_N4.sum(axis=0)[None])[0].tolist()
-    intervals = bootstrap_intervals(terms_N4, measures, cluster_names, num_resamples=NUM_RESAMPLES, level=LEVEL)
+    scored = [identity for identity, valence in gold.items() if is_scored(valence, protocol)]
+    classes = [_class_of(gold[identity]) for identity in scored]
+    kinds = [_kind_of(answers.get(identity)) for identity in scored]
+    terms_N12 = confusion_terms(classes, kinds)
+    cluster_names = tuple(clusters.get(identity) for identity in scored) if clusters else None
+    waf, accuracy = measures(terms_N12.sum(axis=0)[None])[0].tolist()
+    intervals = bootstrap_intervals(terms_N12, measures, cluster_names, num_resamples=NUM_RESAMPLES, level=LEVEL)
+    missing = sum(identity not in answers for identity in scored)
     return SentimentReport(
         signature=signature(
-            set=name, n=len(scored), protocol=PROTOCOL, parser=parser, mode=mode, judge=judge or backend
+            set=name, n=len(scored), protocol=protocol, parser=parser, mode=mode, judge=judge or backend
         ),
+        protocol=protocol,
         backend=backend,
         n=len(scored),
         waf=waf,
         accuracy=accuracy,
-        invalid=sum(identity in answers and answers[identity] not in SENTIMENTS for identity in scored),
-        missing=sum(identity not in answers for identity in scored),
-        zero_gold=len(gold) - len(scored),
+        invalid=kinds.count(_OTHER) - missing,
+        missing=missing,
+        zero_gold=sum(valence == 0 for valence in gold.values()),
         intervals=dict(zip(MEASURES, intervals, strict=True)),
-        constants={
-            word: _waf(confusion_terms(truth_N, np.full_like(truth_N, word == "positive"))) for word in SENTIMENTS[:2]
-        },
+        constants=_constants(classes, protocol),
+        terms_N12=terms_N12,
+        clusters=cluster_names,
     )
 
 
-def confusion_terms(truth_N: NDArray[np.bool_], predicted_N: NDArray[np.bool_]) -> Floats:
-    """What a corpus adds up: (N, 4) of [true positive, false positive, false negative, true negative], one 1 a row."""
-    columns = (truth_N & predicted_N, ~truth_N & predicted_N, truth_N & ~predicted_N, ~truth_N & ~predicted_N)
-    return np.stack(columns, axis=1).astype(np.float64)
+def compare_sentiment(first: SentimentReport, second: SentimentReport) -> dict[str, Difference]:
+    """Second minus first of each measure, by the paired bootstrap.
+
+    Raises ValueError for reports of different gold or protocols.
+    """
+    gold = [report.terms_N12.reshape(-1, *SHAPE).sum(axis=2) for report in (first, second)]
+    if first.protocol != second.protocol or not np.array_equal(*gold):
+        raise ValueError("the two reports are of different gold or protocols; score both against one gold by one")
+    measures = MEASURES_OF[first.protocol]
+    rows = paired_bootstrap(
+        first.terms_N12, second.terms_N12, measures, first.clusters, num_resamples=NUM_RESAMPLES, level=LEVEL
+    )
+    return dict(zip(MEASURES, rows, strict=True))
 
 
-def measures(sums_B4: Floats) -> Floats:
-    """Sums of `confusion_terms` -> (B, M) of WAF and accuracy; NaN where no sample counts."""
-    both_positive, false_positive, false_negative, both_negative = sums_B4.T
-    n = sums_B4.sum(axis=1)
-    waf = np.zeros_like(n)
-    for hits, others in ((both_positive, false_negative), (both_negative, false_positive)):
-        whole = 2 * hits + false_positive + false_negative
-        f1 = np.divide(2 * hits, whole, out=np.zeros_like(n), where=whole > 0)
-        waf += (hits + others) * f1
-    both = np.stack([waf, both_positive + both_negative], axis=1)
-    undefined = np.full_like(both, np.nan)
-    return np.asarray(np.divide(both, n[:, None], out=undefined, where=n[:, None] > 0), dtype=np.float64)
+def is_scored(valence: float, protocol: str) -> bool:
+    """Whether gold of this valence counts: "official" leaves 0 out."""
+    return protocol != OFFICIAL.name or valence != 0
+
+
+def confusion_terms(classes: Sequence[int], kinds: Sequence[int]) -> Floats:
+    """What a corpus adds up: (N, 12), the one cell of gold class and kind of answer that a sample falls in."""
+    terms_N12 = np.zeros((len(classes), SHAPE[0] * SHAPE[1]))
+    cells_N = np.array(classes, dtype=np.int64) * SHAPE[1] + np.array(kinds, dtype=np.int64)
+    terms_N12[np.arange(len(classes)), cells_N] = 1
+    return terms_N12
+
+
+def official_measures(sums_B12: Floats) -> Floats:
+    """Sums of `confusion_terms` -> (B, M) of WAF and accuracy, two classes; NaN where no sample counts."""
+    table_B24 = sums_B12.reshape(len(sums_B12), *SHAPE)[:, :2]
+    return _waf_and_accuracy(np.stack([table_B24[:, :, 0], table_B24[:, :, 1:].sum(axis=2)], axis=2))
+
+
+def corrected_measures(sums_B12: Floats) -> Floats:
+    """Sums of `confusion_terms` -> (B, M) of WAF and accuracy, three classes; NaN where no sample counts."""
+    return _waf_and_accuracy(sums_B12.reshape(len(sums_B12), *SHAPE))
+
+
+MEASURES_OF: dict[str, Measures] = {"official": official_measures, "corrected": corrected_measures}
+
+
+def _waf_and_accuracy(table_BCA: Floats) -> Floats:
+    """(B, 2) of a table whose first C kinds of answer are the classes themselves."""
+    hits_BC = np.diagonal(table_BCA, axis1=1, axis2=2)
+    support_BC = table_BCA.sum(axis=2)
+    whole_BC = support_BC + table_BCA[:, :, : table_BCA.shape[1]].sum(axis=1)  # 2TP + FP + FN
+    f1_BC = np.divide(2 * hits_BC, whole_BC, out=np.zeros_like(whole_BC), where=whole_BC > 0)
+    n_B1 = support_BC.sum(axis=1, keepdims=True)
+    both_B2 = np.stack([(support_BC * f1_BC).sum(axis=1), hits_BC.sum(axis=1)], axis=1)
+    return np.asarray(np.divide(both_B2, n_B1, out=np.full_like(both_B2, np.nan), where=n_B1 > 0), dtype=np.float64)
+
+
+def _class_of(valence: float) -> int:
+    """Gold's place in SENTIMENTS."""
+    return 0 if valence > 0 else 1 if valence < 0 else 2
+
+
+def _kind_of(answer: str | None) -> int:
+    """An answer's place in SENTIMENTS, _OTHER for one that is missing or none of them."""
+    return SENTIMENTS.index(answer) if answer in SENTIMENTS else _OTHER
+
+
+def _constants(classes: Sequence[int], protocol: str) -> dict[str, float]:
+    """WAF of one answer to all: of "positive" and "negative", and of "neutral" where it is a class of its own."""
+    words = SENTIMENTS[:2] if protocol == OFFICIAL.name else SENTIMENTS
+    totals = {word: confusion_terms(classes, [_kind_of(word)] * len(classes)).sum(axis=0)[None] for word in words}
+    return {word: float(MEASURES_OF[protocol](sums)[0, 0]) for word, sums in totals.items()}
 
 
 def lexicon_sentiment(words: Iterable[str]) -> str:
     """positive, negative or neutral, by the valence of the words' categories in the built-in wheels (VALENCE).
 
-    A word takes the valence that most of its wheels give it; two valences that share the lead make it neutral. The
-    answer is the side with more words, each counted once; equal sides, and no known word, are neutral.
+    A word takes the valence that most of the categories it reaches have; two valences that share the lead make it
+    neutral. The answer is the side with more words, each counted once; equal sides, and no known word, are neutral.
     """
     wheels, valence_of = _lexicon()
-    ids = {word.lower().strip(): wheels.lookup(word) for word in words}
-    total = sum(_word_valence(places, valence_of) for places in ids.values() if places is not None)
+    reached = {word: wheels.lookup(word) for word in {normalise(word) for word in words}}
+    total = sum(_word_valence(places, valence_of) for places in reached.values() if places is not None)
     return "positive" if total > 0 else "negative" if total < 0 else "neutral"
 
 
@@ -172,8 +239,9 @@ def lexicon_sha256() -> str:
     return _lexicon()[0].sha256
 
 
-def _word_valence(places: Sequence[int], valence_of: Sequence[Sequence[int]]) -> int:
-    votes = Counter(valence_of[wheel][place] for wheel, place in enumerate(places) if place >= 0)
+def _word_valence(places: Sequence[Iterable[int]], valence_of: Sequence[Sequence[int]]) -> int:
+    """One vote for each category that the word reaches; `places` are category ids per wheel."""
+    votes = Counter(valence_of[wheel][place] for wheel, reached in enumerate(places) for place in reached)
     lead = votes.most_common(2)
     return lead[0][0] if lead and (len(lead) == 1 or lead[0][1] > lead[1][1]) else 0
 
@@ -183,17 +251,13 @@ def _lexicon() -> tuple[WheelSet, tuple[tuple[int, ...], ...]]:
     """The built-in wheels, and the valence of each category id of each wheel."""
     from mer_r1.emotion.wheel import NEUTRAL, WheelSet
 
-    wheels = WheelSet.load("builtin")
+    wheels = WheelSet.load("builtin", protocol="corrected")  # with "neutral", which is a sentiment too
     valence_of = []
     for name, categories in zip(wheels.names, wheels.categories_of, strict=True):
         placed = {category: valence for valence, names in VALENCE[name].items() for category in names} | {NEUTRAL: 0}
         assert set(placed) == set(categories), f"VALENCE and wheel {name} name different categories"
         valence_of.append(tuple(placed[category] for category in categories))
     return wheels, tuple(valence_of)
-
-
-def _waf(terms_N4: Floats) -> float:
-    return float(measures(terms_N4.sum(axis=0)[None])[0, 0])
 
 
 def _or_none(value: float) -> float | None:

@@ -9,6 +9,8 @@ the system.
 
 from __future__ import annotations
 
+from mer_r1.manifest import shown
+
 PARTS = ("set", "n", "wheels", "protocol", "parser", "mode", "judge", "version")
 
 
@@ -33,5 +35,5 @@ def wheels_part(name: str, sha256: str) -> str:
 
 
 def _plain(value: str | int) -> str:
-    """The value without the two separators and without white space."""
-    return "_".join(str(value).replace("|", "_").replace(":", "_").split())
+    """The value without the two separators, white space and what cannot be printed."""
+    return shown("_".join(str(value).replace("|", "_").replace(":", "_").split()), 200)

@@ -1,7 +1,9 @@
 """Bootstrap intervals and the paired bootstrap test, over sufficient statistics.
 
 A corpus measure is a function of sums over samples, so a resample is one row of weights times one table:
-B resamples of N samples with K terms cost a (B, N) x (N, K) product, whatever the measure.
+B resamples of N samples with K terms cost a (B, N) x (N, K) product, whatever the measure. Where few
+samples differ in their terms, how often each distinct row is drawn comes straight from the multinomial law: the same
+distribution, for less.
 
     interval   percentiles of the resampled measure (95 %: 2.5 and 97.5), N samples drawn with replacement
     clusters   whole clusters are drawn instead (one speaker, one dialogue): samples within one are not independent
@@ -9,11 +11,13 @@ B resamples of N samples with K terms cost a (B, N) x (N, K) product, whatever t
 
 Convention: a resample whose measure is NaN (no sample counts) is left out of the percentiles; an interval is NaN when
 all are. The seed is fixed, so that one file has one interval. Source: Efron and Tibshirani (1993), percentile method;
-Koehn (2004) for the paired test. Shape letters: N samples, C clusters, B resamples, K terms, M measures.
+Koehn (2004) for the paired test. Shape letters: N samples, C clusters, D distinct rows of terms, B resamples, K terms,
+M measures.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,9 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Measures = Callable[[Floats], Floats]  # sums (B, K) -> measures (B, M)
 
-_CELLS_AT_ONCE = 4_000_000  # weights held in memory at a time (32 MB)
+_CELLS_AT_ONCE = 500_000  # weights held at a time: 4 MB, and as much for the draws, stay in the cache;
+_MIN_ROWS = 16  # but at least so many resamples, or the product is slow (26 MB for 100,000 samples)
+_DRAWS_A_COUNT = 12  # one multinomial count takes as long as this many draws of one sample
 
 
 class Interval(NamedTuple):
@@ -112,19 +119,39 @@ def _by_cluster(terms_NK: Floats, clusters: Sequence[Hashable | None] | None) ->
 
 def _resampled_sums(terms_CK: Floats, num_resamples: int, seed: int) -> Floats:
     """(B, K): the terms of C units drawn with replacement, added up."""
-    num_units = len(terms_CK)
-    if not num_units:
-        return np.zeros((num_resamples, terms_CK.shape[1]))
+    sums_BK = np.zeros((num_resamples, terms_CK.shape[1]))
+    if not terms_CK.size:
+        return sums_BK
     generator = np.random.default_rng(seed)
-    at_once = max(1, _CELLS_AT_ONCE // num_units)
-    parts: list[Floats] = []
+    rows_DK, repeats_D = _distinct_rows(terms_CK)
+    few = len(rows_DK) * _DRAWS_A_COUNT < len(terms_CK)
+    table = rows_DK if few else terms_CK
+    at_once = max(_MIN_ROWS, _CELLS_AT_ONCE // len(table))
     for start in range(0, num_resamples, at_once):
-        rows = min(at_once, num_resamples - start)
-        draws = generator.integers(num_units, size=(rows, num_units), dtype=np.int64)
-        draws += np.arange(rows)[:, None] * num_units
-        weights = np.bincount(draws.ravel(), minlength=rows * num_units).reshape(rows, num_units)
-        parts.append(weights.astype(np.float64) @ terms_CK)
-    return np.concatenate(parts)
+        part = sums_BK[start : start + at_once]
+        if few:
+            chances_D = repeats_D / len(terms_CK)
+            weights = generator.multinomial(len(terms_CK), chances_D, size=len(part)).astype(np.float64)
+        else:
+            weights = _drawn(generator, len(part), len(terms_CK))
+        np.matmul(weights, table, out=part)
+    return sums_BK
+
+
+def _distinct_rows(terms_CK: Floats) -> tuple[Floats, Ints]:
+    """The different rows, (D, K), in the order of first appearance, and how many units have each, (D,)."""
+    rows = np.ascontiguousarray(terms_CK, dtype=np.float64)
+    repeats = Counter(rows.view(f"V{rows.itemsize * rows.shape[1]}").ravel().tolist())
+    return np.frombuffer(b"".join(repeats)).reshape(len(repeats), -1), np.array(list(repeats.values()), dtype=np.int64)
+
+
+def _drawn(generator: np.random.Generator, num_rows: int, num_units: int) -> Floats:
+    """(num_rows, C): how often each unit is drawn when as many are drawn as there are."""
+    draws = generator.integers(num_units, size=(num_rows, num_units), dtype=np.int64)
+    weights = np.empty((num_rows, num_units))
+    for row, drawn in zip(weights, draws, strict=True):
+        row[:] = np.bincount(drawn, minlength=num_units)
+    return weights
 
 
 def _interval(values_B: Floats, level: float) -> Interval:

@@ -58,7 +58,7 @@ def judge_words(
     judged = []
     for text in dict.fromkeys(words):
         ids = wheels.lookup(text) or ()
-        hits = [category in right for category, right in zip(ids, gold_sets, strict=False) if category >= 0 and right]
+        hits = [bool(reached & right) for reached, right in zip(ids, gold_sets, strict=False) if reached and right]
         verdict: Verdict = "right" if hits and all(hits) else "partly" if any(hits) else "wrong" if hits else "unknown"
         why = {"partly": f"{sum(hits)} of {len(hits)} wheels", "unknown": "in no wheel"}.get(verdict, verdict)
         judged.append(Word(text, verdict, why, (confidence or {}).get(text)))
@@ -69,7 +69,7 @@ def missed_words(words: Sequence[str], gold: Sequence[str], wheels: WheelSet) ->
     """The gold words of which the answer reaches the category in no wheel."""
     answered = wheels.map_set(words)
     rows = ((word, wheels.lookup(word) or ()) for word in gold)
-    hits = [(word, [i in said for i, said in zip(ids, answered, strict=False) if i >= 0]) for word, ids in rows]
+    hits = [(word, [bool(i & said) for i, said in zip(ids, answered, strict=False) if i]) for word, ids in rows]
     return [word for word, reached in hits if reached and not any(reached)]
 
 

@@ -118,7 +118,7 @@ def context(run: Run) -> Json:
     """Everything that the template names."""
     from mer_r1 import __version__
 
-    wheels = WheelSet.load()
+    wheels = WheelSet.load(protocol="corrected")
     systems, metrics = run.systems, run.metrics
     pair = compared(systems)
     return {

@@ -155,8 +155,9 @@ def calibration_rewards(
     for word, gap_C in zip(words, gaps, strict=True):
         ways = [
             (gap_C[tokens.column(wheel, category)], category in gold[wheel])
-            for wheel, category in enumerate(wheels.lookup(word) or ())
-            if category >= 0 and gold[wheel]
+            for wheel, categories in enumerate(wheels.lookup(word) or ())
+            for category in categories
+            if gold[wheel]
         ]
         right = [gap for gap, is_right in ways if is_right]
         wrong = [-gap for gap, is_right in ways if not is_right]

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from mer_r1.errors import InputError
 from mer_r1.manifest import ManifestScan, scan_manifest, shown
-from mer_r1.metrics.corpus_score import load_wheels, reaches
+from mer_r1.metrics.corpus_score import load_wheels
 from mer_r1.response import parse_response
 from mer_r1.rewards import score_response
 from mer_r1.sample import Clip, Sample
@@ -86,7 +86,7 @@ def gold_faults(sample: Sample, wheels: WheelSet, found: Findings) -> Iterator[s
     words = [label.lower().strip() for label in sample.labels]
     if len(set(words)) < len(words):
         found.notices["rows that repeat a label"] += 1
-    unmapped = [word for word in dict.fromkeys(words) if not reaches(word, wheels)]
+    unmapped = [word for word in dict.fromkeys(words) if not wheels.reaches(word)]
     found.unmapped_labels.update(unmapped)
     response = parse_response(f"<think>gold</think><answer>{', '.join(sample.labels)}</answer>")
     if set(response.labels) != set(words):

@@ -27,18 +27,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mer_r1.emotion.wheel import WheelSet
+from mer_r1.emotion.wheel import NEUTRAL, WheelSet
 from mer_r1.errors import InputError
 from mer_r1.files import write_json
 from mer_r1.manifest import shown
 from mer_r1.metrics.confidence import Confidence, category_mask, confidence
-from mer_r1.metrics.corpus_score import PROTOCOL, Labels, ScoreReport, compare, load_wheels, score
-from mer_r1.metrics.signature import signature, wheels_part
+from mer_r1.metrics.corpus_score import Labels, ScoreReport, compare, load_wheels, score, score_signature
 from mer_r1.metrics.statistics import bootstrap_intervals, paired_bootstrap
 from mer_r1.report.predictions import read_predictions
-from mer_r1.response import official_labels
+from mer_r1.response import read_labels
 from mer_r1.sample import Mode, Prediction, Sample
-from mer_r1.verbs.score import read_gold
+from mer_r1.verbs.score_input import read_gold
 
 Floats = NDArray[np.float64]
 ByMode = dict[Mode, dict[str, Prediction]]
@@ -105,13 +104,10 @@ def diagnose(
         fast, slow = (_sums(_values(key, reports[mode], confidences[mode])) for mode in MODES)
         delta[key] = _delta(paired_bootstrap(slow, fast, _mean_of_sums, names)[0])
     retained = _retained(gold, by_mode, wheels)
-    hash_part = wheels_part(wheels.source, wheels.sha256)
     paradox = paradox_shows(delta)
     return {
         "n": len(gold),
-        "signature": signature(
-            set=name, n=len(gold), wheels=hash_part, protocol=PROTOCOL, parser="official", mode="fast+slow"
-        ),
+        "signature": score_signature(wheels, name, len(gold), "fast+slow"),
         **{mode: _mode_json(reports[mode], by_mode[mode], confidences[mode]) for mode in MODES},
         "delta": delta,
         "retained_hit_rate": _or_none(_mean_of_sums(retained.sum(axis=0)[None])[0, 0]),
@@ -193,13 +189,13 @@ def _score(
 ) -> ScoreReport:
     """The scorer's report of one mode: an error is a clip without prediction, as in `mer-r1 score`."""
     answered = {identity: row.labels for identity, row in rows.items() if row.status != "error"}
-    malformed = [identity for identity, row in rows.items() if row.status not in ("ok", "error")]
-    return score(gold, answered, wheels, name=name, mode=mode, clusters=clusters, malformed=malformed)
+    unanswered = {identity for identity, row in rows.items() if row.status not in ("ok", "error")}
+    return score(gold, answered, wheels, name=name, mode=mode, clusters=clusters, unanswered=unanswered)
 
 
 def _confidences(gold: Mapping[str, Labels], by_mode: ByMode, wheels: WheelSet) -> dict[Mode, Confidence]:
     """Confidence of each clip and wheel (N, W), NaN wherever one of the modes has none."""
-    gold_sets = [wheels.map_set(official_labels(labels)) for labels in gold.values()]
+    gold_sets = [wheels.map_set(read_labels(labels, wheels.protocol.parser)[0]) for labels in gold.values()]
     of_mode: dict[Mode, Confidence] = {}
     for mode, rows in by_mode.items():
         columns: list[Confidence] = []
@@ -219,7 +215,7 @@ def _confidences(gold: Mapping[str, Labels], by_mode: ByMode, wheels: WheelSet) 
 def _row(prediction: Prediction, wheel: str, categories: Sequence[str]) -> list[float]:
     """Log-confidence of each category of a wheel; NaN where there is none."""
     values = (prediction.categories or {}).get(wheel, {})
-    if strangers := set(values) - set(categories):
+    if strangers := set(values) - {*categories, NEUTRAL}:
         raise InputError(
             f'id "{shown(prediction.id)}": {wheel} has no category "{shown(min(strangers))}"; name the wheels that '
             "the predictions were made with"
@@ -231,7 +227,10 @@ def _retained(gold: Mapping[str, Labels], by_mode: ByMode, wheels: WheelSet) -> 
     """(N, 2W): of each clip the right categories of fast that slow keeps, and the right categories of fast."""
     rows = []
     for identity, labels in gold.items():
-        sets = [wheels.map_set(words) for words in (official_labels(labels), *_words(by_mode, identity))]
+        sets = [
+            wheels.map_set(words)
+            for words in (read_labels(labels, wheels.protocol.parser)[0], *_words(by_mode, identity))
+        ]
         hits = [right & fast for right, fast, _ in zip(*sets, strict=True)]
         kept = [len(hit & slow) for hit, slow in zip(hits, sets[2], strict=True)]
         rows.append([*kept, *(len(hit) for hit in hits)])
@@ -276,7 +275,7 @@ def _mode_json(report: ScoreReport, rows: Mapping[str, Prediction], values: Conf
         **means,
         "num_with_confidence": int((~np.isnan(values.gold_N)).any(axis=1).sum()),
         "missing": report.missing,
-        "malformed": report.malformed,
+        "unanswered": report.unanswered,
     }
 
 
@@ -307,8 +306,8 @@ def print_diagnosis(result: Mapping[str, Any], console: Console) -> None:
     console.print(result["finding"], markup=False, highlight=False)
     for mode in MODES:
         counts = result[mode]
-        if counts["missing"] or counts["malformed"]:
-            line = f"{mode}: {counts['missing']} clips without an answer, {counts['malformed']} malformed answers"
+        if counts["missing"] or counts["unanswered"]:
+            line = f"{mode}: {counts['missing']} clips without a prediction, {counts['unanswered']} unfinished or empty"
             console.print(f"{line} (counted by the words they hold, if any)", markup=False, highlight=False)
     if not result["fast"]["num_with_confidence"]:
         console.print("The predictions hold no category confidences: write them with `mer-r1 predict`.", markup=False)

@@ -129,7 +129,7 @@ def _ask(backbone: OmniBackbone, prompts: Sequence[Prompt], mode: Mode, max_new_
     from mer_r1.models.backbone import Sampling
 
     size = 64 if backbone.model.num_parameters() < 10**8 else 4  # logits of 64 long answers do not fit beside 7B
-    return answer(backbone, prompts, mode, Sampling(max_new_tokens, temperature=0.0), WheelSet.load(), size)
+    return answer(backbone, prompts, mode, Sampling(max_new_tokens, temperature=0.0), _wheels(), size)
 
 
 def predict_manifest(
@@ -206,7 +206,7 @@ def show(predictions: Sequence[Prediction]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    console, wheels = Console(emoji=False, highlight=False), WheelSet.load()
+    console, wheels = Console(emoji=False, highlight=False), _wheels()
     for prediction in predictions:
         console.print(f"[bold]{escape(shown(prediction.id, 200))}[/bold]  [dim]{prediction.mode} thinking[/dim]")
         for word in prediction.labels:
@@ -228,3 +228,8 @@ def as_json(predictions: Sequence[Prediction]) -> str:
     """Predictions as JSON lines, the rows of a predictions file."""
     rows: list[dict[str, Any]] = [asdict(prediction) for prediction in predictions]
     return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+
+
+def _wheels() -> WheelSet:
+    """What is shown of an answer knows "neutral" too, whatever a later score makes of it."""
+    return WheelSet.load(protocol="corrected")

@@ -203,7 +203,7 @@ def _judge(out: Path, name: str, gold: Path) -> dict[str, Any]:
             "intervals": numbers["intervals"],
             "signature": numbers["signature"],
             "missing": numbers["missing"],
-            "malformed": numbers["malformed"],
+            "unanswered": numbers["unanswered"],
         }
     result["diagnosis"] = diagnose(read_manifest(gold), read_predictions(predictions), name=gold.stem)
     return result

@@ -83,7 +83,7 @@ def _trainer(
         return SftTrainer(backbone, train_dataset=examples, **arguments)
     from mer_r1.rl.trainer import GrpoTrainer, RlPrompts
 
-    wheels = WheelSet.load(recipe.rl.wheels)
+    wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
     return GrpoTrainer(backbone, recipe.rl, wheels, train_dataset=RlPrompts(samples, prompts, wheels), **arguments)
 
 

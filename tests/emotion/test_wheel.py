@@ -6,14 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mer_r1.emotion.wheel as wheel_module
-from mer_r1.emotion.wheel import NUM_WHEELS, SOURCES, UNMAPPED, WheelSet, builtin_heads, read_heads
+from mer_r1.emotion.builtin import builtin_heads, read_heads
+from mer_r1.emotion.protocol import CORRECTED, OFFICIAL
+from mer_r1.emotion.wheel import NUM_WHEELS, WheelSet, pack
 from mer_r1.emotion.words import BaseWord, read_words
 from mer_r1.errors import InputError
 from mer_r1.verbs.wheels import show
 
-WHEELS = WheelSet.load()
+WHEELS = WheelSet.load(protocol="corrected")
+NOWHERE: frozenset[int] = frozenset()
 WORDS_FILE = Path(wheel_module.__file__).parent / "data" / "words.txt"
 BASE_WORDS = read_words(WORDS_FILE.read_text(encoding="utf-8"), "words.txt", NUM_WHEELS)
 
@@ -42,16 +47,16 @@ sincere/sarcastic happy/angry happy/scared angry/scared sad/angry sad/scared neu
 """
 
 
-def ids_of(word: str) -> tuple[int, ...]:
+def ids_of(word: str) -> tuple[frozenset[int], ...]:
     ids = WHEELS.lookup(word)
     assert ids is not None, f"{word} is not known"
     return ids
 
 
-def placed(word: BaseWord) -> tuple[int, ...]:
+def placed(word: BaseWord) -> tuple[frozenset[int], ...]:
     """The category ids that the data files give to a base word."""
     cells = zip(builtin_heads(), word.wheel_words, WHEELS.categories_of, strict=True)
-    return tuple(UNMAPPED if w is None else names.index(head.category_of[w]) for head, w, names in cells)
+    return tuple(NOWHERE if w is None else frozenset({names.index(head.category_of[w])}) for head, w, names in cells)
 
 
 def test_every_base_word_maps_to_its_own_categories() -> None:
@@ -73,24 +78,24 @@ def test_word_forms_that_people_mix_agree(forms: str) -> None:
 
 def test_the_vocabulary_is_large_enough() -> None:
     assert len(BASE_WORDS) >= 400
-    assert sum(sum(i != UNMAPPED for i in ids_of(word)) >= 3 for word in WHEELS.words) >= 1500
+    assert sum(sum(map(bool, ids_of(word))) >= 3 for word in WHEELS.words) >= 1500
 
 
 @pytest.mark.parametrize("word", MINIMER.split())
 def test_words_of_minimer_map_in_all_wheels(word: str) -> None:
-    assert UNMAPPED not in ids_of(word)
+    assert all(ids_of(word))
 
 
 @pytest.mark.parametrize("word", EVERYDAY.split())
 def test_everyday_words_map_in_three_wheels_at_least(word: str) -> None:
     assert ids_of(word) == ids_of(word.replace("-", " "))
-    assert sum(i != UNMAPPED for i in ids_of(word)) >= 3
+    assert sum(map(bool, ids_of(word))) >= 3
 
 
 @pytest.mark.parametrize("pair", ANTONYMS.split())
 def test_antonyms_never_share_a_category(pair: str) -> None:
     left, right = (ids_of(word) for word in pair.split("/"))
-    assert not any(a == b != UNMAPPED for a, b in zip(left, right, strict=True))
+    assert not any(a & b for a, b in zip(left, right, strict=True))
 
 
 def test_a_category_name_means_its_own_category() -> None:
@@ -123,7 +128,7 @@ def test_no_category_is_empty() -> None:
 
 def test_no_wheel_is_another_one_renamed_or_refined() -> None:
     for one, other in itertools.permutations(range(NUM_WHEELS), 2):
-        split = {(ids_of(word)[one], ids_of(word)[other]) for word in WHEELS.words if UNMAPPED not in ids_of(word)}
+        split = {(ids_of(word)[one], ids_of(word)[other]) for word in WHEELS.words if all(ids_of(word))}
         assert len(split) > len(WHEELS.categories_of[one]), f"{WHEELS.names[one]} refines {WHEELS.names[other]}"
 
 
@@ -148,8 +153,8 @@ def test_fear_is_not_fearless() -> None:
 
 def test_map_set_collapses_synonyms_and_passes_unknown_words_over() -> None:
     words = ["happy", "Joyful", "angry", "no such word", "submissive"]
-    expected = [{i for word in words if (ids := WHEELS.lookup(word)) and (i := ids[k]) >= 0} for k in range(NUM_WHEELS)]
-    assert WHEELS.map_set(words) == tuple(frozenset(ids) for ids in expected)
+    known = [ids for word in words if (ids := WHEELS.lookup(word)) is not None]
+    assert WHEELS.map_set(words) == tuple(NOWHERE.union(*(ids[k] for ids in known)) for k in range(NUM_WHEELS))
     assert WHEELS.map_set(iter(words)) == WHEELS.map_set(words)
     assert WHEELS.map_set([]) == WHEELS.map_set(["no such word"]) == (frozenset(),) * NUM_WHEELS
     assert WHEELS.categories(words)[0] == {"joy", "anger"}
@@ -158,8 +163,8 @@ def test_map_set_collapses_synonyms_and_passes_unknown_words_over() -> None:
 
 def test_words_of_is_the_inverse_of_lookup() -> None:
     for wheel, categories in enumerate(WHEELS.categories_of):
-        listed = {word: i for i, category in enumerate(categories) for word in WHEELS.words_of(wheel, category)}
-        assert listed == {word: i for word in WHEELS.words if (i := ids_of(word)[wheel]) != UNMAPPED}
+        listed = [(word, i) for i, category in enumerate(categories) for word in WHEELS.words_of(wheel, category)]
+        assert sorted(listed) == [(word, i) for word in WHEELS.words for i in ids_of(word)[wheel]]
 
 
 def test_words_of_an_unknown_category_names_the_known_ones() -> None:
@@ -179,44 +184,83 @@ def test_explain_tells_the_way_and_agrees_with_lookup() -> None:
         "anger",
     )
     for word in WHEELS.words:
-        names = [None if i == UNMAPPED else c[i] for i, c in zip(ids_of(word), WHEELS.categories_of, strict=True)]
+        names = [" + ".join(reached) or None for reached in WHEELS.categories([word])]
         assert [way.category for way in WHEELS.explain(word)] == names
 
 
-def test_neutral_can_be_left_out_and_nothing_else_changes() -> None:
-    without = WheelSet.load(neutral=False)
-    assert without.lookup("neutral") == (UNMAPPED,) * NUM_WHEELS
-    assert without.map_set(["neutral"]) == (frozenset(),) * NUM_WHEELS
+def test_the_official_protocol_leaves_neutral_out_and_changes_nothing_else() -> None:
+    without = WheelSet.load()
+    assert (without.protocol, WHEELS.protocol) == (OFFICIAL, CORRECTED)
+    assert without.lookup("neutral") == (NOWHERE,) * NUM_WHEELS
+    assert without.map_set(["neutral"]) == (NOWHERE,) * NUM_WHEELS
     assert [*without.categories_of] == [categories[:-1] for categories in WHEELS.categories_of]
     assert without.sha256 != WHEELS.sha256
+    assert without.words == WHEELS.words
     for word in WHEELS.words:
         assert without.categories([word]) == tuple(names - {"neutral"} for names in WHEELS.categories([word]))
 
 
 def test_load_is_cached_and_the_hash_follows_the_mapping_only() -> None:
     assert WheelSet.load("builtin") is WheelSet.load()
-    table = {word: ids_of(word) for word in reversed(WHEELS.words)}
+    table = {word: pack(ids_of(word), WHEELS.categories_of) for word in reversed(WHEELS.words)}
     again = WheelSet("copy", WHEELS.names, ("",) * NUM_WHEELS, WHEELS.categories_of, table)
     assert again.sha256 == WHEELS.sha256
-    table["happy"] = (UNMAPPED,) * NUM_WHEELS
+    table["happy"] = 0
     assert WheelSet("copy", WHEELS.names, WHEELS.titles, WHEELS.categories_of, table).sha256 != WHEELS.sha256
 
 
-def test_an_unknown_source_names_the_known_ones() -> None:
-    with pytest.raises(InputError, match="use one of: " + ", ".join(SOURCES)):
+def test_an_unknown_source_protocol_or_level_names_the_known_ones() -> None:
+    with pytest.raises(InputError, match="'nonsense' are not known; use builtin, official, mer2026, or a folder"):
         WheelSet.load("nonsense")
+    with pytest.raises(InputError, match="'nonsense' is not known; use one of: official, corrected"):
+        WheelSet.load(protocol="nonsense")
+    with pytest.raises(InputError, match="level 1 only"):
+        WheelSet.load(level=2)
+
+
+TWO = (("good", "bad"),) * NUM_WHEELS
 
 
 def test_a_wheel_set_from_a_plain_table_works_without_routes() -> None:
-    wheels = WheelSet("own", WHEELS.names, WHEELS.titles, (("good", "bad"),) * NUM_WHEELS, {"fine": (0, 0, 1, -1, 0)})
-    assert wheels.categories(["Fine"])[2:4] == (frozenset({"bad"}), frozenset())
+    ids: list[set[int]] = [{0}, {0}, {1}, set(), {0, 1}]
+    wheels = WheelSet("own", WHEELS.names, WHEELS.titles, TWO, {"fine": pack(ids, TWO), "lost": 0})
+    assert wheels.lookup("fine") == tuple(map(frozenset, ids))
+    assert wheels.categories(["Fine"])[2:] == (frozenset({"bad"}), frozenset(), frozenset({"good", "bad"}))
     assert [way.base for way in wheels.explain("fine")] == [None] * NUM_WHEELS
+    assert [way.category for way in wheels.explain("fine")] == ["good", "good", "bad", None, "good + bad"]
+    assert wheels.words_of(4, "good") == wheels.words_of(4, "bad") == ("fine",)
 
 
-@pytest.mark.parametrize("ids", [(0, 0, 0, 0), (0, 0, 0, 0, 2), (0, 0, 0, 0, -2)])
-def test_ids_that_no_wheel_has_are_refused(ids: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="are not category ids"):
-        WheelSet("own", WHEELS.names, WHEELS.titles, (("good", "bad"),) * NUM_WHEELS, {"fine": ids})
+def test_a_word_reaches_something_or_is_counted_as_unmapped() -> None:
+    wheels = WheelSet("own", WHEELS.names, WHEELS.titles, TWO, {"fine": 1, "well": 2, "lost": 0})
+    assert wheels.reaches(" Fine ")
+    assert not wheels.reaches("lost")
+    assert not wheels.reaches("no such word")
+    assert wheels.lookup("lost") == (NOWHERE,) * NUM_WHEELS
+    assert wheels.map_words([" Fine ", "WELL", "Lost", "other", "fine"]) == (3, ("lost", "other"))
+
+
+@given(st.lists(st.sets(st.integers(0, 8)), min_size=NUM_WHEELS, max_size=NUM_WHEELS))
+def test_packed_ids_are_unpacked_and_counted_as_they_were(ids: list[set[int]]) -> None:
+    categories_of = (tuple("abcdefghi"),) * NUM_WHEELS
+    packed = pack(ids, categories_of)
+    wheels = WheelSet("own", WHEELS.names, WHEELS.titles, categories_of, {"word": packed})
+    assert wheels.unpack(packed) == tuple(map(frozenset, ids))
+    assert wheels.count(packed) == tuple(map(len, ids))
+
+
+@pytest.mark.parametrize("i", [-1, 2])
+def test_ids_that_no_wheel_has_are_not_packed(i: int) -> None:
+    with pytest.raises(ValueError, match=f"category id {i} in a wheel of 2"):
+        pack([{0}, {0}, {0}, {i}, {0}], TWO)
+
+
+@pytest.mark.parametrize("packed", [-1, 1 << 2 * NUM_WHEELS])
+def test_packed_values_that_no_wheel_has_are_refused(packed: int) -> None:
+    with pytest.raises(InputError, match="does not pack categories of wheels with 10"):
+        WheelSet("own", WHEELS.names, WHEELS.titles, TWO, {"fine": packed})
+    with pytest.raises(InputError, match="a wheel set has 5 wheels"):
+        WheelSet("own", WHEELS.names, WHEELS.titles, TWO[1:], {"fine": 0})
 
 
 @pytest.mark.parametrize(
@@ -236,7 +280,7 @@ def test_a_fault_in_the_wheels_file_is_named_with_its_line(text: str, message: s
 def test_loading_imports_neither_torch_nor_numpy() -> None:
     code = (
         "import sys; from mer_r1.emotion.wheel import WheelSet; WheelSet.load().map_set(['happy']);"
-        "print([m for m in ('torch', 'numpy', 'yaml', 'rich', 'pydantic') if m in sys.modules])"
+        "print([m for m in ('torch', 'numpy', 'yaml', 'rich', 'pydantic', 'openpyxl') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,17 +1,18 @@
-"""Parity with the official MER-UniBench code, independent of the wheels: its recorded sets go in as integer ids."""
+"""Parity with the official MER-UniBench code on its recorded corpora: its tables, its inputs, its numbers to 1e-12."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
-from mer_r1.metrics.open_vocabulary import OpenVocabularyScore, SetStatistics, stack, statistics_of_sets, wheel_scores
-from mer_r1.response import official_labels
-from tests.golden import load_golden
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.metrics.corpus_score import ScoreReport, score
+from mer_r1.metrics.open_vocabulary import SetStatistics, stack, wheel_scores
+from mer_r1.response import read_labels
+from tests.golden import load_golden, shared_wheels
 
 TOLERANCE = 1e-12
-WHEELS = tuple(f"case3_wheel{k}_level1" for k in range(1, 6))
+LEVELS = (1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -19,115 +20,120 @@ def golden() -> dict[str, Any]:
     return load_golden()
 
 
-class Ids:
-    """Category names -> integers, given out as they come."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, int] = {}
-
-    def __call__(self, names: Sequence[str]) -> frozenset[int]:
-        return frozenset(self.known.setdefault(name, len(self.known)) for name in names)
-
-
-def counts(case: dict[str, Any], metrics: Sequence[str]) -> SetStatistics:
-    ids, out = Ids(), case["out"]["metrics"]
-    return statistics_of_sets([ids(out[m]["gt"]) for m in metrics], [ids(out[m]["pred"]) for m in metrics])
+@pytest.fixture(scope="module")
+def tables() -> dict[int, WheelSet]:
+    return {level: WheelSet.load(str(shared_wheels()), level=level) for level in LEVELS}
 
 
 def near(value: float, official: float | str) -> bool:
     return value != value if official == "NaN" else abs(value - float(official)) <= TOLERANCE
 
 
-def metrics_of(case: dict[str, Any]) -> Iterator[str]:
-    yield from (name for name, out in case["out"]["metrics"].items() if "error" not in out)
+def metric(wheel: int, level: int) -> str:
+    return f"case3_wheel{wheel + 1}_level{level}"
 
 
-def test_every_case_alone_gives_the_official_precision_recall_and_hit(golden: dict[str, Any]) -> None:
+def fails_officially(case: Mapping[str, Any]) -> bool:
+    return any("error" in out for out in case["out"]["metrics"].values())
+
+
+def test_every_case_alone_gives_the_official_precision_recall_and_hit(
+    golden: dict[str, Any], tables: dict[int, WheelSet]
+) -> None:
     compared = 0
     for case in golden["cases"]:
-        for metric in metrics_of(case):
-            out = case["out"]["metrics"][metric]
-            wheel = wheel_scores(stack([counts(case, [metric])])).wheels[0]
-            assert wheel.n == (0 if out["skipped"] else 1), case["id"]
-            assert near(wheel.precision, out["p"]), (case["id"], metric)
-            assert near(wheel.recall, out["r"]), (case["id"], metric)
-            compared += 2
-            if "hit" in out:
-                assert near(wheel.hit, out["hit"]), (case["id"], metric)
-                compared += 1
-    assert compared > 20_000
-
-
-def whole(score: OpenVocabularyScore, official: dict[str, Any]) -> bool:
-    names = {"precision": score.precision, "recall": score.recall, "fscore": score.f1}
-    return all(near(value, official[name]) for name, value in names.items())
-
-
-def test_every_f1_corpus_gives_the_official_means(golden: dict[str, Any]) -> None:
-    cases = {case["id"]: case for case in golden["cases"]}
-    compared = 0
-    for corpus in golden["f1_corpora"]:
-        chosen = corpus["process_names"] or corpus["ids"]
-        for level in ("level1", "level2"):
-            if "error" in corpus["out"][level]:
+        for level, wheels in tables.items():
+            report = score({"x": case["gt"]}, {"x": case["pred"]}, wheels)
+            assert report.malformed == int(fails_officially(case)), case["id"]
+            if report.malformed:
                 continue
-            metrics = [f"case3_wheel{k}_{level}" for k in range(1, 6)]
-            score = wheel_scores(stack([counts(cases[name], metrics) for name in chosen]))
-            assert whole(score, corpus["out"][level]), (corpus["name"], level)
-            for metric, wheel in zip(metrics, score.wheels, strict=True):
-                official = corpus["out"]["per_metric"][metric]
-                assert wheel.n == official["n"], (corpus["name"], metric)
-                assert near(wheel.precision, official["p"]), (corpus["name"], metric)
-                assert near(wheel.recall, official["r"]), (corpus["name"], metric)
-                assert near(wheel.f1, official["f"]), (corpus["name"], metric)
+            for k, wheel in enumerate(report.open_vocabulary.wheels):
+                out = case["out"]["metrics"][metric(k, level)]
+                assert wheel.n == (0 if out["skipped"] else 1), case["id"]
+                assert near(wheel.precision, out["p"]), (case["id"], k, level)
+                assert near(wheel.recall, out["r"]), (case["id"], k, level)
+                assert "hit" not in out or near(wheel.hit, out["hit"]), (case["id"], k, level)
                 compared += 1
-    assert compared > 350
+    assert compared > 8_000
 
 
-def word_map(golden: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Word -> its category in each wheel ("": dropped), as far as the development half of the official table tells."""
-    known = {row[0]: tuple(row[3:13:2]) for row in load_golden("word_table.json")["rows"]}
+def test_the_sets_of_words_that_cases_one_and_two_compare_give_the_official_numbers(golden: dict[str, Any]) -> None:
+    compared = 0
     for case in golden["cases"]:
-        for side in ("gt", "pred"):
-            if len(words := set(official_words(case[side]))) == 1 and "error" not in str(case["out"]["metrics"]):
-                seqs = [case["out"]["metrics"][metric][f"{side}_seq"] for metric in WHEELS]
-                known.setdefault(words.pop(), tuple(seq[0] if seq else "" for seq in seqs))
-    return known
+        for name in ("case1", "case2"):
+            if "error" in (out := case["out"]["metrics"][name]):
+                continue
+            gold, said = set(out["gt"]), set(out["pred"])
+            counts = SetStatistics((len(gold & said),), (len(gold),), (len(said),))
+            wheel = wheel_scores(stack([counts])).wheels[0]
+            assert near(wheel.precision, out["p"]), (case["id"], name)
+            assert near(wheel.recall, out["r"]), (case["id"], name)
+            compared += 1
+    assert compared > 1_500
 
 
-def official_words(field: object) -> tuple[str, ...]:
-    if isinstance(field, list) and not all(isinstance(word, str) for word in field):
-        return ()
-    return official_labels(field if isinstance(field, str | list) else None)
+def f1_corpora(golden: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    """Name, gold, predictions and official output of every corpus that the official code survives."""
+    cases = {case["id"]: case for case in golden["cases"]}
+    for corpus in golden["f1_corpora"]:
+        if "error" not in corpus["out"]["level1"]:
+            chosen = corpus["process_names"] or corpus["ids"]
+            gold, said = ({name: cases[name][side] for name in chosen} for side in ("gt", "pred"))
+            yield corpus["name"], gold, said, corpus["out"]
+    for corpus in golden["realistic_f1_corpora"]:
+        yield corpus["name"], corpus["gt"], corpus["pred"], corpus["out"]
 
 
-def category_sets(words: Sequence[str], known: dict[str, tuple[str, ...]], ids: Ids) -> list[frozenset[int]]:
-    rows = [known[word] for word in words if word in known]
-    return [ids([row[k] for row in rows if row[k]]) for k in range(len(WHEELS))]
+def agrees(report: ScoreReport, level: int, official: Mapping[str, Any]) -> bool:
+    names = {"precision": "precision", "recall": "recall", "fscore": "f1"}
+    whole = all(
+        near(getattr(report.open_vocabulary, ours), official[f"level{level}"][theirs]) for theirs, ours in names.items()
+    )
+    rows = [official["per_metric"][metric(k, level)] for k in range(5)]
+    return whole and all(
+        wheel.n == row["n"]
+        and near(wheel.precision, row["p"])
+        and near(wheel.recall, row["r"])
+        and near(wheel.f1, row["f"])
+        for wheel, row in zip(report.open_vocabulary.wheels, rows, strict=True)
+    )
 
 
-def is_unknown_for_sure(word: str) -> bool:
-    """The table was split by the parity of SHA-1; a word of this half that is not in it is not in the whole either."""
-    return int(hashlib.sha1(word.encode()).hexdigest(), 16) % 2 == 0
+def test_every_f1_corpus_gives_the_official_numbers(golden: dict[str, Any], tables: dict[int, WheelSet]) -> None:
+    compared = 0
+    for name, gold, said, official in f1_corpora(golden):
+        for level, wheels in tables.items():
+            assert agrees(score(gold, said, wheels), level, official), (name, level)
+            compared += 1
+    assert compared == 2 * (40 + 2)
 
 
-def test_every_hit_corpus_whose_words_are_known_gives_the_official_hit(golden: dict[str, Any]) -> None:
-    known, compared = word_map(golden), 0
+def test_the_corpus_that_stops_the_official_code_is_scored_without_its_one_bad_row(
+    golden: dict[str, Any], tables: dict[int, WheelSet]
+) -> None:
+    cases = {case["id"]: case for case in golden["cases"]}
+    corpus = next(row for row in golden["f1_corpora"] if "error" in row["out"]["level1"])
+    gold, said = ({name: cases[name][side] for name in corpus["ids"]} for side in ("gt", "pred"))
+    report = score(gold, said, tables[1])
+    bad = [name for name in corpus["ids"] if fails_officially(cases[name])]
+    assert report.malformed_ids == tuple(bad)
+    assert len(bad) >= 1
+    assert report.n == len(gold)
+    empty = {name: None if name in bad else labels for name, labels in said.items()}
+    assert score(gold, empty, tables[1]).to_json()["open_vocabulary"] == report.to_json()["open_vocabulary"]
+
+
+def test_every_hit_corpus_gives_the_official_hit(golden: dict[str, Any], tables: dict[int, WheelSet]) -> None:
     for corpus in golden["hit_corpora"]:
-        pairs = [(official_words(corpus["gt"][name]), official_words(corpus["pred"][name])) for name in corpus["gt"]]
-        words = {word for pair in pairs for side in pair for word in side}
-        if not all(word in known or is_unknown_for_sure(word) for word in words):
-            continue
-        ids = Ids()
-        counted = [statistics_of_sets(*(category_sets(side, known, ids) for side in pair)) for pair in pairs]
-        score = wheel_scores(stack(counted))
-        assert near(score.hit, corpus["out"]["average"]["hitrate"]), corpus["name"]
-        for metric, wheel in zip(WHEELS, score.wheels, strict=True):
-            official = corpus["out"]["per_metric"][metric]
-            assert wheel.n == official["n"], (corpus["name"], metric)
-            assert near(wheel.hit, official["hitrate"]), (corpus["name"], metric)
-        compared += 1
-    assert compared >= 12
+        report = score(corpus["gt"], corpus["pred"], tables[1])
+        assert near(report.open_vocabulary.hit, corpus["out"]["average"]["hitrate"]), corpus["name"]
+        for level, wheels in tables.items():
+            rows = score(corpus["gt"], corpus["pred"], wheels).open_vocabulary.wheels
+            for k, wheel in enumerate(rows):
+                official = corpus["out"]["per_metric"][metric(k, level)]
+                assert wheel.n == official["n"], (corpus["name"], k, level)
+                assert near(wheel.hit, official["hitrate"]), (corpus["name"], k, level)
+    assert len(golden["hit_corpora"]) == 25
 
 
 def test_the_official_parser_reads_every_field_as_the_official_code_does(golden: dict[str, Any]) -> None:
@@ -135,8 +141,11 @@ def test_the_official_parser_reads_every_field_as_the_official_code_does(golden:
     for case in golden["cases"]:
         for side in ("gt", "pred"):
             official, given = case["out"][f"{side}_list"], case[side]
-            if not isinstance(official, list) or not all(isinstance(word, str) for word in official):
-                continue
-            assert official_labels(given) == tuple(word.lower().strip() for word in official), case["id"]
-            compared += 1
+            words, fault = read_labels(given, "official")
+            if isinstance(official, list) and all(isinstance(word, str) for word in official):
+                assert words == tuple(word.lower().strip() for word in official), case["id"]
+                assert fault is None, case["id"]
+                compared += 1
+            else:
+                assert fault is not None, case["id"]
     assert compared > 1_000

@@ -7,20 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mer_r1.emotion.protocol import CORRECTED
 from mer_r1.metrics.open_vocabulary import (
     SetStatistics,
     bootstrap_measures,
     measures,
     set_statistics,
     stack,
-    statistics_of_sets,
     terms,
     wheel_scores,
 )
-from tests.small_wheels import SMALL, WORDS
+from tests.small_wheels import SMALL, WORDS, small_wheels
 
 SETS = st.lists(st.frozensets(st.integers(0, 5), max_size=4), min_size=5, max_size=5)
 CORPUS = st.lists(st.tuples(SETS, SETS), min_size=1, max_size=8)
+
+
+def counts_of(gold: list[frozenset[int]], predicted: list[frozenset[int]]) -> SetStatistics:
+    """The counts of two sides given as sets of category ids."""
+    overlap = tuple(len(g & p) for g, p in zip(gold, predicted, strict=True))
+    return SetStatistics(overlap, tuple(map(len, gold)), tuple(map(len, predicted)))
 
 
 def test_counts_are_of_categories_not_of_words() -> None:
@@ -71,14 +77,17 @@ def test_one_wheel_without_gold_makes_the_mean_undefined_and_an_empty_corpus_all
     assert math.isnan(empty.precision)
 
 
-def test_sets_of_different_wheel_sets_are_refused() -> None:
-    with pytest.raises(ValueError, match="map both with one WheelSet"):
-        statistics_of_sets([frozenset()], [])
+def test_an_unknown_word_is_dropped_or_a_category_of_its_own_by_the_protocol() -> None:
+    gold, said = ["happy", "lost", "blue-ish"], ["happy", "BLUE-ISH ", "blue-ish", "qwerty"]
+    assert set_statistics(gold, said, SMALL) == SetStatistics((1,) * 5, (1,) * 5, (1,) * 5)
+    counted = set_statistics(gold, said, small_wheels(CORRECTED))
+    assert counted == SetStatistics(overlap=(2,) * 5, num_gold=(3,) * 5, num_predicted=(3,) * 5)
+    assert set_statistics(["happy"], ["happy"], small_wheels(CORRECTED)) == SetStatistics((1,) * 5, (1,) * 5, (1,) * 5)
 
 
 @given(CORPUS)
 def test_arrays_agree_with_the_definition_written_as_loops(corpus: list[tuple[list[frozenset[int]], ...]]) -> None:
-    score = wheel_scores(stack([statistics_of_sets(gold, predicted) for gold, predicted in corpus]))
+    score = wheel_scores(stack([counts_of(gold, predicted) for gold, predicted in corpus]))
     for k, wheel in enumerate(score.wheels):
         pairs = [(gold[k], predicted[k]) for gold, predicted in corpus if gold[k]]
         assert wheel.n == len(pairs)
@@ -101,8 +110,8 @@ def test_names_of_categories_and_order_of_samples_do_not_matter(
     def rename(sets: list[frozenset[int]]) -> list[frozenset[int]]:
         return [frozenset(renamed[i] for i in ids) for ids in sets]
 
-    first = terms(stack([statistics_of_sets(g, p) for g, p in corpus])).sum(axis=0)
-    second = terms(stack([statistics_of_sets(rename(g), rename(p)) for g, p in reversed(corpus)])).sum(axis=0)
+    first = terms(stack([counts_of(g, p) for g, p in corpus])).sum(axis=0)
+    second = terms(stack([counts_of(rename(g), rename(p)) for g, p in reversed(corpus)])).sum(axis=0)
     np.testing.assert_allclose(measures(first[None]), measures(second[None]), rtol=1e-12)
 
 

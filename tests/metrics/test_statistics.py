@@ -1,11 +1,13 @@
 """Bootstrap: intervals of known width, clusters that widen them, a paired test that sees through shared noise."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mer_r1.metrics import statistics
 from mer_r1.metrics.statistics import bootstrap_intervals, paired_bootstrap
 
 Floats = NDArray[np.float64]
@@ -29,11 +31,36 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_law() -> None:
     assert interval.high == pytest.approx(values.mean() + half, abs=0.1 * half)
 
 
+def test_the_interval_of_a_share_is_that_of_the_normal_law_whichever_way_weights_are_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = (np.arange(4000) % 10 < 3).astype(np.float64)  # two distinct rows: how often each is drawn is enough
+    grouped = bootstrap_intervals(table(values), mean, num_resamples=2000)[0]
+    monkeypatch.setattr(statistics, "_DRAWS_A_COUNT", 4000)  # every sample is drawn
+    drawn = bootstrap_intervals(table(values), mean, num_resamples=2000)[0]
+    assert grouped != drawn
+    half = 1.96 * np.sqrt(0.3 * 0.7 / 4000)
+    for interval in (grouped, drawn):
+        assert interval.low == pytest.approx(0.3 - half, abs=0.1 * half)
+        assert interval.high == pytest.approx(0.3 + half, abs=0.1 * half)
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 500])
+def test_each_resample_has_as_many_samples_as_the_file(num_rows: int) -> None:
+    values = np.arange(500.0) % num_rows
+    assert bootstrap_intervals(table(values), lambda sums: sums[:, :1])[0] == (500, 500)
+    pairs = [n // 2 for n in range(500)]
+    assert bootstrap_intervals(table(values), lambda sums: sums[:, :1], pairs)[0] == (500, 500)
+
+
 def test_a_constant_has_no_width_and_the_seed_fixes_the_interval() -> None:
     assert bootstrap_intervals(table(np.full(10, 0.25)), mean)[0] == (0.25, 0.25)
     values = table(np.arange(20.0))
     assert bootstrap_intervals(values, mean) == bootstrap_intervals(values, mean)
     assert bootstrap_intervals(values, mean, seed=1) != bootstrap_intervals(values, mean)
+    grouped = table(np.arange(600.0) % 3)
+    assert bootstrap_intervals(grouped, mean) == bootstrap_intervals(grouped, mean)
+    assert bootstrap_intervals(grouped, mean, seed=1) != bootstrap_intervals(grouped, mean)
 
 
 def test_a_wider_level_gives_a_wider_interval() -> None:
@@ -76,6 +103,13 @@ def test_the_paired_test_finds_a_small_steady_gain_that_intervals_hide() -> None
     assert apart[0].high > apart[1].low
 
 
+@pytest.mark.parametrize("num_rows", [3, 900])
+def test_both_systems_of_a_paired_test_get_the_same_draw(num_rows: int) -> None:
+    first = np.arange(900.0) % num_rows
+    found = paired_bootstrap(table(first), table(first + 0.25), mean)[0]
+    assert (found.delta, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25), abs=1e-9)
+
+
 def test_no_difference_has_a_p_value_of_one_and_noise_a_large_one() -> None:
     generator = np.random.default_rng(4)
     values = generator.normal(size=300)
@@ -112,9 +146,23 @@ def test_wrong_arguments_are_refused() -> None:
 def test_a_thousand_resamples_of_a_large_benchmark_are_quick_and_small_parts_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    values = table(np.random.default_rng(6).random(12_799))
+    generator = np.random.default_rng(6)
+    values = np.concatenate([table(generator.random(12_799)), generator.random((12_799, 18))], axis=1)
     start = time.process_time()
     whole = bootstrap_intervals(values, mean)
-    assert time.process_time() - start < 5
-    monkeypatch.setattr("mer_r1.metrics.statistics._CELLS_AT_ONCE", 100_000)
+    assert time.process_time() - start < 1
+    grouped = table(np.arange(12_799.0) % 50)
+    whole_grouped = bootstrap_intervals(grouped, mean)
+    monkeypatch.setattr(statistics, "_CELLS_AT_ONCE", 100_000)
     np.testing.assert_allclose(bootstrap_intervals(values, mean), whole, rtol=1e-12)
+    np.testing.assert_allclose(bootstrap_intervals(grouped, mean), whole_grouped, rtol=1e-12)
+
+
+def test_a_hundred_thousand_samples_need_little_memory() -> None:
+    values = np.random.default_rng(7).random((100_000, 20))
+    values[:, 0] = 1
+    tracemalloc.start()
+    bootstrap_intervals(values, mean, num_resamples=64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6

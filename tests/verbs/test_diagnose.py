@@ -103,7 +103,7 @@ def test_a_clip_without_confidence_in_one_mode_counts_in_neither() -> None:
     assert result["fast"]["num_with_confidence"] == result["slow"]["num_with_confidence"] == 1
     assert result["fast"]["confidence_gold"] == pytest.approx(-1)
     assert result["delta"]["confidence_gold"]["value"] == pytest.approx(0)
-    assert (result["slow"]["malformed"], result["fast"]["malformed"]) == (1, 0)
+    assert (result["slow"]["unanswered"], result["fast"]["unanswered"]) == (1, 0)
 
 
 def test_without_confidences_those_numbers_are_none_and_the_rest_stands() -> None:
@@ -178,7 +178,7 @@ def test_samples_bring_their_clusters_and_clustered_intervals_are_wider() -> Non
 def test_an_error_is_counted_as_missing_like_the_scorer_does() -> None:
     rows = [*ANSWERS[:3], said("b", "slow", status="error")]
     result = diagnose(GOLD, rows, SMALL)
-    assert (result["slow"]["missing"], result["slow"]["malformed"]) == (1, 0)
+    assert (result["slow"]["missing"], result["slow"]["unanswered"]) == (1, 0)
     assert result["slow"]["recall"] == score(GOLD, {"a": ("happy",)}, SMALL).open_vocabulary.recall
     left = [*ANSWERS[:3], said("b", "slow", "angry", status="error", categories=confident(-1, -1, -1))]
     assert diagnose(GOLD, left, SMALL) == result

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mer_r1.emotion.wheel import WheelSet
+from mer_r1.emotion.wheel import WheelSet, pack
 from mer_r1.errors import InputError
 from mer_r1.report.cases import choose_clips, choose_group, judge_words, missed_words
 from mer_r1.report.page import clock
@@ -233,9 +233,9 @@ def test_a_word_is_right_wrong_or_right_in_some_wheels() -> None:
         ("right", "right"), ("wrong", "wrong"), ("unknown", "in no wheel"), ("unknown", "in no wheel")
     ]  # fmt: skip
     assert words[0].confidence == 0.5
-    wheels = WheelSet(
-        SMALL.source, SMALL.names, SMALL.titles, SMALL.categories_of, {"x": (0,) * 5, "y": (0, 1, 1, 1, -1)}
-    )
+    joy, mostly_anger = ((0,),) * 5, ((0,), (1,), (1,), (1,), ())
+    table = {"x": pack(joy, SMALL.categories_of), "y": pack(mostly_anger, SMALL.categories_of)}
+    wheels = WheelSet(SMALL.source, SMALL.names, SMALL.titles, SMALL.categories_of, table)
     assert [(word.verdict, word.why) for word in judge_words(("y",), ("x",), wheels)] == [("partly", "1 of 4 wheels")]
     assert missed_words(("glad",), ("happy", "sad", "lost"), SMALL) == ["sad"]
 

@@ -1,0 +1,310 @@
+"""The wheels of MER-UniBench ("official"), their authors' later correction ("mer2026") and tables of your own.
+
+    surface form -> base words -> wheel words -> categories, per wheel
+
+compiled from a folder of tables (tables.py) into a `WheelSet`. What a form with several candidates reaches is the
+protocol's choice:
+
+    first   the wheel words of all its base words, sorted; the first that the wheel has decides. This is G(.) of the
+            authors' code (my_affectgpt/evaluation/wheel.py), exactly.
+    votes   a wheel word takes its own category. Otherwise every wheel word votes for its category with the number of
+            the eight synonym lists that name the base word under it; the most votes win, and equal votes win together.
+            Who votes: the row of the form itself, where it is a base word that reaches this wheel; else the rows of all
+            its base words, but for those in "-less" of a form without "less" (to fear is not to be fearless, as
+            MER-UniBench has it; it is the correction that the authors made in MER2026).
+
+No official table knows "neutral". A protocol that scores it adds a last category "neutral" to each wheel, reached by
+the built-in wheels' forms of the word "neutral" that the tables do not know.
+
+The files are found in the user's cache folder, where `mer-r1 wheels download` puts them, or in any folder. A compiled
+table is kept in that cache folder too, under the hash of all it was made from.
+Source: docs/wheels.md and docs/scoring.md; the votes are this project's rule.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from mer_r1.emotion.protocol import Protocol
+from mer_r1.emotion.tables import FILES, LEVELS, Tables, missing_files, parse_tables, read_files
+from mer_r1.emotion.wheel import NEUTRAL, NUM_WHEELS, Route, WheelSet, pack
+from mer_r1.errors import InputError
+
+_OFFICIAL_SHA256 = {
+    "format.csv": "ba6de7d61db8e129d1d7ef8a2aae22a9e93a2c2e3e683e6f2735d04455f016f2",
+    "synonym.xlsx": "23f81f9ab1d2418aaf96775304fb5dc52c62bb5d5ef652a97471d045fc9d2e29",
+    "wheel1.xlsx": "e70485d354b82a7491ff24648273182a5f4f13f92c76e6b3e4f9033f5e6afcc1",
+    "wheel2.xlsx": "acc001e076a8e60440361f58dd8c05ed900c4890c84bb7d8d1df93708a7d9c87",
+    "wheel3.xlsx": "d62f30bf88c17c55876634cd088eacaef98278fc25457474364439872f9dbf83",
+    "wheel4.xlsx": "660260561b7fe15550f3679a01e7c783608ce3403d4c28db0a88520f68d83aea",
+    "wheel5.xlsx": "2dd4595b2cf8e7628ca06a416a8e38ac831614b244f23d1ae613dc34007649f1",
+}
+PINNED: Mapping[str, Mapping[str, str]] = {
+    "official": _OFFICIAL_SHA256,
+    "mer2026": _OFFICIAL_SHA256 | {"format.csv": "82234299875465ecf6c196ace42ffbe745baaeea72b5e39de955af36929982a4"},
+}
+"""The published wheels: source -> file -> SHA-256."""
+
+_TITLES = {"official": "MER-UniBench", "mer2026": "MER2026"}
+_COMPILED_FORMAT = 1
+"""Raise it with every change of what the tables compile to, or old compiled tables will be taken for new ones."""
+
+_WORDS = Path(__file__).parent / "data" / "words.txt"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The seven files of one folder. Two are equal when their name and their content are."""
+
+    name: str
+    digest: str
+    files: Mapping[str, bytes] = field(compare=False, repr=False)
+    folder: Path = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a form stands in a wheel: through which base word and wheel word it reaches which category."""
+
+    base: str
+    wheel_word: str
+    category: str
+
+
+def official_wheels(source: str, protocol: Protocol, level: int) -> WheelSet:
+    """The wheels "official" or "mer2026", or those of a folder, for a protocol and level 1 or 2.
+
+    Raises InputError for an unknown source or level, for missing files, for published files that are not the ones that
+    were published, and for faults in tables.
+    """
+    if level not in LEVELS:
+        raise InputError(f"level {level} does not exist in the wheels; use 1 or 2")
+    return _kept(read_source(source), protocol, level)
+
+
+def user_folder() -> Path:
+    """The folder in which this package keeps what can be made or fetched again."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mer-r1", appauthor=False)
+
+
+def published_folder(name: str) -> Path:
+    """Where `mer-r1 wheels download` puts the files of "official" or "mer2026"."""
+    return user_folder() / "wheels" / name
+
+
+def read_source(source: str) -> Source:
+    """Find, read and hash the files of a source. Raises InputError as `official_wheels` does."""
+    if source in PINNED:
+        return _read_published(source)
+    folder = Path(source)
+    if not source or not os.path.isdir(folder):
+        raise InputError(
+            f"wheels {source!r} are not known; use builtin, {', '.join(PINNED)}, or a folder that holds {FILES[0]}, "
+            f"{FILES[1]} and {FILES[2]} to {FILES[-1]}"
+        )
+    files = read_files(folder)
+    hashes = _hashes(files)
+    for name, pinned in PINNED.items():
+        if hashes == pinned:
+            return _source(name, files, folder)
+    name = "".join(letter if letter.isprintable() else "_" for letter in folder.resolve().name)
+    return _source(f"own-{name}" if name in ("", "builtin", *PINNED) else name, files, folder)
+
+
+def _read_published(name: str) -> Source:
+    folder = published_folder(name)
+    if missing := missing_files(folder):
+        raise InputError(
+            f"the wheels {name} are not here yet ({', '.join(missing)} missing in {folder}); fetch them with "
+            f"`mer-r1 wheels download {name}`, put them there by hand, or give a folder that has them: --wheels DIR"
+        )
+    files = read_files(folder)
+    hashes = _hashes(files)
+    if wrong := [file for file, pinned in PINNED[name].items() if hashes[file] != pinned]:
+        raise InputError(
+            f"{folder}: {', '.join(wrong)} not as published (the SHA-256 differs); fetch them again with "
+            f"`mer-r1 wheels download {name}`, or give your own tables as a folder: --wheels DIR"
+        )
+    return _source(name, files, folder)
+
+
+def _source(name: str, files: Mapping[str, bytes], folder: Path) -> Source:
+    digest = sha256("\n".join(f"{file} {value}" for file, value in sorted(_hashes(files).items())).encode())
+    return Source(name, digest.hexdigest(), files, folder)
+
+
+def _hashes(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: sha256(data).hexdigest() for name, data in files.items()}
+
+
+@lru_cache(maxsize=16)
+def _kept(source: Source, protocol: Protocol, level: int) -> WheelSet:
+    """One wheel set a process for the same files, protocol and level."""
+    return load(source, protocol, level)
+
+
+def load(source: Source, protocol: Protocol, level: int) -> WheelSet:
+    """The wheel set of a source, from its compiled table where there is a sound one; else compiled, and kept."""
+    key = _key(source, protocol, level)
+    path = user_folder() / "compiled" / f"{key[:32]}.json"
+    wheels = _read_compiled(path, key, source, protocol, level)
+    if wheels is None:
+        categories_of, table = compile_tables(parse_tables(source.files, source.folder), protocol, level)
+        _write_compiled(path, key, categories_of, table)
+        wheels = _wheel_set(source, protocol, level, categories_of, table)
+    return wheels
+
+
+def _key(source: Source, protocol: Protocol, level: int) -> str:
+    """The hash of all that a compiled table depends on."""
+    neutral = sha256(_WORDS.read_bytes()).hexdigest() if protocol.neutral else ""
+    parts = (_COMPILED_FORMAT, source.digest, repr(protocol), level, neutral)
+    return sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _wheel_set(
+    source: Source,
+    protocol: Protocol,
+    level: int,
+    categories_of: tuple[tuple[str, ...], ...],
+    table: Mapping[str, int],
+) -> WheelSet:
+    title = _TITLES.get(source.name, source.name) + (", middle ring" if level == 2 else "")
+    return WheelSet(
+        source=source.name,
+        names=tuple(f"w{k}" for k in range(1, NUM_WHEELS + 1)),
+        titles=tuple(f"wheel {k} of {title}" for k in range(1, NUM_WHEELS + 1)),
+        categories_of=categories_of,
+        table=table,
+        protocol=protocol,
+        routes=lambda: _routes(parse_tables(source.files, source.folder), protocol, level),
+    )
+
+
+def _read_compiled(path: Path, key: str, source: Source, protocol: Protocol, level: int) -> WheelSet | None:
+    """The compiled table in a file, or None where there is none or it is not, to the last byte, what was written."""
+    try:
+        head, _, body = path.read_bytes().partition(b"\n")
+        if json.loads(head) != _head(key, body):
+            return None
+        compiled: dict[str, Any] = json.loads(body)
+        return _wheel_set(source, protocol, level, tuple(map(tuple, compiled["categories_of"])), compiled["table"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _write_compiled(path: Path, key: str, categories_of: tuple[tuple[str, ...], ...], table: Mapping[str, int]) -> None:
+    from mer_r1.files import write_text
+
+    body = json.dumps({"categories_of": categories_of, "table": table})
+    with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        write_text(path, f"{json.dumps(_head(key, body.encode()))}\n{body}")
+
+
+def _head(key: str, body: bytes) -> dict[str, str]:
+    return {"key": key, "sha256": sha256(body).hexdigest()}
+
+
+def compile_tables(
+    tables: Tables, protocol: Protocol, level: int
+) -> tuple[tuple[tuple[str, ...], ...], dict[str, int]]:
+    """The categories of each wheel, and of every form the categories that it reaches, packed."""
+    categories_of = _categories_of(tables, protocol, level)
+    ids_of = [{category: i for i, category in enumerate(categories)} for categories in categories_of]
+    table = {
+        form: pack(
+            [[ids[h.category] for h in homes] for ids, homes in zip(ids_of, of_form, strict=True)], categories_of
+        )
+        for form, of_form in _all_homes(tables, protocol, level)
+    }
+    return categories_of, table
+
+
+def _categories_of(tables: Tables, protocol: Protocol, level: int) -> tuple[tuple[str, ...], ...]:
+    """The categories of each wheel; "neutral" last where the protocol scores it, else left out."""
+    last = (NEUTRAL,) if protocol.neutral else ()
+    return tuple(tuple(c for c in wheel.categories(level) if c != NEUTRAL) + last for wheel in tables.wheels)
+
+
+def _routes(tables: Tables, protocol: Protocol, level: int) -> dict[str, Route]:
+    """The way of every form; of one that a wheel does not place, the first base word that counts and no wheel word."""
+    routes: dict[str, Route] = {}
+    for form, of_form in _all_homes(tables, protocol, level):
+        bases = tables.base_words.get(form, ())
+        base = next(iter(bases if protocol.choice == "first" else _voters(form, bases)), None)
+        routes[form] = tuple(
+            (" + ".join(dict.fromkeys(h.base for h in homes)), " + ".join(h.wheel_word for h in homes))
+            if homes
+            else (base, None)
+            for homes in of_form
+        )
+    return routes
+
+
+def _all_homes(tables: Tables, protocol: Protocol, level: int) -> Iterator[tuple[str, list[list[Home]]]]:
+    """Every form, and its homes in each wheel: none, one, or several in the wheel's order of categories."""
+    choose: Callable[[Tables, str, Mapping[str, str]], list[Home]]
+    choose = {"first": first_home, "votes": voted_homes}[protocol.choice]
+    places_of = [wheel.places(level) for wheel in tables.wheels]
+    if not protocol.neutral:
+        places_of = [{word: c for word, c in places.items() if c != NEUTRAL} for places in places_of]
+    for form in tables.base_words:
+        yield form, [choose(tables, form, places) for places in places_of]
+    if protocol.neutral:
+        for form in _neutral_forms():
+            if form not in tables.base_words:
+                yield form, [[Home(NEUTRAL, NEUTRAL, NEUTRAL)]] * NUM_WHEELS
+
+
+def first_home(tables: Tables, form: str, places: Mapping[str, str]) -> list[Home]:
+    """The home through the alphabetically first of all wheel words of all base words that the wheel has."""
+    bases = tables.base_words[form]
+    candidates = [(word, base) for base in bases for word in tables.votes[base] if word in places]
+    if not candidates:
+        return []
+    word, base = min(candidates)
+    return [Home(base, word, places[word])]
+
+
+def voted_homes(tables: Tables, form: str, places: Mapping[str, str]) -> list[Home]:
+    """One home for each category with the most votes, through its wheel word with the most."""
+    if form in places:
+        return [Home(form, form, places[form])]
+    bases = _voters(form, tables.base_words[form])
+    if any(word in places for word in tables.votes.get(form, ())):
+        bases = [form]
+    of_category: dict[str, list[tuple[int, str, str]]] = {}
+    for base in bases:
+        for word, votes in tables.votes[base].items():
+            if word in places:
+                of_category.setdefault(places[word], []).append((-votes, word, base))
+    totals = {category: -sum(votes for votes, _, _ in entries) for category, entries in of_category.items()}
+    most = max(totals.values(), default=0)
+    order = dict.fromkeys(places.values())
+    winners = [category for category in order if totals.get(category) == most]
+    best = [(category, min(of_category[category])) for category in winners]
+    return [Home(base, word, category) for category, (_, word, base) in best]
+
+
+def _voters(form: str, bases: Sequence[str]) -> list[str]:
+    """The base words but for those in "-less" of a form without "less"."""
+    return [base for base in bases if "less" in form or not base.endswith("less")]
+
+
+def _neutral_forms() -> tuple[str, ...]:
+    """The built-in wheels' forms of the word "neutral" itself."""
+    from mer_r1.emotion.words import read_words
+
+    words = read_words(_WORDS.read_text(encoding="utf-8"), _WORDS.name, NUM_WHEELS)
+    neutral = (NEUTRAL,) * NUM_WHEELS
+    return tuple(form for word in words if word.base == NEUTRAL and word.wheel_words == neutral for form in word.forms)

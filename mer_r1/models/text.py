@@ -1,0 +1,127 @@
+"""A local language model that answers in text: any causal one of transformers, from a folder or a Hub id.
+
+Convention: greedy, without sampling settings or penalties that come with a checkpoint, so that a prompt has one answer.
+A prompt is one user turn of the tokenizer's chat template. A tokenizer without template gets the prompt as it stands;
+such a model goes on with more lines of the prompt's kind, so its answer is its first line. Prompts are padded on the
+left, and positions count from a prompt's own first token: in float32 a prompt has the same answer alone and in a batch
+(in bfloat16 a near tie may fall otherwise). Code that comes with a checkpoint is never run, and weights are read from
+safetensors files only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mer_r1.errors import InputError
+
+FIX = "give the folder of a causal language model with its tokenizer, or a Hub id such as Qwen/Qwen2.5-7B-Instruct"
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A causal language model in evaluation mode, and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+    @classmethod
+    def load(cls, source: str) -> TextModel:
+        """Load a folder or a Hub id: bfloat16 on a GPU where there is one, else float32.
+
+        Raises InputError for a folder that holds no whole causal language model, and for a Hub id that cannot be had.
+        """
+        _check_source(source)
+        import transformers
+        from safetensors import SafetensorError
+
+        cuda = torch.cuda.is_available()
+        options = {"dtype": torch.bfloat16 if cuda else torch.float32, "use_safetensors": True}
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            model, found = transformers.AutoModelForCausalLM.from_pretrained(
+                source, trust_remote_code=False, output_loading_info=True, **options
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            raise InputError(
+                f"{source}: cannot be loaded as a causal language model ({_first_line(error)}); {FIX}"
+            ) from error
+        if not tokenizer("Words", add_special_tokens=False)["input_ids"]:  # what transformers makes of no file at all
+            raise InputError(f"{source}: the tokenizer is missing (tokenizer.json); {FIX}")
+        if lost := sorted(found["missing_keys"]):
+            raise InputError(f"{source}: {len(lost)} weights are missing, such as {lost[0]}; {FIX}")
+        model.generation_config = transformers.GenerationConfig(
+            do_sample=False,
+            eos_token_id=model.generation_config.eos_token_id or tokenizer.eos_token_id,
+            pad_token_id=_pad_id(tokenizer),
+        )
+        return cls(model.eval().to("cuda" if cuda else "cpu"), tokenizer)
+
+    def answer(self, prompts: Sequence[str], max_new_tokens: int = 8, batch_size: int = 32) -> list[str]:
+        """The answer to each prompt, in order, without white space around it; at most `max_new_tokens` tokens long."""
+        answers: list[str] = []
+        for start in range(0, len(prompts), batch_size):
+            answers += self._answer(prompts[start : start + batch_size], max_new_tokens)
+        return answers
+
+    @torch.inference_mode()
+    def _answer(self, prompts: Sequence[str], max_new_tokens: int) -> Iterator[str]:
+        rows = [self._ids(prompt) for prompt in prompts]
+        length = max(map(len, rows))
+        ids = torch.full((len(rows), length), _pad_id(self.tokenizer))
+        mask = torch.zeros_like(ids)
+        for number, row in enumerate(rows):
+            ids[number, length - len(row) :] = torch.tensor(row)
+            mask[number, length - len(row) :] = 1
+        device = self.model.device
+        made = self.model.generate(ids.to(device), attention_mask=mask.to(device), max_new_tokens=max_new_tokens)
+        texts = self.tokenizer.batch_decode(made[:, length:], skip_special_tokens=True)
+        return (text.strip() if self.tokenizer.chat_template else _line(text) for text in texts)
+
+    def _ids(self, prompt: str) -> list[int]:
+        """A prompt as the model reads it. Half a surrogate pair, which no tokenizer takes, becomes a question mark."""
+        text = prompt.encode("utf-8", "replace").decode("utf-8")
+        if not self.tokenizer.chat_template:
+            return list(self.tokenizer(text)["input_ids"])
+        chat = [{"role": "user", "content": text}]
+        # Models that can think before they answer are told not to; templates of others do not look at it.
+        whole = self.tokenizer.apply_chat_template(
+            chat, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        return list(self.tokenizer(whole, add_special_tokens=False)["input_ids"])
+
+
+def _check_source(source: str) -> None:
+    """Refuse early what is certainly no model, so that nothing looks for it in the network."""
+    folder = Path(source)
+    if not folder.exists():
+        if source.startswith(("/", ".", "~")) or source.count("/") > 1:
+            raise InputError(f"{source}: no such folder; {FIX}")
+        return
+    config = folder / "config.json"
+    if not config.is_file():
+        raise InputError(f"{source}: no model here (config.json is missing); {FIX}")
+    try:
+        kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError):
+        kind = None
+    if not isinstance(kind, str):
+        raise InputError(f"{config}: not a model configuration; the model is damaged, copy it again")
+
+
+def _pad_id(tokenizer: Any) -> int:
+    """Any id will do, for it is masked."""
+    return int(next(id for id in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if id is not None))
+
+
+def _line(text: str) -> str:
+    return text.strip().partition("\n")[0].strip()
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

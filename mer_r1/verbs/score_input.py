@@ -1,0 +1,156 @@
+"""The two files of `mer-r1 score`, read: gold labels and predictions, every wrong row named by file and line.
+
+Gold rows: `{"id", "labels": [..] | "raw string", "valence"?, "cluster"?}`; the other keys of a manifest may stand
+beside. Prediction rows: `{"id", "labels": [..] | "raw string" | null, "mode"?, "status"?, "sentiment"?}`; further keys
+are let be unless they look like a slip of one of these. A row with status "error" is no prediction (the clip counts as
+missing) and a later row of the same clip takes its place. What stands in `labels` is for the protocol's parser to
+judge: a field that it cannot read is counted, not refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, get_args
+
+from mer_r1.errors import InputError
+from mer_r1.files import read_json_lines
+from mer_r1.manifest import KEYS, id_faults, shown, unknown_keys
+from mer_r1.metrics.corpus_score import Labels
+from mer_r1.response import read_labels
+from mer_r1.sample import Prediction, Status
+
+UNSTATED = "unstated"
+MAX_VALENCE = 1000  # any scale of a data set, and no infinity
+PREDICTION_KEYS = (*Prediction.__dataclass_fields__, "sentiment")
+STATUSES = get_args(Status)
+
+
+@dataclass
+class ModePredictions:
+    """The predictions of one mode (None: unstated): labels by id, ids of unfinished answers, the line of each id.
+
+    `sentiment` holds the word of those rows that carry one.
+    """
+
+    mode: str | None = None
+    labels: dict[str, Labels] = field(default_factory=dict)
+    sentiment: dict[str, str] = field(default_factory=dict)
+    unanswered: set[str] = field(default_factory=set)
+    line: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Gold:
+    """The gold file: labels and line by id in file order, and the cluster and the valence of ids that have one."""
+
+    labels: dict[str, Labels]
+    clusters: dict[str, str]
+    valence: dict[str, float]
+    line: dict[str, int]
+
+
+def read_gold(path: Path) -> Gold:
+    """Gold labels by id. Raises InputError that names file and line."""
+    gold = Gold({}, {}, {}, {})
+    for number, row in read_json_lines(path):
+        if faults := _gold_faults(row):
+            raise InputError(f"{path}:{number}: {faults[0]}")
+        identity, cluster, valence = row["id"], row.get("cluster"), row.get("valence")
+        if identity in gold.line:
+            place = f"line {gold.line[identity]} already"
+            raise InputError(f'{path}:{number}: id "{shown(identity)}" stands on {place}; keep one row a clip')
+        gold.line[identity] = number
+        gold.labels[identity] = row.get("labels")
+        if cluster is not None:
+            gold.clusters[identity] = cluster
+        if valence is not None:
+            gold.valence[identity] = float(valence)
+    if not gold.line:
+        raise InputError(f'{path}: no rows; write one {{"id", "labels"}} a line')
+    return gold
+
+
+def read_modes(path: Path, mode: str | None = None) -> dict[str, ModePredictions]:
+    """The modes of a predictions file in the order of their names, or the one named.
+
+    Raises InputError that names file and line, or for a mode that the file does not have.
+    """
+    modes: dict[str, ModePredictions] = {}
+    for number, row in read_json_lines(path):
+        if faults := _prediction_faults(row):
+            raise InputError(f"{path}:{number}: {faults[0]}")
+        identity, status, named = row["id"], row.get("status") or "ok", row.get("mode") or None
+        found = modes.setdefault(named or UNSTATED, ModePredictions(named))
+        if identity in found.line:
+            place = f"line {found.line[identity]} already" + (f" in mode {shown(named)}" if named else "")
+            raise InputError(f'{path}:{number}: id "{shown(identity)}" stands on {place}; keep one row a clip and mode')
+        if status == "error":
+            continue
+        found.line[identity] = number
+        found.labels[identity] = row["labels"]
+        if row.get("sentiment") is not None:
+            found.sentiment[identity] = row["sentiment"]
+        if status != "ok":
+            found.unanswered.add(identity)
+    if not modes:
+        raise InputError(f'{path}: no predictions; write one {{"id", "labels"}} a line')
+    if mode is not None and mode not in modes:
+        raise InputError(f"{path}: no predictions of mode {shown(mode)!r}; it has {shown(', '.join(sorted(modes)))}")
+    return {name: predictions for name, predictions in sorted(modes.items()) if mode in (None, name)}
+
+
+def refuse_faults(gold: Path, truth: Gold, pred: Path, modes: Mapping[str, ModePredictions], parser: str) -> None:
+    """What `--strict` does not pass over: the first malformed field, clip without prediction, or prediction without
+    gold, as an InputError that names file and line."""
+    sides = [(gold, truth.labels, truth.line)] + [(pred, mode.labels, mode.line) for mode in modes.values()]
+    for path, labels, line in sides:
+        for identity, value in labels.items():
+            if fault := read_labels(value, parser)[1]:
+                raise InputError(f"{path}:{line[identity]}: {fault}; mend it, or leave out --strict")
+    for mode in modes.values():
+        named = f" in mode {shown(mode.mode)}" if mode.mode else ""
+        if missing := [identity for identity in truth.labels if identity not in mode.labels]:
+            raise InputError(
+                f'{pred}: no prediction for "{shown(missing[0])}" (line {truth.line[missing[0]]} of {gold}){named}, '
+                f"{len(missing)} missing in all; give them, or leave out --strict"
+            )
+        for identity, number in mode.line.items():
+            if identity not in truth.labels:
+                raise InputError(f'{pred}:{number}: id "{shown(identity)}" is not in {gold}; leave out it or --strict')
+
+
+def _gold_faults(row: dict[str, Any]) -> list[str]:
+    faults = [*unknown_keys(row, KEYS), *id_faults(row)]
+    if not isinstance(row.get("cluster"), str | None):
+        faults.append("cluster must be a text in quotes; name the speaker or dialogue")
+    valence = row.get("valence")
+    if valence is not None and (type(valence) not in (int, float) or not abs(valence) <= MAX_VALENCE):
+        faults.append(f"valence must be a number from {-MAX_VALENCE} to {MAX_VALENCE}; leave it out where not known")
+    return faults
+
+
+def _prediction_faults(row: dict[str, Any]) -> list[str]:
+    faults = list(id_faults(row))
+    faults += [fault for key in row if (fault := _key_fault(key))]
+    if "labels" not in row:
+        faults.append("no labels; give a list of words, the raw answer, or null where the model gave none")
+    if not isinstance(row.get("mode"), str | None):
+        faults.append('mode must be a text, such as "fast" or "slow"')
+    if not isinstance(row.get("sentiment"), str | None):
+        faults.append('sentiment must be a text: "positive", "negative" or "neutral"')
+    if row.get("status") is not None and row["status"] not in STATUSES:
+        faults.append(f"status must be one of {', '.join(STATUSES)}")
+    return faults
+
+
+@lru_cache(maxsize=1000)
+def _key_fault(key: str) -> str | None:
+    """A key that looks like a slip of a known one; remembered, for every row has the same keys."""
+    close = get_close_matches(key, PREDICTION_KEYS, n=1, cutoff=0.75)
+    if key in PREDICTION_KEYS or not close:
+        return None
+    return f'unknown key "{shown(key)}"; did you mean "{close[0]}"?'
