@@ -31,6 +31,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from mer_r1.sample import Response, Status
 
@@ -45,6 +46,7 @@ _GAP = re.compile(rf"[{_SEPARATORS}Aa](?:(?<![Aa])|(?<!{_EDGE}.)[Nn][Dd](?!{_EDG
 _MARKS = r"\s.!?:。！？：…·•*_`#~>|\"'“”‘’«»「」『』\[\](){}【】（）《》\-–—\\\u200b-\u200f\u2060\ufeff"
 _HEAD = re.compile(rf"(?:[{_MARKS}]|\d+[.)]\s|[Aa][Nn][Dd](?!\S))*")
 _TAIL = re.compile(rf"[{_MARKS}]")
+_PLAIN = re.compile(r"(?!\d+\Z)[^\W_]+(?:[ -][^\W_]+)*+")
 _QUOTES = re.compile(r"['\",]")
 _TAGS = re.compile(r"<(/?)(think|answer)>")
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
@@ -74,8 +76,7 @@ class Profile:
     spans: Callable[[str], tuple[Span, ...]]
 
 
-@dataclass(frozen=True)
-class _Blocks:
+class _Blocks(NamedTuple):
     """Spans inside the tags, in order, and whether an open tag was left without its close."""
 
     thinks: tuple[tuple[int, int], ...]
@@ -99,9 +100,9 @@ def is_well_formed(text: str, profile: str = "think_answer") -> bool:
 def split_labels(answer: str) -> tuple[str, ...]:
     """The emotion words of an answer's text: normal form, repeats removed, order kept. Never raises."""
     words: list[str] = []
-    for piece in _GAP.split(answer):
+    for piece in _GAP.split(answer.strip("[] ")):  # the brackets of a list would go later, at more cost
         word = piece.strip()
-        if word.isalpha():
+        if _PLAIN.fullmatch(word):
             words.append(word.lower())
         elif word:
             first, last = _bare(word, 0, len(word))
@@ -142,8 +143,11 @@ def read_labels(field: object, parser: str) -> tuple[tuple[str, ...], str | None
     if isinstance(field, str):
         return PARSERS[parser](field), 'labels is the text "[" alone' if field == "[" else None
     if isinstance(field, list | tuple):
-        items = [item for item in field if isinstance(item, str)]
-        return PARSERS[parser](items), None if len(items) == len(field) else _item_fault(field)
+        try:
+            "".join(field)
+        except TypeError:
+            return PARSERS[parser]([item for item in field if isinstance(item, str)]), _item_fault(field)
+        return PARSERS[parser](field), None
     if field is None or (isinstance(field, float) and field != field):
         return (), None
     return (), f"labels is {_kind(field)}, not a text or a list of texts"
@@ -177,7 +181,7 @@ def _word_spans(text: str, start: int, end: int) -> tuple[Span, ...]:
 def _bare(text: str, begin: int, end: int) -> tuple[int, int]:
     """Where the word of a piece begins and ends, without marks and without "and" at its edges; equal where none is."""
     plain = text[begin:end].strip()
-    if plain.isalpha():  # most words; what follows would come to the same
+    if _PLAIN.fullmatch(plain):  # most words; what follows would come to the same
         first = text.index(plain, begin)
         return first, first + len(plain)
     head = _HEAD.match(text, begin, end)
@@ -224,35 +228,34 @@ def _blocks(text: str) -> _Blocks:
     return _Blocks(tuple(thinks), tuple(answers), unclosed or think >= 0 or answer >= 0)
 
 
-def _has_blocks_only(text: str, order: tuple[str, ...]) -> bool:
-    """Whether exactly these blocks stand there, with only white space around them."""
-    tags = list(_TAGS.finditer(text))
-    if [tag[0] for tag in tags] != [form.format(name) for name in order for form in ("<{}>", "</{}>")]:
-        return False
-    edges = [0, *(edge for tag in tags for edge in tag.span()), len(text)]
-    outside = [text[edges[i] : edges[i + 1]] for i in range(0, len(edges), 4)]  # before, between and after the blocks
-    return not any(part.strip() for part in outside)
+def _blocks_only(*order: str) -> re.Pattern[str]:
+    """The strict form of a profile: these blocks, each without a tag inside, and white space around them."""
+    body = r"((?:[^<]++|<(?!/?(?:think|answer)>))*+)"  # possessive, for a hostile text must not cost a second look
+    return re.compile(r"\s*+" + r"\s*+".join(f"<{name}>{body}</{name}>" for name in order) + r"\s*+")
 
 
-def _parse_tagged(text: str, order: tuple[str, ...]) -> Response:
-    blocks = _blocks(text)
-    labels = tuple(dict.fromkeys([word for _, _, word in _last_words(text, blocks)]))
-    status: Status = "truncated" if blocks.unclosed else "ok" if labels else "no_answer"
+def _parse_tagged(text: str, order: tuple[str, ...], strict: re.Pattern[str]) -> Response:
+    if match := strict.fullmatch(text):
+        bodies, unclosed = list(zip(order, match.groups(), strict=True)), False
+        thinks, answers = ([body for name, body in bodies if name == kind] for kind in ("think", "answer"))
+    else:
+        blocks = _blocks(text)
+        thinks, answers = ([text[start:end] for start, end in spans] for spans in (blocks.thinks, blocks.answers))
+        unclosed = blocks.unclosed
+    labels = split_labels(answers[-1]) if answers else ()
+    status: Status = "truncated" if unclosed else "ok" if labels else "no_answer"
     return Response(
-        reasoning="\n".join(text[start:end].strip() for start, end in blocks.thinks),
-        answers=tuple(text[start:end] for start, end in blocks.answers),
+        reasoning="\n".join([body.strip() for body in thinks]),
+        answers=tuple(answers),
         labels=labels,
         status=status,
-        well_formed=bool(labels) and _has_blocks_only(text, order),
+        well_formed=match is not None and bool(labels) and all(map(split_labels, answers[:-1])),
     )
 
 
 def _tagged_spans(text: str) -> tuple[Span, ...]:
-    return _last_words(text, _blocks(text))
-
-
-def _last_words(text: str, blocks: _Blocks) -> tuple[Span, ...]:
-    return _word_spans(text, *blocks.answers[-1]) if blocks.answers else ()
+    answers = _blocks(text).answers
+    return _word_spans(text, *answers[-1]) if answers else ()
 
 
 PROFILES: dict[str, Profile] = {
@@ -260,7 +263,7 @@ PROFILES: dict[str, Profile] = {
         name="think_answer",
         fast_prefill="<think></think><answer>",
         stop="</answer>",
-        parse=partial(_parse_tagged, order=("think", "answer")),
+        parse=partial(_parse_tagged, order=("think", "answer"), strict=_blocks_only("think", "answer")),
         spans=_tagged_spans,
     ),
 }

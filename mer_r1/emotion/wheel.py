@@ -139,11 +139,14 @@ class WheelSet:
         packed = 0
         unmapped: tuple[str, ...] = ()
         for word in words:
-            found = get(word) or get(normalise(word))
-            if found:
-                packed |= found
-            elif form := normalise(word):
-                unmapped += (form,)
+            found = get(word)
+            if not found:
+                form = normalise(word)
+                found = get(form)
+                if not found:
+                    unmapped += (form,) if form else ()
+                    continue
+            packed |= found
         return packed, unmapped
 
     def unpack(self, packed: int) -> tuple[frozenset[int], ...]:

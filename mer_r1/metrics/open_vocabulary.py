@@ -88,8 +88,12 @@ def statistics_of(gold: MappedWords, predicted: MappedWords, wheels: WheelSet) -
 
 def _with_unmapped(counts: SetStatistics, gold: set[str], predicted: set[str]) -> SetStatistics:
     """Each word that reaches no category as a category of its own, in every wheel."""
-    added = (len(gold & predicted), len(gold), len(predicted))
-    return SetStatistics(*(tuple(n + more for n in row) for row, more in zip(counts, added, strict=True)))
+    both, of_gold, of_predicted = len(gold & predicted), len(gold), len(predicted)
+    return SetStatistics(
+        tuple([n + both for n in counts.overlap]),
+        tuple([n + of_gold for n in counts.num_gold]),
+        tuple([n + of_predicted for n in counts.num_predicted]),
+    )
 
 
 def stack(statistics: Sequence[SetStatistics], num_wheels: int = 5) -> StatisticsArrays:
