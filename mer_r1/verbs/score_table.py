@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mer_r1.manifest import shown
+from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import ScoreReport
 from mer_r1.metrics.open_vocabulary import MEASURES
 from mer_r1.metrics.sentiment import SentimentReport
@@ -50,10 +51,9 @@ def print_report(report: ScoreReport, console: Console, sentiment: SentimentRepo
         rows.add_column(title, justify="right" if title else "left")
     for name, wheel in zip(report.wheel_names, score.wheels, strict=True):
         rows.add_row(name, str(wheel.n), *(_percent(getattr(wheel, measure)) for measure in measures))
-    rows.add_section()
-    for words, values in _constants(report).items():
-        rows.add_row(escape(f'always "{shown(words)}"'), str(report.n), *(_percent(values[name]) for name in measures))
     console.print(rows)
+    if report.constant_baselines:
+        _print_constants(report, measures, console)
     for line in _count_lines(report):
         console.print(line, markup=False, highlight=False)
     console.print(report.signature, markup=False, highlight=False, soft_wrap=True)
@@ -70,9 +70,22 @@ def print_differences(title: str, differences: Mapping[str, Difference], console
     console.print(table)
 
 
-def _constants(report: ScoreReport) -> dict[str, dict[str, float]]:
-    """The constant answers by their words: the best for HIT and the best for F1 may be the same."""
-    return {", ".join(c.words): {name: getattr(c, name) for name in MEASURES} for c in report.constant_baselines}
+def _print_constants(report: ScoreReport, measures: list[str], console: Console) -> None:
+    table = Table(title="Best constant answers on this gold", title_justify="left")
+    for title in ("", "best", *(TITLES[name] for name in measures)):
+        table.add_column(title, justify="right" if title in TITLES.values() else "left")
+    for said, best in _constants(report).items():
+        words, of = escape(f'always "{shown(", ".join(said))}"'), ", ".join(TITLES[c.measure] for c in best)
+        table.add_row(words, of, *(_percent(getattr(best[0], name)) for name in measures))
+    console.print(table)
+
+
+def _constants(report: ScoreReport) -> dict[tuple[str, ...], list[ConstantAnswer]]:
+    """The constant answers by their words, the shorter first: the best for F1 and the best for HIT may be the same."""
+    by_words: dict[tuple[str, ...], list[ConstantAnswer]] = {}
+    for constant in sorted(report.constant_baselines, key=lambda c: len(c.words)):
+        by_words.setdefault(constant.words, []).append(constant)
+    return by_words
 
 
 def _add_waf(table: Table, sentiment: SentimentReport) -> None:
