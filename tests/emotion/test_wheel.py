@@ -30,20 +30,54 @@ contemptuous revolted confused ashamed guilty embarrassed
 """
 
 EVERYDAY = """
-happy sad angry frustrated relieved anxious grateful worried fear afraid surprised disgusted calm content proud ashamed
-guilty lonely disappointed excited nervous stressed confused curious hopeful jealous bored tired amused playful teasing
-serious concerned dissatisfied resentful shy embarrassed contempt doubtful helpless confident determined tense relaxed
-peaceful tender loving sympathetic indifferent joy anger sadness surprise disgust love hate grief shame guilt pride
-at-ease stressed-out fed-up let-down worn-out on-edge
+happy happiness joy joyful cheerful delighted pleased glad excited excitement thrilled elated ecstatic enthusiastic
+enthusiasm eager energetic passionate amused amusement playful teasing mischievous humorous joking smiling laughing
+celebratory proud pride triumphant smug confident confidence determined determination resolute ambitious bold brave calm
+composed peaceful serene relaxed comfortable content satisfied satisfaction fulfilled patient casual relieved relief
+reassured comforted grateful gratitude thankful appreciative touched sentimental nostalgic longing yearning wistful
+loving love affectionate affection tender fond caring gentle kind friendly warm supportive encouraging welcoming polite
+compassionate sympathetic empathetic understanding admiring admiration respectful impressed approving trusting sincere
+earnest flirtatious infatuated attracted hopeful hope optimistic inspired motivated anticipation expectant curious
+curiosity interested interest intrigued fascinated attentive focused engaged alert serious solemn thoughtful
+contemplative pensive reflective preoccupied neutral indifferent indifference detached aloof reserved cold nonchalant
+apathetic surprised surprise shocked shock stunned startled astonished amazed speechless incredulous disbelief awe
+confused confusion puzzled perplexed bewildered baffled lost distracted doubtful doubt skeptical suspicious distrustful
+uncertain unsure hesitant hesitation conflicted sad sadness unhappy sorrowful melancholy gloomy miserable upset tearful
+crying heartbroken grief anguished pained hurt depressed despair desperate pleading helpless hopeless dejected
+despondent vulnerable resigned lonely rejected betrayed disappointed disappointment dismayed discouraged disheartened
+dissatisfied displeased complaining tired exhausted weary bored boredom impatient ashamed shame embarrassed
+embarrassment awkward flustered shy bashful humiliated guilty guilt remorseful regretful regret apologetic angry anger
+furious enraged indignant outraged mad irritated irritation annoyed annoyance agitated exasperated frustrated
+frustration offended resentful resentment bitter vengeful hostile aggressive defiant defensive stubborn threatening
+disapproving critical accusing reproachful stern strict hate jealous envious jealousy disgusted disgust repulsed
+contemptuous contempt scornful disdainful dismissive arrogant condescending rude sarcastic ironic mocking fear fearful
+afraid scared frightened terrified horrified panicked alarmed threatened intimidated anxious anxiety worried worry
+concerned concern stressed overwhelmed nervous nervousness tense tension uneasy apprehensive restless distressed
+uncomfortable urgent cautious wary timid reluctant insecure self-conscious at-ease stressed-out fed-up let-down worn-out
+on-edge taken-aback in-awe
 """
 
 ANTONYMS = """
-happy/sad calm/angry confident/scared relieved/worried proud/ashamed excited/bored hopeful/hopeless grateful/resentful
-loving/hateful trusting/suspicious admiring/contemptuous relaxed/tense satisfied/dissatisfied cheerful/gloomy
-delighted/disgusted peaceful/furious brave/afraid optimistic/pessimistic loved/lonely pleased/displeased
-interested/bored friendly/hostile approving/disapproving proud/guilty energetic/tired calm/nervous joyful/miserable
-encouraged/discouraged secure/insecure content/discontent self-assured/embarrassed kind/spiteful attentive/distracted
-sincere/sarcastic happy/angry happy/scared angry/scared sad/angry sad/scared neutral/happy neutral/angry
+happy/sad happy/unhappy happy/angry happy/scared angry/scared angry/afraid sad/angry sad/scared joy/grief
+joyful/miserable joyful/sorrowful cheerful/gloomy cheerful/sullen elated/dejected euphoric/depressed lighthearted/solemn
+laughing/crying smiling/frowning pleasant/unpleasant pleased/displeased pleased/irritated delighted/disgusted
+amused/annoyed amused/bored playful/serious excited/bored excited/indifferent enthusiastic/apathetic eager/reluctant
+energetic/tired energetic/exhausted alert/sleepy interested/bored curious/indifferent attentive/distracted
+focused/distracted calm/angry calm/nervous calm/agitated calm/panicked serene/anxious tranquil/restless
+composed/flustered peaceful/furious relaxed/tense relaxed/stressed comfortable/uncomfortable patient/impatient
+carefree/burdened relieved/worried reassured/anxious comforted/distressed secure/insecure safe/threatened
+satisfied/dissatisfied satisfied/frustrated content/discontent content/resentful grateful/resentful
+appreciative/dismissive proud/ashamed proud/guilty proud/humiliated smug/ashamed triumphant/defeated
+triumphant/remorseful confident/scared confident/timid confident/doubtful bold/shy brave/afraid fearless/fearful
+self-assured/embarrassed determined/hesitant resolute/indecisive assertive/submissive defiant/submissive
+motivated/discouraged encouraged/discouraged encouraging/scolding inspired/disillusioned hopeful/hopeless
+hopeful/worried hope/despair optimistic/pessimistic loving/hateful loving/indifferent love/hate loved/lonely
+loved/unloved tender/hostile gentle/aggressive kind/spiteful kind/cruel friendly/hostile affectionate/cold warm/aloof
+compassionate/contemptuous sympathetic/hostile forgiving/vindictive polite/rude attracted/repulsed trusting/suspicious
+trusting/doubtful trust/distrust trust/disgust accepting/rejected loyal/betrayed admiring/contemptuous admiring/envious
+respectful/disdainful impressed/unimpressed approving/disapproving agreeing/disagreeing sincere/sarcastic
+earnest/mocking anger/fear surprise/anticipation neutral/happy neutral/sad neutral/angry neutral/afraid
+neutral/surprised neutral/disgusted neutral/excited
 """
 
 
