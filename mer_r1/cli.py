@@ -94,6 +94,11 @@ def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
     return verbs.add_parser(name, help=text, description=text)
 
 
+def _add_wheel_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--wheels", default="builtin", help="builtin (default), official, mer2026, or a folder")
+    parser.add_argument("--protocol", choices=("official", "corrected"), default="official")
+
+
 def _quickstart(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _verb(verbs, "quickstart", "The whole job on one laptop: clips, SFT, RL twice, scores, a page.")
     parser.add_argument("--fast", action="store_true", help="a one-minute smoke run; its numbers mean nothing")
@@ -130,12 +135,12 @@ def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _verb(verbs, "check", "Prove a manifest sound before anything trains: media readable, gold scores 1.0.")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--limit", type=int, help="decode the media of the first rows only")
-    parser.add_argument("--wheels", default="builtin")
+    _add_wheel_options(parser)
 
     def command(options: argparse.Namespace) -> int:
         from mer_r1.verbs import check
 
-        return check.run(options.manifest, options.limit, options.wheels)
+        return check.run(options.manifest, options.limit, options.wheels, protocol=options.protocol)
 
     parser.set_defaults(command=command)
 
@@ -192,8 +197,7 @@ def _score(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     files = parser.add_mutually_exclusive_group(required=True)
     files.add_argument("--pred", type=Path, help="the predictions to score")
     files.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two of them, and B minus A")
-    parser.add_argument("--wheels", default="builtin", help="builtin (default), official, mer2026, or a folder")
-    parser.add_argument("--protocol", choices=("official", "corrected"), default="official")
+    _add_wheel_options(parser)
     parser.add_argument("--task", choices=("auto", "open-vocabulary", "basic", "sentiment"), default="auto")
     parser.add_argument("--mode", help="score this mode only")
     parser.add_argument("--strict", action="store_true", help="malformed and missing rows are errors, not counts")
@@ -249,13 +253,13 @@ def _diagnose(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser = _verb(verbs, "diagnose", "The thinking paradox measured: fast against slow on the same clips.")
     parser.add_argument("--gold", type=Path, required=True)
     parser.add_argument("--pred", type=Path, required=True, help="predictions of both modes")
-    parser.add_argument("--wheels", default="builtin")
+    _add_wheel_options(parser)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
 
     def command(options: argparse.Namespace) -> int:
         from mer_r1.verbs import diagnose
 
-        diagnose.run(options.gold, options.pred, options.wheels, options.json)
+        diagnose.run(options.gold, options.pred, options.wheels, options.json, protocol=options.protocol)
         return 0
 
     parser.set_defaults(command=command)

@@ -150,6 +150,8 @@ def read_labels(field: object, parser: str) -> tuple[tuple[str, ...], str | None
         return PARSERS[parser](field), None
     if field is None or (isinstance(field, float) and field != field):
         return (), None
+    if hasattr(field, "tolist"):  # an array of numpy, which the official code takes as a list
+        return read_labels(field.tolist(), parser)
     return (), f"labels is {_kind(field)}, not a text or a list of texts"
 
 

@@ -138,6 +138,14 @@ WRONG = [
     (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--mode", "zz"), "pred.jsonl: no predictions of mode"),
     (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", "folder"), "folder: Is a directory"),
     (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", "gold.jsonl/x"), "gold.jsonl"),
+    (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", ""), "'.' is no name of a file"),
+    (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", ".."), "'..' is no name of a file"),
+    (
+        ("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", "gold.jsonl"),
+        "would overwrite what is scored",
+    ),
+    (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", "./pred.jsonl"), "would overwrite"),
+    (("score", "--gold", "gold.jsonl", "--compare", "pred.jsonl", "pred.jsonl", "--json", "pred.jsonl"), "overwrite"),
     (("train", "minimer-sfd"), "minimer-sfd: no such recipe"),
     (("train", "none.yaml"), "none.yaml: cannot be read"),
     (("train", "folder"), "folder: cannot be read"),
@@ -207,7 +215,7 @@ def not_permitted(*_: object, **__: object) -> Any:
 
 WRITING = [
     ("synth", "out", "--num", "5", "--seconds", "0.5", "--workers", "1"),
-    ("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", "pred.jsonl"),
+    ("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", "out.json"),
 ]
 
 

@@ -11,13 +11,14 @@ passed over is counted in the report. Fractions, not percent. Paper: MER-R1 Sect
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mer_r1.emotion.protocol import protocol_of
 from mer_r1.errors import InputError
@@ -34,7 +35,15 @@ from mer_r1.metrics.open_vocabulary import (
     wheel_scores,
 )
 from mer_r1.metrics.signature import signature, wheels_part
-from mer_r1.metrics.statistics import Difference, Interval, bootstrap_intervals, paired_bootstrap
+from mer_r1.metrics.statistics import (
+    LEVEL,
+    NUM_RESAMPLES,
+    Difference,
+    Interval,
+    bootstrap_intervals,
+    or_none,
+    paired_bootstrap,
+)
 from mer_r1.response import read_labels
 
 if TYPE_CHECKING:
@@ -45,8 +54,7 @@ Labels = Any
 Task = Literal["auto", "open-vocabulary", "basic"]
 Words = tuple[str, ...]
 
-LEVEL = 0.95
-NUM_RESAMPLES = 1000
+NUM_UNKNOWN_TRIED = 32  # as constant answers, the most frequent of the gold words that no wheel knows
 NUM_WORDS_KEPT = 200
 WORD_LENGTH_KEPT = 100
 
@@ -58,9 +66,10 @@ class ScoreReport:
     `n` gold samples. `missing` of them have no prediction; of `malformed` ones a field is not what the protocol can
     read (`malformed_ids`); `unanswered` have a prediction that is None or that the caller says was not finished. All
     are scored by the words they hold. `extra_predictions` have no gold and are left out. `unmapped_predictions` counts
-    predicted words that reach no wheel (`unmapped_words`: how often each, the most frequent first; `unscorable_words`
-    the same of gold), `unscorable_gold` the samples that no wheel counts. `arrays` and `clusters` hold what any other
-    resampling needs, in the order of the gold samples.
+    predicted words that reach no wheel (`unmapped_words`: how often each, the most frequent first), and
+    `unmapped_gold_words` has the same of gold; `unscorable_gold` are the samples that no wheel counts. `arrays` and
+    `clusters` hold what any other resampling needs, in the order of the gold samples; reports with the same `gold_key`
+    may be compared.
     """
 
     signature: str
@@ -78,9 +87,10 @@ class ScoreReport:
     intervals: dict[str, Interval]
     constant_baselines: tuple[ConstantAnswer, ...]
     unmapped_words: dict[str, int]
-    unscorable_words: dict[str, int]
+    unmapped_gold_words: dict[str, int]
     arrays: StatisticsArrays = field(repr=False, compare=False)
     clusters: tuple[str | None, ...] | None = field(repr=False, compare=False)
+    gold_key: tuple[object, ...] = field(repr=False, compare=False)
 
     @property
     def malformed(self) -> int:
@@ -120,20 +130,20 @@ class ScoreReport:
                 "level": LEVEL,
                 "num_resamples": NUM_RESAMPLES,
                 "num_clusters": self.num_clusters,
-                **{name: [_or_none(bound) for bound in bounds] for name, bounds in self.intervals.items()},
+                **{name: [or_none(bound) for bound in bounds] for name, bounds in self.intervals.items()},
             },
             "constant_baselines": [
                 {"measure": c.measure, "words": list(c.words), **_numbers(c)} for c in self.constant_baselines
             ],
             "unmapped_words": _frequent(self.unmapped_words),
-            "unscorable_words": _frequent(self.unscorable_words),
+            "unmapped_gold_words": _frequent(self.unmapped_gold_words),
         }
 
 
 def score(
     gold: Mapping[str, Labels],
     predictions: Mapping[str, Labels],
-    wheels: str | WheelSet = "builtin",
+    wheels: str | PathLike[str] | WheelSet = "builtin",
     *,
     protocol: str | None = None,
     task: Task = "auto",
@@ -153,9 +163,7 @@ def score(
     `strict` also for a malformed field, a missing prediction and one without gold.
     """
     wheels = load_wheels(wheels, protocol)
-    fields = _read(gold, predictions, wheels.protocol.parser)
-    if strict:
-        fields.refuse_faults()
+    fields = _read(gold, predictions, wheels.protocol.parser, strict)
     mapped_gold, mapped_said = ([wheels.map_words(words) for words in side] for side in (fields.gold, fields.said))
     arrays = stack([statistics_of(*pair, wheels) for pair in zip(mapped_gold, mapped_said, strict=True)])
     cluster_names = tuple(clusters.get(identity) for identity in gold) if clusters else None
@@ -176,39 +184,39 @@ def score(
         intervals=_intervals(arrays, cluster_names),
         constant_baselines=_constants(fields.gold, mapped_gold, wheels),
         unmapped_words=unmapped,
-        unscorable_words=_unmapped(mapped_gold),
+        unmapped_gold_words=_unmapped(mapped_gold),
         arrays=arrays,
         clusters=cluster_names,
+        gold_key=(wheels.sha256, wheels.protocol.name, tuple(gold), tuple(mapped_gold)),
     )
 
 
 def compare(first: ScoreReport, second: ScoreReport) -> dict[str, Difference]:
-    """Second minus first of each measure, by the paired bootstrap. Raises ValueError for reports of different gold."""
-    if (first.arrays.num_gold_NW.shape != second.arrays.num_gold_NW.shape) or (
-        first.arrays.num_gold_NW != second.arrays.num_gold_NW
-    ).any():
+    """Second minus first of each measure, by the paired bootstrap; an F1 of 0/0 counts as 0.
+
+    Raises ValueError for reports of different gold, wheels or protocols.
+    """
+    if first.gold_key != second.gold_key:
         raise ValueError("the two reports are of different gold, or of different wheels; score both against one gold")
-    tables = [terms(report.arrays).reshape(report.n, -1) for report in (first, second)]
-    rows = paired_bootstrap(
-        tables[0], tables[1], bootstrap_measures, first.clusters, num_resamples=NUM_RESAMPLES, level=LEVEL
-    )
+    one, other = (terms(report.arrays).reshape(report.n, -1) for report in (first, second))
+    rows = paired_bootstrap(one, other, bootstrap_measures, first.clusters)
     return dict(zip(MEASURES, rows, strict=True))
 
 
 def difference_json(differences: Mapping[str, Difference]) -> dict[str, dict[str, float | None]]:
     """Differences as JSON values, NaN as None."""
     return {
-        name: {key: _or_none(value) for key, value in vars(difference).items()}
+        name: {key: or_none(value) for key, value in vars(difference).items()}
         for name, difference in differences.items()
     }
 
 
-def load_wheels(wheels: str | WheelSet, protocol: str | None = None) -> WheelSet:
-    """The wheel set of that name for a protocol ("official" by default), or the one given, which must be for it."""
-    if isinstance(wheels, str):
+def load_wheels(wheels: str | PathLike[str] | WheelSet, protocol: str | None = None) -> WheelSet:
+    """The wheels of that name or folder for a protocol ("official" by default); those given must be for it."""
+    if isinstance(wheels, str | PathLike):
         from mer_r1.emotion.wheel import WheelSet
 
-        return WheelSet.load(wheels, protocol=protocol or "official")
+        return WheelSet.load(fspath(wheels), protocol=protocol or "official")
     if protocol is not None and protocol_of(protocol) != wheels.protocol:
         raise InputError(
             f"the wheels {wheels.source} were compiled for the protocol {wheels.protocol.name}, not {protocol}; load "
@@ -237,8 +245,8 @@ class _Fields:
             raise InputError(f"prediction {self.extra[0]!r} has no gold sample; leave it out, or do not be strict")
 
 
-def _read(gold: Mapping[str, Labels], predictions: Mapping[str, Labels], parser: str) -> _Fields:
-    """Raises InputError when no prediction belongs to the gold."""
+def _read(gold: Mapping[str, Labels], predictions: Mapping[str, Labels], parser: str, strict: bool) -> _Fields:
+    """Raises InputError when no prediction belongs to the gold, and for any fault when `strict`."""
     extra = tuple(identity for identity in predictions if identity not in gold)
     if extra and len(extra) == len(predictions):
         raise InputError(f"prediction {extra[0]!r} has no gold sample, nor has any other; give the gold it belongs to")
@@ -250,6 +258,8 @@ def _read(gold: Mapping[str, Labels], predictions: Mapping[str, Labels], parser:
         fields.said.append(said)
         if fault or said_fault:
             fields.faults[identity] = f"gold {fault}" if fault else f"predicted {said_fault}"
+    if strict:
+        fields.refuse_faults()
     return fields
 
 
@@ -259,10 +269,12 @@ def score_signature(wheels: WheelSet, name: str, n: int, mode: str | None) -> st
     return signature(set=name, n=n, wheels=hash_part, protocol=protocol.name, parser=protocol.parser, mode=mode)
 
 
-def _task(task: Task, gold: Iterable[Words]) -> str:
+def _task(task: Task, gold: Sequence[Words]) -> str:
+    if task not in get_args(Task):
+        raise InputError(f"task {task!r} is not known; use one of: {', '.join(get_args(Task))}")
     if task != "auto":
         return task
-    return "basic" if all(len(words) == 1 for words in gold) else "open-vocabulary"
+    return "basic" if gold and all(len(words) == 1 for words in gold) else "open-vocabulary"
 
 
 def _intervals(arrays: StatisticsArrays, clusters: tuple[str | None, ...] | None) -> dict[str, Interval]:
@@ -271,8 +283,6 @@ def _intervals(arrays: StatisticsArrays, clusters: tuple[str | None, ...] | None
         table.reshape(len(table), table.shape[1] * table.shape[2]),
         bootstrap_measures,
         clusters,
-        num_resamples=NUM_RESAMPLES,
-        level=LEVEL,
     )
     return dict(zip(MEASURES, rows, strict=True))
 
@@ -280,12 +290,24 @@ def _intervals(arrays: StatisticsArrays, clusters: tuple[str | None, ...] | None
 def _constants(
     gold_words: Sequence[Words], mapped_gold: Sequence[MappedWords], wheels: WheelSet
 ) -> tuple[ConstantAnswer, ...]:
+    """Where an unknown word is a category of its own, the most frequent of them are made categories of every wheel."""
+    from mer_r1.emotion.wheel import pack
+
     counted = wheels.protocol.oov == "count"
+    own = {word: n for n, word in enumerate(islice(_unmapped(mapped_gold), NUM_UNKNOWN_TRIED))} if counted else {}
+    widened = [(*names, *own) for names in wheels.categories_of]
+
+    @cache
+    def packed(mapped: MappedWords) -> int:
+        places = [own[word] for word in mapped[1] if word in own]
+        ids = zip(wheels.unpack(mapped[0]), wheels.categories_of, strict=True)
+        return pack([[*reached, *(len(names) + n for n in places)] for reached, names in ids], widened)
+
     return best_constant_answers(
-        [packed for packed, _ in mapped_gold],
-        [len(set(unmapped)) if counted else 0 for _, unmapped in mapped_gold],
-        {word: wheels.map_words((word,))[0] for word in by_frequency(gold_words)},
-        wheels.categories_of,
+        [packed(mapped) if own else mapped[0] for mapped in mapped_gold],
+        [len(set(unmapped) - own.keys()) if counted else 0 for _, unmapped in mapped_gold],
+        {word: packed(wheels.map_words((word,))) for word in by_frequency(gold_words)},
+        widened,
     )
 
 
@@ -301,8 +323,4 @@ def _frequent(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _numbers(score: object) -> dict[str, float | None]:
-    return {name: _or_none(getattr(score, name)) for name in MEASURES}
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return {name: or_none(getattr(score, name)) for name in MEASURES}

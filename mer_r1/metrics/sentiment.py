@@ -37,7 +37,16 @@ from mer_r1.emotion.protocol import OFFICIAL, protocol_of
 from mer_r1.emotion.words import normalise
 from mer_r1.errors import InputError
 from mer_r1.metrics.signature import signature
-from mer_r1.metrics.statistics import Difference, Interval, Measures, bootstrap_intervals, paired_bootstrap
+from mer_r1.metrics.statistics import (
+    LEVEL,
+    NUM_RESAMPLES,
+    Difference,
+    Interval,
+    Measures,
+    bootstrap_intervals,
+    or_none,
+    paired_bootstrap,
+)
 
 if TYPE_CHECKING:
     from mer_r1.emotion.wheel import WheelSet
@@ -48,8 +57,6 @@ SENTIMENTS = ("positive", "negative", "neutral")
 SHAPE = (3, 4)  # gold classes, in the order of SENTIMENTS; kinds of answer, the same and _OTHER
 _OTHER = 3
 MEASURES = ("waf", "accuracy")
-LEVEL = 0.95
-NUM_RESAMPLES = 1000
 
 VALENCE: dict[str, dict[int, tuple[str, ...]]] = {
     "w1": {+1: ("joy",), 0: ("surprise",), -1: ("sadness", "anger", "fear", "disgust")},
@@ -94,13 +101,13 @@ class SentimentReport:
         plain = ("signature", "protocol", "backend", "n", "invalid", "missing", "zero_gold")
         return {
             **{name: getattr(self, name) for name in plain},
-            **{name: _or_none(getattr(self, name)) for name in MEASURES},
+            **{name: or_none(getattr(self, name)) for name in MEASURES},
             "intervals": {
                 "level": LEVEL,
                 "num_resamples": NUM_RESAMPLES,
-                **{name: [_or_none(bound) for bound in bounds] for name, bounds in self.intervals.items()},
+                **{name: [or_none(bound) for bound in bounds] for name, bounds in self.intervals.items()},
             },
-            "constants": {name: _or_none(value) for name, value in self.constants.items()},
+            "constants": {name: or_none(value) for name, value in self.constants.items()},
         }
 
 
@@ -258,7 +265,3 @@ def _lexicon() -> tuple[WheelSet, tuple[tuple[int, ...], ...]]:
         assert set(placed) == set(categories), f"VALENCE and wheel {name} name different categories"
         valence_of.append(tuple(placed[category] for category in categories))
     return wheels, tuple(valence_of)
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -17,6 +17,7 @@ M measures.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+LEVEL = 0.95
+NUM_RESAMPLES = 1000
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -56,8 +60,8 @@ def bootstrap_intervals(
     measures: Measures,
     clusters: Sequence[Hashable | None] | None = None,
     *,
-    num_resamples: int = 1000,
-    level: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+    level: float = LEVEL,
     seed: int = 0,
 ) -> tuple[Interval, ...]:
     """One interval a measure. `clusters` names each sample's cluster; None is a cluster of its own.
@@ -75,8 +79,8 @@ def paired_bootstrap(
     measures: Measures,
     clusters: Sequence[Hashable | None] | None = None,
     *,
-    num_resamples: int = 1000,
-    level: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+    level: float = LEVEL,
     seed: int = 0,
 ) -> tuple[Difference, ...]:
     """Second minus first for each measure; row n of both tables must be the same sample.
@@ -169,3 +173,8 @@ def _difference(delta: float, drawn_B: Floats, level: float) -> Difference:
         return Difference(delta, low, high, float("nan"))
     as_far = int(np.count_nonzero(np.abs(finite - delta) >= abs(delta)))
     return Difference(delta, low, high, (1 + as_far) / (1 + len(finite)))
+
+
+def or_none(value: float) -> float | None:
+    """A number as a JSON value: None for NaN and infinity."""
+    return float(value) if math.isfinite(value) else None

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
+from mer_r1.metrics.open_vocabulary import set_statistics
 from mer_r1.models.backbone import Backbone, Encoded, Prompt, PromptBatch, Sampling, chosen_log_probs
 from mer_r1.recipe import RlSection
+from mer_r1.response import read_labels
 from mer_r1.rl.advantages import REWARDS, advantages, needs_calibration
 from mer_r1.rl.calibration import category_tokens
 from mer_r1.rl.losses import policy_loss
@@ -37,15 +39,19 @@ class RlBatch:
 
 
 class RlPrompts(torch.utils.data.Dataset[tuple[Prompt, tuple[str, ...]]]):
-    """Prompts with gold words. Raises InputError for a sample whose gold reaches no category: it has no reward."""
+    """Prompts with gold words, as the protocol's parser reads them.
+
+    Raises InputError for a sample whose gold no wheel counts: it has no reward.
+    """
 
     def __init__(self, samples: Sequence[Sample], prompts: Sequence[Prompt], wheels: WheelSet) -> None:
-        for sample in samples:
-            if not any(wheels.map_set(sample.labels)):
+        parser = wheels.protocol.parser
+        self._gold = [read_labels(sample.labels, parser)[0] for sample in samples]
+        for sample, gold in zip(samples, self._gold, strict=True):
+            if not any(set_statistics(gold, (), wheels).num_gold):
                 raise InputError(
                     f"sample {sample.id!r}: no label maps to a category of the {wheels.source} wheels; run mer-r1 check"
                 )
-        self._gold = [sample.labels for sample in samples]
         self._prompts = prompts
 
     def __len__(self) -> int:

@@ -51,7 +51,14 @@ class Findings:
     sound_s: float = 0.0
 
 
-def run(manifest: Path, limit: int | None = None, wheels: str = "builtin", budget: MediaBudget | None = None) -> int:
+def run(
+    manifest: Path,
+    limit: int | None = None,
+    wheels: str = "builtin",
+    budget: MediaBudget | None = None,
+    *,
+    protocol: str = "official",
+) -> int:
     """Check a manifest and print what was found; 0 when sound, 2 with problems.
 
     `limit` decodes the media of the first rows only; rows and labels are all checked. Raises InputError for unknown
@@ -61,7 +68,7 @@ def run(manifest: Path, limit: int | None = None, wheels: str = "builtin", budge
         raise InputError(f"--limit is {limit}; give a number of rows from 1, or leave it out to decode all")
     if not manifest.is_file():
         raise InputError(f"{manifest}: no such file; give the path of a manifest (JSON lines)")
-    table = load_wheels(wheels)
+    table = load_wheels(wheels, protocol)
     console = Console()
     scan = scan_manifest(manifest)
     found = Findings(problems=list(scan.problems))

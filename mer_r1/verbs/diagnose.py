@@ -33,7 +33,7 @@ from mer_r1.files import write_json
 from mer_r1.manifest import shown
 from mer_r1.metrics.confidence import Confidence, category_mask, confidence
 from mer_r1.metrics.corpus_score import Labels, ScoreReport, compare, load_wheels, score, score_signature
-from mer_r1.metrics.statistics import bootstrap_intervals, paired_bootstrap
+from mer_r1.metrics.statistics import bootstrap_intervals, or_none, paired_bootstrap
 from mer_r1.report.predictions import read_predictions
 from mer_r1.response import read_labels
 from mer_r1.sample import Mode, Prediction, Sample
@@ -56,14 +56,21 @@ ROWS = (  # key, title, shown in percent
 )
 
 
-def run(gold: Path, pred: Path, wheels: str = "builtin", json_out: Path | None = None) -> dict[str, Any]:
+def run(
+    gold: Path,
+    pred: Path,
+    wheels: str = "builtin",
+    json_out: Path | None = None,
+    *,
+    protocol: str = "official",
+) -> dict[str, Any]:
     """Diagnose the predictions of both modes in `pred`, print the table, write `json_out`, and return what it holds.
 
     Raises InputError that names file and line for a wrong row, a mode that is missing, or ids that do not match.
     """
     truth = read_gold(gold)
     predictions = read_predictions(pred)
-    table = load_wheels(wheels)
+    table = load_wheels(wheels, protocol)
     try:
         result = diagnose(truth.labels, predictions, table, name=gold.stem, clusters=truth.clusters)
     except InputError as error:
@@ -110,9 +117,9 @@ def diagnose(
         "signature": score_signature(wheels, name, len(gold), "fast+slow"),
         **{mode: _mode_json(reports[mode], by_mode[mode], confidences[mode]) for mode in MODES},
         "delta": delta,
-        "retained_hit_rate": _or_none(_mean_of_sums(retained.sum(axis=0)[None])[0, 0]),
+        "retained_hit_rate": or_none(_mean_of_sums(retained.sum(axis=0)[None])[0, 0]),
         "retained_hit_rate_interval": [
-            _or_none(bound) for bound in bootstrap_intervals(retained, _mean_of_sums, names)[0]
+            or_none(bound) for bound in bootstrap_intervals(retained, _mean_of_sums, names)[0]
         ],
         "paradox": paradox,
         "finding": finding(delta, paradox),
@@ -266,11 +273,11 @@ def _mean_of_sums(sums_BK: Floats) -> Floats:
 def _mode_json(report: ScoreReport, rows: Mapping[str, Prediction], values: Confidence) -> dict[str, Any]:
     measured = report.open_vocabulary
     means = {
-        key: _or_none(_mean_of_sums(_sums(_values(key, report, values)).sum(axis=0)[None])[0, 0])
+        key: or_none(_mean_of_sums(_sums(_values(key, report, values)).sum(axis=0)[None])[0, 0])
         for key in ("num_categories", "confidence_gold", "confidence_negative", "margin")
     }
     return {
-        **{key: _or_none(getattr(measured, key)) for key in ("recall", "precision", "f1", "hit")},
+        **{key: or_none(getattr(measured, key)) for key in ("recall", "precision", "f1", "hit")},
         "answer_words": sum(len(row.labels) for row in rows.values()) / len(rows),
         **means,
         "num_with_confidence": int((~np.isnan(values.gold_N)).any(axis=1).sum()),
@@ -280,11 +287,7 @@ def _mode_json(report: ScoreReport, rows: Mapping[str, Prediction], values: Conf
 
 
 def _delta(row: Any) -> dict[str, float | None]:
-    return {"value": _or_none(row.delta), "low": _or_none(row.low), "high": _or_none(row.high)}
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return {"value": or_none(row.delta), "low": or_none(row.low), "high": or_none(row.high)}
 
 
 def print_diagnosis(result: Mapping[str, Any], console: Console) -> None:

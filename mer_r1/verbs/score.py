@@ -70,6 +70,7 @@ def run(gold: Path, pred: Path, settings: Settings | None = None, json_out: Path
     Raises InputError that names file and line for any wrong row.
     """
     settings = settings or Settings()
+    _refuse_overwriting(json_out, gold, pred, settings.sentiment.out)
     truth = read_gold(gold)
     wheels = load_wheels(settings.wheels, settings.protocol)
     scored = _scored(gold, truth, pred, wheels, settings)
@@ -104,11 +105,12 @@ def run_compare(
     settings = settings or Settings()
     if settings.sentiment.out:
         raise InputError("--sentiment-out keeps the answers to one file; score each by --pred, then compare these")
+    _refuse_overwriting(json_out, gold, first, second)
     truth = read_gold(gold)
     wheels = load_wheels(settings.wheels, settings.protocol)
-    systems = [_scored(gold, truth, path, wheels, settings) for path in (first, second)]
+    one, other = (_scored(gold, truth, path, wheels, settings) for path in (first, second))
     console, result = Console(), {}
-    for name, pair in _pairs(first, second, *systems).items():
+    for name, pair in _pairs(first, second, one, other, console).items():
         for path, reports in zip((first, second), pair, strict=True):
             mode = "" if name == UNSTATED else f", mode {shown(name)}"
             console.print(f"{path}{mode}", style="bold", markup=False, highlight=False, soft_wrap=True)
@@ -132,6 +134,11 @@ def score_files(gold: Path, pred: Path, settings: Settings | None = None) -> dic
     wheels, truth = load_wheels(settings.wheels, settings.protocol), read_gold(gold)
     modes = read_modes(pred, settings.mode)
     return {name: _report(gold, truth, pred, mode, wheels, settings) for name, mode in modes.items()}
+
+
+def _refuse_overwriting(out: Path | None, *files: Path | None) -> None:
+    if out is not None and out.resolve() in {path.resolve() for path in files if path is not None}:
+        raise InputError(f"{out}: --json would overwrite what is scored or kept; give another file")
 
 
 def _scored(gold: Path, truth: Gold, pred: Path, wheels: WheelSet, settings: Settings) -> dict[str, Scored]:
@@ -170,10 +177,12 @@ def _report(
 
 
 def _pairs(
-    first: Path, second: Path, one: dict[str, Scored], other: dict[str, Scored]
+    first: Path, second: Path, one: dict[str, Scored], other: dict[str, Scored], console: Console
 ) -> dict[str, tuple[Scored, Scored]]:
     """What is compared with what: the modes that both files have, or the only one of each."""
     if both := [name for name in one if name in other]:
+        if left := sorted((one.keys() | other.keys()) - set(both)):
+            console.print(f"not compared: {shown(', '.join(left))}, which one file has", markup=False, highlight=False)
         return {name: (one[name], other[name]) for name in both}
     if len(one) == len(other) == 1:
         return {UNSTATED: (next(iter(one.values())), next(iter(other.values())))}

@@ -120,11 +120,15 @@ def refuse_faults(gold: Path, truth: Gold, pred: Path, modes: Mapping[str, ModeP
             )
         for identity, number in mode.line.items():
             if identity not in truth.labels:
-                raise InputError(f'{pred}:{number}: id "{shown(identity)}" is not in {gold}; leave out it or --strict')
+                raise InputError(
+                    f'{pred}:{number}: id "{shown(identity)}" is not in {gold}; leave it out, or leave out --strict'
+                )
 
 
 def _gold_faults(row: dict[str, Any]) -> list[str]:
     faults = [*unknown_keys(row, KEYS), *id_faults(row)]
+    if "labels" not in row and row.get("valence") is None:
+        faults.append("neither labels nor a valence; give a list of words, a raw text, or a number")
     if not isinstance(row.get("cluster"), str | None):
         faults.append("cluster must be a text in quotes; name the speaker or dialogue")
     valence = row.get("valence")
@@ -138,8 +142,8 @@ def _prediction_faults(row: dict[str, Any]) -> list[str]:
     faults += [fault for key in row if (fault := _key_fault(key))]
     if "labels" not in row:
         faults.append("no labels; give a list of words, the raw answer, or null where the model gave none")
-    if not isinstance(row.get("mode"), str | None):
-        faults.append('mode must be a text, such as "fast" or "slow"')
+    if not isinstance(row.get("mode"), str | None) or row.get("mode") == UNSTATED:
+        faults.append('mode must be a text, such as "fast" or "slow", or left out')
     if not isinstance(row.get("sentiment"), str | None):
         faults.append('sentiment must be a text: "positive", "negative" or "neutral"')
     if row.get("status") is not None and row["status"] not in STATUSES:

@@ -93,7 +93,7 @@ def _add_waf(table: Table, sentiment: SentimentReport) -> None:
 
 
 def _count_lines(report: ScoreReport) -> Iterator[str]:
-    dropped = "are dropped" if report.protocol == "official" else "count as categories of their own"
+    dropped = "are dropped" if report.protocol == "official" else "are categories of their own"
     yield f"{report.n} gold samples, {report.missing} without a prediction (counted as empty answers)"
     if report.malformed:
         yield f"{report.malformed} malformed rows, scored by the words they hold, if any"
@@ -101,7 +101,10 @@ def _count_lines(report: ScoreReport) -> Iterator[str]:
         yield f"{report.unanswered} unfinished or empty answers, scored by the words they hold, if any"
     if report.extra_predictions:
         yield f"{report.extra_predictions} predictions without a gold sample are left out"
-    yield f"{report.unscorable_gold} gold samples reach no wheel and are not scored{_words(report.unscorable_words)}"
+    yield f"{report.unscorable_gold} gold samples reach no wheel and are not scored"
+    if report.unmapped_gold_words:
+        num_words = sum(report.unmapped_gold_words.values())
+        yield f"{num_words} gold words reach no wheel and {dropped}{_words(report.unmapped_gold_words)}"
     yield f"{report.unmapped_predictions} predicted words reach no wheel and {dropped}{_words(report.unmapped_words)}"
 
 

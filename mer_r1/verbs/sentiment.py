@@ -107,7 +107,7 @@ def sentiment_reports(
         judge, said = _said(sorted({clip for of_mode in words.values() for clip in of_mode.values()}), choice, pred)
         answers = {name: {clip: said[found] for clip, found in of_mode.items()} for name, of_mode in words.items()}
     if choice.out is not None:
-        _write_record(choice.out, modes, words, answers)
+        _write_record(choice.out, modes, answers, protocol)
     return {
         name: sentiment_score(
             truth.valence,
@@ -201,17 +201,16 @@ def _local(model: str) -> Callable[[Sequence[str]], list[str]]:
 def _write_record(
     out: Path,
     modes: Mapping[str, ModePredictions],
-    words: Mapping[str, Mapping[str, Words]],
     answers: Mapping[str, Mapping[str, str]],
+    protocol: Protocol,
 ) -> None:
-    """One row a clip and mode that has an answer, whole or not at all."""
+    """One row a clip and mode that has a prediction, with the sentiment of those that are scored for it."""
     rows: list[dict[str, Any]] = []
-    for name, of_mode in answers.items():
-        mode = {"mode": modes[name].mode} if modes[name].mode else {}
-        rows += [
-            {"id": identity, **mode, "labels": list(words[name][identity]), "sentiment": answer}
-            for identity, answer in of_mode.items()
-        ]
+    for name, mode in modes.items():
+        named = {"mode": mode.mode} if mode.mode else {}
+        for identity, words in _words(set(mode.labels), mode, protocol).items():
+            said = {"sentiment": answers[name][identity]} if identity in answers[name] else {}
+            rows.append({"id": identity, **named, "labels": list(words), **said})
     write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 

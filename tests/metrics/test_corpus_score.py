@@ -1,7 +1,10 @@
 """`score`: what it counts, what it signs, and that its JSON holds no NaN."""
 
 import json
+from itertools import combinations
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mer_r1 import __version__
@@ -19,7 +22,7 @@ def test_the_report_counts_what_was_missing_unanswered_and_dropped() -> None:
     report = score(GOLD, {"a": ["Glad", "qwerty", "qwerty"], "b": "lost, angry", "c": None}, SMALL, unanswered={"b"})
     assert (report.n, report.missing_ids, report.malformed, report.unanswered) == (5, ("d", "e"), 0, 2)
     assert (report.unmapped_predictions, report.unmapped_words) == (2, {"qwerty": 1, "lost": 1})
-    assert (report.unscorable_gold, report.unscorable_words) == (2, {"neutral": 1})
+    assert (report.unscorable_gold, report.unmapped_gold_words) == (2, {"neutral": 1})
     first = report.open_vocabulary.wheels[0]
     assert (first.n, first.precision, first.recall, first.hit) == pytest.approx((3, 2 / 3, 1 / 2, 2 / 3))
 
@@ -102,6 +105,7 @@ def test_one_word_a_sample_is_basic_emotion_and_puts_hit_first() -> None:
         "open-vocabulary",
     )
     assert score({"a": ["happy"]}, {}, SMALL).headline == "hit"
+    assert score({"a": ["happy"], "b": []}, {}, SMALL).task == score({}, {}, SMALL).task == "open-vocabulary"
     assert score(GOLD, {}, SMALL, task="basic").headline == "hit"
     assert score({"a": ["happy"]}, {}, SMALL, task="open-vocabulary").headline == "f1"
 
@@ -140,13 +144,41 @@ def test_a_constant_answer_scores_what_the_report_of_it_says() -> None:
             )
 
 
+def test_under_the_corrected_protocol_an_unknown_word_may_be_the_best_constant_answer() -> None:
+    gold = {str(i): ["zorp", "happy"] if i % 3 else ["zorp"] for i in range(9)} | {"x": ["sad"], "y": ["lost", "sad"]}
+    words = ("zorp", "happy", "sad", "lost")
+    report = score(gold, {}, OWN)
+    for answer in report.constant_baselines:
+        tried = [
+            score(gold, {name: list(said) for name in gold}, OWN).open_vocabulary
+            for said in combinations(words, len(answer.words))
+        ]
+        best = max(0.0 if (value := getattr(said, answer.measure)) != value else value for said in tried)
+        assert getattr(answer, answer.measure) == pytest.approx(best), answer
+    assert report.constant_baselines[0].words == ("zorp",)
+    assert score(gold, {}, SMALL).constant_baselines[0].words == ("happy",)
+    assert score({"a": ["zorp"]}, {}, OWN).constant_baselines[0].f1 == 1.0
+
+
+def test_a_folder_may_be_a_path_and_wrong_choices_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"format\.csv"):
+        score(GOLD, {}, tmp_path)
+    with pytest.raises(InputError, match="task 'bogus' is not known; use one of: auto, open-vocabulary, basic"):
+        score(GOLD, {}, SMALL, task="bogus")  # type: ignore[arg-type]
+
+
+def test_an_array_of_words_is_a_list_of_words() -> None:
+    report = score({"a": np.array(["happy"])}, {"a": np.array(["glad", "sad"])}, SMALL)
+    assert (report.malformed, report.open_vocabulary.wheels[0].precision) == (0, 0.5)
+
+
 def test_clusters_are_counted_and_widen_the_interval() -> None:
     gold = {str(i): ["happy"] for i in range(40)}
     right = {str(i): ["happy" if i // 10 % 2 else "sad"] for i in range(40)}
     alone = score(gold, right, SMALL)
-    clustered = score(gold, right, SMALL, clusters={str(i): f"speaker {i // 10}" for i in range(39)})
+    clustered = score(gold, right, SMALL, clusters={str(i): f"speaker {i // 10}" for i in range(38)})
     assert alone.num_clusters is None
-    assert clustered.num_clusters == 5
+    assert clustered.num_clusters == 4 + 2, "a sample without a cluster is its own"
     assert clustered.intervals["recall"].low < alone.intervals["recall"].low
 
 
@@ -159,6 +191,10 @@ def test_two_systems_are_compared_on_the_same_samples() -> None:
     assert compare(half, half)["f1"].p_value == 1.0
     with pytest.raises(ValueError, match="of different gold"):
         compare(half, score({"a": ["happy"]}, {}, SMALL))
+    with pytest.raises(ValueError, match="of different gold"):
+        compare(half, score({f"other {i}": ["happy"] for i in range(40)}, {}, SMALL))
+    with pytest.raises(ValueError, match="of different gold"):
+        compare(half, score(gold, {}, OWN))
     with pytest.raises(ValueError, match="of different gold"):
         compare(half, score({name: ["at ease"] for name in gold}, {}, SMALL))
 

@@ -110,6 +110,12 @@ def test_both_systems_of_a_paired_test_get_the_same_draw(num_rows: int) -> None:
     assert (found.delta, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25), abs=1e-9)
 
 
+def test_the_smallest_p_value_is_one_of_the_resamples_and_the_data() -> None:
+    first = np.zeros(200)
+    found = paired_bootstrap(table(first), table(first + 1.0), mean, num_resamples=99)[0]
+    assert found.p_value == pytest.approx(1 / 100)
+
+
 def test_no_difference_has_a_p_value_of_one_and_noise_a_large_one() -> None:
     generator = np.random.default_rng(4)
     values = generator.normal(size=300)

@@ -14,10 +14,13 @@ from safetensors.torch import load_file
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.manifest import read_manifest
+from mer_r1.metrics.corpus_score import score
 from mer_r1.models.backbone import Prompt, chosen_log_probs
 from mer_r1.models.features import read_prompts
 from mer_r1.models.omni import OmniBackbone, load_omni
 from mer_r1.recipe import Recipe, read_recipe
+from mer_r1.response import parse_response
+from mer_r1.rewards import score_response
 from mer_r1.rl import losses, rollouts, trainer
 from mer_r1.rl.advantages import OBJECTIVES, REWARDS, advantages
 from mer_r1.rl.rollouts import RolloutBatch
@@ -234,6 +237,17 @@ def test_a_recipe_can_name_every_objective_and_no_other() -> None:
 def test_a_sample_whose_gold_reaches_no_category_is_refused(samples: list[Sample], prompts: Sequence[Prompt]) -> None:
     with pytest.raises(InputError, match="'odd'"):
         RlPrompts([*samples, Sample("odd", labels=("zzz",))], prompts, WheelSet.load("builtin"))
+
+
+def test_gold_is_read_by_the_parser_of_the_protocol(prompts: Sequence[Prompt]) -> None:
+    """So that a gold answer earns 1 from what the evaluator gives 1."""
+    wheels = WheelSet.load(protocol="corrected")
+    samples = [Sample("a", labels=("Happy and sad.",)), Sample("b", labels=("no such word",))]
+    found = RlPrompts(samples, prompts, wheels)
+    assert [found[index][1] for index in range(2)] == [("happy", "sad"), ("no such word",)]
+    answer = parse_response("<think>x</think><answer>happy and sad.</answer>")
+    gold, said = {"a": list(samples[0].labels)}, {"a": "happy and sad."}
+    assert score_response(answer, found[0][1], wheels).f1 == score(gold, said, wheels).open_vocabulary.f1 == 1.0
 
 
 def test_a_step_makes_the_better_answers_of_a_group_likelier_and_the_worse_ones_less_so(

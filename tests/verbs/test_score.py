@@ -81,6 +81,22 @@ def test_words_of_an_unfinished_answer_are_scored_and_the_answer_is_counted(gold
     assert result["open_vocabulary"]["recall"] == pytest.approx(1 / 3)
 
 
+def test_an_answer_that_its_status_calls_none_is_counted_whatever_its_labels_hold(gold: Path, tmp_path: Path) -> None:
+    pred = write(tmp_path / "pred.jsonl", {"id": "a", "labels": ["happy"], "status": "no_answer"})
+    assert run(gold, pred)["unanswered"] == 1
+
+
+def test_gold_words_that_reach_no_wheel_are_printed_as_what_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gold = write(tmp_path / "gold.jsonl", {"id": "a", "labels": ["happy", "zzz"]})
+    for protocol, fate in (("official", "are dropped"), ("corrected", "are categories of their own")):
+        run(gold, write(tmp_path / "pred.jsonl", {"id": "a", "labels": ["happy"]}), Settings(protocol=protocol))
+        printed = capsys.readouterr().out
+        assert "0 gold samples reach no wheel and are not scored\n" in printed
+        assert f"1 gold words reach no wheel and {fate} (zzz 1)" in printed
+
+
 def test_an_error_is_no_prediction_and_a_later_row_takes_its_place(gold: Path, tmp_path: Path) -> None:
     failed = {"id": "a", "labels": [], "status": "error"}
     pred = write(tmp_path / "pred.jsonl", failed, failed, {"id": "a", "labels": ["happy"]}, failed | {"id": "b"})
@@ -116,6 +132,7 @@ WRONG = [
     ({"id": "b"}, "no labels"),
     ({"id": "b", "lables": ["sad"]}, 'unknown key "lables"; did you mean "labels"?'),
     ({"id": "b", "labels": [], "mode": 1}, "mode must be a text"),
+    ({"id": "b", "labels": [], "mode": "unstated"}, "or left out"),
     ({"id": "b", "labels": [], "status": "fine"}, "status must be one of ok, truncated, no_answer, error"),
 ]
 
@@ -133,6 +150,7 @@ WRONG_GOLD = [
     ({"id": "a", "labels": ["sad"]}, 'id "a" stands on line 1 already'),
     ({"id": "b", "label": ["sad"]}, 'unknown key "label"; did you mean "labels"?'),
     ({"id": "b", "labels": ["sad"], "cluster": 3}, "cluster must be a text"),
+    ({"id": "b"}, "neither labels nor a valence"),
 ]
 
 
@@ -223,12 +241,16 @@ def test_two_files_are_compared_by_the_paired_bootstrap(tmp_path: Path, capsys: 
     assert swapped["delta"] == pytest.approx(-result["difference"]["f1"]["delta"])
 
 
-def test_files_of_several_modes_are_compared_mode_by_mode(gold: Path, tmp_path: Path) -> None:
+def test_files_of_several_modes_are_compared_mode_by_mode(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [{"id": name, "labels": ["sad"], "mode": mode} for name in "abc" for mode in ("fast", "slow")]
     both = write(tmp_path / "both.jsonl", *rows)
     slow = write(tmp_path / "slow.jsonl", *(row for row in rows if row["mode"] == "slow"))
     assert list(run_compare(gold, both, both)["modes"]) == ["fast", "slow"]
+    capsys.readouterr()
     assert run_compare(gold, both, slow)["difference"]["f1"]["delta"] == 0.0
+    assert "not compared: fast, which one file has" in capsys.readouterr().out
     unstated = write(tmp_path / "plain.jsonl", *({"id": name, "labels": ["sad"]} for name in "abc"))
     assert run_compare(gold, slow, unstated)["difference"]["f1"]["delta"] == 0.0
     with pytest.raises(InputError, match=r"has the modes fast, slow and .* unstated; name one that both have"):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.recipe import Recipe
 from mer_r1.verbs import train
@@ -116,6 +117,22 @@ def test_rl_writes_rollouts_and_starts_from_a_run(tree: dict[str, Any], tmp_path
     rollouts = rows_of(tmp_path / "rl" / "rollouts.jsonl")
     assert {row["step"] for row in rollouts} in ({0, 1}, {1, 2})
     assert len(rollouts) % 2 == 0
+
+
+@pytest.mark.parametrize("protocol", ["official", "corrected"])
+def test_the_protocol_of_the_recipe_reaches_the_rewards(
+    protocol: str, tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Seen(Exception):
+        pass
+
+    def load(source: str, *, protocol: str = "official", level: int = 1) -> None:
+        raise Seen(f"{source} for {protocol}")
+
+    monkeypatch.setattr(WheelSet, "load", load)
+    recipe = recipe_of(tree | {"kind": "rl"}, rl={"protocol": protocol})
+    with pytest.raises(Seen, match=f"builtin for {protocol}"):
+        run(recipe, tmp_path / "rl")
 
 
 def test_a_run_stopped_by_ctrl_c_goes_on_to_what_an_unstopped_one_gives(tree: dict[str, Any], tmp_path: Path) -> None:
