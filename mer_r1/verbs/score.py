@@ -110,16 +110,17 @@ def run_compare(
     wheels = load_wheels(settings.wheels, settings.protocol)
     one, other = (_scored(gold, truth, path, wheels, settings) for path in (first, second))
     console, result = Console(), {}
+    titles = (first.name, second.name) if first.name != second.name else (str(first), str(second))
     for name, pair in _pairs(first, second, one, other, console).items():
-        for path, reports in zip((first, second), pair, strict=True):
+        for title, reports in zip(titles, pair, strict=True):
             mode = "" if name == UNSTATED else f", mode {shown(name)}"
-            console.print(f"{path}{mode}", style="bold", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{title}{mode}", style="bold", markup=False, highlight=False, soft_wrap=True)
             print_both(reports.words, reports.sentiment, console)
         differences = pair[1].minus(pair[0])
-        print_differences(f"{second.name} minus {first.name}, paired bootstrap", differences, console)
+        print_differences(f"{titles[1]} minus {titles[0]}, paired bootstrap", differences, console)
         result[name] = {
-            "first": {"file": first.name, **pair[0].to_json()},
-            "second": {"file": second.name, **pair[1].to_json()},
+            "first": {"file": titles[0], **pair[0].to_json()},
+            "second": {"file": titles[1], **pair[1].to_json()},
             "difference": difference_json(differences),
         }
     whole: dict[str, Any] = next(iter(result.values())) if len(result) == 1 else {"modes": result}

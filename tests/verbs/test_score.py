@@ -237,6 +237,10 @@ def test_two_files_are_compared_by_the_paired_bootstrap(tmp_path: Path, capsys: 
     alone = run(gold, second)
     assert result["second"] == {"file": "better.jsonl", **alone}
     assert "better.jsonl minus half.jsonl" in capsys.readouterr().out
+    namesake = tmp_path / "other" / "half.jsonl"
+    namesake.parent.mkdir()
+    write(namesake, *better)
+    assert run_compare(gold, first, namesake)["second"]["file"] == str(namesake), "two of one name go by their paths"
     swapped = run_compare(gold, second, first)["difference"]["f1"]
     assert swapped["delta"] == pytest.approx(-result["difference"]["f1"]["delta"])
 
