@@ -45,13 +45,14 @@ class Scored:
     sentiment: SentimentReport | None
 
     def to_json(self) -> dict[str, Any]:
-        """The report of open vocabulary, and that of sentiment under its own key."""
+        """The report of open vocabulary, and that of sentiment under its own key, its intervals beside the others."""
         if self.sentiment is None:
             assert self.words is not None, "a mode has a report of one kind or both"
             return self.words.to_json()
-        alone = {"signature": self.sentiment.signature, "protocol": self.sentiment.protocol, "task": "sentiment"}
-        head = self.words.to_json() if self.words else {**alone, "n": self.sentiment.n}
-        return {**head, "sentiment": self.sentiment.to_json()}
+        feelings = self.sentiment.to_json()
+        alone = {name: feelings[name] for name in ("signature", "protocol", "n", "missing")}
+        head = self.words.to_json() if self.words else {**alone, "task": "sentiment", "intervals": {}}
+        return {**head, "intervals": head["intervals"] | feelings["intervals"], "sentiment": feelings}
 
     def minus(self, other: Scored) -> dict[str, Difference]:
         """This system minus the other, of every measure that both have, by the paired bootstrap."""

@@ -68,7 +68,9 @@ def test_the_lexicon_scores_words_and_stands_in_table_json_and_signature(
     assert sentiment["signature"].startswith("set:mosi|n:3|protocol:official|parser:official|judge:lexicon@")
     assert json.loads((tmp_path / "score.json").read_text()) == result
     plain = run(gold, pred)
-    assert {key: value for key, value in result.items() if key != "sentiment"} == plain
+    whole = plain | {"intervals": plain["intervals"] | sentiment["intervals"], "sentiment": sentiment}
+    assert result == whole
+    assert {"f1", "waf", "num_clusters"} <= set(result["intervals"])
     printed = capsys.readouterr().out
     assert printed.count("sentiment WAF") == 1
     assert "66.67" in printed
@@ -102,7 +104,8 @@ def test_gold_without_labels_is_scored_for_sentiment_alone(
 ) -> None:
     bare = write(tmp_path / "sims.jsonl", *({"id": name, "valence": -0.4} for name in "abcde"))
     result = run(bare, pred, LEXICON)
-    assert set(result) == {"signature", "protocol", "task", "n", "sentiment"}
+    assert set(result) == {"signature", "protocol", "task", "n", "missing", "intervals", "sentiment"}
+    assert result["intervals"]["waf"] == result["sentiment"]["intervals"]["waf"]
     assert (result["task"], result["n"], result["signature"]) == ("sentiment", 5, result["sentiment"]["signature"])
     assert result["sentiment"]["accuracy"] == 4 / 5
     printed = capsys.readouterr().out
