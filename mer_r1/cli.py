@@ -96,6 +96,10 @@ def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
 
 def _add_wheel_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wheels", default="builtin", help="builtin (default), official, mer2026, or a folder")
+    _add_protocol_option(parser)
+
+
+def _add_protocol_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", choices=("official", "corrected"), default="official")
 
 
@@ -284,14 +288,14 @@ def _wheels(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     kinds = parser.add_subparsers(required=True, metavar="{show,compare,download}")
     shown = _verb(kinds, "show", "The category of each word in every wheel, and the way there.")
     shown.add_argument("words", nargs="+", metavar="WORD")
-    shown.add_argument("--wheels", default="builtin", help="builtin (default), official, mer2026, or a folder")
+    _add_wheel_options(shown)
     compared = _verb(kinds, "compare", "The words that two sources of wheels map differently.")
     compared.add_argument("a", metavar="A", help="builtin, official, mer2026, or a folder")
     compared.add_argument("b", metavar="B", help="the same")
     compared.add_argument("--limit", type=int, default=50, metavar="N", help="print the first N words (default 50)")
     compared.add_argument("--json", type=Path, metavar="OUT", help="write all of them there")
+    _add_protocol_option(compared)
     for kind in (shown, compared):
-        kind.add_argument("--protocol", choices=("official", "corrected"), default="official")
         kind.add_argument("--level", type=int, choices=(1, 2), default=1, help="2: the middle ring (default 1)")
     fetched = _verb(kinds, "download", "Fetch the published tables, each checked against its known hash.")
     fetched.add_argument("names", nargs="*", metavar="official|mer2026", help="which (default both)")

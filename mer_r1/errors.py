@@ -6,3 +6,8 @@ class InputError(ValueError):
 
     The command line prints it and exits with status 2.
     """
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library says that is not blank, for a message of one line; else the error's kind."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -30,6 +30,15 @@ KEYS = ("id", "video", "audio", "image", "subtitle", "labels", "valence", "reaso
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|(?:data|file|https?|blob):", re.IGNORECASE)
 
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (type(None), "null"),
+    (bool, "true or false"),  # before the numbers, for a bool is an int
+    ((int, float), "a number"),
+    (str, "a text"),
+    ((list, tuple), "a list"),
+    (dict, "an object"),
+)
+
 
 @dataclass(frozen=True)
 class ManifestScan:
@@ -138,7 +147,7 @@ def id_faults(row: dict[str, Any]) -> Iterator[str]:
     if identity is None:
         yield 'no id; give the row an "id", a text of its own'
     elif not isinstance(identity, str):
-        yield f'id must be a text, found {_kind(identity)}; write "id": "{shown(identity)}"'
+        yield f'id must be a text, found {kind_of(identity)}; write "id": "{shown(identity)}"'
     elif not identity.strip():
         yield "id is empty; give the row a text of its own"
     else:
@@ -149,7 +158,7 @@ def _media_faults(key: str, value: object) -> Iterator[str]:
     if value is None:
         return
     if not isinstance(value, str):
-        yield f"{key} must be a path in quotes, found {_kind(value)}"
+        yield f"{key} must be a path in quotes, found {kind_of(value)}"
     elif not value.strip():
         yield f"{key} is empty; give a path or leave the key out"
     elif _URL.match(value):
@@ -164,7 +173,7 @@ def _text_faults(key: str, value: object) -> Iterator[str]:
     if value is None:
         return
     if not isinstance(value, str):
-        yield f"{key} must be a text in quotes, found {_kind(value)}"
+        yield f"{key} must be a text in quotes, found {kind_of(value)}"
     elif not _is_unicode(value):
         yield f"{key} holds half a surrogate pair; write the character itself, in UTF-8"
 
@@ -176,11 +185,11 @@ def _label_faults(value: object) -> Iterator[str]:
         yield f'labels must be a list, found a text; write "labels": ["{shown(value)}"]'
         return
     if not isinstance(value, list):
-        yield f'labels must be a list of words, found {_kind(value)}; write "labels": ["happy"]'
+        yield f'labels must be a list of words, found {kind_of(value)}; write "labels": ["happy"]'
         return
     for place, label in enumerate(value):
         if not isinstance(label, str):
-            yield f"labels[{place}] must be a word in quotes, found {_kind(label)}"
+            yield f"labels[{place}] must be a word in quotes, found {kind_of(label)}"
         elif not label.strip():
             yield f"labels[{place}] is empty; give a word or take the entry out"
         else:
@@ -191,7 +200,7 @@ def _valence_faults(value: object) -> Iterator[str]:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        yield f"valence must be a number, found {_kind(value)}"
+        yield f"valence must be a number, found {kind_of(value)}"
     elif not _is_finite(value):
         yield "valence must be a finite number; leave the key out where it is not known"
 
@@ -255,13 +264,9 @@ def shown(value: object, longest: int = 60) -> str:
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
-def _kind(value: object) -> str:
-    names = {
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "a text",
-        list: "a list",
-        dict: "an object",
-    }
-    return names.get(type(value), "null")
+def kind_of(value: object) -> str:
+    """What a person calls a value of this type."""
+    for types, name in _KINDS:
+        if isinstance(value, types):
+            return name
+    return f"of type {type(value).__name__}"

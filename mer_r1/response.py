@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from mer_r1.manifest import kind_of
 from mer_r1.sample import Response, Status
 
 Span = tuple[int, int, str]
@@ -49,13 +50,6 @@ _TAIL = re.compile(rf"[{_MARKS}]")
 _PLAIN = re.compile(r"(?!\d+\Z)[^\W_]+(?:[ -][^\W_]+)*+")
 _QUOTES = re.compile(r"['\",]")
 _TAGS = re.compile(r"<(/?)(think|answer)>")
-_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (type(None), "null"),
-    (bool, "true or false"),  # before the numbers, for a bool is an int
-    ((int, float), "a number"),
-    ((list, tuple), "a list"),
-    (dict, "an object"),
-)
 
 
 @dataclass(frozen=True)
@@ -152,20 +146,12 @@ def read_labels(field: object, parser: str) -> tuple[tuple[str, ...], str | None
         return (), None
     if hasattr(field, "tolist"):  # an array of numpy, which the official code takes as a list
         return read_labels(field.tolist(), parser)
-    return (), f"labels is {_kind(field)}, not a text or a list of texts"
+    return (), f"labels is {kind_of(field)}, not a text or a list of texts"
 
 
 def _item_fault(items: Sequence[object]) -> str:
     place = next(place for place, item in enumerate(items) if not isinstance(item, str))
-    return f"labels[{place}] is {_kind(items[place])}, not a text"
-
-
-def _kind(value: object) -> str:
-    """What a person calls a value of this type."""
-    for types, name in _KINDS:
-        if isinstance(value, types):
-            return name
-    return f"of type {type(value).__name__}"
+    return f"labels[{place}] is {kind_of(items[place])}, not a text"
 
 
 def _word_spans(text: str, start: int, end: int) -> tuple[Span, ...]:

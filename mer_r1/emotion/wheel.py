@@ -87,7 +87,7 @@ class WheelSet:
         self.categories_of = categories_of
         self._table = dict(table)
         self._routes = routes
-        self._shifts = _shifts(categories_of)
+        self._shifts = shifts(categories_of)
         masks = [(1 << len(names)) - 1 << shift for names, shift in zip(categories_of, self._shifts, strict=True)]
         self.count = lru_cache(maxsize=NUM_COUNTS_KEPT)(_counter(masks))
         """Packed categories -> the number of them in each wheel."""
@@ -215,7 +215,7 @@ def pack(ids: Iterable[Iterable[int]], categories_of: Sequence[Sequence[str]]) -
     '0b11001'
     """
     packed = 0
-    for reached, names, shift in zip(ids, categories_of, _shifts(categories_of), strict=True):
+    for reached, names, shift in zip(ids, categories_of, shifts(categories_of), strict=True):
         for i in reached:
             if not 0 <= i < len(names):
                 raise ValueError(f"category id {i} in a wheel of {len(names)} categories; count from 0")
@@ -223,7 +223,7 @@ def pack(ids: Iterable[Iterable[int]], categories_of: Sequence[Sequence[str]]) -
     return packed
 
 
-def _shifts(categories_of: Sequence[Sequence[str]]) -> tuple[int, ...]:
+def shifts(categories_of: Sequence[Sequence[str]]) -> tuple[int, ...]:
     """The bit at which each wheel begins."""
     return tuple(sum(len(names) for names in categories_of[:wheel]) for wheel in range(len(categories_of)))
 

@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_r1.emotion.wheel import shifts
 from mer_r1.metrics.open_vocabulary import mean_over_wheels, measures
 
 BEST_FOR = ("f1", "hit")
@@ -130,8 +131,7 @@ def _wheels(
     times_G = np.array(list(gold.values()), dtype=np.float64)
     extra_G = np.array([extra for _, extra in gold], dtype=np.float64)
     wheels: list[_Wheel] = []
-    shift = 0
-    for names in categories_of:
+    for names, shift in zip(categories_of, shifts(categories_of), strict=True):
         full = (1 << len(names)) - 1
         gold_GC = _bits([packed >> shift & full for packed, _ in gold], len(names))
         size_G = gold_GC.sum(axis=1) + extra_G
@@ -146,7 +146,6 @@ def _wheels(
                 row_U=np.array(row_U, dtype=np.int64),
             )
         )
-        shift += len(names)
     return wheels
 
 

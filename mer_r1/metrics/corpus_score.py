@@ -26,6 +26,7 @@ from mer_r1.manifest import shown
 from mer_r1.metrics.constant_answer import ConstantAnswer, best_constant_answers, by_frequency
 from mer_r1.metrics.open_vocabulary import (
     MEASURES,
+    Floats,
     OpenVocabularyScore,
     StatisticsArrays,
     bootstrap_measures,
@@ -198,7 +199,7 @@ def compare(first: ScoreReport, second: ScoreReport) -> dict[str, Difference]:
     """
     if first.gold_key != second.gold_key:
         raise ValueError("the two reports are of different gold, or of different wheels; score both against one gold")
-    one, other = (terms(report.arrays).reshape(report.n, -1) for report in (first, second))
+    one, other = (_flat_terms(report.arrays) for report in (first, second))
     rows = paired_bootstrap(one, other, bootstrap_measures, first.clusters)
     return dict(zip(MEASURES, rows, strict=True))
 
@@ -278,13 +279,14 @@ def _task(task: Task, gold: Sequence[Words]) -> str:
 
 
 def _intervals(arrays: StatisticsArrays, clusters: tuple[str | None, ...] | None) -> dict[str, Interval]:
-    table = terms(arrays)
-    rows = bootstrap_intervals(
-        table.reshape(len(table), table.shape[1] * table.shape[2]),
-        bootstrap_measures,
-        clusters,
-    )
+    rows = bootstrap_intervals(_flat_terms(arrays), bootstrap_measures, clusters)
     return dict(zip(MEASURES, rows, strict=True))
+
+
+def _flat_terms(arrays: StatisticsArrays) -> Floats:
+    """(N, 4W): a row a sample, as the bootstrap adds them up; N may be 0."""
+    table = terms(arrays)
+    return table.reshape(len(table), table.shape[1] * table.shape[2])
 
 
 def _constants(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mer_r1.errors import InputError
+from mer_r1.errors import InputError, first_line
 from mer_r1.files import write_json
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone, Encoded, Prompt, PromptBatch
@@ -171,10 +171,9 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
         processor = transformers.Qwen2_5OmniProcessor.from_pretrained(source)
         model = transformers.Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(source, dtype="auto")
     except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{source}: cannot be loaded as a Qwen2.5-Omni Thinker ({reason}); give the folder of a run, the folder of "
-            "a downloaded checkpoint, or a Hub id such as Qwen/Qwen2.5-Omni-7B while online"
+            f"{source}: cannot be loaded as a Qwen2.5-Omni Thinker ({first_line(error)}); give the folder of a run, "
+            "the folder of a downloaded checkpoint, or a Hub id such as Qwen/Qwen2.5-Omni-7B while online"
         ) from error
     return OmniBackbone(model.eval(), processor, budget, str(prompt_style))
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from mer_r1.errors import InputError
+from mer_r1.errors import InputError, first_line
 
 FIX = "give the folder of a causal language model with its tokenizer, or a Hub id such as Qwen/Qwen2.5-7B-Instruct"
 
@@ -49,7 +49,7 @@ class TextModel:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             raise InputError(
-                f"{source}: cannot be loaded as a causal language model ({_first_line(error)}); {FIX}"
+                f"{source}: cannot be loaded as a causal language model ({first_line(error)}); {FIX}"
             ) from error
         if not tokenizer("Words", add_special_tokens=False)["input_ids"]:  # what transformers makes of no file at all
             raise InputError(f"{source}: the tokenizer is missing (tokenizer.json); {FIX}")
@@ -121,7 +121,3 @@ def _pad_id(tokenizer: Any) -> int:
 
 def _line(text: str) -> str:
     return text.strip().partition("\n")[0].strip()
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mer_r1.emotion.protocol import protocol_of
 from mer_r1.manifest import shown
 from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import ScoreReport
@@ -93,7 +94,7 @@ def _add_waf(table: Table, sentiment: SentimentReport) -> None:
 
 
 def _count_lines(report: ScoreReport) -> Iterator[str]:
-    dropped = "are dropped" if report.protocol == "official" else "are categories of their own"
+    dropped = "are dropped" if protocol_of(report.protocol).oov == "drop" else "are categories of their own"
     yield f"{report.n} gold samples, {report.missing} without a prediction (counted as empty answers)"
     if report.malformed:
         yield f"{report.malformed} malformed rows, scored by the words they hold, if any"

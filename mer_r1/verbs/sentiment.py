@@ -5,13 +5,12 @@ gets the words of an answer and this package's own prompt: behind an OpenAI-comp
 transformers (models/text.py). Clips without a valence are not asked about, nor under "official" those of valence 0. An
 answer without a word is neutral, and no model is asked.
 
-The step has a record of its own: `SentimentChoice.out` is written as a predictions file, one row a clip asked about and
-mode, whose words and sentiments give the same score again without a model, under the protocol they were made for.
+The step has a record of its own: `SentimentChoice.out` is written as a predictions file, one row a prediction, whose
+words and sentiments give the same score again without a model, under the protocol they were made for.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,7 +22,7 @@ from rich.table import Table
 
 from mer_r1.emotion.protocol import OFFICIAL, Protocol
 from mer_r1.errors import InputError
-from mer_r1.files import write_text
+from mer_r1.files import write_json_lines
 from mer_r1.manifest import shown
 from mer_r1.metrics.sentiment import SentimentReport, is_scored, lexicon_sentiment, lexicon_sha256, sentiment_score
 from mer_r1.metrics.signature import wheels_part
@@ -211,7 +210,7 @@ def _write_record(
         for identity, words in _words(set(mode.labels), mode, protocol).items():
             said = {"sentiment": answers[name][identity]} if identity in answers[name] else {}
             rows.append({"id": identity, **named, "labels": list(words), **said})
-    write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_json_lines(out, rows)
 
 
 def read_answer(answer: str) -> str:

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from mer_r1.emotion.wheel import Way, WheelSet
+from mer_r1.emotion.words import normalise
 from mer_r1.errors import InputError
 
 
@@ -105,7 +106,7 @@ def show(words: Sequence[str], source: str = "builtin", protocol: str = "officia
         for name, head in zip(wheels.names, wheels.titles, strict=True):
             console.print(f"{name}: {head}", markup=False, highlight=False)
     for word in unknown:
-        near = get_close_matches(word.lower().strip(), wheels.words, n=3, cutoff=0.75)
+        near = get_close_matches(normalise(word), wheels.words, n=3, cutoff=0.75)
         hint = f"; near: {', '.join(near)}" if near else ""
         console.print(f"{word!r} is not in the wheels{hint}", markup=False, highlight=False)
     return 1 if len(unknown) == len(words) else 0

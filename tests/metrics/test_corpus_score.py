@@ -1,6 +1,7 @@
 """`score`: what it counts, what it signs, and that its JSON holds no NaN."""
 
 import json
+import math
 from itertools import combinations
 from pathlib import Path
 
@@ -189,6 +190,8 @@ def test_two_systems_are_compared_on_the_same_samples() -> None:
     assert differences["recall"].delta == pytest.approx(0.5)
     assert differences["recall"].p_value < 0.01
     assert compare(half, half)["f1"].p_value == 1.0
+    nothing = score({}, {}, SMALL)
+    assert math.isnan(compare(nothing, nothing)["f1"].p_value), "of nothing a difference is not defined"
     with pytest.raises(ValueError, match="of different gold"):
         compare(half, score({"a": ["happy"]}, {}, SMALL))
     with pytest.raises(ValueError, match="of different gold"):
