@@ -24,6 +24,7 @@ EXTRAS = {
     "transformers": "train",
     "accelerate": "train",
     "safetensors": "train",
+    "peft": "train",
     "matplotlib": "report",
     "jinja2": "report",
     "httpx": "judge",

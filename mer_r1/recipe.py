@@ -24,10 +24,20 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class LoraSection(_Section):
+    """Names of PEFT's LoraConfig. The adapters sit on the language model's linear layers, never on the towers."""
+
+    r: Positive = 64
+    lora_alpha: Positive = 128
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
 class ModelSection(_Section):
     """`source`: "tiny", a folder, or a Hub id. The media keys are those of MediaBudget; None keeps the checkpoint's."""
 
     source: str
+    lora: LoraSection | None = None
     prompt_style: str | None = None
     num_frames: Positive | None = None
     fps: float | None = None
@@ -38,10 +48,17 @@ class ModelSection(_Section):
 
 
 class DataSection(_Section):
-    """Manifests, and how many processes prepare them. `keep_features`: compute once, keep beside the run."""
+    """Manifests, and how many processes prepare them. `keep_features`: compute once, keep beside the run.
+
+    `unreadable`: what a clip that cannot be read does in the middle of training: "stop" the run with an error, or
+    "skip" the clip and count it. `eval` is scored every optim.eval_steps.
+    """
 
     train: Path
     num: Positive | None = None
+    eval: Path | None = None
+    eval_num: Positive | None = None
+    unreadable: Literal["stop", "skip"] = "stop"
     workers: int = Field(default=2, ge=0)
     keep_features: bool = False
 
@@ -63,6 +80,8 @@ class OptimSection(_Section):
     gradient_checkpointing: bool = False
     save_steps: Positive = 200
     logging_steps: Positive = 10
+    eval_steps: Positive | None = None
+    report_to: tuple[str, ...] = ()
 
 
 class SftSection(_Section):
@@ -74,19 +93,41 @@ class SftSection(_Section):
 class RlSection(_Section):
     """Names of TRL's GRPOConfig where TRL has the thing. `objective` names an entry of rl.advantages.OBJECTIVES.
 
-    With `top_p` below 1 answers are drawn from less than the distribution that is scored, as in TRL.
+    With `top_p` below 1 answers are drawn from less than the distribution that is scored, as in TRL. `beta_schedule`
+    "decay" lets beta fall on a line to a quarter in the first half of the run. `shared_tokens` says whether an id that
+    opens words of two categories counts for both (the paper's reading) or for neither.
     """
 
-    objective: Literal["baseline", "rd", "rd_ad", "mer_r1"] = "mer_r1"
+    objective: Literal[
+        "baseline",
+        "rd",
+        "rd_ad",
+        "mer_r1",
+        "mer_r1_a1",
+        "mer_r1_a2",
+        "mer_r1_b1",
+        "mer_r1_b2",
+        "gdpo",
+        "dr_grpo",
+        "affectgpt_r1",
+        "videoauto_r1",
+    ] = "mer_r1"
+    profile: Literal["think_answer", "answer_think_answer"] = "think_answer"
     num_generations: Positive = 4
     max_completion_length: Positive = 1024
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     beta: float = Field(default=0.04, ge=0)
+    beta_schedule: Literal["constant", "decay"] = "constant"
     epsilon: float = Field(default=0.2, gt=0)
+    epsilon_high: float | None = Field(default=None, gt=0)
+    loss_type: Literal["grpo", "bnpo", "dapo", "dr_grpo"] = "grpo"
+    scale_rewards: Literal["group", "batch", "none"] = "group"
     num_iterations: Positive = 1
     lambda_cali: float = Field(default=0.1, ge=0)
     lambda_fmt: float = Field(default=0.1, ge=0)
+    length_penalty: Literal["none", "inverse", "ratio", "log"] = "none"
+    shared_tokens: Literal["count", "drop"] = "count"
     wheels: str = "builtin"
     protocol: Literal["official", "corrected"] = "official"
 
