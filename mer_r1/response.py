@@ -6,12 +6,14 @@ function here takes time linear in the text, hostile text included (training rea
 Convention of a tagged profile such as `think_answer` (`<think>…</think><answer>…</answer>`, MER-R1 Section 4.1): tags
 are read from left to right, in lower case as written. An answer block runs from `<answer>` to the next `</answer>`; a
 second `<answer>` before it starts the block anew. `<answer>` inside a think block that is closed later is reasoning.
-A think block that is never closed ends where an answer begins.
+A think block that is never closed ends where an answer begins. `answer_think_answer` (VideoAuto-R1) reads the same tags
+in the order `<answer>first</answer><think>…</think><answer>last</answer>`: the labels are the last answer's, those of
+the first are `initial_labels`. Who does not dare a first answer writes FALLBACK_ANSWER there, which holds no word.
 
 Status of a text: "truncated" when an open tag is never closed; else "no_answer" when there is no answer block or the
 last one holds no word; else "ok". Text around the blocks does not change the status: the strict form, which the format
 reward pays, is `Response.well_formed` (the same as `is_well_formed`). The status "error" is for callers whose media or
-model failed; no text has it.
+model failed; no text has it. So a first answer alone is "ok", which fast thinking writes, but not strictly formed.
 
 Label fields have two parsers, one of each scoring protocol (PARSERS); `read_labels` reads a field of any kind by one.
 
@@ -34,7 +36,7 @@ from functools import partial
 from typing import NamedTuple
 
 from mer_r1.manifest import kind_of
-from mer_r1.sample import Response, Status
+from mer_r1.sample import Mode, Response, Status
 
 Span = tuple[int, int, str]
 
@@ -51,12 +53,17 @@ _PLAIN = re.compile(r"(?!\d+\Z)[^\W_]+(?:[ -][^\W_]+)*+")
 _QUOTES = re.compile(r"['\",]")
 _TAGS = re.compile(r"<(/?)(think|answer)>")
 
+FALLBACK_ANSWER = "I will think before I name an emotion."
+"""The first answer of `answer_think_answer` that puts the answer off; our own sentence, one word to `split_labels`."""
+
 
 @dataclass(frozen=True)
 class Profile:
     """One response format.
 
-    `fast_prefill` opens the assistant's turn so that it answers at once; `stop` ends generation and stays in the text.
+    `fast_prefill` opens the assistant's turn so that it answers at once; `stop`, written as many times as `stops` says,
+    ends generation and stays in the text. `fallback` is what a first answer says to put the answer off; None where no
+    answer stands before the reasoning.
     `parse` takes the whole text, prefill included.
     `spans` gives (start, end, word) of every word of the last answer block, in order, BEFORE repeats are removed:
     `text[start:end]` is the word as written (its first token covers `start`); `word` is its normal form, so that
@@ -68,6 +75,16 @@ class Profile:
     stop: str
     parse: Callable[[str], Response]
     spans: Callable[[str], tuple[Span, ...]]
+    num_stops: int = 1
+    fallback: str | None = None
+
+    def prefill(self, mode: Mode) -> str:
+        """What opens the assistant's turn: nothing for slow thinking."""
+        return self.fast_prefill if mode == "fast" else ""
+
+    def stops(self, mode: Mode) -> int:
+        """How many times `stop` is written before generation ends: a fast answer is the first one and ends at once."""
+        return 1 if mode == "fast" else self.num_stops
 
 
 class _Blocks(NamedTuple):
@@ -89,6 +106,22 @@ def is_well_formed(text: str, profile: str = "think_answer") -> bool:
     An empty think block is allowed: it is what fast thinking writes.
     """
     return PROFILES[profile].parse(text).well_formed
+
+
+def initial_labels(response: Response) -> tuple[str, ...] | None:
+    """The words of the answer before the last: the first block's, none for the fallback; None with fewer than two."""
+    if len(response.answers) < 2:
+        return None
+    return () if _is_fallback(response.answers[0]) else split_labels(response.answers[0])
+
+
+def fell_back(response: Response) -> bool:
+    """Whether the first of several answers is FALLBACK_ANSWER, up to case, white space and marks around it."""
+    return len(response.answers) > 1 and _is_fallback(response.answers[0])
+
+
+def _is_fallback(answer: str) -> bool:
+    return split_labels(answer) == _FALLBACK
 
 
 def split_labels(answer: str) -> tuple[str, ...]:
@@ -231,6 +264,7 @@ def _parse_tagged(text: str, order: tuple[str, ...], strict: re.Pattern[str]) ->
         thinks, answers = ([text[start:end] for start, end in spans] for spans in (blocks.thinks, blocks.answers))
         unclosed = blocks.unclosed
     labels = split_labels(answers[-1]) if answers else ()
+    labels = () if labels == _FALLBACK else labels
     status: Status = "truncated" if unclosed else "ok" if labels else "no_answer"
     return Response(
         reasoning="\n".join([body.strip() for body in thinks]),
@@ -243,7 +277,11 @@ def _parse_tagged(text: str, order: tuple[str, ...], strict: re.Pattern[str]) ->
 
 def _tagged_spans(text: str) -> tuple[Span, ...]:
     answers = _blocks(text).answers
-    return _word_spans(text, *answers[-1]) if answers else ()
+    spans = _word_spans(text, *answers[-1]) if answers else ()
+    return () if tuple(dict.fromkeys(word for _, _, word in spans)) == _FALLBACK else spans
+
+
+_FALLBACK = split_labels(FALLBACK_ANSWER)  # here, for it needs the function
 
 
 PROFILES: dict[str, Profile] = {
@@ -253,6 +291,17 @@ PROFILES: dict[str, Profile] = {
         stop="</answer>",
         parse=partial(_parse_tagged, order=("think", "answer"), strict=_blocks_only("think", "answer")),
         spans=_tagged_spans,
+    ),
+    "answer_think_answer": Profile(
+        name="answer_think_answer",
+        fast_prefill="<answer>",
+        stop="</answer>",
+        parse=partial(
+            _parse_tagged, order=("answer", "think", "answer"), strict=_blocks_only("answer", "think", "answer")
+        ),
+        spans=_tagged_spans,
+        num_stops=2,
+        fallback=FALLBACK_ANSWER,
     ),
 }
 

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer_r1.response import (
+    FALLBACK_ANSWER,
     PARSERS,
     PROFILES,
     corrected_labels,
+    fell_back,
+    initial_labels,
     is_well_formed,
     official_labels,
     parse_response,
@@ -20,7 +23,23 @@ from mer_r1.response import (
 )
 
 PIECES = st.sampled_from(
-    ["<think>", "</think>", "<answer>", "</answer>", "happy", "Sad.", ", ", "；", "\n", " ", "1. ", "**", "İ", "\ud800"]
+    [
+        f"<answer>{FALLBACK_ANSWER}</answer>",
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "happy",
+        "Sad.",
+        ", ",
+        "；",
+        "\n",
+        " ",
+        "1. ",
+        "**",
+        "İ",
+        "\ud800",
+    ]
 ) | st.sampled_from(["and", " AND ", "/", "(", "[", "'", '"', "Σ", "\u200b", "2"])
 ANY_TEXT = st.text() | st.lists(PIECES | st.text(max_size=5), max_size=20).map("".join)
 JSON = st.recursive(
@@ -75,10 +94,67 @@ def test_the_reasoning_is_what_stands_in_think() -> None:
 
 def test_prefill_answer_and_stop_make_a_well_formed_text() -> None:
     for name, profile in PROFILES.items():
-        response = parse_response(profile.fast_prefill + "happy, at ease" + profile.stop, name)
-        assert response.labels == ("happy", "at ease")
-        assert response.well_formed
+        text = profile.prefill("fast") + "happy, at ease" + profile.stop
+        response = parse_response(text, name)
+        assert (response.labels, response.status) == (("happy", "at ease"), "ok")
+        assert text.count(profile.stop) == profile.stops("fast") == 1
         assert name == profile.name
+    assert is_well_formed(PROFILES["think_answer"].fast_prefill + "happy</answer>")
+
+
+TWICE = [
+    # text, labels, labels of the first answer, status, strictly well formed
+    ("<answer>sad</answer><think>a</think><answer>happy</answer>", ("happy",), ("sad",), "ok", True),
+    ("\n<answer>Sad, calm</answer> <think>a</think>\n<answer>sad</answer>\n", ("sad",), ("sad", "calm"), "ok", True),
+    ("<answer>sad</answer><think></think><answer>happy</answer>", ("happy",), ("sad",), "ok", True),
+    (f"<answer>{FALLBACK_ANSWER}</answer><think>a</think><answer>happy</answer>", ("happy",), (), "ok", True),
+    (f"<answer>sad</answer><think>a</think><answer>{FALLBACK_ANSWER}</answer>", (), ("sad",), "no_answer", False),
+    (f"<answer>{FALLBACK_ANSWER}</answer>", (), None, "no_answer", False),
+    ("<answer>happy</answer>", ("happy",), None, "ok", False),
+    ("<answer>happy</answer><think>a sm", ("happy",), None, "truncated", False),
+    ("<answer>sad</answer><think>a</think><answer>hap", ("sad",), None, "truncated", False),
+    ("<answer></answer><think>a</think><answer>happy</answer>", ("happy",), (), "ok", False),
+    ("<answer>sad</answer><think>a</think><answer>..</answer>", (), ("sad",), "no_answer", False),
+    ("<think>a</think><answer>happy</answer>", ("happy",), None, "ok", False),
+    ("<answer>sad</answer><answer>happy</answer><think>a</think>", ("happy",), ("sad",), "ok", False),
+    ("<answer>sad</answer>so<think>a</think><answer>happy</answer>", ("happy",), ("sad",), "ok", False),
+    (
+        "<answer>sad</answer><think>no <answer>calm</answer></think><answer>happy</answer>",
+        ("happy",),
+        ("sad",),
+        "ok",
+        False,
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "labels", "initial", "status", "strict"), TWICE, ids=[case[0][:60] for case in TWICE])
+def test_an_answer_before_and_after_thinking_is_taken_apart(
+    text: str, labels: tuple[str, ...], initial: tuple[str, ...] | None, status: str, strict: bool
+) -> None:
+    response = parse_response(text, "answer_think_answer")
+    assert (response.labels, initial_labels(response), response.status) == (labels, initial, status)
+    assert response.well_formed is strict
+    assert fell_back(response) == (initial is not None and text.startswith(f"<answer>{FALLBACK_ANSWER}"))
+
+
+def test_a_slow_text_ends_after_as_many_stops_as_its_profile_says() -> None:
+    for name, strict in (
+        ("think_answer", "<think>a</think><answer>sad</answer>"),
+        ("answer_think_answer", TWICE[0][0]),
+    ):
+        profile = PROFILES[name]
+        assert is_well_formed(strict, name)
+        assert strict.count(profile.stop) == profile.stops("slow") == profile.num_stops
+        assert profile.prefill("slow") == ""
+
+
+def test_the_fallback_is_the_profiles_and_holds_one_word_that_is_none() -> None:
+    assert {name: profile.fallback for name, profile in PROFILES.items()} == {
+        "think_answer": None,
+        "answer_think_answer": FALLBACK_ANSWER,
+    }
+    assert len(split_labels(FALLBACK_ANSWER)) == 1
 
 
 LABELS = [
@@ -116,10 +192,11 @@ def test_an_answer_is_split_into_words(answer: str, labels: tuple[str, ...]) -> 
     assert split_labels(answer) == labels
 
 
+@pytest.mark.parametrize("profile", sorted(PROFILES))
 @given(ANY_TEXT)
-def test_any_text_is_parsed_and_its_spans_agree_with_its_labels(text: str) -> None:
-    response = parse_response(text)
-    spans = PROFILES["think_answer"].spans(text)
+def test_any_text_is_parsed_and_its_spans_agree_with_its_labels(profile: str, text: str) -> None:
+    response = parse_response(text, profile)
+    spans = PROFILES[profile].spans(text)
     assert tuple(dict.fromkeys(word for _, _, word in spans)) == response.labels
     edges = [edge for start, end, _ in spans for edge in (start, end)]
     assert edges == sorted(edges)
@@ -164,6 +241,7 @@ def test_corrected_labels_do_not_look_at_the_case(text: str) -> None:
     [
         "<think>" * 150_000,
         "<answer>" * 125_000 + "</answer>",
+        "<answer>a</answer>" * 60_000 + "<think>",
         "<think><answer>" * 66_000 + "</think>",
         "<answer>" + "*" * 500_000 + "x" + "*" * 500_000 + "</answer>",
         "<answer>" + "1" * 1_000_000 + "</answer>",
@@ -191,6 +269,14 @@ def test_a_hostile_megabyte_is_parsed_in_linear_time(text: str) -> None:
     for parse in PARSERS.values():
         parse(answer)
     assert time.process_time() - start < 10  # quadratic time would be hours
+
+
+@pytest.mark.parametrize("piece", ["<answer>", "<answer>a</answer>", "<answer>a</answer><think>", "<think></think>"])
+def test_a_hostile_megabyte_of_tags_is_parsed_in_linear_time_by_every_profile(piece: str) -> None:
+    start = time.process_time()
+    for name in PROFILES:
+        parse_response(piece * (1_000_000 // len(piece)), name)
+    assert time.process_time() - start < 10
 
 
 def test_the_official_parser_reads_a_field_as_the_official_code_does() -> None:

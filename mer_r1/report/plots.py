@@ -258,7 +258,7 @@ def _legend(axes: Axes) -> None:
 
 
 @contextmanager
-def _style(salt: str) -> Iterator[Any]:
+def style(salt: str) -> Iterator[Any]:
     """matplotlib set for a deterministic SVG in the page's colours, whatever the user's own settings are."""
     try:
         import matplotlib
@@ -282,7 +282,7 @@ def _style(salt: str) -> Iterator[Any]:
 def _figure(
     name: str, draw: Callable[[Axes], None], caption: str, said: Sequence[str], *, height: float, width: float = WIDTH
 ) -> Figure:
-    with _style(name) as new:
+    with style(name) as new:
         figure = new(figsize=(width, height), layout="constrained")
         figure.patch.set_visible(False)
         axes = figure.add_subplot()
