@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from math import isnan, log
-from types import SimpleNamespace
+from collections import Counter
+from math import exp, isnan, log, nan
+from typing import Any
 
 import pytest
 import torch
@@ -11,174 +12,206 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mer_r1.emotion.wheel import WheelSet
-from mer_r1.media import MediaBudget
+from mer_r1.emotion.wheel import WheelSet, pack
+from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.omni import OmniBackbone
+from mer_r1.models.tiny import tiny_tokenizer
 from mer_r1.rl.calibration import (
     CLIP,
     CategoryTokens,
+    Confidence,
+    Level,
+    SharedTokens,
+    calibration_pair,
     calibration_rewards,
     category_tokens,
     gather_anchors,
-    locate_answer,
+    require_byte_level,
+    text_and_starts,
 )
-from tests.small_wheels import SMALL, WORDS
+from mer_r1.synthetic.corpus import minimer_texts
+from tests.small_wheels import CATEGORIES, IDS, SMALL
+from tests.word_pieces import Pieces, Words, glued_tokenizer, sentence_pieces, whole_words
 
-WHEELS = {"small": SMALL, "builtin": WheelSet.load("builtin")}
-PREFILL = "<think></think><answer>"
-
-
-class _Glued(OmniBackbone):
-    """A backbone that is only a tokenizer: one that cuts `<answer>happy` as Qwen's may, `>happy` in one piece."""
-
-    def __init__(self) -> None:
-        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-        from transformers import PreTrainedTokenizerFast
-
-        inner = Tokenizer(models.BPE())
-        words = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")
-        inner.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-        )
-        inner.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-        )
-        texts = [f"<think>I see.</think><answer>{word}, {word}</answer>" for word in WORDS]
-        inner.train_from_iterator(texts * 20, trainer)
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|end|>", pad_token="<|pad|>")
-        super().__init__(None, SimpleNamespace(tokenizer=tokenizer), MediaBudget(), "brief")
+WHEELS = {"small": SMALL, "builtin": WheelSet.load("builtin"), "corrected": WheelSet.load(protocol="corrected")}
 
 
 @pytest.fixture(scope="module")
 def glued() -> Backbone:
-    return _Glued()
+    return Words(glued_tokenizer())
 
 
-@pytest.mark.parametrize("name", WHEELS)
-def test_the_token_table_holds_the_first_ids_of_every_word_of_every_category(tiny: OmniBackbone, name: str) -> None:
-    """Against a walk over all words, wheels and both ways of writing a word."""
-    wheels = WHEELS[name]
-    tokens = category_tokens(tiny, wheels)
-    expected: set[tuple[int, int, str]] = set()
+@pytest.fixture(scope="module")
+def tiny() -> Backbone:
+    """The tiny model's tokenizer, without the model."""
+    return Words(tiny_tokenizer(minimer_texts(300)))
+
+
+@pytest.fixture(scope="module")
+def letters() -> Backbone:
+    """One id a byte: a word opens with its first letter, and after a space with the space."""
+    return Words(Pieces())
+
+
+def _ids_of(backbone: Backbone, wheels: WheelSet, shared_tokens: SharedTokens) -> list[list[set[int]]]:
+    """By wheel and category the ids that count, from a walk over all words and both ways of writing one."""
+    ids_of: list[list[set[int]]] = [[set() for _ in names] for names in wheels.categories_of]
     for word in wheels.words:
         for wheel, categories in enumerate(wheels.lookup(word) or ()):
             for category in categories:
-                for text in (word, " " + word):
-                    expected.add((tiny.text_ids(text)[0], wheel, wheels.categories_of[wheel][category]))
-    found = {
-        (ident, wheel, category)
-        for wheel, names in enumerate(wheels.categories_of)
-        for c, category in enumerate(names)
-        for ident in tokens.member_VC[:, tokens.column(wheel, c)].nonzero()[:, 0].tolist()
-    }
-    assert found == expected
-    assert tokens.member_VC.shape == (tiny.suppressed_V.shape[0], sum(map(len, wheels.categories_of)))
-    assert set(tokens.member_VC.flatten().tolist()) == {0.0, 1.0}  # an id counts once, however many words open with it
+                ids_of[wheel][category] |= {backbone.text_ids(text)[0] for text in (word, " " + word)}
+    if shared_tokens == "drop":
+        for of_wheel in ids_of:
+            times = Counter(ident for ids in of_wheel for ident in ids)
+            for ids in of_wheel:
+                ids -= {ident for ident, num in times.items() if num > 1}
+    return ids_of
 
 
-def test_confidence_is_the_log_of_the_summed_probabilities(tiny: OmniBackbone) -> None:
-    """Eq. 1, by hand."""
-    tokens = category_tokens(tiny, SMALL)
-    log_p = torch.randn(3, len(tiny.suppressed_V), generator=torch.Generator().manual_seed(0)).log_softmax(-1)
-    made = tokens.log_confidence(log_p)
-    for wheel, names in enumerate(SMALL.categories_of):
-        for c, category in enumerate(names):
-            ids = {tiny.text_ids(t)[0] for word in SMALL.words_of(wheel, category) for t in (word, f" {word}")}
-            for anchor in range(3):
-                by_hand = log(sum(float(log_p[anchor, ident].exp()) for ident in ids))
-                assert float(made[anchor, tokens.column(wheel, c)]) == pytest.approx(by_hand, abs=1e-5)
-
-
-def test_confidence_of_almost_nothing_is_a_number() -> None:
-    tokens = CategoryTokens(torch.eye(2), (0,) * 5)
-    assert tokens.log_confidence(torch.tensor([[float("-inf"), 0.0]])).isfinite().all()
-
-
-def _check_anchors(backbone: Backbone, text: str, words: list[str], ids: list[int]) -> None:
-    """Every anchor is the id that covers its word's first character; the fast context ends in the same ids."""
-    found = locate_answer(backbone, ids)
-    assert found
-    assert list(found.words) == words
-    at = text.rindex("<answer>") + len("<answer>")
-    for word, anchor in zip(words, found.anchors, strict=True):
-        begin = text.lower().index(word, at)
-        at = begin + len(word)
-        assert len(backbone.decode(ids[:anchor])) <= begin < len(backbone.decode(ids[: anchor + 1]))
-    fast = [*found.prefill_ids, *ids[found.start :]]
-    assert backbone.decode(fast) == PREFILL + text[text.rindex("<answer>") + len("<answer>") :]
-    shift = len(found.prefill_ids) - found.start
-    assert [fast[anchor + shift] for anchor in found.anchors] == [ids[anchor] for anchor in found.anchors]
-
-
-ANSWER_WORDS = st.lists(st.sampled_from(["happy", "glad", "angry", "sad", "lost"]), min_size=1, max_size=4, unique=True)
-SEPARATORS = st.sampled_from([", ", ",", "; ", "\n", ",\n- "])
-
-
-@settings(max_examples=40)
-@given(ANSWER_WORDS, SEPARATORS, st.sampled_from(["", " ", "\n", "1. "]), st.sampled_from(["", "I see.", "a, b\n"]))
-def test_anchors_are_the_first_tokens_of_the_words(
-    tiny: OmniBackbone, glued: Backbone, words: list[str], separator: str, head: str, thought: str
+@pytest.mark.parametrize("shared_tokens", ["count", "drop"])
+@pytest.mark.parametrize("name", WHEELS)
+def test_the_token_table_holds_the_first_ids_of_every_word_of_every_category(
+    tiny: Backbone, name: str, shared_tokens: SharedTokens
 ) -> None:
-    text = f"<think>{thought}</think><answer>{head}{separator.join(words)}</answer>"
-    for backbone in (tiny, glued):
-        _check_anchors(backbone, text, words, backbone.text_ids(text))
+    wheels = WHEELS[name]
+    tokens = category_tokens(tiny, wheels, shared_tokens)
+    expected = _ids_of(tiny, wheels, shared_tokens)
+    for wheel, names in enumerate(wheels.categories_of):
+        for category in range(len(names)):
+            marks = tokens.member_NC[:, tokens.column(wheel, category)]
+            assert set(tokens.ids_N[marks > 0].tolist()) == expected[wheel][category]
+    assert tokens.member_NC.shape == (len(set(tokens.ids_N.tolist())), sum(map(len, wheels.categories_of)))
+    assert set(tokens.member_NC.flatten().tolist()) == {0.0, 1.0}  # an id counts once, however many words open with it
 
 
-def test_a_token_that_covers_the_tag_and_the_word_belongs_to_the_answer(glued: Backbone) -> None:
-    text = "<think>I see.</think><answer>happy, sad</answer>"
-    ids = glued.text_ids(text)
-    found = locate_answer(glued, ids)
-    assert found
-    assert glued.decode([ids[found.anchors[0]]]) == ">happy"
-    assert found.start == found.anchors[0]
-    assert glued.decode(found.prefill_ids) == PREFILL[:-1]
+TABLES: dict[tuple[str, SharedTokens], tuple[CategoryTokens, list[set[int]], int]] = {}
 
 
-@pytest.mark.parametrize(
-    "thought", ["Ein Lächeln – 心 \U0001f600.", "\U0001f600" * 9, "write <answer>sad</answer> here", "a\r\n\tb"]
+@settings(max_examples=60)
+@given(
+    st.sampled_from(["small", "builtin"]),
+    st.sampled_from(["count", "drop"]),
+    st.integers(0, 2**31),
+    st.sampled_from([0.1, 1.0, 5.0, 30.0]),
 )
-def test_what_was_thought_does_not_move_the_anchors(tiny: OmniBackbone, thought: str) -> None:
-    text = f"<think>{thought}</think><answer>happy, glad</answer>"
-    _check_anchors(tiny, text, ["happy", "glad"], tiny.text_ids(text))
+def test_confidence_is_the_log_of_the_summed_probabilities(
+    tiny: Backbone, name: str, shared_tokens: SharedTokens, seed: int, spread: float
+) -> None:
+    """Eq. 1, by hand, for flat and for sharp distributions."""
+    key = (name, shared_tokens)
+    if key not in TABLES:
+        by_wheel = _ids_of(tiny, WHEELS[name], shared_tokens)
+        TABLES[key] = (
+            category_tokens(tiny, WHEELS[name], shared_tokens),
+            [ids for of_wheel in by_wheel for ids in of_wheel],
+            len(tiny.tokenizer) + 7,  # rows that pad the embedding table
+        )
+    tokens, ids_of, size = TABLES[key]
+    logits = spread * torch.randn(3, size, generator=torch.Generator().manual_seed(seed))
+    log_p = logits.double().log_softmax(-1)
+    made = tokens.log_confidence(log_p).tolist()
+    for row_V, made_C in zip(log_p.tolist(), made, strict=True):
+        for ids, confidence in zip(ids_of, made_C, strict=True):
+            if ids:
+                by_hand = log(max(sum(exp(row_V[ident]) for ident in ids), 1e-10))
+                assert confidence == pytest.approx(by_hand, abs=1e-6)
+            else:
+                assert isnan(confidence)
 
 
-def test_bytes_that_are_no_text_do_not_move_the_anchors(tiny: OmniBackbone) -> None:
-    """A policy samples tokens, not text: pieces of a character decode to U+FFFD, three bytes for one."""
-    piece = tiny.text_ids("心")[:1]
-    assert tiny.decode(piece) == "\ufffd"
-    for head in (piece, piece * 3, [*tiny.text_ids("\U0001f600")[:2], *piece]):
-        ids = [*tiny.text_ids("<think>"), *head, *tiny.text_ids("</think><answer>happy, glad</answer>")]
-        _check_anchors(tiny, tiny.decode(ids), ["happy", "glad"], ids)
+def test_a_shared_id_counts_for_all_its_categories_or_for_none(letters: Backbone) -> None:
+    """In four wheels joy has happy, glad and at ease, anger angry, sadness sad; in the fifth "at ease" has no home."""
+    h, g, a, s = (ord(letter) for letter in "hgas")
+    log_p = torch.full((1, 256), 1e-9).index_put((torch.tensor([0]), torch.tensor([h])), torch.tensor(0.5))
+    log_p[0, g], log_p[0, a], log_p[0, s], log_p[0, ord(" ")] = 0.2, 0.1, 0.05, 0.15
+    expected = {
+        "count": [0.5 + 0.2 + 0.1 + 0.15, 0.1 + 0.15, 0.05 + 0.15] * 4 + [0.5 + 0.2 + 0.15, 0.1 + 0.15],
+        "drop": [0.5 + 0.2, nan, 0.05] * 4 + [0.5 + 0.2, 0.1],
+    }
+    for shared_tokens in ("count", "drop"):
+        made = category_tokens(letters, SMALL, shared_tokens).log_confidence(log_p.log())
+        assert made.exp()[0].tolist() == pytest.approx(expected[shared_tokens], rel=1e-6, nan_ok=True)
 
 
-def test_control_tokens_do_not_move_the_anchors(tiny: OmniBackbone) -> None:
-    start, end = tiny.tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
-    text = "<think>a</think><answer>happy, glad</answer>"
-    ids = tiny.text_ids(text)
-    _check_anchors(tiny, text, ["happy", "glad"], [start, *ids[:2], end, *ids[2:], end])
+def test_a_category_without_ids_left_gives_its_words_no_gap(letters: Backbone) -> None:
+    """Dropped, "angry" has its only id in the fifth wheel, and what the others say does not matter."""
+    tokens = category_tokens(letters, SMALL, "drop")
+    slow, fast = (torch.full((2, 256), p).log() for p in (0.2, 0.1))
+    slow[:, ord("a")] = log(0.3)
+    ids_A = torch.tensor([ord("a"), ord("s")])
+    before, after = (tokens.confidence(log_p, ids_A) for log_p in (slow, fast))
+    plus, minus = calibration_pair(["angry", "sad"], before, after, SMALL.map_set(["happy"]), tokens, SMALL)
+    assert isnan(plus)
+    assert minus == pytest.approx((-log(3) - log(2)) / 2)  # "sad" has no home in the fifth
+    gold = (*SMALL.map_set(["happy"])[:4], frozenset[int]())
+    plus, minus = calibration_pair(["angry"], _first(before), _first(after), gold, tokens, SMALL)
+    assert isnan(plus)
+    assert isnan(minus)
+    plus, minus = calibration_pair(["angry"], _first(before), _first(after), SMALL.map_set(["angry"]), tokens, SMALL)
+    assert plus == pytest.approx(log(3))
+    assert isnan(minus)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "happy", "<think>a</think>", "<answer></answer>", "<answer>, .</answer>", "<answer>happy"]
-)
-def test_a_response_without_a_closed_answer_has_no_anchors(tiny: OmniBackbone, text: str) -> None:
-    assert locate_answer(tiny, tiny.text_ids(text)) is None
+def _first(side: Confidence) -> Confidence:
+    return Confidence(side.category_AC[:1], side.word_A[:1])
 
 
-@pytest.mark.parametrize(
-    "text", ["<think>x</think><answer>sad</answer><answer>happy</answer>", "<answer>happy</answer>"]
-)
-def test_the_last_answer_is_the_one_that_counts(tiny: OmniBackbone, text: str) -> None:
-    _check_anchors(tiny, text, ["happy"], tiny.text_ids(text))
+@pytest.mark.parametrize("shared_tokens", ["count", "drop"])
+def test_a_category_that_has_no_words_has_no_probability(letters: Backbone, shared_tokens: SharedTokens) -> None:
+    """That is a number, unlike a category whose ids were dropped."""
+    names = (("joy", "anger", "sadness", "awe"),) * 4 + CATEGORIES[4:]
+    packed = {word: pack(ids, names) for word, ids in IDS.items()}
+    wheels = WheelSet("wide", SMALL.names, SMALL.titles, names, packed)
+    tokens = category_tokens(letters, wheels, shared_tokens)
+    made = tokens.log_confidence(torch.full((1, 256), -1.0))
+    assert float(made[0, tokens.column(0, 3)]) == pytest.approx(log(1e-10))
+
+
+def test_both_levels_of_confidence_are_read_at_once_and_without_gradient(tiny: Backbone) -> None:
+    tokens = category_tokens(tiny, SMALL)
+    logits = torch.randn(3, len(tiny.tokenizer), requires_grad=True)
+    log_p = logits.log_softmax(-1)
+    made = tokens.confidence(log_p, torch.tensor([5, 0, 7]))
+    torch.testing.assert_close(made.category_AC, tokens.log_confidence(log_p))
+    assert made.word_A.tolist() == pytest.approx(log_p.detach()[[0, 1, 2], [5, 0, 7]].tolist())
+    assert not made.category_AC.requires_grad
+    assert not made.word_A.requires_grad
+
+
+def test_confidence_of_almost_nothing_is_a_number(letters: Backbone) -> None:
+    log_p = torch.full((1, 256), float("-inf"))
+    made = category_tokens(letters, SMALL).confidence(log_p, torch.tensor([ord("h")]))
+    assert made.category_AC.tolist() == [pytest.approx([log(1e-10)] * 14)]
+    assert made.word_A.tolist() == [pytest.approx(log(1e-10))]
+
+
+@pytest.mark.parametrize("make", [sentence_pieces, whole_words])
+def test_a_tokenizer_that_is_not_byte_level_is_refused(make: Any) -> None:
+    backbone = Words(make())
+    with pytest.raises(InputError, match="byte-level") as caught:
+        category_tokens(backbone, SMALL)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"a folder: .*byte-level"):
+        require_byte_level(backbone.tokenizer, "a folder")
+
+
+def test_ids_of_a_tokenizer_that_is_not_byte_level_are_refused_by_its_name() -> None:
+    backbone = Words(sentence_pieces())
+    with pytest.raises(InputError, match=r"spiece: .*byte-level"):
+        text_and_starts(backbone, backbone.text_ids("so happy"))
+
+
+def test_byte_level_tokenizers_are_taken(tiny: Backbone, glued: Backbone, letters: Backbone) -> None:
+    for backbone in (tiny, glued, letters):
+        require_byte_level(backbone.tokenizer)
 
 
 def _confidences(**by_category: float) -> tuple[CategoryTokens, Tensor]:
     """Columns of SMALL (joy, anger, sadness of four wheels, joy and anger of the fifth), alike in all wheels."""
     offsets = (0, 3, 6, 9, 12)
     row = [by_category.get(name, 0.0) for names in SMALL.categories_of for name in names]
-    return CategoryTokens(torch.zeros(1, 14), offsets), torch.tensor(row)
+    nothing = torch.zeros(0, dtype=torch.long), torch.zeros(0, 14, dtype=torch.float64)
+    return CategoryTokens(*nothing, offsets, torch.zeros(14, dtype=torch.bool)), torch.tensor(row)
 
 
 def _rewards(words: list[str], gold: list[str], slow: dict[str, float], fast: dict[str, float]) -> tuple[float, float]:
@@ -231,6 +264,24 @@ def test_words_without_a_place_say_nothing(words: list[str], gold: list[str]) ->
 def test_the_gap_of_one_word_is_bounded() -> None:
     assert _rewards(["happy"], ["glad"], {"joy": -0.1}, {"joy": -23.0})[0] == pytest.approx(CLIP)
     assert _rewards(["angry"], ["glad"], {"anger": -0.1}, {"anger": -23.0})[1] == pytest.approx(-CLIP)
+
+
+@pytest.mark.parametrize("level", ["category", "word"])
+def test_word_level_takes_the_gap_of_the_word_itself_and_correctness_of_the_wheels(level: Level) -> None:
+    """Ablation A1; categories say 1 and -3 here, words 0.5 and 2."""
+    tokens, slow_C = _confidences(joy=-1.0, anger=-4.0)
+    _, fast_C = _confidences(joy=-2.0, anger=-1.0)
+    slow = Confidence(slow_C.repeat(2, 1), torch.tensor([-1.0, -1.0]))
+    fast = Confidence(fast_C.repeat(2, 1), torch.tensor([-1.5, -3.0]))
+    made = calibration_pair(["happy", "angry"], slow, fast, SMALL.map_set(["glad"]), tokens, SMALL, level)
+    assert made == pytest.approx((1.0, 3.0) if level == "category" else (0.5, -2.0))
+
+
+def test_a_gap_of_words_is_bounded_and_words_without_a_place_say_nothing() -> None:
+    tokens, row_C = _confidences()
+    slow, fast = (Confidence(row_C.repeat(2, 1), torch.tensor([word, word])) for word in (-0.1, -23.0))
+    made = calibration_pair(["happy", "lost"], slow, fast, SMALL.map_set(["glad"]), tokens, SMALL, "word")
+    assert made == pytest.approx((CLIP, nan), nan_ok=True)
 
 
 def test_gathered_anchors_are_log_probabilities_without_gradient() -> None:
