@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from mer_r1.models import backbone as backbone_module
 from mer_r1.models.backbone import Backbone, Prompt, chosen_log_probs, pad_right
 from mer_r1.models.omni import OmniBackbone
 from mer_r1.sample import Clip, MediaFacts, Sample
@@ -60,16 +62,16 @@ def respond(backbone: Backbone, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def answer_logits(backbone: Backbone, prompts: Sequence[Prompt], texts: Sequence[str]) -> Tensor:
-    """Logits (B, R, V) of each prompt's answer, through `encode` and `score_inputs`."""
+    """Logits (B, R, V) of each prompt's answer by the plain pass: one row each, towers run for it."""
     ids, mask = respond(backbone, texts)
-    inputs = backbone.score_inputs(backbone.encode(backbone.collate(prompts)), ids, mask)
+    inputs = backbone.full_inputs(backbone.collate(prompts), ids, mask)
     return backbone.response_logits(backbone.model, inputs, ids.shape[1])
 
 
 def answer_log_probs(backbone: Backbone, prompts: Sequence[Prompt], texts: Sequence[str]) -> Tensor:
     """log p (B, R) of the answers' ids, 0 on padding."""
     ids, mask = respond(backbone, texts)
-    return chosen_log_probs(answer_logits(backbone, prompts, texts), ids) * mask
+    return chosen_log_probs(answer_logits(backbone, prompts, texts), ids).masked_fill(mask == 0, 0.0)
 
 
 @torch.no_grad()
@@ -87,20 +89,16 @@ def official_logits(backbone: OmniBackbone, prompts: Sequence[Prompt], texts: Se
 
 
 @contextmanager
-def saying(backbone: Backbone, rows: Sequence[Sequence[int]]) -> Iterator[None]:
+def saying(rows: Sequence[Sequence[int]]) -> Iterator[None]:
     """Within the block `generate` draws these ids, one list a row; a list that has ended gives its last id again."""
     step = 0
 
-    def write(module: Any, args: Any, logits: Tensor) -> Tensor:
+    def write(logits_BV: Tensor, *_: Any) -> Tensor:
         nonlocal step
-        if logits.dim() == 3:  # a pass that scores
-            return logits
-        wanted = torch.tensor([row[min(step, len(row) - 1)] for row in rows])
+        wanted = torch.tensor([row[min(step, len(row) - 1)] for row in rows], device=logits_BV.device)
         step += 1
-        return torch.nn.functional.one_hot(wanted, logits.shape[-1]) * 1e4
+        return wanted
 
-    handle = backbone.model.lm_head.register_forward_hook(write)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbone_module, "draw", write)
         yield
-    finally:
-        handle.remove()

@@ -11,16 +11,21 @@ sampling and when scoring, so the sampled distribution is the scored one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from mer_r1.media import MediaBudget
+from mer_r1.models.checkpoint import write_settings
+from mer_r1.models.decoding import Decoder, StopText, draw, head_reads_last
+from mer_r1.models.group_attention import GROUP, DecodeLayout
+from mer_r1.prompts import PROMPT_STYLES
+from mer_r1.response import PROFILES, Profile
 from mer_r1.sample import Clip, MediaFacts, Sample
 
 
@@ -44,27 +49,30 @@ class PromptBatch:
     positions_3PT: Tensor
     media: dict[str, Tensor]
 
+    def to(self, device: torch.device) -> PromptBatch:
+        """The same, ids and positions on a device; media go there when they are used, in the model's precision."""
+        return PromptBatch(
+            self.input_ids_PT.to(device), self.mask_PT.to(device), self.positions_3PT.to(device), self.media
+        )
+
 
 @dataclass(frozen=True)
 class Encoded:
-    """P prompts after the towers: what the language model reads."""
+    """P prompts read once: towers and language model have run, nothing of it is done again for an answer.
 
-    embeds_PTD: Tensor
-    mask_PT: Tensor
-    positions_3PT: Tensor
+    `embeds_PTD` is what the language model read, media in place (None for a model without towers); `keys` and `values`
+    are its cache, per layer (P, J, T, D); `logits_PV` predict the first id of an answer.
+    """
 
-    def take(self, rows: Sequence[int]) -> Encoded:
-        """Some of the prompts."""
-        chosen = list(rows)
-        return Encoded(self.embeds_PTD[chosen], self.mask_PT[chosen], self.positions_3PT[:, chosen])
+    prompts: PromptBatch
+    embeds_PTD: Tensor | None
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    logits_PV: Tensor
 
-    def repeat(self, times: int) -> Encoded:
-        """Every prompt `times` times, copies side by side."""
-        return Encoded(
-            self.embeds_PTD.repeat_interleave(times, dim=0),
-            self.mask_PT.repeat_interleave(times, dim=0),
-            self.positions_3PT.repeat_interleave(times, dim=1),
-        )
+    def without_cache(self) -> Encoded:
+        """What a later pass needs: the cache is as large as the prompt is long, times layers."""
+        return replace(self, keys=(), values=(), logits_PV=self.logits_PV[:, :0])
 
 
 @dataclass(frozen=True)
@@ -88,13 +96,15 @@ class Generated:
 class Backbone(ABC):
     """A language model with towers, its processor, and how a sample is shown to it.
 
-    A family says how a sample becomes a prompt, what its towers are, and which ids stand for media.
+    A family says how a sample becomes a prompt, what its towers are, and which ids stand for media. `entry` is what is
+    called to run the model: the model itself, or the PEFT wrapper around it.
     """
 
     model: Any
     processor: Any
     budget: MediaBudget
     prompt_style: str
+    entry: Any = None
 
     @property
     def tokenizer(self) -> Any:
@@ -104,18 +114,73 @@ class Backbone(ABC):
     def device(self) -> torch.device:
         return cast(torch.device, self.model.device)
 
+    @property
+    def profile(self) -> Profile:
+        """The form of answer that the prompt asks for."""
+        return PROFILES[PROMPT_STYLES[self.prompt_style].profile]
+
+    @property
+    def language_model(self) -> Any:
+        """The decoder inside the model, without its head."""
+        return self.model.model.language_model
+
+    @property
+    def num_position_axes(self) -> int:
+        """3 for M-RoPE, 1 for a model that counts its ids."""
+        return 3
+
+    def __post_init__(self) -> None:
+        self.entry = self.model if self.entry is None else self.entry
+        self.language_model.config._attn_implementation = GROUP
+
     @abstractmethod
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
         """Turn one sample and its decoded media into a prompt."""
 
-    @abstractmethod
+    @torch.no_grad()
     def encode(self, batch: PromptBatch) -> Encoded:
-        """Run the towers, once, and place their outputs in the prompt's embeddings."""
+        """Run the towers and the language model over the prompts, once.
+
+        The model's own forward does it, so that a model whose weights are spread over devices gathers them.
+        """
+        batch = batch.to(self.device)
+        read: list[Tensor] = []
+        handle = self.language_model.register_forward_pre_hook(
+            lambda _, args, given: read.append(given["inputs_embeds"]), with_kwargs=True
+        )
+        try:
+            with head_reads_last(self.model, 1):
+                state = self.entry(
+                    input_ids=batch.input_ids_PT,
+                    attention_mask=batch.mask_PT,
+                    position_ids=self.position_argument(batch.positions_3PT),
+                    use_cache=True,
+                    **self.media_arguments(batch),
+                )
+        finally:
+            handle.remove()
+        layers = state.past_key_values.layers
+        return Encoded(
+            batch,
+            read[0] if self.towers() else None,
+            tuple(layer.keys for layer in layers),
+            tuple(layer.values for layer in layers),
+            state.logits[:, -1].float(),
+        )
+
+    def position_argument(self, positions_3BT: Tensor) -> Tensor:
+        """Positions as the model's forward takes them."""
+        return positions_3BT if self.num_position_axes == 3 else positions_3BT[0]
 
     def set_towers_trainable(self, trainable: bool) -> None:
         """Freeze the media towers, or let them learn."""
         for tower in self.towers():
             tower.requires_grad_(trainable)
+
+    def save(self, folder: Path) -> None:
+        """Write the processor and the settings beside a checkpoint, so that the folder is enough to load."""
+        self.processor.save_pretrained(folder)
+        write_settings(folder, self.budget, self.prompt_style)
 
     @abstractmethod
     def towers(self) -> Sequence[nn.Module]:
@@ -129,7 +194,7 @@ class Backbone(ABC):
         }
 
     def collate(self, prompts: Sequence[Prompt]) -> PromptBatch:
-        """Pad P prompts on the left and stack their media, on the model's device."""
+        """Pad P prompts on the left and stack their media, on the CPU."""
         length = max(len(prompt.input_ids_T) for prompt in prompts)
         shape = (len(prompts), length)
         ids = torch.full(shape, int(self.tokenizer.pad_token_id))
@@ -140,8 +205,7 @@ class Backbone(ABC):
             ids[row, start:] = prompt.input_ids_T
             mask[row, start:] = 1
             positions[:, row, start:] = prompt.positions_3T
-        to = self.device
-        return PromptBatch(ids.to(to), mask.to(to), positions.to(to), _stack_media([p.media for p in prompts]))
+        return PromptBatch(ids, mask, positions, _stack_media([prompt.media for prompt in prompts]))
 
     @cached_property
     def suppressed_V(self) -> Tensor:
@@ -171,30 +235,14 @@ class Backbone(ABC):
         """Text of response ids, without the ids that end or pad it."""
         return cast(str, self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def with_own_words(self, batch: PromptBatch, encoded: Encoded) -> Encoded:
-        """`encoded` with its words read from this model's embedding table, with gradient; media stay as they are."""
-        is_media_PT = torch.isin(batch.input_ids_PT, batch.input_ids_PT.new_tensor(self.placeholder_ids()))
-        words_PTD = self.model.get_input_embeddings()(batch.input_ids_PT)
-        return replace(encoded, embeds_PTD=torch.where(is_media_PT[..., None], encoded.embeds_PTD, words_PTD))
-
-    def score_inputs(self, encoded: Encoded, response_ids_BR: Tensor, response_mask_BR: Tensor) -> dict[str, Tensor]:
-        """Arguments of a forward over [prompt | response], one row each: the plain repeated pass."""
-        embeds = self.model.get_input_embeddings()(response_ids_BR)
-        return {
-            "inputs_embeds": torch.cat([encoded.embeds_PTD, embeds], dim=1),
-            "attention_mask": torch.cat([encoded.mask_PT, response_mask_BR], dim=1),
-            "position_ids": torch.cat(
-                [encoded.positions_3PT, next_positions(encoded.positions_3PT, response_ids_BR.shape[1])], dim=2
-            ),
-        }
-
     def full_inputs(self, batch: PromptBatch, response_ids_BR: Tensor, response_mask_BR: Tensor) -> dict[str, Tensor]:
-        """Arguments of a forward over [prompt | response] that runs the towers too, so that they can learn."""
+        """Arguments of a forward over [prompt | response], one row each, that runs the towers too: the plain pass."""
+        batch = batch.to(self.device)
         return {
             "input_ids": torch.cat([batch.input_ids_PT, response_ids_BR], dim=1),
             "attention_mask": torch.cat([batch.mask_PT, response_mask_BR], dim=1),
-            "position_ids": torch.cat(
-                [batch.positions_3PT, next_positions(batch.positions_3PT, response_ids_BR.shape[1])], dim=2
+            "position_ids": self.position_argument(
+                torch.cat([batch.positions_3PT, next_positions(batch.positions_3PT, response_ids_BR.shape[1])], dim=2)
             ),
             **self.media_arguments(batch),
         }
@@ -204,51 +252,51 @@ class Backbone(ABC):
 
         Only those positions pass through the LM head. `model` is the backbone's own or a wrapper of it (DDP, PEFT).
         """
-        with _head_reads_last(getattr(model, "module", model), num_response + 1):
+        with head_reads_last(getattr(model, "module", model), num_response + 1):
             logits: Tensor = model(**inputs, use_cache=False).logits
         return logits[:, :-1].float() + self.suppressed_V
 
     @torch.no_grad()
     def generate(
-        self, encoded: Encoded, num_generations: int, sampling: Sampling, prefill: str = "", stop: str = "</answer>"
+        self,
+        encoded: Encoded,
+        num_generations: int,
+        sampling: Sampling,
+        prefill: str = "",
+        stop: str = "</answer>",
+        num_stops: int = 1,
+        uniform_BR: Tensor | None = None,
     ) -> Generated:
         """Sample `num_generations` answers for each prompt; copies of a prompt are neighbours in the result.
 
-        The prompt (and `prefill`) passes through the model once, its cache is expanded, and sampling goes on until
-        every row has written `stop` or the end token, or `max_new_tokens` are written.
+        All answers read the one cache of their prompt. Sampling goes on until every row has written `stop` as often as
+        `num_stops` says, or the end token, or `max_new_tokens` are written. `uniform_BR` are the draws, in [0, 1), one
+        for each id; without it they come from torch's global generator.
         """
-        rows = encoded.mask_PT.shape[0]
-        prefill_ids = torch.tensor(self.text_ids(prefill), device=self.device, dtype=torch.long).expand(rows, -1)
-        inputs = self.score_inputs(encoded, prefill_ids, torch.ones_like(prefill_ids))
-        language_model = self.model.model.language_model
-        state = language_model(**inputs, use_cache=True)
-        cache, hidden = state.past_key_values, state.last_hidden_state[:, -1:]
-        cache.batch_repeat_interleave(num_generations)
-        hidden = hidden.repeat_interleave(num_generations, dim=0)
-        mask = inputs["attention_mask"].repeat_interleave(num_generations, dim=0)
-        position = inputs["position_ids"][:, :, -1:].repeat_interleave(num_generations, dim=1)
-        open_B = torch.ones(len(mask), dtype=torch.bool, device=self.device)
+        padding_PT = encoded.prompts.mask_PT == 0
+        bias_PT = torch.zeros(padding_PT.shape, device=self.device).masked_fill(padding_PT, -torch.inf)
+        decoder = Decoder(self, DecodeLayout(encoded.keys, encoded.values, bias_PT))
+        prefill_ids = self.text_ids(prefill)
+        decoder.start(encoded, num_generations, len(prefill_ids) + sampling.max_new_tokens)
+        logits_BV = encoded.logits_PV.repeat_interleave(num_generations, dim=0)
+        rows = len(logits_BV)
+        if prefill_ids:
+            logits_BV = decoder.step(torch.tensor(prefill_ids, device=self.device).expand(rows, -1))
+        if uniform_BR is None:
+            uniform_BR = torch.rand(rows, sampling.max_new_tokens, dtype=torch.float64)
+        uniform_BR = uniform_BR.to(self.device)
+        open_B = torch.ones(rows, dtype=torch.bool, device=self.device)
         ids, kept = [], []
-        finished = StopText(self, stop, len(mask))
-        for _ in range(sampling.max_new_tokens):
-            logits = self.model.lm_head(hidden[:, -1]).float() + self.suppressed_V
-            chosen_B = draw(logits, sampling)
+        finished = StopText(self, stop, rows, num_stops)
+        for place in range(sampling.max_new_tokens):
+            chosen_B = draw(logits_BV + self.suppressed_V, sampling, uniform_BR[:, place])
             chosen_B = torch.where(open_B, chosen_B, self.tokenizer.pad_token_id)
             ids.append(chosen_B)
             kept.append(open_B)
             open_B = open_B & ~finished(chosen_B)
-            if not open_B.any():
+            if place + 1 == sampling.max_new_tokens or not open_B.any():
                 break
-            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-            position = position + 1
-            state = language_model(
-                inputs_embeds=self.model.get_input_embeddings()(chosen_B[:, None]),
-                attention_mask=mask,
-                position_ids=position,
-                past_key_values=cache,
-                use_cache=True,
-            )
-            hidden = state.last_hidden_state
+            logits_BV = decoder.step(chosen_B[:, None])
         return Generated(torch.stack(ids, dim=1), torch.stack(kept, dim=1).long())
 
 
@@ -261,52 +309,6 @@ def next_positions(positions_3BT: Tensor, num: int) -> Tensor:
 def chosen_log_probs(logits_BRV: Tensor, ids_BR: Tensor) -> Tensor:
     """log p of each id, (B, R)."""
     return logits_BRV.gather(-1, ids_BR[..., None])[..., 0] - logits_BRV.logsumexp(-1)
-
-
-def draw(logits_BV: Tensor, sampling: Sampling) -> Tensor:
-    """One id per row (B,)."""
-    if sampling.temperature == 0:
-        return logits_BV.argmax(-1)
-    probabilities = (logits_BV / sampling.temperature).softmax(-1)
-    if sampling.top_p < 1:
-        ordered, order = probabilities.sort(dim=-1, descending=True)
-        beyond = ordered.cumsum(-1) - ordered >= sampling.top_p
-        probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered.masked_fill(beyond, 0.0))
-    return probabilities.multinomial(1)[:, 0]
-
-
-class StopText:
-    """Says, id by id, which rows are finished: the end token, or a text that a tokenizer may cut in any way.
-
-    Keeps the last ids of every row, long enough to hold `stop`, and decodes them only where the newest id could end it.
-    """
-
-    def __init__(self, backbone: Backbone, stop: str, num_rows: int) -> None:
-        self._backbone, self._stop = backbone, stop
-        self._eos = int(backbone.tokenizer.eos_token_id)
-        ids = backbone.text_ids(stop)
-        self._single = ids[0] if len(ids) == 1 else None
-        self._tail: list[list[int]] = [[] for _ in range(num_rows)]
-
-    def __call__(self, ids_B: Tensor) -> Tensor:
-        finished = ids_B == self._eos
-        if self._single is not None:
-            return finished | (ids_B == self._single)
-        for row, ident in enumerate(ids_B.tolist()):
-            tail = self._tail[row] = [*self._tail[row], ident][-2 * len(self._stop) :]
-            if self._stop in self._backbone.decode(tail):
-                finished[row] = True
-        return finished
-
-
-@contextmanager
-def _head_reads_last(model: Any, num_positions: int) -> Iterator[None]:
-    """Within the block the LM head reads only the last positions; the rest of its output is not made."""
-    handle = model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][:, -num_positions:],))
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _stack_media(media: list[dict[str, Tensor]]) -> dict[str, Tensor]:

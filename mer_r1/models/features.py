@@ -25,6 +25,7 @@ from mer_r1.models.backbone import Backbone, Prompt
 from mer_r1.sample import MediaFacts, Sample
 
 SHARD = 128
+PROCESSOR_PARTS = ("feature_extractor", "video_processor", "image_processor")  # those of them that a family has
 
 
 class FreshPrompts(Sequence[Prompt]):
@@ -136,9 +137,7 @@ def _fingerprint(backbone: Backbone, samples: Sequence[Sample]) -> str:
             [__version__, version("transformers"), version("av")],
             backbone.model.config.to_json_string(),
             processor.chat_template,
-            processor.feature_extractor.to_json_string(),
-            processor.video_processor.to_json_string(),
-            processor.image_processor.to_json_string(),
+            *(getattr(processor, name).to_json_string() for name in PROCESSOR_PARTS if hasattr(processor, name)),
         ]
     )
     return hashlib.sha256(parts.encode()).hexdigest()[:16]

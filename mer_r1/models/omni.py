@@ -7,9 +7,8 @@ processor's maximum.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mer_r1.errors import InputError, first_line
-from mer_r1.files import write_json
+from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
-from mer_r1.models.backbone import Backbone, Encoded, Prompt, PromptBatch
-from mer_r1.models.prompts import PROMPT_STYLES
+from mer_r1.models.backbone import Backbone, Prompt
+from mer_r1.models.checkpoint import folder_kind, looks_like_hub_id, read_parts, settings_of
+from mer_r1.models.checkpoint import read_settings as read_settings
+from mer_r1.models.vision import AS_TAKEN, frames_hz, is_picture
+from mer_r1.prompts import PROMPT_STYLES, media_chat, without_control
 from mer_r1.sample import Clip, Sample
 
-SETTINGS_FILE = "mer_r1.json"
-_MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
+MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
+FIX = "give a run's folder or its `model`"
 _SHORTEST_SOUND = 1600  # samples; a tenth of a second still gives the tower two tokens
 
 
@@ -38,27 +39,21 @@ class OmniBackbone(Backbone):
         return (config.audio_token_id, config.image_token_id, config.video_token_id)
 
     def _chat_text(self, sample: Sample, clip: Clip) -> str:
-        style = PROMPT_STYLES[self.prompt_style]
-        content: list[dict[str, str]] = []
-        if clip.frames_THWC is not None:
-            content.append({"type": "image" if _is_picture(clip) else "video"})
-        if clip.waveform_N is not None:
-            content.append({"type": "audio"})
-        content.append({"type": "text", "text": style.text(_without_control(self, sample.subtitle))})
-        chat: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        if style.system:
-            chat.insert(0, {"role": "system", "content": [{"type": "text", "text": style.system}]})
-        text: str = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        return text
+        media = [] if clip.frames_THWC is None else ["image" if is_picture(clip) else "video"]
+        media += ["audio"] if clip.waveform_N is not None else []
+        subtitle = without_control(self.tokenizer, self.control_ids, sample.subtitle)
+        chat = media_chat(PROMPT_STYLES[self.prompt_style], media, subtitle)
+        return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
 
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
         """One sample as ids, positions and the processor's arrays; floats are kept in float16."""
         arguments: dict[str, Any] = {"text": self._chat_text(sample, clip), "return_tensors": "pt"}
         frames = None if clip.frames_THWC is None else torch.from_numpy(clip.frames_THWC).permute(0, 3, 1, 2)
-        if frames is not None and _is_picture(clip):
+        if frames is not None and is_picture(clip):
             arguments |= {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
         elif frames is not None:
-            arguments |= {"videos": [frames], "videos_kwargs": _video_arguments(clip, self.budget.max_video_s)}
+            rate = frames_hz(clip, self.budget.max_video_s)
+            arguments |= {"videos": [frames], "videos_kwargs": {**AS_TAKEN, "fps": rate}}
         if clip.waveform_N is not None:
             wave = clip.waveform_N
             wave = np.pad(wave, (0, max(0, _SHORTEST_SOUND - len(wave))))
@@ -87,65 +82,8 @@ class OmniBackbone(Backbone):
         )
         return torch.as_tensor(positions)
 
-    def encode(self, batch: PromptBatch) -> Encoded:
-        media = self.media_arguments(batch)
-        thinker = self.model.model
-        embeds = self.model.get_input_embeddings()(batch.input_ids_PT)
-        config = self.model.config
-        if "input_features" in media:
-            sound = thinker.get_audio_features(
-                media["input_features"], media["feature_attention_mask"], return_dict=True
-            ).last_hidden_state
-            embeds = _place(embeds, batch.input_ids_PT == config.audio_token_id, sound)
-        if "pixel_values_videos" in media:
-            video = thinker.get_video_features(
-                media["pixel_values_videos"], media["video_grid_thw"], return_dict=True
-            ).pooler_output
-            embeds = _place(embeds, batch.input_ids_PT == config.video_token_id, torch.cat(video))
-        if "pixel_values" in media:
-            image = thinker.get_image_features(
-                media["pixel_values"], media["image_grid_thw"], return_dict=True
-            ).pooler_output
-            embeds = _place(embeds, batch.input_ids_PT == config.image_token_id, torch.cat(image))
-        return Encoded(embeds, batch.mask_PT, batch.positions_3PT)
-
     def towers(self) -> Sequence[Any]:
         return self.model.model.visual, self.model.model.audio_tower
-
-    def save(self, folder: Path) -> None:
-        """Write the processor and the settings beside a checkpoint, so that the folder is enough to load."""
-        self.processor.save_pretrained(folder)
-        write_settings(folder, self.budget, self.prompt_style)
-
-
-def write_settings(folder: Path, budget: MediaBudget, prompt_style: str) -> None:
-    """Write how samples are shown to the model of this folder."""
-    write_json(folder / SETTINGS_FILE, {"prompt_style": prompt_style, "budget": asdict(budget)})
-
-
-def _is_picture(clip: Clip) -> bool:
-    return clip.frames_THWC is not None and len(clip.frames_THWC) == 1
-
-
-def _place(embeds: Tensor, where: Tensor, features: Tensor) -> Tensor:
-    return embeds.masked_scatter(where[..., None], features.to(embeds.dtype))
-
-
-def _video_arguments(clip: Clip, max_video_s: float) -> dict[str, Any]:
-    """The rate at which frames were taken sets how far their time positions lie apart."""
-    assert clip.frames_THWC is not None
-    seconds = clip.facts.video_s
-    fps = len(clip.frames_THWC) / min(seconds, max_video_s) if seconds else 2.0
-    return {"do_resize": False, "do_sample_frames": False, "cap_pixels_per_frame": False, "fps": fps}
-
-
-def _without_control(backbone: Backbone, text: str | None) -> str | None:
-    """Text from a file is data: a control token written in it must not become one."""
-    if not text:
-        return text
-    for token in backbone.tokenizer.convert_ids_to_tokens(sorted(backbone.control_ids)):
-        text = text.replace(token, " ")
-    return text
 
 
 def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> OmniBackbone:
@@ -154,53 +92,20 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
     Raises InputError for a folder that is no checkpoint or one of another kind, and for a Hub id that cannot be had.
     """
     folder = Path(source)
-    saved_budget, saved_style = MediaBudget(), "full"
     if folder.exists():
-        _check_kind(folder)
-        if (folder / SETTINGS_FILE).exists():
-            saved_budget, saved_style = read_settings(folder / SETTINGS_FILE)
-    elif not _looks_like_hub_id(source):
+        kind = folder_kind(folder, FIX)
+        if kind not in MODEL_TYPES:
+            raise InputError(
+                f"{folder}: a checkpoint of kind {kind!r}; a Qwen2.5-Omni Thinker ({MODEL_TYPES[1]}) is needed"
+            )
+    elif not looks_like_hub_id(source):
         raise InputError(f"{source}: no such folder; give a run, a checkpoint's folder, or a Hub id")
-    budget, prompt_style = budget or saved_budget, prompt_style or saved_style
-    if prompt_style not in PROMPT_STYLES:
-        raise InputError(f"{source}: prompt style {prompt_style!r} is none of {', '.join(PROMPT_STYLES)}")
+    shown_as = settings_of(source, budget, prompt_style)
     import transformers
-    from safetensors import SafetensorError
 
-    try:
-        processor = transformers.Qwen2_5OmniProcessor.from_pretrained(source)
-        model = transformers.Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(source, dtype="auto")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f"{source}: cannot be loaded as a Qwen2.5-Omni Thinker ({first_line(error)}); give the folder of a run, "
-            "the folder of a downloaded checkpoint, or a Hub id such as Qwen/Qwen2.5-Omni-7B while online"
-        ) from error
-    return OmniBackbone(model.eval(), processor, budget, str(prompt_style))
-
-
-def _looks_like_hub_id(source: str) -> bool:
-    owner = source.partition("/")[0]
-    return not source.startswith(("/", ".", "~")) and source.count("/") == 1 and not Path(owner).is_dir()
-
-
-def read_settings(path: Path) -> tuple[MediaBudget, str]:
-    """(media budget, prompt style) of a settings file. Raises InputError that names it when it is none."""
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        return MediaBudget(**saved["budget"]), str(saved["prompt_style"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: not the settings of a model ({error}); copy it again, or remove it") from None
-
-
-def _check_kind(folder: Path) -> None:
-    config = folder / "config.json"
-    if not config.is_file():
-        raise InputError(f"{folder}: no checkpoint here (config.json is missing); give a run's folder or its `model`")
-    try:
-        kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    except (ValueError, AttributeError):
-        raise InputError(f"{config}: not a model configuration; the checkpoint is damaged, copy it again") from None
-    if kind not in _MODEL_TYPES:
-        raise InputError(
-            f"{folder}: a checkpoint of kind {kind!r}; a Qwen2.5-Omni Thinker ({_MODEL_TYPES[1]}) is needed"
-        )
+    fix = (
+        "give the folder of a run, the folder of a downloaded checkpoint, or a Hub id such as "
+        "Qwen/Qwen2.5-Omni-7B while online"
+    )
+    classes = transformers.Qwen2_5OmniThinkerForConditionalGeneration, transformers.Qwen2_5OmniProcessor
+    return OmniBackbone(*read_parts(source, "Qwen2.5-Omni Thinker", fix, *classes, "auto"), *shown_as)

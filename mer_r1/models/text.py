@@ -10,7 +10,6 @@ safetensors files only.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from typing import Any
 
 import torch
 
-from mer_r1.errors import InputError, first_line
-
-FIX = "give the folder of a causal language model with its tokenizer, or a Hub id such as Qwen/Qwen2.5-7B-Instruct"
+from mer_r1.errors import InputError
+from mer_r1.models.checkpoint import CAUSAL_FIX as FIX
+from mer_r1.models.checkpoint import folder_kind, read_parts
 
 
 @dataclass(frozen=True)
@@ -38,29 +37,17 @@ class TextModel:
         """
         _check_source(source)
         import transformers
-        from safetensors import SafetensorError
 
         cuda = torch.cuda.is_available()
-        options = {"dtype": torch.bfloat16 if cuda else torch.float32, "use_safetensors": True}
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            model, found = transformers.AutoModelForCausalLM.from_pretrained(
-                source, trust_remote_code=False, output_loading_info=True, **options
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-            raise InputError(
-                f"{source}: cannot be loaded as a causal language model ({first_line(error)}); {FIX}"
-            ) from error
-        if not tokenizer("Words", add_special_tokens=False)["input_ids"]:  # what transformers makes of no file at all
-            raise InputError(f"{source}: the tokenizer is missing (tokenizer.json); {FIX}")
-        if lost := sorted(found["missing_keys"]):
-            raise InputError(f"{source}: {len(lost)} weights are missing, such as {lost[0]}; {FIX}")
+        classes = transformers.AutoModelForCausalLM, transformers.AutoTokenizer
+        dtype = torch.bfloat16 if cuda else torch.float32
+        model, tokenizer = read_parts(source, "causal language model", FIX, *classes, dtype)
         model.generation_config = transformers.GenerationConfig(
             do_sample=False,
             eos_token_id=model.generation_config.eos_token_id or tokenizer.eos_token_id,
             pad_token_id=_pad_id(tokenizer),
         )
-        return cls(model.eval().to("cuda" if cuda else "cpu"), tokenizer)
+        return cls(model.to("cuda" if cuda else "cpu"), tokenizer)
 
     def answer(self, prompts: Sequence[str], max_new_tokens: int = 8, batch_size: int = 32) -> list[str]:
         """The answer to each prompt, in order, without white space around it; at most `max_new_tokens` tokens long."""
@@ -99,19 +86,10 @@ class TextModel:
 def _check_source(source: str) -> None:
     """Refuse early what is certainly no model, so that nothing looks for it in the network."""
     folder = Path(source)
-    if not folder.exists():
-        if source.startswith(("/", ".", "~")) or source.count("/") > 1:
-            raise InputError(f"{source}: no such folder; {FIX}")
-        return
-    config = folder / "config.json"
-    if not config.is_file():
-        raise InputError(f"{source}: no model here (config.json is missing); {FIX}")
-    try:
-        kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    except (ValueError, AttributeError):
-        kind = None
-    if not isinstance(kind, str):
-        raise InputError(f"{config}: not a model configuration; the model is damaged, copy it again")
+    if folder.exists():
+        folder_kind(folder, FIX)
+    elif source.startswith(("/", ".", "~")) or source.count("/") > 1:
+        raise InputError(f"{source}: no such folder; {FIX}")
 
 
 def _pad_id(tokenizer: Any) -> int:

@@ -6,7 +6,7 @@ a second of sound 25. It is not pretrained: it learns MiniMER from nothing and k
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ import torch
 
 from mer_r1.files import atomic_folder, disk_full_named
 from mer_r1.media import TINY_BUDGET
-from mer_r1.models.omni import write_settings
+from mer_r1.models.checkpoint import write_settings
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-_CONTROL = {
+CONTROL = {
     "image_token": "<|IMAGE|>",
     "audio_token": "<|AUDIO|>",
     "video_token": "<|VIDEO|>",
@@ -26,7 +26,7 @@ _CONTROL = {
     "audio_bos_token": "<|audio_bos|>",
     "audio_eos_token": "<|audio_eos|>",
 }
-_CHAT_TEMPLATE = (
+CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
     "{% if part.type == 'video' %}<|vision_bos|><|VIDEO|><|vision_eos|>"
@@ -37,8 +37,8 @@ _CHAT_TEMPLATE = (
 )
 
 
-def tiny_tokenizer(texts: Iterable[str], vocab_size: int = 900) -> Any:
-    """A byte-level BPE as Qwen's, trained on `texts`; the answer tags are one token each."""
+def tiny_tokenizer(texts: Iterable[str], vocab_size: int = 900, control: Mapping[str, str] = CONTROL) -> Any:
+    """A byte-level BPE as Qwen's, trained on `texts`; the answer tags are one token each, and so are `control`'s."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -56,7 +56,7 @@ def tiny_tokenizer(texts: Iterable[str], vocab_size: int = 900) -> Any:
         tokenizer_object=inner,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        extra_special_tokens=_CONTROL,
+        extra_special_tokens=dict(control),
         padding_side="left",
     )
 
@@ -70,7 +70,7 @@ def tiny_processor(texts: Iterable[str]) -> Any:
         video_processor=Qwen2VLVideoProcessor(cap_pixels_per_frame=False),
         feature_extractor=WhisperFeatureExtractor(feature_size=40, chunk_length=30),
         tokenizer=tiny_tokenizer(texts),
-        chat_template=_CHAT_TEMPLATE,
+        chat_template=CHAT_TEMPLATE,
     )
 
 
@@ -131,7 +131,7 @@ def _control_ids(tokenizer: Any) -> dict[str, int]:
         "vision_start_token_id": "vision_bos_token",
         "vision_end_token_id": "vision_eos_token",
     }
-    return {key: int(tokenizer.convert_tokens_to_ids(_CONTROL[name])) for key, name in names.items()}
+    return {key: int(tokenizer.convert_tokens_to_ids(CONTROL[name])) for key, name in names.items()}
 
 
 def write_tiny(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:

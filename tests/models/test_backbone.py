@@ -1,4 +1,4 @@
-"""Scoring: padding, positions, the three ways of a forward pass, suppressed ids, and what the LM head reads."""
+"""Reading and scoring: padding, positions, prompts read once, suppressed ids, and what the LM head reads."""
 
 from typing import Any
 
@@ -40,18 +40,50 @@ def test_padding_on_the_left_changes_no_log_probability(tiny: OmniBackbone) -> N
         torch.testing.assert_close(together[row : row + 1, : alone.shape[1]], alone, atol=1e-5, rtol=0)
 
 
-def test_towers_before_or_within_the_pass_give_the_official_logits(tiny: OmniBackbone) -> None:
-    """score_inputs(encode()) == full_inputs == the Thinker with positions of its own making."""
+def test_the_plain_pass_gives_the_official_logits(tiny: OmniBackbone) -> None:
+    """full_inputs == the Thinker with positions of its own making."""
     prompts = prompts_of_all_kinds(tiny)
     texts = _texts(len(prompts))
-    ids, mask = respond(tiny, texts)
-    with torch.no_grad():
-        full = tiny.response_logits(tiny.model, tiny.full_inputs(tiny.collate(prompts), ids, mask), ids.shape[1])
-    apart = answer_logits(tiny, prompts, texts)
+    _, mask = respond(tiny, texts)
     official = official_logits(tiny, prompts, texts)
     assert float(official.std()) > 0.1
-    _close(apart, official, mask, tiny)
-    _close(full, official, mask, tiny)
+    _close(answer_logits(tiny, prompts, texts), official, mask, tiny)
+
+
+def test_encoding_reads_what_the_official_thinker_reads_alone(tiny: OmniBackbone) -> None:
+    """The first logits, the embeddings with media in place, keys and values: none knows the padding or the company."""
+    prompts = prompts_of_all_kinds(tiny)
+    together = tiny.encode(tiny.collate(prompts))
+    assert together.embeds_PTD is not None
+    for row, prompt in enumerate(prompts):
+        official = official_logits(tiny, [prompt], ["x"])[0, 0]
+        torch.testing.assert_close(together.logits_PV[row], official, atol=1e-5, rtol=0)
+        alone, num = tiny.encode(tiny.collate([prompt])), len(prompt.input_ids_T)
+        assert alone.embeds_PTD is not None
+        torch.testing.assert_close(together.embeds_PTD[row, -num:], alone.embeds_PTD[0], atol=1e-5, rtol=0)
+        for name in ("keys", "values"):
+            for ours, own in zip(getattr(together, name), getattr(alone, name), strict=True):
+                torch.testing.assert_close(ours[row, :, -num:], own[0], atol=1e-5, rtol=0)
+    assert len(together.keys) == len(together.values) == tiny.model.config.get_text_config().num_hidden_layers
+
+
+def test_the_embeddings_of_a_prompt_are_words_where_words_stand_and_media_where_media_stand(tiny: OmniBackbone) -> None:
+    batch = tiny.collate(prompts_of_all_kinds(tiny))
+    embeds = tiny.encode(batch).embeds_PTD
+    assert embeds is not None
+    with torch.no_grad():
+        words = tiny.model.get_input_embeddings()(batch.input_ids_PT)
+    is_medium = torch.isin(batch.input_ids_PT, torch.tensor(list(tiny.placeholder_ids())))
+    assert 0 < is_medium.sum() < is_medium.numel()
+    assert torch.equal((embeds == words).all(-1), ~is_medium)
+
+
+def test_what_a_later_pass_needs_of_a_prompt_is_kept_without_the_cache(tiny: OmniBackbone) -> None:
+    encoded = tiny.encode(tiny.collate(prompts_of_all_kinds(tiny)[:2]))
+    kept = encoded.without_cache()
+    assert (kept.keys, kept.values, kept.logits_PV.numel()) == ((), (), 0)
+    assert kept.prompts is encoded.prompts
+    assert kept.embeds_PTD is encoded.embeds_PTD
 
 
 def test_a_response_goes_on_from_the_largest_position_of_its_prompt(tiny: OmniBackbone) -> None:
@@ -67,32 +99,25 @@ def test_a_response_goes_on_from_the_largest_position_of_its_prompt(tiny: OmniBa
     assert next_positions(batch.positions_3PT, 0).shape == (3, len(prompts), 0)
 
 
-def test_an_encoded_prompt_repeated_or_taken_keeps_its_rows_together(tiny: OmniBackbone) -> None:
-    encoded = tiny.encode(tiny.collate(prompts_of_all_kinds(tiny)))
-    twice = encoded.repeat(2)
-    for row in (0, 3):
-        one = encoded.take([row])
-        copies = twice.take([2 * row, 2 * row + 1])
-        for name in ("embeds_PTD", "mask_PT"):
-            assert torch.equal(getattr(copies, name), getattr(one, name).repeat_interleave(2, 0))
-        assert torch.equal(copies.positions_3PT, one.positions_3PT.repeat_interleave(2, 1))
-
-
 def test_only_response_positions_pass_the_lm_head(tiny: OmniBackbone) -> None:
+    """And of a prompt that is encoded only its last."""
     read: list[tuple[int, ...]] = []
 
     def count(module: Any, args: Any, logits: Tensor) -> None:
         read.append(tuple(logits.shape[:2]))
 
+    prompts = prompts_of_all_kinds(tiny)[:2]
     handle = tiny.model.lm_head.register_forward_hook(count)
     try:
-        logits = answer_logits(tiny, prompts_of_all_kinds(tiny)[:2], ANSWERS[:2])
+        logits = answer_logits(tiny, prompts, ANSWERS[:2])
+        tiny.encode(tiny.collate(prompts))
     finally:
         handle.remove()
     num_response = respond(tiny, ANSWERS[:2])[0].shape[1]
-    assert read == [(2, num_response + 1)]
+    assert read == [(2, num_response + 1), (2, 1)]
     assert logits.shape[:2] == (2, num_response)
     assert not tiny.model.lm_head._forward_pre_hooks  # and the cut does not outlive the pass
+    assert not tiny.language_model._forward_pre_hooks
 
 
 def test_suppressed_ids_are_those_of_media_and_frame_and_no_others(tiny: OmniBackbone) -> None:

@@ -117,6 +117,7 @@ def test_every_kind_of_prompt_is_answered(tiny: OmniBackbone, kind: str) -> None
     encoded = tiny.encode(tiny.collate([prompt_of(tiny, clip_of(kind))]))
     made = tiny.generate(encoded, 2, Sampling(6))
     assert made.ids_BR.shape == (2, 6)
+    assert encoded.embeds_PTD is not None
     assert encoded.embeds_PTD.isfinite().all()
 
 

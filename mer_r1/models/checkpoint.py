@@ -1,0 +1,107 @@
+"""What a checkpoint's folder or Hub id gives: its kind, how samples are shown to it, its weights and its processor.
+
+Convention: weights come from safetensors files only and must be all there; code that comes with a checkpoint is never
+run. What a person can mend is one InputError that names the folder or the file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mer_r1.errors import InputError, first_line
+from mer_r1.files import write_json
+from mer_r1.media import MediaBudget
+from mer_r1.prompts import PROMPT_STYLES
+
+SETTINGS_FILE = "mer_r1.json"
+CAUSAL_FIX = (
+    "give the folder of a causal language model with its tokenizer, or a Hub id such as Qwen/Qwen2.5-7B-Instruct"
+)
+
+
+def write_settings(folder: Path, budget: MediaBudget, prompt_style: str) -> None:
+    """Write how samples are shown to the model of this folder."""
+    write_json(folder / SETTINGS_FILE, {"prompt_style": prompt_style, "budget": asdict(budget)})
+
+
+def read_settings(path: Path) -> tuple[MediaBudget, str]:
+    """(media budget, prompt style) of a settings file. Raises InputError that names it when it is none."""
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return MediaBudget(**saved["budget"]), str(saved["prompt_style"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: not the settings of a model ({error}); copy it again, or remove it") from None
+
+
+def settings_of(source: str, budget: MediaBudget | None, prompt_style: str | None) -> tuple[MediaBudget, str]:
+    """The given settings, else those saved beside the checkpoint, else the defaults of a published one.
+
+    Raises InputError for a damaged settings file and for a prompt style that there is not.
+    """
+    saved = _settings_file(source)
+    saved_budget, saved_style = read_settings(saved) if saved else (MediaBudget(), "full")
+    style = prompt_style or saved_style
+    if style not in PROMPT_STYLES:
+        raise InputError(f"{source}: prompt style {style!r} is none of {', '.join(PROMPT_STYLES)}")
+    return budget or saved_budget, style
+
+
+def _settings_file(source: str) -> Path | None:
+    """The settings file of a folder or a Hub id, if it has one."""
+    if Path(source).exists():
+        path = Path(source) / SETTINGS_FILE
+        return path if path.exists() else None
+    from transformers.utils import cached_file
+
+    quiet = ("missing_entries", "gated_repo", "connection_errors")  # what is wrong shows when the weights are read
+    try:
+        found = cached_file(source, SETTINGS_FILE, **{f"_raise_exceptions_for_{name}": False for name in quiet})
+    except OSError:
+        return None
+    return Path(found) if found else None
+
+
+def looks_like_hub_id(source: str) -> bool:
+    """Whether this may be owner/name on the Hub rather than a path."""
+    owner = source.partition("/")[0]
+    return not source.startswith(("/", ".", "~")) and source.count("/") == 1 and not Path(owner).is_dir()
+
+
+def folder_kind(folder: Path, fix: str) -> str:
+    """`model_type` of a folder's config.json. Raises InputError, ending in `fix`, where there is none."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise InputError(f"{folder}: no checkpoint here (config.json is missing); {fix}")
+    try:
+        kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError):
+        kind = None
+    if not isinstance(kind, str):
+        raise InputError(f"{config}: not a model configuration; the checkpoint is damaged, copy it again")
+    return kind
+
+
+def read_parts(source: str, name: str, fix: str, model_class: Any, processor_class: Any, dtype: Any) -> tuple[Any, Any]:
+    """(model in evaluation mode, processor or tokenizer) of a folder or a Hub id.
+
+    `name` says in messages what is wanted, `fix` what to give; `dtype` is a torch dtype, or "auto" for the saved one.
+    Raises InputError where a file is missing or damaged, weights are missing, or the Hub cannot be asked.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        processor = processor_class.from_pretrained(source, trust_remote_code=False)
+        model, found = model_class.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{source}: cannot be loaded as a {name} ({first_line(error)}); {fix}") from error
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if not tokenizer("Words", add_special_tokens=False)["input_ids"]:  # what transformers makes of no file at all
+        raise InputError(f"{source}: the tokenizer is missing (tokenizer.json); {fix}")
+    if lost := sorted(found["missing_keys"]):
+        raise InputError(f"{source}: {len(lost)} weights are missing, such as {lost[0]}; {fix}")
+    return model.eval(), processor

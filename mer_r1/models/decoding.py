@@ -1,0 +1,99 @@
+"""Answers id by id: the model's forward over the newest ids, the draw of the next one, and when to stop.
+
+Shape letters: B answers, Q newest ids, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mer_r1.models.group_attention import NO_MASK_SHAPE, DecodeLayout, own_cache
+
+if TYPE_CHECKING:
+    from mer_r1.models.backbone import Backbone, Encoded, Sampling
+
+
+class Decoder:
+    """The model's forward over the newest ids of every answer."""
+
+    def __init__(self, backbone: Backbone, layout: DecodeLayout) -> None:
+        self._backbone, self._layout = backbone, layout
+
+    def start(self, encoded: Encoded, num_generations: int, room: int) -> None:
+        """Make room for `room` ids of every answer."""
+        self._cache = own_cache(len(encoded.keys), room)
+        first_P = encoded.prompts.positions_3PT.amax(dim=(0, 2)) + 1
+        self._next_B1 = first_P.repeat_interleave(num_generations)[:, None]
+        self._no_mask = torch.ones(NO_MASK_SHAPE, dtype=torch.bool, device=first_P.device)
+
+    def step(self, ids_BQ: Tensor) -> Tensor:
+        """Logits (B, V) in float32 of what follows the Q new ids."""
+        num = ids_BQ.shape[1]
+        positions_BQ = self._next_B1 + torch.arange(num, device=ids_BQ.device)
+        self._next_B1 = self._next_B1 + num
+        with head_reads_last(self._backbone.model, 1):
+            logits: Tensor = self._backbone.entry(
+                input_ids=ids_BQ,
+                attention_mask=self._no_mask,
+                position_ids=self._backbone.position_argument(positions_BQ.expand(3, -1, -1)),
+                past_key_values=self._cache,
+                use_cache=True,
+                layout=self._layout,
+            ).logits
+        return logits[:, -1].float()
+
+
+def draw(logits_BV: Tensor, sampling: Sampling, uniform_B: Tensor) -> Tensor:
+    """One id per row (B,): the first whose cumulative probability exceeds the row's uniform draw."""
+    if sampling.temperature == 0:
+        return logits_BV.argmax(-1)
+    probabilities = (logits_BV.double() / sampling.temperature).softmax(-1)
+    if sampling.top_p < 1:
+        ordered, order = probabilities.sort(dim=-1, descending=True)
+        beyond = ordered.cumsum(-1) - ordered >= sampling.top_p
+        probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered.masked_fill(beyond, 0.0))
+    cumulative = probabilities.cumsum(-1)
+    target = uniform_B.double()[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp_max(logits_BV.shape[-1] - 1)
+
+
+class StopText:
+    """Says, id by id, which rows are finished: the end token, or a text that a tokenizer may cut in any way.
+
+    Keeps the last ids of every row, long enough to hold `stop`, and decodes them only where the newest id could end it.
+    A row is finished when it has written `stop` `num_stops` times.
+    """
+
+    def __init__(self, backbone: Backbone, stop: str, num_rows: int, num_stops: int = 1) -> None:
+        self._backbone, self._stop = backbone, stop
+        self._eos = int(backbone.tokenizer.eos_token_id)
+        ids = backbone.text_ids(stop)
+        self._single = ids[0] if len(ids) == 1 else None
+        self._tail: list[list[int]] = [[] for _ in range(num_rows)]
+        self._left_B = torch.full((num_rows,), num_stops, device=backbone.device)
+
+    def __call__(self, ids_B: Tensor) -> Tensor:
+        if self._single is not None:
+            self._left_B -= (ids_B == self._single).long()
+        else:
+            for row, ident in enumerate(ids_B.tolist()):
+                tail = self._tail[row] = [*self._tail[row], ident][-2 * len(self._stop) :]
+                if self._stop in self._backbone.decode(tail):
+                    self._tail[row] = []
+                    self._left_B[row] -= 1
+        return (ids_B == self._eos) | (self._left_B <= 0)
+
+
+@contextmanager
+def head_reads_last(model: Any, num_positions: int) -> Iterator[None]:
+    """Within the block the LM head reads only the last positions; the rest of its output is not made."""
+    handle = model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][:, -num_positions:],))
+    try:
+        yield
+    finally:
+        handle.remove()

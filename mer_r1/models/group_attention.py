@@ -1,0 +1,253 @@
+"""Attention of a group: many answers behind one prompt, the prompt read once (MER-R1's engine; DESIGN Section 6).
+
+Shape letters: S places of the flat sequence, N sequences of a grid, R columns, P prompts, T prompt columns, G answers
+of a prompt, H heads, J key-value heads, D head width.
+
+The language model runs over one flat sequence that holds P prompts and their answers without padding. Only attention
+must know which place belongs to which: a prompt attends to itself, an answer to its prompt and to itself, both
+causally. Two layouts say so:
+
+    GroupLayout    a pass over prompts and whole answers, for scoring and learning
+    DecodeLayout   one more id of every answer, prompts' keys and values kept once and shared by their G answers
+
+Models of transformers call `group_attention` through AttentionInterface under the name GROUP; a layout travels as the
+keyword `layout` of the model's forward, so that a recomputed layer (gradient checkpointing) meets it again. Without a
+layout the call is transformers' own SDPA attention.
+
+Exactness: an answer's softmax runs over the same keys in the same order as if it stood alone behind its prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.cache_utils import Cache, DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from mer_r1.errors import InputError
+
+GROUP = "mer_r1_group"
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """N sequences of the flat sequence as a rectangle: `index_NR` their places, `mask_NR` true on real ones.
+
+    `prompt_N` says which prompt a sequence continues; empty for the prompts themselves.
+    """
+
+    index_NR: Tensor
+    mask_NR: Tensor
+    prompt_N: Tensor
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether no column is padding."""
+        return bool(self.mask_NR.all())
+
+
+def make_grid(starts: Sequence[int], lengths: Sequence[int], prompts: Sequence[int], device: torch.device) -> Grid:
+    """The grid of sequences that lie at `starts` with `lengths`; padding on the right points to a sequence's start."""
+    columns = torch.arange(max(lengths, default=0))
+    length_N1, start_N1 = torch.tensor(lengths).view(-1, 1), torch.tensor(starts).view(-1, 1)
+    mask = columns < length_N1
+    index = torch.where(mask, start_N1 + columns, start_N1)
+    return Grid(index.to(device), mask.to(device), torch.tensor(prompts, dtype=torch.long).to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class GroupLayout:
+    """Where prompts and answers lie in the flat sequence. Answers of like length share a grid."""
+
+    prompts: Grid
+    answers: tuple[Grid, ...]
+    size: int
+    _bias: dict[tuple[int, torch.dtype], Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def order_S(self) -> Tensor:
+        """For every flat place, where it stands when the grids' columns are laid end to end."""
+        order = torch.zeros(self.size, dtype=torch.long, device=self.prompts.index_NR.device)
+        offset = 0
+        for grid in (self.prompts, *self.answers):
+            places = offset + torch.arange(grid.index_NR.numel(), device=order.device)
+            order[grid.index_NR[grid.mask_NR]] = places[grid.mask_NR.flatten()]
+            offset += grid.index_NR.numel()
+        return order
+
+    @cached_property
+    def is_dense(self) -> bool:
+        """Whether the grids laid end to end already are the flat sequence, without padding."""
+        grids = (self.prompts, *self.answers)
+        return all(grid.is_whole for grid in grids) and torch.equal(
+            self.order_S, torch.arange(self.size, device=self.order_S.device)
+        )
+
+    @cached_property
+    def _index(self) -> Tensor:
+        """The flat places of all grids' columns, end to end."""
+        return torch.cat([grid.index_NR.flatten() for grid in (self.prompts, *self.answers)])
+
+    def _rectangles(self, states_1HSD: Tensor) -> list[Tensor]:
+        """(N, H, R, D) of every grid, prompts first."""
+        flat_SHD = states_1HSD.squeeze(0).transpose(0, 1)
+        columns = flat_SHD if self.is_dense else flat_SHD.index_select(0, self._index)
+        shapes = [grid.index_NR.shape for grid in (self.prompts, *self.answers)]
+        pieces = torch.split(columns, [shape.numel() for shape in shapes])
+        return [
+            piece.view(*shape, *piece.shape[1:]).transpose(1, 2) for piece, shape in zip(pieces, shapes, strict=True)
+        ]
+
+    def bias(self, which: int, dtype: torch.dtype) -> Tensor:
+        """0 where an answer of grid `which` attends, -inf elsewhere: (N or 1, 1, R, T + R)."""
+        if (which, dtype) not in self._bias:
+            grid = self.answers[which]
+            columns = grid.index_NR.shape[1]
+            own_1RR = torch.ones(1, columns, columns, dtype=torch.bool, device=grid.index_NR.device).tril()
+            prompt_NT = self.prompts.mask_NR[:1] if self.prompts.is_whole else self.prompts.mask_NR[grid.prompt_N]
+            seen_NRT = prompt_NT[:, None].expand(-1, columns, -1)
+            allowed = torch.cat([seen_NRT, own_1RR.expand(len(seen_NRT), -1, -1)], dim=-1)
+            bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, -torch.inf)
+            self._bias[which, dtype] = bias[:, None]
+        return self._bias[which, dtype]
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, dropout: float) -> Tensor:
+        """Attention over the flat sequence: (1, H, S, D) and (1, J, S, D) in, (1, S, H, D) out."""
+        (prompt_q, *own_q), (prompt_k, *own_k), (prompt_v, *own_v) = map(self._rectangles, (query, key, value))
+        options: dict[str, Any] = {"scale": scaling, "dropout_p": dropout}
+        # Padding stands on the right, where no real column of a causal prompt looks.
+        outputs = [_sdpa(prompt_q, prompt_k, prompt_v, None, is_causal=True, **options)]
+        for which, grid in enumerate(self.answers):
+            keys = torch.cat([_of_prompt(prompt_k, grid), own_k[which]], dim=2)
+            values = torch.cat([_of_prompt(prompt_v, grid), own_v[which]], dim=2)
+            outputs.append(_sdpa(own_q[which], keys, values, self.bias(which, query.dtype), **options))
+        rows = torch.cat([output.transpose(1, 2).flatten(0, 1) for output in outputs])
+        return (rows if self.is_dense else rows.index_select(0, self.order_S))[None]
+
+
+def _of_prompt(states_PJTD: Tensor, grid: Grid) -> Tensor:
+    """Every answer's prompt: (N, J, T, D)."""
+    if len(states_PJTD) == 1:
+        return states_PJTD.expand(len(grid.prompt_N), -1, -1, -1)
+    return states_PJTD.index_select(0, grid.prompt_N)
+
+
+def _sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, **options: Any) -> Tensor:
+    """PyTorch's SDPA with grouped keys. CUDA's fused kernels take a mask only with as many key as query heads."""
+    shared = query.shape[1] // key.shape[1]
+    if shared > 1 and bias is not None and query.device.type != "cpu":
+        key, value, shared = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1), 1
+    return nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=bias, enable_gqa=shared > 1, **options
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class DecodeLayout:
+    """P prompts whose keys and values are kept once; the batch holds G answers of each, neighbours, as rows.
+
+    `keys` and `values` are per layer (P, J, T, D); `bias_PT` is 0 on real prompt columns, -inf on padding.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    bias_PT: Tensor
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """(B, H, Q, D) queries of the newest Q ids over prompt and own ids (B, J, R, D): (B, Q, H, D)."""
+        prompt_k, prompt_v = self.keys[layer], self.values[layer]
+        prompts, heads, _, width = prompt_k.shape
+        rows, _, new, _ = query.shape
+        scale = width**-0.5 if scaling is None else scaling
+        exact = torch.promote_types(query.dtype, torch.float32)
+        own = query.reshape(rows, heads, -1, width)  # B, J, H/J x Q, D
+        to_prompt = own.view(prompts, rows // prompts, heads, -1, width).transpose(1, 2).flatten(2, 3)
+        scores_prompt = (to_prompt @ prompt_k.transpose(-1, -2)).to(exact) * scale + self.bias_PT[:, None, None]
+        scores_own = (own @ key.transpose(-1, -2)).to(exact) * scale
+        if new > 1:
+            scores_own = scores_own + _newest(new, key.shape[2], query.device).repeat(own.shape[2] // new, 1)
+        per_prompt = scores_prompt.view(prompts, heads, rows // prompts, -1, scores_prompt.shape[-1])
+        scores = torch.cat([per_prompt.transpose(1, 2).flatten(0, 1), scores_own], dim=-1)
+        weights = scores.softmax(dim=-1).to(query.dtype)  # B, J, H/J x Q, T + R
+        columns = prompt_k.shape[2]
+        shared = weights[..., :columns].view(prompts, rows // prompts, heads, -1, columns).transpose(1, 2).flatten(2, 3)
+        from_prompt = (shared @ prompt_v).view(prompts, heads, rows // prompts, -1, width)
+        mixed = from_prompt.transpose(1, 2).flatten(0, 1) + weights[..., columns:] @ value
+        return mixed.reshape(rows, -1, new, width).transpose(1, 2)
+
+
+def _newest(new: int, total: int, device: torch.device) -> Tensor:
+    """-inf where one of the newest ids would look ahead: (new, total)."""
+    ahead = torch.ones(new, total, device=device).triu(total - new + 1).bool()
+    return torch.zeros(new, total, device=device).masked_fill(ahead, -torch.inf)
+
+
+class _OwnLayer(DynamicLayer):
+    """Keys and values of the answers alone, in room made once for all ids to come."""
+
+    is_initialized: bool
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self._room, self._used = room, 0
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            shape = (*key_states.shape[:2], self._room, key_states.shape[3])
+            self.keys, self.values = key_states.new_empty(shape), value_states.new_empty(shape)
+            self.is_initialized = True
+        end = self._used + key_states.shape[2]
+        self.keys[:, :, self._used : end] = key_states
+        self.values[:, :, self._used : end] = value_states
+        self._used = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def get_seq_length(self) -> int:
+        return self._used
+
+
+def own_cache(num_layers: int, room: int) -> Cache:
+    """A cache for `room` ids of every answer, to be used with a DecodeLayout."""
+    return Cache(layers=[_OwnLayer(room) for _ in range(num_layers)])
+
+
+def group_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    layout: GroupLayout | DecodeLayout | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention function: by the layout where there is one, else plain SDPA."""
+    unknown = ("softcap", "s_aux") if layout is None else ("sliding_window", "softcap", "s_aux")
+    if odd := [name for name in unknown if kwargs.get(name) is not None]:
+        raise InputError(
+            f"{type(module).__name__}: attention with {odd[0]} cannot share a prompt between answers; "
+            "use a model with full attention, such as Qwen2.5"
+        )
+    if layout is None:
+        plain: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+        return plain
+    if isinstance(layout, DecodeLayout):
+        layer: Any = module.layer_idx
+        return layout.attend(layer, query, key, value, scaling), None
+    return layout.attend(query, key, value, scaling, dropout), None
+
+
+# A mask of four axes is taken as it stands, so no mask is made where a layout says what attends to what.
+NO_MASK_SHAPE = (1, 1, 1, 1)
+AttentionInterface.register(GROUP, group_attention)
+AttentionMaskInterface.register(GROUP, sdpa_mask)

@@ -1,0 +1,98 @@
+"""A backbone of whatever kind a checkpoint is: Qwen2.5-Omni, Qwen2.5-VL, or a causal language model that only reads.
+
+The kind is config.json's `model_type`. A folder with an adapter of PEFT is its base, loaded from where
+adapter_config.json says, with the adapter merged into the weights: for inference, not to go on learning.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mer_r1.errors import InputError, first_line
+from mer_r1.media import MediaBudget
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.checkpoint import SETTINGS_FILE, folder_kind, looks_like_hub_id, settings_of
+from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, peft_is_behind
+from mer_r1.models.omni import FIX as FOLDER_FIX
+from mer_r1.models.omni import MODEL_TYPES as OMNI_TYPES
+from mer_r1.models.omni import load_omni
+from mer_r1.models.vision import load_vision
+from mer_r1.models.words_only import load_words_only
+
+_LOADERS = dict.fromkeys(OMNI_TYPES, load_omni) | {"qwen2_5_vl": load_vision}
+
+
+def load_backbone(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> Backbone:
+    """Load a folder or a Hub id as what it is, with the settings saved beside it or the given ones.
+
+    A model that has no loader of its own is taken as a causal language model.
+    Raises InputError for a folder that holds no whole checkpoint or adapter, and for a Hub id that cannot be had.
+    """
+    folder = Path(source)
+    if not folder.exists() and not looks_like_hub_id(source):
+        raise InputError(f"{source}: no such folder; give a run, a checkpoint's folder, or a Hub id")
+    if (folder / ADAPTER_CONFIG).is_file():  # whatever else is there: transformers reads such a folder so, too
+        return _load_adapted(folder, budget, prompt_style)
+    kind = folder_kind(folder, FOLDER_FIX) if folder.exists() else _hub_kind(source)
+    return _LOADERS.get(kind, load_words_only)(source, budget, prompt_style)
+
+
+def _hub_kind(source: str) -> str:
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{source}: its configuration cannot be read ({first_line(error)}); "
+            "give a folder, or a Hub id such as Qwen/Qwen2.5-Omni-7B while online"
+        ) from error
+    return str(config.model_type)
+
+
+def _load_adapted(folder: Path, budget: MediaBudget | None, prompt_style: str | None) -> Backbone:
+    """The base of an adapter, with the adapter merged into its weights."""
+    if (folder / SETTINGS_FILE).exists():
+        budget, prompt_style = settings_of(str(folder), budget, prompt_style)
+    backbone = load_backbone(_base_of(folder), budget, prompt_style)
+    backbone.model = _merged(backbone.model, folder)
+    return backbone
+
+
+def _base_of(folder: Path) -> str:
+    """What an adapter was learned on. Raises InputError, naming its configuration, where that is no whole model."""
+    base, path = adapter_base(folder), folder / ADAPTER_CONFIG
+    if (Path(base) / ADAPTER_CONFIG).is_file():
+        raise InputError(f"{path}: its base_model_name_or_path {base} is an adapter too; name a whole model there")
+    if not Path(base).exists() and not looks_like_hub_id(base):
+        raise InputError(f"{path}: its base_model_name_or_path {base} does not exist; write there where the base is")
+    return base
+
+
+def _merged(model: Any, folder: Path) -> Any:
+    """`model` with the adapter of `folder` in its weights. Raises InputError for an adapter that does not fit."""
+    import peft
+    from safetensors import SafetensorError, safe_open
+
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise InputError(f"{folder}: the adapter's weights are missing (adapter_model.safetensors); copy it again")
+    try:
+        with safe_open(weights, "pt") as file:
+            given = set(file.keys())
+        # An adapter starts at random before its weights are read.
+        with torch.random.fork_rng(devices=[]), peft_is_behind():
+            warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # refused below
+            adapted = peft.PeftModel.from_pretrained(model, str(folder))
+        if odd := sorted(given ^ set(peft.get_peft_model_state_dict(adapted))):
+            raise ValueError(f"{odd[0]} is in one of them alone")
+        return adapted.merge_and_unload().eval()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"{folder}: the adapter cannot be merged into its base ({first_line(error)}); copy it again, or name the "
+            f"base it was learned on in {ADAPTER_CONFIG}"
+        ) from error

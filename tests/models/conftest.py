@@ -1,0 +1,46 @@
+"""A tiny random Qwen2.5-VL and a tiny random language model, made once a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from mer_r1.models.vision import VisionBackbone
+    from mer_r1.models.words_only import WordsOnlyBackbone
+
+
+@pytest.fixture(scope="session")
+def vision_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A random tiny Qwen2.5-VL's folder."""
+    from mer_r1.models.tiny_vision import write_tiny_vision
+    from mer_r1.synthetic.corpus import minimer_texts
+
+    return write_tiny_vision(tmp_path_factory.mktemp("vision") / "model", minimer_texts(300))
+
+
+@pytest.fixture(scope="session")
+def vision(vision_folder: Path) -> VisionBackbone:
+    """The tiny Qwen2.5-VL loaded; tests leave it as it is."""
+    from mer_r1.models.vision import load_vision
+
+    return load_vision(str(vision_folder))
+
+
+@pytest.fixture(scope="session")
+def words_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A random tiny language model's folder."""
+    from mer_r1.models.tiny_text import write_tiny_text
+    from mer_r1.synthetic.corpus import minimer_texts
+
+    return write_tiny_text(tmp_path_factory.mktemp("words") / "model", minimer_texts(300))
+
+
+@pytest.fixture(scope="session")
+def words(words_folder: Path) -> WordsOnlyBackbone:
+    """The tiny language model loaded; tests leave it as it is."""
+    from mer_r1.models.words_only import load_words_only
+
+    return load_words_only(str(words_folder))

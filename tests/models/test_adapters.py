@@ -1,0 +1,148 @@
+"""An adapter's folder is loaded as its base with the adapter in its weights; one that does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mer_r1.errors import InputError
+from mer_r1.media import TINY_BUDGET
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.loading import load_backbone
+from mer_r1.models.lora import peft_is_behind
+from mer_r1.models.tiny_text import tiny_text
+from tests.media_samples import make_clip, prompt_of
+
+
+@torch.no_grad()
+def _logits(backbone: Backbone) -> Tensor:
+    return backbone.encode(backbone.collate([prompt_of(backbone, make_clip(0, 0), "No!")])).logits_PV
+
+
+def _write_adapter(base: Path, folder: Path) -> Tensor:
+    """Write a LoRA adapter of `base` that changes it to `folder`; the logits of the base with the adapter on it."""
+    import peft
+
+    backbone = load_backbone(str(base))
+    config = peft.LoraConfig(r=2, target_modules=r".*layers\.\d+\.self_attn\.[qv]_proj", base_model_name_or_path=None)
+    with torch.random.fork_rng(devices=[]), peft_is_behind():
+        torch.manual_seed(0)
+        adapted = peft.get_peft_model(backbone.model, config)
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.3)
+    adapted.peft_config["default"].base_model_name_or_path = str(base)
+    adapted.save_pretrained(str(folder))
+    return _logits(replace(backbone, prompt_style="brief"))
+
+
+@pytest.fixture(scope="module", params=["omni", "vision", "words"])
+def base(request: pytest.FixtureRequest, tiny_folder: Path, vision_folder: Path, words_folder: Path) -> Path:
+    return {"omni": tiny_folder, "vision": vision_folder, "words": words_folder}[request.param]
+
+
+def test_an_adapter_is_merged_into_its_base(base: Path, tmp_path: Path) -> None:
+    adapted = _write_adapter(base, tmp_path / "adapter")
+    state = torch.random.get_rng_state()
+    loaded = load_backbone(str(tmp_path / "adapter"))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert type(loaded) is type(load_backbone(str(base)))
+    assert (loaded.budget, loaded.prompt_style, loaded.model.training) == (TINY_BUDGET, "brief", False)
+    assert not any("lora" in name for name, _ in loaded.model.named_parameters())
+    torch.testing.assert_close(_logits(loaded), adapted, atol=1e-4, rtol=0)
+    assert float((adapted - _logits(load_backbone(str(base)))).abs().max()) > 1e-2
+
+
+def test_the_settings_of_an_adapter_win_over_its_bases(words_folder: Path, tmp_path: Path) -> None:
+    _write_adapter(words_folder, tmp_path)
+    other: Any = replace(load_backbone(str(words_folder)), prompt_style="full")
+    other.save(tmp_path)
+    assert load_backbone(str(tmp_path)).prompt_style == "full"
+    assert load_backbone(str(tmp_path), prompt_style="brief").prompt_style == "brief"
+
+
+@pytest.fixture
+def adapter(words_folder: Path, tmp_path: Path) -> Path:
+    _write_adapter(words_folder, tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def _refused(folder: Path, *parts: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_backbone(str(folder))
+    message = str(caught.value)
+    assert message.startswith(str(folder))
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def _rename_base(adapter: Path, base: object) -> None:
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": base}))
+
+
+@pytest.mark.parametrize("base", [None, "", 3])
+def test_an_adapter_that_names_no_base_is_refused(adapter: Path, base: object) -> None:
+    _rename_base(adapter, base)
+    _refused(adapter, "adapter_config.json: names no base_model_name_or_path")
+
+
+def test_an_adapter_whose_base_is_gone_is_refused(adapter: Path) -> None:
+    _rename_base(adapter, "./gone/model")
+    _refused(adapter, "adapter_config.json", "./gone/model does not exist")
+
+
+def test_an_adapter_of_an_adapter_is_refused(adapter: Path) -> None:
+    _rename_base(adapter, str(adapter))
+    _refused(adapter, "is an adapter too")
+
+
+def test_an_adapter_of_another_base_is_refused(adapter: Path, tmp_path: Path) -> None:
+    deeper, wider = (tiny_text(["No!"], num_layers=layers, hidden_size=size) for layers, size in ((4, 128), (3, 64)))
+    for number, other in enumerate((deeper, wider)):
+        base = tmp_path / f"base{number}"
+        other.model.save_pretrained(base)
+        other.save(base)
+        _rename_base(adapter, str(base))
+        _refused(adapter, "cannot be merged into its base", "learned on in adapter_config.json")
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "pickle"])
+def test_an_adapter_without_whole_weights_is_refused(adapter: Path, damage: str) -> None:
+    path = adapter / "adapter_model.safetensors"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        path.unlink()
+    if damage == "pickle":
+        torch.save({}, adapter / "adapter_model.bin")
+    _refused(adapter, "cannot be merged" if damage == "cut" else "weights are missing (adapter_model.safetensors)")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_a_damaged_adapter_configuration_is_named(adapter: Path, text: str) -> None:
+    (adapter / "adapter_config.json").write_text(text)
+    _refused(adapter, "adapter_config.json: not the configuration of an adapter")
+
+
+@pytest.mark.parametrize("change", [{"r": "two"}, {"peft_type": "NONE_SUCH"}, {"unknown_key": 1, "peft_type": None}])
+def test_an_adapter_configuration_that_says_nothing_known_is_refused(adapter: Path, change: dict[str, object]) -> None:
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    _refused(adapter, "cannot be merged")
+
+
+def test_a_folder_that_holds_a_checkpoint_too_is_an_adapter(words_folder: Path, adapter: Path) -> None:
+    """As transformers takes it: never a checkpoint with half of an adapter on it."""
+    alone = _logits(load_backbone(str(adapter)))
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(words_folder / name, adapter / name)
+    assert torch.equal(_logits(load_backbone(str(adapter))), alone)
