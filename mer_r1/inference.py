@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.models.backbone import Backbone, Prompt, Sampling, pad_right
-from mer_r1.response import PROFILES, parse_response
-from mer_r1.rl.calibration import CategoryTokens, category_tokens, gather_anchors, locate_answer
+from mer_r1.models.backbone import Backbone, Prompt, Sampling
+from mer_r1.response import parse_response
+from mer_r1.rl.calibration import CategoryTokens, category_tokens, locate_answer
+from mer_r1.rl.packing import Branch, group_pass, pack
 from mer_r1.sample import Mode, Prediction
-
-PROFILE = PROFILES["think_answer"]
 
 
 def answer(
@@ -38,24 +37,31 @@ def answer(
 def _answer_batch(
     backbone: Backbone, prompts: list[Prompt], mode: Mode, sampling: Sampling, tokens: CategoryTokens, wheels: WheelSet
 ) -> list[Prediction]:
-    prefill = PROFILE.fast_prefill if mode == "fast" else ""
+    profile = backbone.profile
+    prefill = profile.prefill(mode)
     encoded = backbone.encode(backbone.collate(prompts))
-    made = backbone.generate(encoded, 1, sampling, prefill, PROFILE.stop)
+    made = backbone.generate(encoded, 1, sampling, prefill, profile.stop, profile.stops(mode))
     prefill_ids = backbone.text_ids(prefill)
     rows = [
         [*prefill_ids, *ids[: int(mask.sum())]] for ids, mask in zip(made.ids_BR.tolist(), made.mask_BR, strict=True)
     ]
-    ids_BR, mask_BR = pad_right(rows, int(backbone.tokenizer.pad_token_id), backbone.device)
-    logits = backbone.response_logits(backbone.model, backbone.score_inputs(encoded, ids_BR, mask_BR), ids_BR.shape[1])
+    found = {index: answer for index, row in enumerate(rows) if (answer := locate_answer(backbone, row, profile))}
+    branches = [
+        Branch(index, tuple(row), found[index].anchors, tuple(row[anchor] for anchor in found[index].anchors))
+        if index in found
+        else Branch(index, tuple(row))
+        for index, row in enumerate(rows)
+    ]
+    packed = pack(encoded.prompts, branches)
+    read = iter(group_pass(backbone, backbone.entry, packed, encoded, tokens=tokens).confidences)
     results = []
     for index, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
         text = backbone.decode(row)
-        response = parse_response(text, PROFILE.name)
-        found = locate_answer(backbone, row)
+        response = parse_response(text, profile.name)
         confidence, categories = None, None
-        if found:
-            conf_AC = tokens.log_confidence(gather_anchors(logits, [(index, anchor) for anchor in found.anchors]))
-            confidence = _word_confidence(found.words, conf_AC, tokens, wheels)
+        if index in found:
+            conf_AC = next(read).category_AC
+            confidence = _word_confidence(found[index].words, conf_AC, tokens, wheels)
             categories = _by_wheel(conf_AC.mean(0).tolist(), tokens, wheels)
         results.append(
             Prediction(

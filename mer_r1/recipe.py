@@ -64,7 +64,10 @@ class DataSection(_Section):
 
 
 class OptimSection(_Section):
-    """Names and meanings of transformers' TrainingArguments."""
+    """Names and meanings of transformers' TrainingArguments; `batch_size` is per device, in prompts.
+
+    `not_finite`: what a step does whose gradient is no number: "stop" the run with an error, or "skip" it, counted.
+    """
 
     learning_rate: float = Field(gt=0)
     max_steps: Positive | Literal[-1] = -1
@@ -82,6 +85,7 @@ class OptimSection(_Section):
     logging_steps: Positive = 10
     eval_steps: Positive | None = None
     report_to: tuple[str, ...] = ()
+    not_finite: Literal["stop", "skip"] = "stop"
 
 
 class SftSection(_Section):
@@ -112,7 +116,6 @@ class RlSection(_Section):
         "affectgpt_r1",
         "videoauto_r1",
     ] = "mer_r1"
-    profile: Literal["think_answer", "answer_think_answer"] = "think_answer"
     num_generations: Positive = 4
     max_completion_length: Positive = 1024
     temperature: float = Field(default=1.0, gt=0)
@@ -150,9 +153,15 @@ class Recipe(_Section):
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="after")
-    def _towers_can_learn(self) -> Recipe:
-        if self.kind == "rl" and self.model.train_towers:
-            raise ValueError("model.train_towers: RL keeps the towers frozen; remove the key")
+    def _sections_agree(self) -> Recipe:
+        if self.model.lora and self.model.train_towers:
+            raise ValueError("model.train_towers: adapters learn with frozen towers; remove one of the two keys")
+        if self.data.keep_features and self.data.unreadable == "skip":
+            raise ValueError(
+                "data.unreadable: with keep_features every clip is read before training; remove one of the two keys"
+            )
+        if (self.data.eval is None) != (self.optim.eval_steps is None):
+            raise ValueError("data.eval and optim.eval_steps go together: give both or neither")
         return self
 
 

@@ -100,7 +100,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One sampled answer of a group during reinforcement learning, as written to rollouts.jsonl."""
+    """One sampled answer of a group during reinforcement learning, as written to rollouts.jsonl.
+
+    `confidences` maps an answer word to its (slow, fast) log-confidence: that of its category, averaged over the wheels
+    that know it. None where nothing is calibrated.
+    """
 
     step: int
     id: str
@@ -109,3 +113,4 @@ class Rollout:
     status: Status
     rewards: dict[str, float | None]
     advantage: float
+    confidences: dict[str, tuple[float, float]] | None = None

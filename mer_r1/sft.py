@@ -1,13 +1,15 @@
 """Cold start: supervised fine-tuning on annotated answers, loss on the response only.
 
 A slow target is the annotated reasoning and its answer; a fast target is the profile's prefill, which carries no loss,
-and the gold words. The loss is the mean negative log-likelihood over the response tokens of a device batch.
+and the gold words. Where the profile answers first, a slow target begins with the gold words. The loss is the mean
+negative log-likelihood over the response tokens of an optimiser step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,11 +17,9 @@ from torch import Tensor
 
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone, Prompt, PromptBatch, chosen_log_probs, pad_right
-from mer_r1.response import PROFILES, is_well_formed
+from mer_r1.response import is_well_formed
 from mer_r1.sample import Mode, Sample
 from mer_r1.training import RunTrainer
-
-PROFILE = PROFILES["think_answer"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,10 @@ def make_target(backbone: Backbone, sample: Sample, mode: Mode) -> Target:
     """
     if not sample.labels:
         raise InputError(f"sample {sample.id!r}: has no labels to learn from; add `labels` or leave the row out")
+    prefill = tuple(backbone.text_ids(backbone.profile.fast_prefill))
+    at_once = tuple(backbone.text_ids(f"{', '.join(sample.labels)}</answer>"))
     if mode == "fast":
-        answer = f"{', '.join(sample.labels)}</answer>"
-        return Target(tuple(backbone.text_ids(PROFILE.fast_prefill)), (*backbone.text_ids(answer), _eos(backbone)))
+        return Target(prefill, (*at_once, _eos(backbone)))
     if not (sample.reasoning or "").strip():
         raise InputError(
             f"sample {sample.id!r}: has no reasoning for a slow target; add `reasoning`, or train fast only"
@@ -62,7 +63,8 @@ def make_target(backbone: Backbone, sample: Sample, mode: Mode) -> Target:
             "or make it a whole <think>…</think><answer>…</answer>"
         )
     head, tag, answer = text.rpartition("<answer>")
-    return Target((), (*backbone.text_ids(head + tag), *backbone.text_ids(answer), _eos(backbone)))
+    first = (*prefill, *at_once) if backbone.profile.fallback else ()
+    return Target((), (*first, *backbone.text_ids(head + tag), *backbone.text_ids(answer), _eos(backbone)))
 
 
 def _eos(backbone: Backbone) -> int:
@@ -104,32 +106,49 @@ class SftBatch:
 
 
 def collate(backbone: Backbone, examples: Sequence[SftExample]) -> SftBatch:
-    """Pad a list of examples to a batch on the model's device."""
+    """Pad a list of examples to a batch, on the CPU."""
     fill = int(backbone.tokenizer.pad_token_id)
-    ids, mask = pad_right([(*e.target.given, *e.target.learned) for e in examples], fill, backbone.device)
-    given = torch.tensor([len(e.target.given) for e in examples], device=mask.device)
-    learned = mask * (torch.arange(mask.shape[1], device=mask.device) >= given[:, None])
+    ids, mask = pad_right([(*e.target.given, *e.target.learned) for e in examples], fill, torch.device("cpu"))
+    given = torch.tensor([len(e.target.given) for e in examples])
+    learned = mask * (torch.arange(mask.shape[1]) >= given[:, None])
     return SftBatch(backbone.collate([e.prompt for e in examples]), ids, mask, learned)
 
 
-def sft_loss(backbone: Backbone, model: Any, batch: SftBatch) -> Tensor:
-    """Mean negative log-likelihood of the learned ids of a batch."""
-    inputs = backbone.full_inputs(batch.prompts, batch.response_ids_BR, batch.response_mask_BR)
-    logits = backbone.response_logits(model, inputs, batch.response_ids_BR.shape[1])
-    log_probs = chosen_log_probs(logits, batch.response_ids_BR)
-    total = -(log_probs * batch.learned_BR).masked_fill(batch.learned_BR == 0, 0.0).sum()
-    return total / batch.learned_BR.sum()
+def negative_log_likelihood(backbone: Backbone, model: Any, batch: SftBatch) -> Tensor:
+    """-log p of the learned ids of every example of a batch, summed: (B,)."""
+    ids, mask, learned = (
+        values.to(backbone.device) for values in (batch.response_ids_BR, batch.response_mask_BR, batch.learned_BR)
+    )
+    inputs = backbone.full_inputs(batch.prompts, ids, mask)
+    log_probs = chosen_log_probs(backbone.response_logits(model, inputs, ids.shape[1]), ids)
+    return -(log_probs * learned).masked_fill(learned == 0, 0.0).sum(1)
+
+
+def sft_loss(backbone: Backbone, model: Any, batch: SftBatch, num_tokens: float | None = None) -> Tensor:
+    """Negative log-likelihood of the learned ids of a batch over `num_tokens`, by default their number: the mean."""
+    total = negative_log_likelihood(backbone, model, batch).sum()
+    return total / (float(batch.learned_BR.sum()) if num_tokens is None else num_tokens)
 
 
 class SftTrainer(RunTrainer):
-    """The run's trainer with the loss above."""
+    """The run's trainer with the loss above. The mean runs over all learned ids of an optimiser step."""
 
     def __init__(self, backbone: Backbone, **kwargs: Any) -> None:
         self.backbone = backbone
-        super().__init__(
-            model=backbone.model, data_collator=lambda examples: {"batch": collate(backbone, examples)}, **kwargs
-        )
-        self.model_accepts_loss_kwargs = False  # the loss is a mean over this batch's own tokens
+        super().__init__(model=backbone.entry, collate=partial(collate, backbone), **kwargs)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        samples, _ = super().get_batch_samples(*args, **kwargs)
+        tokens = self._from_all([sum(int(inputs["batch"].learned_BR.sum()) for inputs in samples)])
+        self._tokens_a_batch = sum(tokens) / (len(samples) * len(tokens)) if samples else None
+        return samples, None
 
     def compute_loss(self, model: Any, inputs: dict[str, SftBatch], *args: Any, **kwargs: Any) -> Tensor:
-        return sft_loss(self.backbone, model, inputs["batch"])
+        return sft_loss(self.backbone, model, inputs["batch"], self._tokens_a_batch)
+
+    def evaluate_batch(self, inputs: dict[str, SftBatch]) -> list[tuple[dict[str, float], float]]:
+        """The mean loss of every example, which counts as many ids as it has: together the mean over all ids."""
+        batch = inputs["batch"]
+        totals = negative_log_likelihood(self.backbone, self.backbone.entry, batch).tolist()
+        sizes = batch.learned_BR.sum(1).tolist()
+        return [({"loss": total / size}, size) for total, size in zip(totals, sizes, strict=True)]

@@ -2,15 +2,18 @@
 
 A run's folder holds recipe.yaml, run.json, metrics.jsonl, rollouts.jsonl (RL), checkpoints/ and, when finished, model/.
 Logs are append-only; when a run goes on from a checkpoint, lines of later steps are cut off first, because those steps
-will be done again.
+will be done again. A checkpoint also holds what was measured since the last line of the log.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,17 @@ import mer_r1.models  # noqa: F401  before transformers, which needs torchvision
 
 # isort: split
 import torch
+from accelerate.utils import gather_object
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_callback import PrinterCallback
 
-from mer_r1.errors import InputError
-from mer_r1.files import append_json_line, atomic_path
-from mer_r1.recipe import OptimSection
+from mer_r1.errors import InputError, first_line
+from mer_r1.files import append_json_line, atomic_path, write_text
+from mer_r1.models.lora import language_model_layers, save_adapter
+from mer_r1.recipe import Recipe
 
+_PENDING = "between_logs.json"
 Progress = Callable[[int, int, dict[str, float]], None]  # step, all steps, latest metrics
 
 
@@ -51,14 +58,17 @@ class RunFolder:
         return self.path / "model"
 
 
-def training_arguments(optim: OptimSection, run: RunFolder, seed: int) -> TrainingArguments:
-    """TrainingArguments of a recipe."""
+def training_arguments(recipe: Recipe, run: RunFolder) -> TrainingArguments:
+    """TrainingArguments of a recipe. Raises InputError where optim.report_to names what is not there."""
+    optim = recipe.optim
+    _refuse_missing_reporters(optim.report_to)
     return TrainingArguments(
         output_dir=str(run.checkpoints),
         learning_rate=optim.learning_rate,
         max_steps=optim.max_steps,
         num_train_epochs=optim.num_train_epochs,
         per_device_train_batch_size=optim.batch_size,
+        per_device_eval_batch_size=optim.batch_size,
         gradient_accumulation_steps=optim.gradient_accumulation_steps,
         warmup_steps=optim.warmup_steps,
         lr_scheduler_type=optim.lr_scheduler_type,
@@ -70,14 +80,37 @@ def training_arguments(optim: OptimSection, run: RunFolder, seed: int) -> Traini
         save_steps=optim.save_steps,
         save_total_limit=1,
         logging_steps=optim.logging_steps,
-        seed=seed,
-        report_to="none",
+        eval_strategy="steps" if optim.eval_steps else "no",
+        eval_steps=optim.eval_steps,
+        seed=recipe.seed,
+        report_to=list(optim.report_to) or "none",
         disable_tqdm=True,
-        logging_nan_inf_filter=False,  # a loss that is no number must be seen
+        logging_nan_inf_filter=optim.not_finite == "skip",  # else a loss that is no number must be seen
         remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
+        dataloader_num_workers=0 if recipe.data.keep_features else _forked(recipe.data.workers),
+        ddp_find_unused_parameters=recipe.model.train_towers,  # a batch without sound leaves its tower unused
     )
+
+
+def _refuse_missing_reporters(names: Iterable[str]) -> None:
+    for name in set(names) - {"all", "none"}:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise InputError(f"optim.report_to: {name!r} is not known; choose from {known}")
+        try:
+            INTEGRATION_TO_CALLBACK[name]()
+        except (RuntimeError, ImportError) as error:
+            raise InputError(
+                f"optim.report_to: {name} cannot be used ({first_line(error)}); "
+                f"install it with: pip install {name}, or take it out of the recipe"
+            ) from None
+
+
+def _forked(workers: int) -> int:
+    """Loader processes, where they can be had by forking: started afresh, each would need the model's copy."""
+    return workers if multiprocessing.get_start_method() == "fork" else 0
 
 
 def last_checkpoint(run: RunFolder) -> tuple[str | None, int]:
@@ -98,7 +131,8 @@ def last_checkpoint(run: RunFolder) -> tuple[str | None, int]:
 
 
 def keep_until(path: Path, step: int) -> None:
-    """Drop the lines of `path` that belong to steps after `step`, and a last line that was cut off."""
+    """Drop the lines of `path` that belong to steps after `step`, a last line that was cut off, and the one that sums
+    up a run: it is written again."""
     if not path.exists():
         return
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as out:
@@ -107,7 +141,7 @@ def keep_until(path: Path, step: int) -> None:
                 row = json.loads(line)
             except ValueError:
                 continue
-            if row["step"] <= step:
+            if row["step"] <= step and "train_runtime" not in row:
                 append_json_line(out, row)
 
 
@@ -124,38 +158,267 @@ class _Report(TrainerCallback):
         self._progress(state.global_step, state.max_steps, self._latest)
 
 
-class RunTrainer(Trainer):
-    """transformers' Trainer that keeps metrics.jsonl and takes up a stopped run.
+class _TakeUp(TrainerCallback):
+    """Gives a trainer that goes on what was measured before it was stopped."""
 
-    `measured` collects numbers between two log lines; their means are logged.
+    def __init__(self, take_up: Callable[[], None]) -> None:
+        self._take_up = take_up
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._take_up()
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A dataset's value, the place where it stands, and how many unreadable ones it stands in for."""
+
+    value: Any
+    place: int
+    passed_over: int = 0
+
+
+class _Readable(torch.utils.data.Dataset[_Item]):
+    """Items of a dataset.
+
+    A sample that cannot be read is an item too, an InputError: one raised in a loader's process would come back as the
+    text of a traceback. With `skip` the next readable sample takes its place.
     """
 
-    def __init__(self, run: RunFolder, progress: Progress | None = None, **kwargs: Any) -> None:
-        self.run = run
-        self.measured: dict[str, list[float]] = {}
-        super().__init__(**kwargs)
+    def __init__(self, inner: Any, skip: bool) -> None:
+        self._inner, self._skip = inner, skip
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __getitem__(self, index: int) -> _Item:
+        faults: list[InputError] = []
+        for place in range(index, index + len(self)):
+            try:
+                return _Item(self._inner[place % len(self)], place % len(self), len(faults))
+            except InputError as error:
+                faults.append(error)
+                if not self._skip:
+                    return _Item(error, index)
+        return _Item(InputError(f"no sample can be read; the first: {faults[0]}"), index)
+
+
+def _batch_of(collate: Callable[[list[Any]], Any], items: list[_Item]) -> dict[str, Any]:
+    """The inputs of a step: `batch`, its samples' `places` and how many unreadable ones were passed over; or the
+    `fault` that ends the run."""
+    values = [item.value for item in items]
+    for value in values:
+        if isinstance(value, InputError):
+            return {"fault": str(value)}
+    return {
+        "batch": collate(values),
+        "places": tuple(item.place for item in items),
+        "passed_over": sum(item.passed_over for item in items),
+    }
+
+
+class RunTrainer(Trainer):
+    """transformers' Trainer that keeps metrics.jsonl, evaluates in numbers of its own and takes up a stopped run.
+
+    Between two log lines `measured` collects numbers, whose weighted means over steps and processes are logged, and
+    `counted` collects events, which are summed. `steps_a_batch` optimiser steps use the same samples.
+    """
+
+    steps_a_batch = 1
+    control: Any
+    _tr_loss: Any
+    _total_loss_scalar: float
+    _globalstep_last_logged: int
+
+    def __init__(
+        self,
+        run: RunFolder,
+        recipe: Recipe,
+        collate: Callable[[list[Any]], Any],
+        train_dataset: Any,
+        eval_dataset: Any = None,
+        progress: Progress | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.run, self._not_finite = run, recipe.optim.not_finite
+        self.measured: dict[str, tuple[float, float]] = {}  # weighted sum, weight
+        self.counted: dict[str, float] = {}
+        self._checkpoint: str | None = None
+        self._logged_step = 0
+        skip = recipe.data.unreadable == "skip"
+        super().__init__(
+            args=training_arguments(recipe, run),
+            data_collator=partial(_batch_of, collate),
+            train_dataset=_Readable(train_dataset, skip),
+            eval_dataset=None if eval_dataset is None else _Readable(eval_dataset, skip),
+            **kwargs,
+        )
+        if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
+            # Never the towers' layers: a process whose batch has no sound would not gather them with the others.
+            self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = [_layer_class(self.model)]
+        self.model_accepts_loss_kwargs = False  # losses here are scaled for a step's micro-batches by themselves
         self.remove_callback(PrinterCallback)
-        if progress:
+        self.add_callback(_TakeUp(self._take_up))
+        if progress and self.is_world_process_zero():
             self.add_callback(_Report(progress))
 
-    def measure(self, values: dict[str, float]) -> None:
-        """Add one step's numbers; NaN is left out of the mean."""
+    def measure(self, values: dict[str, float], weight: float = 1.0) -> None:
+        """Add numbers of a micro-batch, which count `weight` in the mean; NaN is left out of it."""
         for name, value in values.items():
-            if value == value:
-                self.measured.setdefault(name, []).append(value)
+            if value == value and weight:
+                total, weights = self.measured.get(name, (0.0, 0.0))
+                self.measured[name] = (total + weight * value, weights + weight)
+
+    def count(self, name: str, events: int = 1) -> None:
+        """Add events of this process."""
+        self.counted[name] = self.counted.get(name, 0) + events
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        logs = {**logs, **{name: sum(values) / len(values) for name, values in self.measured.items()}}
-        self.measured.clear()
+        logs = dict(logs)
+        if "loss" in logs or "train_loss" in logs:
+            pending = self._pending()
+            counted = pending["counted"]
+            if "loss" in logs and counted.get("skipped_steps", 0) == self.state.global_step - self._logged_step:
+                logs["loss"] = float("nan")  # no step of these had one
+            if "train_loss" in logs:  # of the whole run, also of what was done before a stop
+                logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
+            self._logged_step = self.state.global_step
+            means = {name: total / weight for name, (total, weight) in pending["measured"].items()}
+            logs = {**logs, **means, **counted}
+            self.measured, self.counted = {}, {}
         if self.is_world_process_zero():
             self._append(self.run.metrics, [{"step": self.state.global_step, **_finite(logs)}])
         super().log(logs, start_time)
 
+    def _pending(self) -> dict[str, Any]:
+        """What all processes measured and counted since the last log line, and the losses that are not in one yet."""
+        measured: dict[str, tuple[float, float]] = {}
+        counted: dict[str, float] = {}
+        losses = []
+        for own_measured, own_counted, loss in self._from_all([(self.measured, self.counted, float(self._tr_loss))]):
+            for name, (total, weight) in own_measured.items():
+                before = measured.get(name, (0.0, 0.0))
+                measured[name] = (before[0] + total, before[1] + weight)
+            for name, events in own_counted.items():
+                counted[name] = counted.get(name, 0) + events
+            losses.append(loss)
+        return {
+            "measured": measured,
+            "counted": counted,
+            "loss": sum(losses) / len(losses),
+            "logged_loss": self._total_loss_scalar,
+            "logged_step": self._globalstep_last_logged,
+        }
+
+    def _take_up(self) -> None:
+        """Go on with the numbers that a checkpoint holds."""
+        self._logged_step = self._globalstep_last_logged
+        if self._checkpoint is None:
+            return
+        kept = json.loads((Path(self._checkpoint) / _PENDING).read_text(encoding="utf-8"))
+        self._tr_loss.fill_(kept["loss"])
+        self._total_loss_scalar = kept["logged_loss"]
+        self._globalstep_last_logged = self._logged_step = kept["logged_step"]
+        if self.is_world_process_zero():
+            self.measured = {name: (total, weight) for name, (total, weight) in kept["measured"].items()}
+            self.counted = kept["counted"]
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """A step's micro-batches. Raises InputError for a sample that cannot be read."""
+        samples, num_items = super().get_batch_samples(*args, **kwargs)
+        for inputs in samples:
+            _refuse_fault(inputs)
+        passed_over = sum(inputs["passed_over"] for inputs in samples)
+        if passed_over and self.state.global_step % self.steps_a_batch == 0:
+            self.count("unreadable", passed_over)
+        return samples, num_items
+
+    def _from_all(self, values: list[Any]) -> list[Any]:
+        """The values of all processes, in their order."""
+        return gather_object(values) if self.args.world_size > 1 else values
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The gradient's norm. One that is no number never reaches the weights: the step is dropped, or the run ends.
+
+        Raises InputError where the recipe says stop.
+        """
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if isfinite(float(norm)):
+            return norm
+        if self._not_finite == "stop":
+            raise InputError(
+                f"{self.run.path}: step {self.state.global_step + 1}: the gradient is not a number; lower "
+                "optim.learning_rate, or set optim.not_finite=skip; the last checkpoint is whole"
+            )
+        model.zero_grad()
+        if self.is_world_process_zero():
+            self.count("skipped_steps")
+        return norm
+
+    def evaluate_batch(self, inputs: Any) -> list[tuple[dict[str, float], float]]:
+        """Numbers of every sample of an evaluation batch, and how much it counts in their means."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Means over the evaluation samples that can be read, logged under eval/. Training goes on as without it.
+
+        Raises InputError for a sample that cannot be read, where the recipe says stop.
+        """
+        self.model.eval()
+        rows: dict[int, tuple[dict[str, float], float]] = {}  # by place: a last batch is filled up with others
+        with torch.random.fork_rng(devices=[]):  # the loader draws a seed
+            for inputs in self.get_eval_dataloader():
+                _refuse_fault(inputs)
+                rows |= zip(inputs["places"], self.evaluate_batch(inputs), strict=True)
+        self.model.train()
+        rows = {place: row for part in self._from_all([rows]) for place, row in part.items()}
+        means = {f"eval/{name}": mean for name, mean in _means([rows[place] for place in sorted(rows)]).items()}
+        if left_out := len(self.eval_dataset) - len(rows):
+            means["eval/unreadable"] = float(left_out)
+        self.log(means)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, means)
+        return means
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Take a checkpoint's weights. They are saved under the Hub's names, which only from_pretrained maps back."""
         model = self.model if model is None else model
+        if self.is_fsdp_enabled or not (Path(resume_from_checkpoint) / "config.json").exists():  # sharded, an adapter
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
         saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
         model.load_state_dict(saved.state_dict())
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse_bad_weights()
+        pending = self._pending()
+        if self.is_world_process_zero():
+            folder = self.run.checkpoints / f"checkpoint-{self.state.global_step}"
+            write_text(folder / _PENDING, json.dumps(pending))
+        super()._save_checkpoint(*args, **kwargs)
+
+    def _save_rng_state(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_rng_state(*args, **kwargs)
+        self.accelerator.wait_for_everyone()  # trainer_state.json, which comes next, says that all have written theirs
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if not hasattr(self.model, "peft_config") or state_dict is not None:
+            for name in getattr(self.model, "all_tied_weights_keys", {}):
+                (state_dict or {}).pop(name, None)  # gathered weights come twice where they are tied
+            super()._save(output_dir, state_dict)
+        elif self.args.should_save:
+            save_adapter(self.model, Path(output_dir or self.args.output_dir))
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        if self.state.global_step < self.state.max_steps:  # else it was stopped between its last step and its model
+            super()._run_epoch(**kwargs)
+
+    def _refuse_bad_weights(self) -> None:
+        """Raises InputError rather than save weights that are not numbers."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            raise InputError(
+                f"{self.run.path}: after step {self.state.global_step} the weights are not numbers; lower "
+                "optim.learning_rate and run again; the last checkpoint is whole"
+            )
 
     def _append(self, path: Path, rows: Iterable[dict[str, Any]]) -> None:
         with path.open("a", encoding="utf-8") as handle:
@@ -165,22 +428,43 @@ class RunTrainer(Trainer):
     def train_or_go_on(self) -> None:
         """Train from the newest whole checkpoint, or from the start.
 
-        Raises InputError where the weights end up not numbers; the checkpoints are removed, so the fix starts anew.
+        Raises InputError where weights or gradients end up not numbers.
         """
-        checkpoint, step = last_checkpoint(self.run)
-        for path in (self.run.metrics, self.run.rollouts):
-            keep_until(path, step)
-        if checkpoint is not None and 0 < self.args.max_steps <= step:
-            self._load_from_checkpoint(checkpoint)  # stopped between the last step and its model
-            self.state.global_step = step
-        else:
-            self.train(resume_from_checkpoint=checkpoint)
-        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
-            shutil.rmtree(self.run.checkpoints, ignore_errors=True)
-            raise InputError(
-                f"{self.run.path}: training ended in weights that are not numbers; lower optim.learning_rate and "
-                "run again"
-            )
+        with self.args.main_process_first():  # the first one tidies up, the others find it done
+            checkpoint, step = last_checkpoint(self.run)
+            for path in (self.run.metrics, self.run.rollouts):
+                keep_until(path, step)
+        self._checkpoint = checkpoint
+        self.train(resume_from_checkpoint=checkpoint)
+        self._refuse_bad_weights()
+
+    def save_whole_model(self, folder: Path) -> None:
+        """Write the model, or its adapter, to `folder`; all processes call this, the first one writes."""
+        if self.is_fsdp_enabled:
+            self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+        self.save_model(str(folder))
+
+
+def _layer_class(model: Any) -> str:
+    """The class of the language model's layers."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return type(base.get_submodule(language_model_layers(base))[0]).__name__
+
+
+def _refuse_fault(inputs: dict[str, Any]) -> None:
+    if "fault" in inputs:
+        raise InputError(f"{inputs['fault']}; or set data.unreadable=skip")
+
+
+def _means(rows: Iterable[tuple[dict[str, float], float]]) -> dict[str, float]:
+    """The weighted mean of every name's values, NaN left out."""
+    totals: dict[str, tuple[float, float]] = {}
+    for values, weight in rows:
+        for name, value in values.items():
+            if value == value:
+                total, weights = totals.get(name, (0.0, 0.0))
+                totals[name] = (total + weight * value, weights + weight)
+    return {name: total / weights for name, (total, weights) in totals.items() if weights}
 
 
 def _finite(logs: dict[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def test_confidence_is_the_probability_of_a_words_categories_at_its_first_token(
         found = locate_answer(taught, ids)
         assert found
         whole = torch.tensor([ids])
-        inputs = taught.score_inputs(taught.encode(taught.collate([prompt])), whole, torch.ones_like(whole))
+        inputs = taught.full_inputs(taught.collate([prompt]), whole, torch.ones_like(whole))
         with torch.no_grad():
             log_p = taught.response_logits(taught.model, inputs, len(ids))[0].log_softmax(-1)
         conf = tokens.log_confidence(log_p[list(found.anchors)])
@@ -113,7 +113,7 @@ def test_nothing_asked_is_nothing_answered(taught: OmniBackbone) -> None:
 def test_an_answer_without_a_word_is_a_status_without_confidence(
     tiny: OmniBackbone, prompts: Sequence[Prompt], text: str
 ) -> None:
-    with saying(tiny, [[*tiny.text_ids(text), tiny.tokenizer.eos_token_id]]):
+    with saying([[*tiny.text_ids(text), tiny.tokenizer.eos_token_id]]):
         (made,) = _ask(tiny, prompts[:1], "slow")
     assert (made.raw, made.labels, made.confidence, made.categories) == (text, (), None, None)
     assert made.status == parse_response(text).status != "ok"
@@ -122,7 +122,7 @@ def test_an_answer_without_a_word_is_a_status_without_confidence(
 def test_words_that_no_wheel_knows_have_no_confidence_of_their_own(
     tiny: OmniBackbone, prompts: Sequence[Prompt]
 ) -> None:
-    with saying(tiny, [tiny.text_ids("zzz, happy</answer>")]):
+    with saying([tiny.text_ids("zzz, happy</answer>")]):
         (made,) = _ask(tiny, prompts[:1], "fast")
     assert made.labels == ("zzz", "happy")
     assert made.confidence is not None

@@ -73,7 +73,7 @@ UNKNOWN = [
     ("optim.learning_rat=1", "optim.learning_rat: unknown key; did you mean 'learning_rate'?"),
     ("rl.num_generation=4", "rl.num_generation: unknown key; did you mean 'num_generations'?"),
     ("modle.source=x", "modle: unknown key; did you mean 'model'?"),
-    ("rl.qqq=1", "rl.qqq: unknown key; known keys: objective, profile, num_generations,"),
+    ("rl.qqq=1", "rl.qqq: unknown key; known keys: objective, num_generations,"),
     ("qqq=1", "qqq: unknown key; known keys: kind, model, data, optim, sft, rl, seed"),
 ]
 

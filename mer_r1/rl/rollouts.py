@@ -1,13 +1,15 @@
-"""One batch of rollouts: sampled, scored, compared within their groups.
+"""One batch of rollouts: sampled, laid out for the packed pass, scored.
 
-Shape letters: P prompts, G rollouts of a group, B = P x G rollouts, R response tokens, K objectives.
+Shape letters: P prompts, G rollouts of a group, B = P x G rollouts, R response ids, K objectives.
 
-This is the plain repeated pass: every response is scored behind its own copy of the prompt's embeddings, and the fast
-context of a response is one more such row. It is the reference that any faster pass has to equal.
+What a rollout draws follows from the run's seed, the step, its sample's id and its place in the group, and from
+nothing else: not from the batch it stands in, the number of processes, or what was drawn before. So a run that goes on
+after a stop, or runs on other processes, samples the same.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -16,112 +18,187 @@ import torch
 from torch import Tensor
 
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.models.backbone import Backbone, Encoded, Generated, Sampling, pad_right
-from mer_r1.response import PROFILES, parse_response
-from mer_r1.rewards import score_response
+from mer_r1.models.backbone import Backbone, Encoded, Generated, PromptBatch, Sampling
+from mer_r1.response import Profile, parse_response
+from mer_r1.rewards import LengthPenalty, score_response
 from mer_r1.rl.advantages import REWARDS
-from mer_r1.rl.calibration import Answer, CategoryTokens, calibration_rewards, gather_anchors, locate_answer
+from mer_r1.rl.calibration import (
+    Answer,
+    CategoryTokens,
+    Confidence,
+    Level,
+    calibration_pair,
+    fast_branch,
+    locate_answer,
+)
+from mer_r1.rl.packing import Branch
 from mer_r1.sample import Response, Rollout
-
-PROFILE = PROFILES["think_answer"]
 
 
 @dataclass(frozen=True)
 class RolloutBatch:
-    """Sampled responses of P groups. `rows` are the ids without padding; `repeated` the prompts, one row a response."""
+    """Sampled responses of P groups, one row each, a group's rows side by side. `rows` are the ids without padding."""
 
-    repeated: Encoded
+    ids: tuple[str, ...]
+    golds: tuple[tuple[str, ...], ...]
+    encoded: Encoded
     generated: Generated
     rows: list[list[int]]
     texts: list[str]
     responses: list[Response]
-    golds: list[tuple[str, ...]]
 
     @property
-    def mask_BR(self) -> Tensor:
-        return self.generated.mask_BR
+    def num_generations(self) -> int:
+        """G."""
+        return len(self.rows) // len(self.ids)
+
+    def prompt_of(self, row: int) -> int:
+        """The prompt that a row answers."""
+        return row // self.num_generations
 
 
-@torch.no_grad()
+def uniform_draws(seed: int, step: int, ids: Sequence[str], num_generations: int, length: int) -> Tensor:
+    """Draws (B, length) in [0, 1) of the rollouts of samples `ids` at a step, float64 on the CPU."""
+    draws = []
+    for ident in ids:
+        digest = hashlib.sha256(f"{seed} {step} {ident}".encode("utf-8", "surrogatepass")).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        draws.append(torch.rand(num_generations, length, generator=generator, dtype=torch.float64))
+    return torch.cat(draws)
+
+
 def make_rollouts(
-    backbone: Backbone, encoded: Encoded, gold: Sequence[tuple[str, ...]], num_generations: int, sampling: Sampling
-) -> RolloutBatch:
-    """Sample `num_generations` slow responses for each prompt."""
-    generated = backbone.generate(encoded, num_generations, sampling, stop=PROFILE.stop)
-    rows = [ids[: int(mask.sum())] for ids, mask in zip(generated.ids_BR.tolist(), generated.mask_BR, strict=True)]
-    texts = [backbone.decode(row) for row in rows]
-    return RolloutBatch(
-        repeated=encoded.repeat(num_generations),
-        generated=generated,
-        rows=rows,
-        texts=texts,
-        responses=[parse_response(text, PROFILE.name) for text in texts],
-        golds=[labels for labels in gold for _ in range(num_generations)],
-    )
-
-
-def score_rollouts(
     backbone: Backbone,
-    batch: RolloutBatch,
-    slow_logits_BRV: Tensor,
-    num_generations: int,
-    wheels: WheelSet,
-    tokens: CategoryTokens | None,
-) -> Tensor:
-    """Rewards (P, G, K) in the order of REWARDS; with `tokens` the calibration pair as well, else NaN there.
+    prompts: PromptBatch,
+    ids: Sequence[str],
+    golds: Sequence[tuple[str, ...]],
+    profile: Profile,
+    sampling: Sampling,
+    uniform_BR: Tensor,
+) -> RolloutBatch:
+    """Sample slow responses: as many for each prompt as `uniform_BR` has rows for it. Towers and prefill run once."""
+    encoded = backbone.encode(prompts)
+    generated = backbone.generate(
+        encoded,
+        len(uniform_BR) // len(ids),
+        sampling,
+        stop=profile.stop,
+        num_stops=profile.stops("slow"),
+        uniform_BR=uniform_BR,
+    )
+    rows = [row[: int(mask.sum())] for row, mask in zip(generated.ids_BR.tolist(), generated.mask_BR, strict=True)]
+    texts = [backbone.decode(row) for row in rows]
+    responses = [parse_response(text, profile.name) for text in texts]
+    return RolloutBatch(tuple(ids), tuple(golds), encoded.without_cache(), generated, rows, texts, responses)
 
-    `slow_logits_BRV` are the policy's own logits of the responses, which the policy loss needs anyway.
-    """
+
+def text_rewards(batch: RolloutBatch, wheels: WheelSet, length_penalty: LengthPenalty = "none") -> Tensor:
+    """Rewards (P, G, K) that the text alone decides, in the order of REWARDS; NaN for the others."""
     rewards_BK = torch.full((len(batch.rows), len(REWARDS)), torch.nan)
-    for row, (response, labels) in enumerate(zip(batch.responses, batch.golds, strict=True)):
-        score = score_response(response, labels, wheels)
-        rewards_BK[row, :4] = torch.tensor([score.recall, score.precision, score.f1, score.format])
-    if tokens is not None:
-        rewards_BK[:, 4:] = torch.tensor(calibration_pairs(backbone, batch, slow_logits_BRV, wheels, tokens))
-    return rewards_BK.view(-1, num_generations, len(REWARDS)).to(backbone.device)
+    for row, response in enumerate(batch.responses):
+        gold = batch.golds[batch.prompt_of(row)]
+        score = score_response(response, gold, wheels, length_penalty=length_penalty)
+        rewards_BK[row] = torch.tensor([getattr(score, name, torch.nan) for name in REWARDS])
+    return rewards_BK.view(len(batch.ids), -1, len(REWARDS))
 
 
-@torch.no_grad()
-def calibration_pairs(
-    backbone: Backbone, batch: RolloutBatch, slow_logits_BRV: Tensor, wheels: WheelSet, tokens: CategoryTokens
-) -> list[tuple[float, float]]:
-    """(R+, R-) of every rollout: one more pass over [prompt | prefill | the same answer ids] gives the fast side."""
-    pairs = [(torch.nan, torch.nan)] * len(batch.rows)
-    located: dict[int, Answer] = {}
-    for index, row in enumerate(batch.rows):
-        if answer := locate_answer(backbone, row):
-            located[index] = answer
-    if not located:
-        return pairs
-    spliced = [[*answer.prefill_ids, *batch.rows[index][answer.start :]] for index, answer in located.items()]
-    ids, mask = pad_right(spliced, int(backbone.tokenizer.pad_token_id), backbone.device)
-    inputs = backbone.score_inputs(batch.repeated.take(list(located)), ids, mask)
-    fast_logits = backbone.response_logits(backbone.model, inputs, ids.shape[1])
-    for order, (index, answer) in enumerate(located.items()):
-        shift = len(answer.prefill_ids) - answer.start
-        slow = gather_anchors(slow_logits_BRV, [(index, anchor) for anchor in answer.anchors])
-        fast = gather_anchors(fast_logits, [(order, anchor + shift) for anchor in answer.anchors])
-        pairs[index] = calibration_rewards(
-            answer.words,
-            tokens.log_confidence(slow),
-            tokens.log_confidence(fast),
-            wheels.map_set(batch.golds[index]),
-            tokens,
-            wheels,
-        )
-    return pairs
+@dataclass(frozen=True)
+class Contexts:
+    """The branches of a batch. Where calibration is asked for, `answers` holds the rows with an answer to calibrate
+    and `fast_of` the number of the row's fast branch; rollouts of one prompt with the same answer share one.
+    """
+
+    slow: list[Branch]
+    fast: list[Branch]
+    answers: dict[int, Answer]
+    fast_of: dict[int, int]
+
+
+def contexts(backbone: Backbone, batch: RolloutBatch, profile: Profile, calibrate: bool) -> Contexts:
+    """What the packed pass reads of a batch: every response and, to calibrate, every distinct fast context."""
+    located = {
+        row: answer
+        for row, ids in enumerate(batch.rows)
+        if calibrate and (answer := locate_answer(backbone, ids, profile))
+    }
+    slow, fast_number, fast_of = [], dict[Branch, int](), dict[int, int]()
+    for row, ids in enumerate(batch.rows):
+        prompt = batch.prompt_of(row)
+        if row not in located:
+            slow.append(Branch(prompt, tuple(ids)))
+            continue
+        fast = fast_branch(ids, located[row])
+        slow.append(Branch(prompt, tuple(ids), located[row].anchors, fast.targets))
+        branch = Branch(prompt, fast.ids, fast.anchors, fast.targets)
+        fast_of[row] = fast_number.setdefault(branch, len(fast_number))
+    return Contexts(slow, list(fast_number), located, fast_of)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Per row R+ and R-, NaN where they do not apply, and the (slow, fast) log-confidence of every answer word."""
+
+    pairs_B2: Tensor
+    words: list[dict[str, tuple[float, float]]]
+
+
+def calibration(
+    batch: RolloutBatch,
+    where: Contexts,
+    confidences: Sequence[Confidence],
+    tokens: CategoryTokens,
+    wheels: WheelSet,
+    level: Level,
+) -> Calibration:
+    """Slow-fast calibration of a batch from the confidences that a pass over its contexts read."""
+    pairs_B2 = torch.full((len(batch.rows), 2), torch.nan)
+    words: list[dict[str, tuple[float, float]]] = [{} for _ in batch.rows]
+    for order, (row, answer) in enumerate(where.answers.items()):
+        slow, fast = confidences[order], confidences[len(where.answers) + where.fast_of[row]]
+        gold = wheels.map_set(batch.golds[batch.prompt_of(row)])
+        pairs_B2[row] = torch.tensor(calibration_pair(answer.words, slow, fast, gold, tokens, wheels, level))
+        words[row] = _word_confidences(answer.words, slow, fast, tokens, wheels)
+    return Calibration(pairs_B2, words)
+
+
+def _word_confidences(
+    words: Sequence[str], slow: Confidence, fast: Confidence, tokens: CategoryTokens, wheels: WheelSet
+) -> dict[str, tuple[float, float]]:
+    """(slow, fast) log-confidence of every word that a wheel knows: of its category, averaged over those wheels."""
+    found = {}
+    for word, slow_C, fast_C in zip(words, slow.category_AC.tolist(), fast.category_AC.tolist(), strict=True):
+        columns = [tokens.column(w, c) for w, ids in enumerate(wheels.lookup(word) or ()) for c in ids]
+        columns = [column for column in columns if not isnan(slow_C[column])]
+        if columns:
+            found[word] = (
+                round(sum(slow_C[column] for column in columns) / len(columns), 5),
+                round(sum(fast_C[column] for column in columns) / len(columns), 5),
+            )
+    return found
 
 
 def as_rows(
-    batch: RolloutBatch, ids: Sequence[str], rewards_PGK: Tensor, advantages_PG: Tensor, step: int
+    batch: RolloutBatch,
+    rewards_PGK: Tensor,
+    advantages_PG: Tensor,
+    words: Sequence[dict[str, tuple[float, float]]] | None,
+    step: int,
 ) -> list[Rollout]:
     """The batch as lines for rollouts.jsonl."""
-    num_generations = advantages_PG.shape[1]
     rows = []
-    for index, (text, response) in enumerate(zip(batch.texts, batch.responses, strict=True)):
-        prompt, place = divmod(index, num_generations)
-        values = rewards_PGK[prompt, place].tolist()
-        rewards = {name: None if isnan(value) else value for name, value in zip(REWARDS, values, strict=True)}
-        advantage = float(advantages_PG[prompt, place])
-        rows.append(Rollout(step, ids[prompt], text, response.labels, response.status, rewards, advantage))
+    for row, (text, response) in enumerate(zip(batch.texts, batch.responses, strict=True)):
+        prompt, place = divmod(row, batch.num_generations)
+        values = zip(REWARDS, rewards_PGK[prompt, place].tolist(), strict=True)
+        rows.append(
+            Rollout(
+                step=step,
+                id=batch.ids[prompt],
+                text=text,
+                labels=response.labels,
+                status=response.status,
+                rewards={name: None if isnan(value) else value for name, value in values},
+                advantage=float(advantages_PG[prompt, place]),
+                confidences=words[row] if words else None,
+            )
+        )
     return rows

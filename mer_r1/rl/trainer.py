@@ -1,14 +1,18 @@
 """GRPO with MER-R1's objectives, on transformers' Trainer (MER-R1 Section 4, Eq. 3 and 12).
 
-A step: prompts are encoded once (towers frozen), `num_generations` slow responses are sampled for each, scored by the
-functions the evaluator uses, compared within their group, and the policy loss is taken on them. With num_iterations > 1
-the same rollouts serve that many optimiser steps.
+Shape letters: P prompts, G rollouts of a group, B = P x G rollouts, R response ids, K objectives.
+
+An optimiser step: the towers and the prompts of all its micro-batches run once, `num_generations` slow responses are
+sampled for each prompt, and the text is scored by the functions the evaluator uses. Then, micro-batch by micro-batch,
+one packed pass gives the log-probabilities of the policy and, where the objective asks for it, the confidences of slow
+and fast thinking; rewards become advantages within their groups, and the loss follows. With num_iterations > 1 the same
+rollouts serve that many optimiser steps.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,80 +21,49 @@ from torch import Tensor
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.metrics.open_vocabulary import set_statistics
-from mer_r1.models.backbone import Backbone, Encoded, Prompt, PromptBatch, Sampling, chosen_log_probs
-from mer_r1.recipe import RlSection
-from mer_r1.response import read_labels
-from mer_r1.rl.advantages import REWARDS, advantages, needs_calibration
+from mer_r1.models.backbone import Backbone, Encoded, PromptBatch, Sampling
+from mer_r1.recipe import Recipe
+from mer_r1.response import parse_response
+from mer_r1.rewards import score_response
+from mer_r1.rl.advantages import REWARDS, advantages, confidence_level, needs_calibration, needs_initial_answer
 from mer_r1.rl.calibration import category_tokens
-from mer_r1.rl.losses import policy_loss
-from mer_r1.rl.rollouts import RolloutBatch, as_rows, make_rollouts, score_rollouts
-from mer_r1.sample import Sample
+from mer_r1.rl.data import BlockOrder, RlExample
+from mer_r1.rl.losses import policy_loss, scheduled_beta
+from mer_r1.rl.packing import GroupPass, Packed, group_pass, pack
+from mer_r1.rl.rollouts import (
+    Contexts,
+    RolloutBatch,
+    as_rows,
+    calibration,
+    contexts,
+    make_rollouts,
+    text_rewards,
+    uniform_draws,
+)
 from mer_r1.training import RunTrainer
+
+_PLUS, _MINUS = REWARDS.index("calibration_plus"), REWARDS.index("calibration_minus")
 
 
 @dataclass(frozen=True)
 class RlBatch:
-    """Prompts of one device batch with their gold words."""
+    """Prompts of one micro-batch with their gold words."""
 
     prompts: PromptBatch
     ids: tuple[str, ...]
-    gold: tuple[tuple[str, ...], ...]
-
-
-class RlPrompts(torch.utils.data.Dataset[tuple[Prompt, tuple[str, ...]]]):
-    """Prompts with gold words, as the protocol's parser reads them.
-
-    Raises InputError for a sample whose gold no wheel counts: it has no reward.
-    """
-
-    def __init__(self, samples: Sequence[Sample], prompts: Sequence[Prompt], wheels: WheelSet) -> None:
-        parser = wheels.protocol.parser
-        self._gold = [read_labels(sample.labels, parser)[0] for sample in samples]
-        for sample, gold in zip(samples, self._gold, strict=True):
-            if not any(set_statistics(gold, (), wheels).num_gold):
-                raise InputError(
-                    f"sample {sample.id!r}: no label maps to a category of the {wheels.source} wheels; run mer-r1 check"
-                )
-        self._prompts = prompts
-
-    def __len__(self) -> int:
-        return len(self._gold)
-
-    def __getitem__(self, index: int) -> tuple[Prompt, tuple[str, ...]]:
-        return self._prompts[index], self._gold[index]
-
-
-class _Repeated(torch.utils.data.Sampler[int]):
-    """A shuffled order in which every `block` of indices comes `times` times running."""
-
-    def __init__(self, size: int, block: int, times: int, seed: int) -> None:
-        self._size, self._block, self._times = size, block, times
-        self._seed, self._epoch = seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The Trainer says which epoch begins; its order follows from that alone, so a resumed run goes on with it."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return self._size // self._block * self._block * self._times
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self._seed + self._epoch)
-        order = torch.randperm(self._size, generator=generator).tolist()
-        for start in range(0, self._size - self._block + 1, self._block):
-            for _ in range(self._times):
-                yield from order[start : start + self._block]
+    golds: tuple[tuple[str, ...], ...]
 
 
 @dataclass
 class _Rolled:
-    """Rollouts kept for num_iterations; advantages and old log-probabilities come with the first policy pass."""
+    """Rollouts of a micro-batch. Advantages and old log-probabilities come with its first policy pass."""
 
     batch: RolloutBatch
-    prompts: PromptBatch
-    encoded: Encoded
-    reference_log_probs_BR: Tensor | None
+    where: Contexts
+    rewards_PGK: Tensor
+    num_tokens: float
+    step: int
+    reference_log_probs_BR: Tensor | None = None
     advantages_B: Tensor | None = None
     old_log_probs_BR: Tensor | None = None
 
@@ -98,116 +71,193 @@ class _Rolled:
 class GrpoTrainer(RunTrainer):
     """The run's trainer with rollouts and the policy loss."""
 
-    def __init__(self, backbone: Backbone, rl: RlSection, wheels: WheelSet, **kwargs: Any) -> None:
-        self.backbone, self.rl, self.wheels = backbone, rl, wheels
+    def __init__(self, backbone: Backbone, recipe: Recipe, wheels: WheelSet, **kwargs: Any) -> None:
+        self.backbone, self.rl, self.wheels = backbone, recipe.rl, wheels
+        rl = recipe.rl
+        self.profile = backbone.profile
         self.sampling = Sampling(rl.max_completion_length, rl.temperature, rl.top_p)
         self.coefficients = {"lambda_cali": rl.lambda_cali, "lambda_fmt": rl.lambda_fmt}
+        self._towers_learn, self.steps_a_batch = recipe.model.train_towers, rl.num_iterations
         self._kept: list[_Rolled] = []
-        self._micro_step = 0
-        super().__init__(model=backbone.model, data_collator=self._collate, **kwargs)
-        self.model_accepts_loss_kwargs = False
-        if self.args.save_steps % rl.num_iterations:
-            raise InputError(
-                f"optim.save_steps: {self.args.save_steps} is no multiple of rl.num_iterations ({rl.num_iterations}); "
-                "a checkpoint does not hold the rollouts that the next step would use again"
-            )
+        super().__init__(recipe=recipe, model=backbone.entry, collate=self._collate, **kwargs)
+        self._refuse_what_cannot_be()
         # Now that the model lies on its device:
-        self.tokens = category_tokens(backbone, wheels) if needs_calibration(rl.objective) else None
-        self.reference = replace(backbone, model=frozen_copy(backbone.model)) if rl.beta > 0 else None
+        self.tokens = category_tokens(backbone, wheels, rl.shared_tokens) if needs_calibration(rl.objective) else None
+        self.reference = self._make_reference() if rl.beta > 0 else None
 
-    def _collate(self, rows: Sequence[tuple[Prompt, tuple[str, ...]]]) -> dict[str, RlBatch]:
-        prompts, gold = zip(*rows, strict=True)
-        return {"batch": RlBatch(self.backbone.collate(prompts), tuple(p.id for p in prompts), gold)}
+    def _refuse_what_cannot_be(self) -> None:
+        if self.args.save_steps % self.rl.num_iterations:
+            raise InputError(
+                f"optim.save_steps: {self.args.save_steps} is no multiple of rl.num_iterations "
+                f"({self.rl.num_iterations}); a checkpoint does not hold the rollouts that a next step would use again"
+            )
+        if self.rl.scale_rewards == "batch" and needs_calibration(self.rl.objective):
+            raise InputError(
+                f"rl.scale_rewards: batch needs all rewards of a step before its first pass, and {self.rl.objective} "
+                "reads confidences in that pass; use group or none"
+            )
+        if needs_initial_answer(self.rl.objective) and self.profile.fallback is None:
+            raise InputError(
+                f"rl.objective: {self.rl.objective} pays a first answer; set model.prompt_style=full_first"
+            )
+        if self.is_fsdp_enabled:
+            self._refuse_sharding_that_sampling_cannot_take()
+        size, block = len(self.train_dataset), self._prompts_a_step()
+        if size < block and self.args.world_size > 1:
+            raise InputError(
+                f"data.train: {size} samples are fewer than one step takes on {self.args.world_size} processes "
+                f"({block}); lower optim.batch_size or optim.gradient_accumulation_steps"
+            )
+
+    def _refuse_sharding_that_sampling_cannot_take(self) -> None:
+        """Answers differ in length, so a process that gathers weights for every id would wait for others in vain."""
+        plugin = self.accelerator.state.fsdp_plugin
+        if plugin.fsdp_version != 2 or plugin.reshard_after_forward:
+            raise InputError(
+                "accelerate's FSDP settings: RL needs fsdp_version: 2 and fsdp_reshard_after_forward: false "
+                "(accelerate launch --fsdp_version 2 --fsdp_reshard_after_forward false)"
+            )
+
+    def _prompts_a_step(self) -> int:
+        args = self.args
+        return int(args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size)
+
+    def _make_reference(self) -> Backbone | None:
+        """The policy as it stands, frozen. With adapters none is needed: the policy without them is the reference."""
+        if self._has_adapters():
+            return None
+        reference = copy.deepcopy(self.backbone.model).eval().requires_grad_(False)
+        return replace(self.backbone, model=reference.to(self.args.device), entry=None)
+
+    def _has_adapters(self) -> bool:
+        return self.backbone.entry is not self.backbone.model
+
+    def _collate(self, rows: Sequence[RlExample]) -> RlBatch:
+        prompts = [row.prompt for row in rows]
+        ids, golds = tuple(prompt.id for prompt in prompts), tuple(row.gold for row in rows)
+        return RlBatch(self.backbone.collate(prompts), ids, golds)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         size = len(self.train_dataset if train_dataset is None else train_dataset)
-        block = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-        return _Repeated(size, min(block, size), self.rl.num_iterations, self.args.seed)
+        return BlockOrder(size, min(self._prompts_a_step(), size), self.rl.num_iterations, self.args.seed)
 
-    def _rolled(self, batch: RlBatch) -> _Rolled:
-        """New rollouts, or the kept ones of the same prompts while num_iterations lasts."""
-        accumulated = self.args.gradient_accumulation_steps
-        place = self._micro_step % accumulated
-        is_new = self._micro_step // accumulated % self.rl.num_iterations == 0
-        self._micro_step += 1
-        if is_new:
-            if place == 0:
-                self._kept.clear()
-            model = self.backbone.model
-            model.eval()
-            with torch.no_grad():
-                encoded = self.backbone.encode(batch.prompts)
-            rolled = make_rollouts(self.backbone, encoded, batch.gold, self.rl.num_generations, self.sampling)
-            model.train()
-            self._kept.append(
-                _Rolled(rolled, batch.prompts, encoded, self._reference_log_probs(batch, encoded, rolled))
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """A step's micro-batches, their rollouts made: new ones, or the kept ones while num_iterations lasts."""
+        samples, _ = super().get_batch_samples(*args, **kwargs)
+        if samples and self.state.global_step % self.steps_a_batch == 0:
+            self._kept = self._roll_out([inputs["batch"] for inputs in samples])
+        return [{"batch": rolled} for rolled in self._kept[: len(samples)]], None
+
+    def _roll_out(self, batches: Sequence[RlBatch]) -> list[_Rolled]:
+        step, rl = self.state.global_step + 1, self.rl
+        self.backbone.entry.eval()
+        made = []
+        for batch in batches:
+            draws = uniform_draws(self.args.seed, step, batch.ids, rl.num_generations, rl.max_completion_length)
+            made.append(
+                make_rollouts(self.backbone, batch.prompts, batch.ids, batch.golds, self.profile, self.sampling, draws)
             )
-        kept: _Rolled = self._kept[place]
-        return kept
+        tokens = self._from_all([sum(len(row) for batch in made for row in batch.rows)])
+        num_tokens = sum(tokens) / (len(made) * len(tokens))
+        rewards = [text_rewards(batch, self.wheels, rl.length_penalty) for batch in made]
+        rolled = [
+            _Rolled(batch, contexts(self.backbone, batch, self.profile, self.tokens is not None), own, num_tokens, step)
+            for batch, own in zip(made, rewards, strict=True)
+        ]
+        for one in rolled:
+            one.reference_log_probs_BR = self._reference_log_probs(one)
+        if self.tokens is None:  # the text decides all, and batch statistics run over all processes
+            self._judge_texts(rolled)
+        self.backbone.entry.train()
+        return rolled
+
+    def _judge_texts(self, rolled: Sequence[_Rolled]) -> None:
+        """Advantages of a step whose objective the texts decide, in the light of the whole step."""
+        own = torch.cat([one.rewards_PGK for one in rolled])
+        everyone = self._from_all([own])
+        before = sum(len(part) for part in everyone[: self.args.process_index])
+        all_PG = advantages(torch.cat(everyone), self.rl.objective, self.coefficients, self.rl.scale_rewards)
+        for one in rolled:
+            one.advantages_B = all_PG[before : before + len(one.rewards_PGK)].flatten().to(self.backbone.device)
+            before += len(one.rewards_PGK)
 
     @torch.no_grad()
-    def _reference_log_probs(self, batch: RlBatch, encoded: Encoded, rolled: RolloutBatch) -> Tensor | None:
-        """log p (B, R) under the reference, which reads its own embeddings; the frozen towers' outputs are shared."""
-        if self.reference is None:
+    def _reference_log_probs(self, rolled: _Rolled) -> Tensor | None:
+        """log p (B, R) under the reference."""
+        if self.rl.beta == 0:
             return None
-        ids_BR = rolled.generated.ids_BR
-        own = self.reference.with_own_words(batch.prompts, encoded).repeat(self.rl.num_generations)
-        inputs = self.reference.score_inputs(own, ids_BR, rolled.mask_BR)
-        logits = self.reference.response_logits(self.reference.model, inputs, ids_BR.shape[1])
-        return chosen_log_probs(logits / self.rl.temperature, ids_BR)
+        packed = pack(rolled.batch.encoded.prompts, rolled.where.slow)
+        if self.reference is not None:
+            with self.accelerator.autocast():  # as the policy, whose forward the accelerator has wrapped
+                return self._pass(self.reference, self.reference.entry, packed, rolled).log_probs_BR
+        with self.backbone.entry.disable_adapter():
+            return self._pass(self.backbone, self.backbone.entry, packed, rolled).log_probs_BR
 
-    def _judge(self, rolled: _Rolled, ids: tuple[str, ...], logits_BRV: Tensor, log_probs_BR: Tensor) -> None:
-        """Rewards and advantages of new rollouts, from the policy pass that the loss makes anyway."""
-        batch, rl = rolled.batch, self.rl
-        rewards_PGK = score_rollouts(
-            self.backbone, batch, logits_BRV.detach(), rl.num_generations, self.wheels, self.tokens
-        )
-        advantages_PG = advantages(rewards_PGK, rl.objective, self.coefficients)
-        rolled.advantages_B, rolled.old_log_probs_BR = advantages_PG.flatten(), log_probs_BR.detach()
-        self.measure(group_health(batch, rewards_PGK, advantages_PG))
-        self.measure({"entropy": mean_entropy(logits_BRV.detach() / rl.temperature, batch.mask_BR)})
-        if self.is_world_process_zero():
-            rows = as_rows(batch, ids, rewards_PGK, advantages_PG, self.state.global_step + 1)
-            self._append(self.run.rollouts, (asdict(row) for row in rows))
+    def _pass(self, backbone: Backbone, model: Any, packed: Packed, rolled: _Rolled, tokens: Any = None) -> GroupPass:
+        encoded: Encoded | None = None if self._towers_learn else rolled.batch.encoded
+        return group_pass(backbone, model, packed, encoded, self.rl.temperature, tokens)
 
-    def compute_loss(self, model: Any, inputs: dict[str, RlBatch], *args: Any, **kwargs: Any) -> Tensor:
-        rolled = self._rolled(inputs["batch"])
-        batch, ids_BR = rolled.batch, rolled.batch.generated.ids_BR
-        prompts = self.backbone.with_own_words(rolled.prompts, rolled.encoded)
-        score = self.backbone.score_inputs(prompts.repeat(self.rl.num_generations), ids_BR, batch.mask_BR)
-        num_response = ids_BR.shape[1]
-        logits = self.backbone.response_logits(model, score, num_response)
-        log_probs = chosen_log_probs(logits / self.rl.temperature, ids_BR)
-        if rolled.advantages_B is None or rolled.old_log_probs_BR is None:
-            self._judge(rolled, inputs["batch"].ids, logits, log_probs)
-        assert rolled.advantages_B is not None
+    def compute_loss(self, model: Any, inputs: dict[str, _Rolled], *args: Any, **kwargs: Any) -> Tensor:
+        rolled, rl = inputs["batch"], self.rl
+        is_first = rolled.old_log_probs_BR is None
+        tokens = self.tokens if is_first else None
+        packed = pack(rolled.batch.encoded.prompts, rolled.where.slow, rolled.where.fast if tokens else ())
+        result = self._pass(self.backbone, model, packed, rolled, tokens)
+        if is_first:
+            rolled.old_log_probs_BR = result.log_probs_BR.detach()
+            self._judge(rolled, result)
         assert rolled.old_log_probs_BR is not None
-        result = policy_loss(
-            log_probs,
+        assert rolled.advantages_B is not None
+        beta = scheduled_beta(rl.beta, rl.beta_schedule, self.state.global_step, self.state.max_steps)
+        loss = policy_loss(
+            result.log_probs_BR,
             rolled.old_log_probs_BR,
             rolled.reference_log_probs_BR,
             rolled.advantages_B,
-            batch.mask_BR,
-            self.rl.epsilon,
-            self.rl.beta,
+            packed.mask_BR,
+            rl.epsilon,
+            beta,
+            loss_type=rl.loss_type,
+            epsilon_high=rl.epsilon_high,
+            num_tokens=rolled.num_tokens,
+            max_completion_length=rl.max_completion_length,
         )
-        self.measure({"kl": float(result.kl), "clip_share": float(result.clip_share)})
-        return result.loss
+        self.measure({"kl": float(loss.kl), "clip_share": float(loss.clip_share)}, float(packed.mask_BR.sum()))
+        return loss.loss
 
+    def _judge(self, rolled: _Rolled, result: GroupPass) -> None:
+        """Rewards and advantages of new rollouts, their numbers, and their lines."""
+        batch, words = rolled.batch, None
+        if self.tokens is not None:
+            level = confidence_level(self.rl.objective)
+            found = calibration(batch, rolled.where, result.confidences, self.tokens, self.wheels, level)
+            pairs_PG2 = found.pairs_B2.view(*rolled.rewards_PGK.shape[:2], 2)
+            rolled.rewards_PGK[..., [_PLUS, _MINUS]] = pairs_PG2
+            advantages_PG = advantages(rolled.rewards_PGK, self.rl.objective, self.coefficients, self.rl.scale_rewards)
+            rolled.advantages_B = advantages_PG.flatten().to(self.backbone.device)
+            words = found.words
+        assert rolled.advantages_B is not None
+        advantages_PG = rolled.advantages_B.view(rolled.rewards_PGK.shape[:2]).cpu()
+        known = dict(zip(REWARDS, (~rolled.rewards_PGK.isnan()).sum((0, 1)).tolist(), strict=True))
+        for name, value in group_health(batch, rolled.rewards_PGK, advantages_PG).items():
+            self.measure({name: value}, known.get(name.removeprefix("reward/"), 1))
+        num_ids = float(batch.generated.mask_BR.sum())
+        self.measure({"entropy": float(result.entropy_BR.sum()) / num_ids}, num_ids)
+        rows = self._from_all(as_rows(batch, rolled.rewards_PGK, advantages_PG, words, rolled.step))
+        if self.is_world_process_zero():
+            self._append(self.run.rollouts, (asdict(row) for row in rows))
 
-def frozen_copy(model: Any) -> Any:
-    """A copy of the policy as it stands, for the KL term."""
-    reference = copy.deepcopy(model).eval()
-    for parameter in reference.parameters():
-        parameter.requires_grad_(False)
-    return reference
-
-
-def mean_entropy(logits_BRV: Tensor, mask_BR: Tensor) -> float:
-    """Mean over response tokens of the distribution's entropy, in nats."""
-    log_p = torch.log_softmax(logits_BRV, dim=-1)
-    entropy_BR = -(log_p.exp() * log_p.clamp_min(-1e4)).sum(-1)
-    return float((entropy_BR * mask_BR).sum() / mask_BR.sum())
+    def evaluate_batch(self, inputs: dict[str, RlBatch]) -> list[tuple[dict[str, float], float]]:
+        """Rewards of the greedy slow answer of every sample."""
+        batch = inputs["batch"]
+        greedy = replace(self.sampling, temperature=0.0)
+        draws = torch.zeros(len(batch.ids), greedy.max_new_tokens)
+        made = make_rollouts(self.backbone, batch.prompts, batch.ids, batch.golds, self.profile, greedy, draws)
+        scores = []
+        for text, gold in zip(made.texts, batch.golds, strict=True):
+            score = score_response(parse_response(text, self.profile.name), gold, self.wheels)
+            scores.append(({"recall": score.recall, "precision": score.precision, "f1": score.f1}, 1.0))
+        return scores
 
 
 def group_health(batch: RolloutBatch, rewards_PGK: Tensor, advantages_PG: Tensor) -> dict[str, float]:
@@ -219,5 +269,5 @@ def group_health(batch: RolloutBatch, rewards_PGK: Tensor, advantages_PG: Tensor
         "groups_without_signal": float((advantages_PG == 0).all(1).float().mean()),
         "answer_words": sum(len(response.labels) for response in responses) / len(responses),
         "answered_share": sum(response.status == "ok" for response in responses) / len(responses),
-        "response_tokens": float(batch.mask_BR.sum(1).float().mean()),
+        "response_tokens": sum(map(len, batch.rows)) / len(batch.rows),
     }

@@ -17,22 +17,21 @@ from mer_r1.manifest import read_manifest, shown
 from mer_r1.sample import Mode, Prediction, Sample
 
 if TYPE_CHECKING:
-    from mer_r1.models.backbone import Prompt
-    from mer_r1.models.omni import OmniBackbone
+    from mer_r1.models.backbone import Backbone, Prompt
 
 _SOUNDS = ("wav", "mp3", "flac", "m4a", "aac", "ogg", "opus")
 _PICTURES = ("jpg", "jpeg", "png", "webp", "bmp")
 DEFAULT_MODEL = Path("runs/quickstart/mer_r1")
 
 
-def load_run(source: str) -> OmniBackbone:
+def load_run(source: str) -> Backbone:
     """The model of a run's folder, of a checkpoint's folder, or of a Hub id."""
     folder = Path(source)
     if source == str(DEFAULT_MODEL) and not folder.exists():
         raise InputError(f"{source}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
-    from mer_r1.models.omni import load_omni
+    from mer_r1.models.loading import load_backbone
 
-    backbone = load_omni(str(folder / "model") if (folder / "model" / "config.json").exists() else source)
+    backbone = load_backbone(str(folder / "model") if (folder / "model").is_dir() else source)
     import torch
 
     backbone.model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -124,7 +123,7 @@ def predict_clips(
     return [made[mode][index] for index in range(len(prompts)) for mode in modes]
 
 
-def _ask(backbone: OmniBackbone, prompts: Sequence[Prompt], mode: Mode, max_new_tokens: int) -> Iterator[Prediction]:
+def _ask(backbone: Backbone, prompts: Sequence[Prompt], mode: Mode, max_new_tokens: int) -> Iterator[Prediction]:
     from mer_r1.inference import answer
     from mer_r1.models.backbone import Sampling
 
@@ -133,7 +132,7 @@ def _ask(backbone: OmniBackbone, prompts: Sequence[Prompt], mode: Mode, max_new_
 
 
 def predict_manifest(
-    backbone: OmniBackbone,
+    backbone: Backbone,
     samples: Sequence[Sample],
     prompts: Sequence[Prompt],
     out: Path,
@@ -164,7 +163,7 @@ def predict_manifest(
                     progress(count, total)
 
 
-def _same_model(out: Path, backbone: OmniBackbone, has_rows: bool) -> None:
+def _same_model(out: Path, backbone: Backbone, has_rows: bool) -> None:
     """Keep a fingerprint of the model and of how it is asked in OUT.model.json, and compare it when going on."""
     record = out.with_name(f"{out.name}.model.json")
     digest = sha256()

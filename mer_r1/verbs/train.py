@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +25,11 @@ from mer_r1.recipe import ModelSection, Recipe
 from mer_r1.sample import Sample
 
 if TYPE_CHECKING:
-    from mer_r1.models.omni import OmniBackbone
+    from mer_r1.models.backbone import Backbone
     from mer_r1.training import Progress
 
 _BUDGET_KEYS = ("num_frames", "fps", "max_pixels", "min_pixels", "max_audio_s")
+_PATIENCE = timedelta(days=1)  # of processes that wait while the first one reads all clips
 _VERSIONED = ("torch", "transformers", "accelerate", "av", "numpy")
 
 
@@ -36,60 +40,130 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: P
     """
     resolved = _as_yaml(recipe)
     if _is_finished(out, resolved):
+        if _is_first_process():
+            _close(out)
         return out / "model"
-    samples = _samples(recipe)
-    from mer_r1.training import RunFolder, training_arguments
+    samples = _samples(recipe.data.train, recipe.data.num)
+    held_out = _samples(recipe.data.eval, recipe.data.eval_num) if recipe.data.eval else None
+    import torch
+    from accelerate import PartialState
 
-    backbone = load_backbone(recipe.model, out)
-    backbone.model.float()  # small steps vanish in bfloat16 weights; optim.bf16 computes in it by autocast
-    backbone.set_towers_trainable(recipe.model.train_towers)
-    from mer_r1.models.features import read_prompts
+    from mer_r1.training import RunFolder
 
-    count = len(samples)
-    with disk_full_named(recipe.data.train.parent):
-        prompts = read_prompts(
-            backbone,
-            samples,
-            recipe.data.train.parent / "features" if recipe.data.keep_features else None,
-            recipe.data.workers,
-            (lambda done: prepared(done, count, {})) if prepared else None,
-        )
+    processes = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
+    with processes.main_process_first():  # the first one builds and keeps, the others find it done
+        if processes.is_main_process:
+            _remove_half_written(out)
+        backbone = load_backbone(recipe.model, out)
+        _make_trainable(backbone, recipe)
+        prompts = _prompts(recipe, recipe.data.train, backbone, samples, prepared)
+        eval_prompts = _prompts(recipe, recipe.data.eval, backbone, held_out) if recipe.data.eval and held_out else None
     folder = RunFolder(out)
-    arguments: dict[str, Any] = {
-        "run": folder,
-        "progress": progress,
-        "args": training_arguments(recipe.optim, folder, recipe.seed),
-    }
-    trainer = _trainer(recipe, backbone, samples, prompts, arguments)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "recipe.yaml", resolved)
-    facts = _facts(recipe)
-    write_json(out / "run.json", {**facts, "status": "running"})
+    facts = {**_facts(recipe), "rows": len(samples), "processes": processes.num_processes}
+    trainer = _trainer(
+        recipe,
+        backbone,
+        (samples, prompts),
+        (held_out, eval_prompts) if held_out and eval_prompts else None,
+        {"run": folder, "progress": progress, "recipe": recipe},
+    )
+    if processes.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "recipe.yaml", resolved)
+        write_json(out / "run.json", {**facts, "status": "running"})
+    processes.wait_for_everyone()
     with disk_full_named(out):
         trainer.train_or_go_on()
-        _write_model(trainer, backbone, folder.model)
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)
-    write_json(out / "run.json", {**facts, "status": "finished", "steps": trainer.state.global_step})
+        facts["steps"] = trainer.state.global_step
+        if processes.is_main_process:
+            write_json(out / "run.json", {**facts, "status": "running"})
+        _write_model(trainer, backbone, folder.model, recipe, facts)
+    if processes.is_main_process:
+        _close(out)
+    processes.wait_for_everyone()
     return folder.model
 
 
+def _close(out: Path) -> None:
+    """What is left to do when the model is written; a run that was stopped in the middle of it is closed later."""
+    path = out / "run.json"
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if facts.get("status") != "finished":
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        write_json(path, {**facts, "status": "finished"})
+
+
+def _remove_half_written(out: Path) -> None:
+    """Temporary files of a run that was killed while it wrote."""
+    for path in out.glob(".*.tmp"):
+        if path.is_file():
+            path.unlink()
+
+
+def _is_first_process() -> bool:
+    """Whether this is the only process or the first of several, as launchers say it before torch is imported."""
+    ranks = (os.environ.get(name) for name in ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"))
+    return int(next((rank for rank in ranks if rank), 0)) == 0
+
+
+def _make_trainable(backbone: Backbone, recipe: Recipe) -> None:
+    """Put the model into the precision it learns in, and say which of its weights learn."""
+    lora = recipe.model.lora
+    if lora is None or not recipe.optim.bf16:
+        backbone.model.float()  # small steps vanish in bfloat16 weights; optim.bf16 computes in it by autocast
+    backbone.set_towers_trainable(recipe.model.train_towers)
+    if lora is not None:
+        import torch
+
+        from mer_r1.models.lora import add_lora
+
+        torch.manual_seed(recipe.seed)  # adapters start at random
+        backbone.entry = add_lora(backbone.model, lora)
+
+
+def _prompts(
+    recipe: Recipe,
+    manifest: Path,
+    backbone: Backbone,
+    samples: list[Sample],
+    prepared: Progress | None = None,
+) -> Sequence[Any]:
+    """The prompts of a manifest's samples, made when asked for or now."""
+    from mer_r1.models.features import read_prompts
+
+    with disk_full_named(manifest.parent):
+        return read_prompts(
+            backbone,
+            samples,
+            manifest.parent / "features" if recipe.data.keep_features else None,
+            recipe.data.workers,
+            (lambda done: prepared(done, len(samples), {})) if prepared else None,
+        )
+
+
 def _trainer(
-    recipe: Recipe, backbone: OmniBackbone, samples: list[Sample], prompts: Sequence[Any], arguments: dict[str, Any]
+    recipe: Recipe,
+    backbone: Backbone,
+    train: tuple[list[Sample], Sequence[Any]],
+    held_out: tuple[list[Sample], Sequence[Any]] | None,
+    arguments: dict[str, Any],
 ) -> Any:
     if recipe.kind == "sft":
         from mer_r1.sft import SftExamples, SftTrainer
 
-        examples = SftExamples(backbone, samples, prompts, recipe.sft.targets)
-        return SftTrainer(backbone, train_dataset=examples, **arguments)
-    from mer_r1.rl.trainer import GrpoTrainer, RlPrompts
+        train_set, eval_set = (part and SftExamples(backbone, *part, recipe.sft.targets) for part in (train, held_out))
+        return SftTrainer(backbone, train_dataset=train_set, eval_dataset=eval_set, **arguments)
+    from mer_r1.rl.data import RlPrompts
+    from mer_r1.rl.trainer import GrpoTrainer
 
     wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
-    return GrpoTrainer(backbone, recipe.rl, wheels, train_dataset=RlPrompts(samples, prompts, wheels), **arguments)
+    prompts, eval_prompts = (part and RlPrompts(*part, wheels) for part in (train, held_out))
+    return GrpoTrainer(backbone, wheels=wheels, train_dataset=prompts, eval_dataset=eval_prompts, **arguments)
 
 
-def load_backbone(model: ModelSection, out: Path) -> OmniBackbone:
+def load_backbone(model: ModelSection, out: Path) -> Backbone:
     """The recipe's model, with its media keys laid over the checkpoint's; "tiny" is built into `out`/tiny."""
-    from mer_r1.models.omni import load_omni
+    from mer_r1.models import loading
     from mer_r1.models.tiny import write_tiny
 
     source = model.source
@@ -99,27 +173,31 @@ def load_backbone(model: ModelSection, out: Path) -> OmniBackbone:
         if not (out / "tiny" / "config.json").exists():
             write_tiny(out / "tiny", minimer_texts())
         source = str(out / "tiny")
-    elif (Path(source) / "model" / "config.json").exists():
+    elif (Path(source) / "model").is_dir():
         source = str(Path(source) / "model")
-    backbone = load_omni(source, prompt_style=model.prompt_style)
+    backbone = loading.load_backbone(source, prompt_style=model.prompt_style)
     backbone.budget = replace(backbone.budget, **_changes(model))
     return backbone
 
 
-def _samples(recipe: Recipe) -> list[Sample]:
-    samples = read_manifest(recipe.data.train)
-    if recipe.data.num:
-        samples = samples[: recipe.data.num]
+def _samples(manifest: Path, num: int | None) -> list[Sample]:
+    samples = read_manifest(manifest)[:num]
     if not samples:
-        raise InputError(f"{recipe.data.train}: has no rows; a run needs at least one")
+        raise InputError(f"{manifest}: has no rows; a run needs at least one")
     return samples
 
 
-def _write_model(trainer: Any, backbone: OmniBackbone, folder: Path) -> None:
+def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
+    if not trainer.is_world_process_zero():
+        trainer.save_whole_model(folder)  # takes part where weights are gathered; writes nothing
+        return
+    from mer_r1.model_card import write_card
+
     with atomic_folder(folder) as temporary:
-        trainer.save_model(str(temporary))
+        trainer.save_whole_model(temporary)
         (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same
         backbone.save(temporary)
+        write_card(temporary, recipe, facts)
 
 
 def _as_yaml(recipe: Recipe) -> str:
@@ -134,7 +212,7 @@ def _is_finished(out: Path, resolved: str) -> bool:
         if not (out / "model").exists() and not any((out / "checkpoints").glob("checkpoint-*")):
             return False  # it ended before anything was learned that could be lost
         raise InputError(f"{out}: holds a run of another recipe; give another --out, or remove the folder")
-    return (out / "model" / "config.json").exists()
+    return (out / "model").exists()  # written under another name, and whole
 
 
 def _facts(recipe: Recipe) -> dict[str, Any]:
@@ -172,7 +250,7 @@ def run_shown(recipe: Recipe, out: Path) -> int:
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),
     )
-    with Progress(*columns, console=console) as bars:
+    with Progress(*columns, console=console, disable=not _is_first_process()) as bars:
         reading = bars.add_task("Reading clips", total=None, note="", visible=recipe.data.keep_features)
         steps = bars.add_task("Training", total=None, note="")
 
@@ -185,7 +263,8 @@ def run_shown(recipe: Recipe, out: Path) -> int:
             bars.update(steps, completed=step, total=total, note=note)
 
         model = run(recipe, out, stepped, prepared)
-    console.print(f"Model: {model}\nMetrics: {out / 'metrics.jsonl'}", highlight=False)
+    if _is_first_process():
+        console.print(f"Model: {model}\nMetrics: {out / 'metrics.jsonl'}", highlight=False)
     return 0
 
 

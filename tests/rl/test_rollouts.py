@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isnan
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +13,30 @@ from torch import Tensor
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.backbone import Encoded, Generated, Prompt, Sampling, pad_right
 from mer_r1.models.omni import OmniBackbone
-from mer_r1.response import PROFILES, parse_response
+from mer_r1.response import FALLBACK_ANSWER, PROFILES, parse_response
 from mer_r1.rewards import score_response
 from mer_r1.rl.advantages import REWARDS
-from mer_r1.rl.calibration import CategoryTokens, calibration_rewards, category_tokens, locate_answer
-from mer_r1.rl.rollouts import RolloutBatch, as_rows, calibration_pairs, make_rollouts, score_rollouts
+from mer_r1.rl.calibration import (
+    CategoryTokens,
+    Confidence,
+    Level,
+    calibration_pair,
+    category_tokens,
+    locate_answer,
+)
+from mer_r1.rl.packing import group_pass, pack
+from mer_r1.rl.rollouts import (
+    Calibration,
+    RolloutBatch,
+    as_rows,
+    calibration,
+    contexts,
+    make_rollouts,
+    text_rewards,
+    uniform_draws,
+)
 from mer_r1.sample import Sample
+from tests.media_samples import saying
 
 WHEELS = WheelSet.load("builtin")
 TEXTS = (
@@ -29,28 +48,28 @@ TEXTS = (
     "<think></think><answer>shocked, scared, proud, annoyed</answer>",
 )
 GOLD = (("happy", "joyful"), ("angry", "sad"))
-PREFILL = PROFILES["think_answer"].fast_prefill
+PROFILE = PROFILES["think_answer"]
 
 
-def _batch(backbone: OmniBackbone, encoded: Encoded, texts: Sequence[str]) -> RolloutBatch:
+def _batch(
+    backbone: OmniBackbone, encoded: Encoded, texts: Sequence[str], profile: str = "think_answer"
+) -> RolloutBatch:
     """Rollouts of two groups that say `texts`, and end."""
     end = backbone.tokenizer.eos_token_id
     rows = [[*backbone.text_ids(text), end] for text in texts]
-    ids, mask = pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device)
-    return RolloutBatch(
-        repeated=encoded.repeat(len(texts) // 2),
-        generated=Generated(ids, mask),
-        rows=rows,
-        texts=list(texts),
-        responses=[parse_response(text) for text in texts],
-        golds=[labels for labels in GOLD for _ in range(len(texts) // 2)],
-    )
+    made = Generated(*pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device))
+    responses = [parse_response(text, profile) for text in texts]
+    return RolloutBatch(("a", "b"), GOLD, encoded, made, rows, list(texts), responses)
 
 
-def _logits(backbone: OmniBackbone, encoded: Encoded, rows: Sequence[Sequence[int]]) -> Tensor:
-    ids, mask = pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device)
-    with torch.no_grad():
-        return backbone.response_logits(backbone.model, backbone.score_inputs(encoded, ids, mask), ids.shape[1])
+def _calibrated(
+    backbone: OmniBackbone, batch: RolloutBatch, tokens: CategoryTokens, level: Level = "category"
+) -> Calibration:
+    """As the trainer does it: one pass over all branches."""
+    where = contexts(backbone, batch, PROFILE, True)
+    packed = pack(batch.encoded.prompts, where.slow, where.fast)
+    found = group_pass(backbone, backbone.model, packed, batch.encoded, tokens=tokens).confidences
+    return calibration(batch, where, found, tokens, WHEELS, level)
 
 
 @pytest.fixture(scope="module")
@@ -63,44 +82,58 @@ def tokens(tiny: OmniBackbone) -> CategoryTokens:
     return category_tokens(tiny, WHEELS)
 
 
-def test_recall_precision_f1_and_format_are_the_evaluators_numbers(tiny: OmniBackbone, encoded: Encoded) -> None:
-    batch = _batch(tiny, encoded, TEXTS)
-    rewards = score_rollouts(tiny, batch, _logits(tiny, batch.repeated, batch.rows), 3, WHEELS, None)
+@pytest.mark.parametrize("penalty", ["none", "ratio"])
+def test_rewards_of_the_text_are_the_evaluators_numbers(tiny: OmniBackbone, encoded: Encoded, penalty: Any) -> None:
+    rewards = text_rewards(_batch(tiny, encoded, TEXTS), WHEELS, penalty)
     assert rewards.shape == (2, 3, len(REWARDS))
     for index, text in enumerate(TEXTS):
-        score = score_response(parse_response(text), GOLD[index // 3], WHEELS)
+        score = score_response(parse_response(text), GOLD[index // 3], WHEELS, length_penalty=penalty)
         expected = [score.recall, score.precision, score.f1, score.format]
         assert rewards[divmod(index, 3)].tolist()[:4] == pytest.approx(expected)
-    assert rewards[..., 4:].isnan().all()  # no token table, no fast pass
+    assert rewards[..., 4:].isnan().all()  # no first answer, and calibration is not of the text
+
+
+def test_a_first_answer_and_its_fallback_are_rewarded_in_their_profile(tiny: OmniBackbone, encoded: Encoded) -> None:
+    texts = [
+        "<answer>happy</answer><think>So.</think><answer>sad</answer>",
+        f"<answer>{FALLBACK_ANSWER}</answer><think>So.</think><answer>angry, sad</answer>",
+    ]
+    rewards = text_rewards(_batch(tiny, encoded, texts, "answer_think_answer"), WHEELS)
+    first, second = (dict(zip(REWARDS, row, strict=True)) for row in rewards[:, 0].tolist())
+    assert first["initial_f1"] > first["f1"]
+    assert (second["initial_f1"], second["fallback"], second["f1"]) == (0, 1, 1)
+    assert first["fallback"] == 0
 
 
 def test_the_gold_answer_earns_every_reward(tiny: OmniBackbone, encoded: Encoded) -> None:
     texts = [f"<think>So.</think><answer>{', '.join(labels)}</answer>" for labels in GOLD]
-    batch = _batch(tiny, encoded, texts)
-    rewards = score_rollouts(tiny, batch, _logits(tiny, batch.repeated, batch.rows), 1, WHEELS, None)
-    assert rewards[..., :4].eq(1).all()
+    assert text_rewards(_batch(tiny, encoded, texts), WHEELS)[..., :4].eq(1).all()
 
 
-def _alone(backbone: OmniBackbone, encoded: Encoded, ids: list[int], anchors: Sequence[int]) -> Tensor:
-    """log p (A, V) at the anchors of one response after one prompt, nothing padded."""
-    return _logits(backbone, encoded, [ids])[0, list(anchors)].log_softmax(-1)
+def _alone(backbone: OmniBackbone, prompt: Prompt, ids: list[int], anchors: Sequence[int]) -> Tensor:
+    """log p (A, V) at the anchors of one response after one prompt, nothing padded, nothing shared."""
+    whole = torch.tensor([ids])
+    inputs = backbone.full_inputs(backbone.collate([prompt]), whole, torch.ones_like(whole))
+    with torch.no_grad():
+        return backbone.response_logits(backbone.model, inputs, len(ids))[0, list(anchors)].log_softmax(-1)
 
 
+@pytest.mark.parametrize("level", ["category", "word"])
 def test_calibration_rewards_are_those_of_asking_slow_and_fast_one_by_one(
-    tiny: OmniBackbone, prompts: Sequence[Prompt], encoded: Encoded, tokens: CategoryTokens
+    tiny: OmniBackbone, prompts: Sequence[Prompt], encoded: Encoded, tokens: CategoryTokens, level: Level
 ) -> None:
     """The fast context is written here as a person would: prompt, prefill, the answer's text."""
-    batch = _batch(tiny, encoded, TEXTS)
-    pairs = calibration_pairs(tiny, batch, _logits(tiny, batch.repeated, batch.rows), WHEELS, tokens)
+    found = _calibrated(tiny, _batch(tiny, encoded, TEXTS), tokens, level)
     answered = 0
-    for index, (text, pair) in enumerate(zip(TEXTS, pairs, strict=True)):
-        words = parse_response(text).labels
+    for index, text in enumerate(TEXTS):
+        words, pair = parse_response(text).labels, found.pairs_B2[index].tolist()
         if not words:
             assert all(isnan(value) for value in pair)
+            assert found.words[index] == {}
             continue
         answered += 1
-        single = tiny.encode(tiny.collate([prompts[index // 3]]))
-        slow_ids, fast_ids = tiny.text_ids(text), tiny.text_ids(PREFILL + text[text.rindex("<answer>") + 8 :])
+        fast_text = PROFILE.fast_prefill + text[text.rindex("<answer>") + 8 :]
+        slow_ids, fast_ids = tiny.text_ids(text), tiny.text_ids(fast_text)
         slow_at, fast_at = [
             len(tiny.text_ids(whole[: whole.rindex("<answer>") + 8])) for whole in (text, tiny.decode(fast_ids))
         ]
@@ -108,69 +141,131 @@ def test_calibration_rewards_are_those_of_asking_slow_and_fast_one_by_one(
         assert located
         assert located.anchors[0] == slow_at
         steps = [anchor - slow_at for anchor in located.anchors]
-        expected = calibration_rewards(
-            words,
-            tokens.log_confidence(_alone(tiny, single, slow_ids, [slow_at + step for step in steps])),
-            tokens.log_confidence(_alone(tiny, single, fast_ids, [fast_at + step for step in steps])),
-            WHEELS.map_set(GOLD[index // 3]),
-            tokens,
-            WHEELS,
+        said = torch.tensor([slow_ids[anchor] for anchor in located.anchors])
+        slow, fast = (
+            tokens.confidence(_alone(tiny, prompts[index // 3], ids, [start + step for step in steps]), said)
+            for ids, start in ((slow_ids, slow_at), (fast_ids, fast_at))
         )
+        gold = WHEELS.map_set(GOLD[index // 3])
+        expected = calibration_pair(words, slow, fast, gold, tokens, WHEELS, level)
         assert pair == pytest.approx(expected, abs=1e-4, nan_ok=True)
         assert not all(isnan(value) for value in pair)
+        _check_words(found.words[index], words, slow, fast, tokens)
     assert answered == 4
+
+
+def _check_words(
+    made: dict[str, tuple[float, float]],
+    words: Sequence[str],
+    slow: Confidence,
+    fast: Confidence,
+    tokens: CategoryTokens,
+) -> None:
+    """Of every word that a wheel knows the mean of its categories' confidences, slow and fast."""
+    expected = {}
+    for word, *sides in zip(words, slow.category_AC.tolist(), fast.category_AC.tolist(), strict=True):
+        homes = [tokens.column(w, c) for w, ids in enumerate(WHEELS.lookup(word) or ()) for c in ids]
+        if homes:
+            expected[word] = tuple(sum(side[home] for home in homes) / len(homes) for side in sides)
+    assert made.keys() == expected.keys() == set(words) - {"blurry"}
+    for word, pair in expected.items():
+        assert made[word] == pytest.approx(pair, abs=1e-4)
 
 
 def test_an_answer_without_thought_has_no_gap(tiny: OmniBackbone, encoded: Encoded, tokens: CategoryTokens) -> None:
     """Its slow context is the fast one."""
-    batch = _batch(tiny, encoded, TEXTS[4:])
-    pairs = calibration_pairs(tiny, batch, _logits(tiny, batch.repeated, batch.rows), WHEELS, tokens)
+    pairs = _calibrated(tiny, _batch(tiny, encoded, TEXTS[4:]), tokens).pairs_B2.tolist()
     assert all(isnan(value) or abs(value) < 1e-4 for value in pairs[1])
     assert any(abs(value) > 1e-4 for value in pairs[0] if not isnan(value))
 
 
 def test_calibration_leaves_no_gradient(tiny: OmniBackbone, encoded: Encoded, tokens: CategoryTokens) -> None:
-    batch = _batch(tiny, encoded, TEXTS)
-    logits = _logits(tiny, batch.repeated, batch.rows).requires_grad_()
-    assert not score_rollouts(tiny, batch, logits, 3, WHEELS, tokens).requires_grad
+    assert not _calibrated(tiny, _batch(tiny, encoded, TEXTS), tokens).pairs_B2.requires_grad
 
 
 def test_groups_without_an_answer_have_no_calibration(
     tiny: OmniBackbone, encoded: Encoded, tokens: CategoryTokens
 ) -> None:
-    batch = _batch(tiny, encoded, TEXTS[2:4])
-    pairs = calibration_pairs(tiny, batch, _logits(tiny, batch.repeated, batch.rows), WHEELS, tokens)
-    assert all(isnan(value) for pair in pairs for value in pair)
+    found = _calibrated(tiny, _batch(tiny, encoded, TEXTS[2:4]), tokens)
+    assert found.pairs_B2.isnan().all()
+    assert found.words == [{}, {}]
+
+
+def test_rollouts_with_the_same_answer_share_one_fast_branch_of_their_prompt(
+    tiny: OmniBackbone, encoded: Encoded, tokens: CategoryTokens
+) -> None:
+    """And each keeps what it would have had alone."""
+    thoughts = ("A smile.", "", "A frown, a cry.")
+    texts = [f"<think>{thought}</think><answer>sad, happy</answer>" for thought in thoughts * 2]
+    texts[1] = "<think>x</think><answer>proud</answer>"
+    batch = _batch(tiny, encoded, texts)
+    where = contexts(tiny, batch, PROFILE, True)
+    assert [branch.prompt for branch in where.fast] == [0, 0, 1]
+    assert where.fast_of == {0: 0, 1: 1, 2: 0, 3: 2, 4: 2, 5: 2}
+    found = _calibrated(tiny, batch, tokens)
+    for row, text in enumerate(texts):
+        single = _calibrated(tiny, _batch(tiny, encoded, [text, text]), tokens).pairs_B2[row // 3]
+        torch.testing.assert_close(found.pairs_B2[row], single, atol=1e-4, rtol=0, equal_nan=True)
+
+
+def test_without_calibration_branches_are_the_responses_alone(tiny: OmniBackbone, encoded: Encoded) -> None:
+    batch = _batch(tiny, encoded, TEXTS)
+    plain, asked = (contexts(tiny, batch, PROFILE, calibrate) for calibrate in (False, True))
+    assert [list(branch.ids) for branch in plain.slow] == batch.rows == [list(branch.ids) for branch in asked.slow]
+    assert [branch.prompt for branch in plain.slow] == [0, 0, 0, 1, 1, 1]
+    assert not any(branch.places for branch in plain.slow)
+    assert (plain.fast, plain.answers, plain.fast_of) == ([], {}, {})
+    assert [row for row, branch in enumerate(asked.slow) if branch.places] == [0, 1, 4, 5] == [*asked.answers]
 
 
 def test_a_group_is_the_answers_to_one_prompt_with_its_own_gold(
     taught: OmniBackbone, samples: list[Sample], prompts: Sequence[Prompt]
 ) -> None:
     few = [1, 5, 7]
-    gold = [samples[index].labels for index in few]
-    encoded = taught.encode(taught.collate([prompts[index] for index in few]))
-    torch.manual_seed(0)
-    batch = make_rollouts(taught, encoded, gold, 3, Sampling(80))
-    assert batch.golds == [labels for labels in gold for _ in range(3)]
-    assert len(batch.rows) == len(batch.texts) == len(batch.repeated.mask_PT) == 9
-    for row, text, ids, mask in zip(
-        batch.rows, batch.texts, batch.generated.ids_BR.tolist(), batch.mask_BR.tolist(), strict=True
+    ids, gold = [samples[index].id for index in few], [samples[index].labels for index in few]
+    draws = uniform_draws(0, 1, ids, 3, 80)
+    collated = taught.collate([prompts[index] for index in few])
+    batch = make_rollouts(taught, collated, ids, gold, PROFILE, Sampling(80), draws)
+    assert (batch.ids, batch.golds) == (tuple(ids), tuple(gold))
+    assert len(batch.rows) == len(batch.texts) == 9
+    assert batch.num_generations == 3
+    assert [batch.prompt_of(row) for row in range(9)] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    made = batch.generated
+    for row, text, all_ids, mask in zip(
+        batch.rows, batch.texts, made.ids_BR.tolist(), made.mask_BR.tolist(), strict=True
     ):
-        assert row == ids[: sum(mask)]
+        assert row == all_ids[: sum(mask)]
         assert mask == sorted(mask, reverse=True)
         assert text == taught.decode(row)
     assert [response.labels for response in batch.responses] == [parse_response(text).labels for text in batch.texts]
     assert sum(response.status == "ok" for response in batch.responses) >= 3
+    assert batch.encoded.keys == ()  # the cache is not held until the policy's pass
+    assert batch.encoded.embeds_PTD is not None
+
+
+def test_a_profile_with_two_answers_is_sampled_to_its_second(tiny: OmniBackbone, prompts: Sequence[Prompt]) -> None:
+    """Its parser too is the profile's own."""
+    text = "<answer>sad</answer><think>So.</think><answer>calm</answer>"
+    with saying([[*tiny.text_ids(text), *tiny.text_ids(" and more")]]):
+        profile, draws = PROFILES["answer_think_answer"], uniform_draws(0, 1, ["a"], 1, 60)
+        batch = make_rollouts(tiny, tiny.collate(prompts[:1]), ["a"], [("calm",)], profile, Sampling(60), draws)
+    assert batch.texts == [text]
+    assert batch.responses == [parse_response(text, "answer_think_answer")]
+    assert batch.responses[0].well_formed
 
 
 def test_logged_rollouts_hold_the_batch_and_leave_out_what_does_not_apply(tiny: OmniBackbone, encoded: Encoded) -> None:
     batch = _batch(tiny, encoded, TEXTS)
-    rewards = torch.arange(36, dtype=torch.float32).view(2, 3, 6)
+    rewards = torch.arange(48, dtype=torch.float32).view(2, 3, 8)
     rewards[0, 1, 4] = torch.nan
-    rows = as_rows(batch, ("a", "b"), rewards, torch.arange(6.0).view(2, 3), step=7)
+    advantages = torch.arange(6.0).view(2, 3)
+    rows = as_rows(batch, rewards, advantages, [{"happy": (-1.0, -2.0)}, *[{}] * 5], step=7)
     assert [row.id for row in rows] == ["a"] * 3 + ["b"] * 3
     assert [row.advantage for row in rows] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     assert [row.text for row in rows] == list(TEXTS)
+    assert [row.labels for row in rows] == [parse_response(text).labels for text in TEXTS]
     assert {row.step for row in rows} == {7}
-    assert rows[1].rewards == dict(zip(REWARDS, (6.0, 7.0, 8.0, 9.0, None, 11.0), strict=True))
+    assert rows[1].rewards == dict(zip(REWARDS, (8.0, 9.0, 10.0, 11.0, None, 13.0, 14.0, 15.0), strict=True))
     assert rows[2].status == "no_answer"
+    assert (rows[0].confidences, rows[1].confidences) == ({"happy": (-1.0, -2.0)}, {})
+    assert as_rows(batch, rewards, advantages, None, step=7)[0].confidences is None

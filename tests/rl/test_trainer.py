@@ -17,14 +17,15 @@ from mer_r1.manifest import read_manifest
 from mer_r1.metrics.corpus_score import score
 from mer_r1.models.backbone import Prompt, chosen_log_probs
 from mer_r1.models.features import read_prompts
+from mer_r1.models.group_attention import GroupLayout
 from mer_r1.models.omni import OmniBackbone, load_omni
 from mer_r1.recipe import Recipe, read_recipe
 from mer_r1.response import parse_response
 from mer_r1.rewards import score_response
 from mer_r1.rl import losses, rollouts, trainer
 from mer_r1.rl.advantages import OBJECTIVES, REWARDS, advantages
+from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.rollouts import RolloutBatch
-from mer_r1.rl.trainer import RlPrompts
 from mer_r1.sample import Sample
 from mer_r1.verbs.train import run
 from tests.test_training import lines, make_recipe, run_stopped_at, weights
@@ -88,6 +89,40 @@ def test_the_language_model_learns_and_frozen_towers_do_not(
     assert moved >= {name for name in before if name.startswith("model.layers.")}
 
 
+def test_gradient_checkpointing_ends_in_the_same_weights(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And computes the layers of the policy's pass twice."""
+    attend, calls = GroupLayout.attend, Counter[bool]()
+    ends = {}
+    for saving in (False, True):
+
+        def counted(self: GroupLayout, *args: Any, saving: bool = saving) -> torch.Tensor:
+            calls[saving] += 1
+            return attend(self, *args)
+
+        monkeypatch.setattr(GroupLayout, "attend", counted)
+        recipe = _recipe(taught_folder, corpus, {"max_steps": 2, "gradient_checkpointing": saving}, beta=0.0)
+        ends[saving] = load_file(run(recipe, tmp_path / str(saving)) / "model.safetensors")
+    assert calls[True] == 2 * calls[False] > 0
+    for name, value in ends[False].items():
+        torch.testing.assert_close(ends[True][name], value, atol=1e-5, rtol=0)
+
+
+def test_a_run_in_bfloat16_keeps_its_weights_in_float32_and_learns(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
+) -> None:
+    model = run(
+        _recipe(taught_folder, corpus, {"max_steps": 2, "bf16": True, "gradient_checkpointing": True}), tmp_path
+    )
+    before, after = (load_file(path / "model.safetensors") for path in (taught_folder / "model", model))
+    assert {value.dtype for value in after.values()} == {torch.float32}
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    first, second = lines(tmp_path / "metrics.jsonl")[:2]
+    assert 0 < first["grad_norm"] < 100
+    assert first["kl"] < 1e-3 < second["kl"] < 1  # the reference reads in the same precision as the policy
+
+
 class _Spy:
     """Stands for policy_loss and make_rollouts, and keeps what the one was given and the other made."""
 
@@ -103,9 +138,9 @@ class _Spy:
         self.drawn.append(made.generated.ids_BR)
         return made
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.calls.append(tuple(a.detach().clone() if isinstance(a, torch.Tensor) else a for a in args))
-        return self._real(*args)
+        return self._real(*args, **kwargs)
 
     def largest_log_ratios(self) -> list[float]:
         """max |log p - log p_old| over the tokens of each step."""
@@ -212,9 +247,14 @@ def test_a_checkpoint_between_two_uses_of_the_same_rollouts_is_refused(
         run(_recipe(taught_folder, corpus, {"save_steps": 3}, num_iterations=2), tmp_path)
 
 
-def test_towers_that_would_learn_nothing_are_refused() -> None:
-    with pytest.raises(InputError, match="train_towers"):
-        read_recipe("minimer-rl", ["model.train_towers=true"])
+def test_towers_learn_where_the_recipe_says_so(taught_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
+    recipe = _recipe(taught_folder, corpus, {"max_steps": 2})
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"train_towers": True})})
+    before, after = (load_file(path / "model.safetensors") for path in (taught_folder / "model", run(recipe, tmp_path)))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    for tower in ("visual.", "audio_tower."):
+        weights_of = {name for name in before if name.startswith(tower)}
+        assert len(moved & weights_of) > 0.9 * len(weights_of) > 10
 
 
 def test_an_epoch_takes_every_prompt_once_in_an_order_of_its_own(
@@ -244,10 +284,10 @@ def test_gold_is_read_by_the_parser_of_the_protocol(prompts: Sequence[Prompt]) -
     wheels = WheelSet.load(protocol="corrected")
     samples = [Sample("a", labels=("Happy and sad.",)), Sample("b", labels=("no such word",))]
     found = RlPrompts(samples, prompts, wheels)
-    assert [found[index][1] for index in range(2)] == [("happy", "sad"), ("no such word",)]
+    assert [found[index].gold for index in range(2)] == [("happy", "sad"), ("no such word",)]
     answer = parse_response("<think>x</think><answer>happy and sad.</answer>")
     gold, said = {"a": list(samples[0].labels)}, {"a": "happy and sad."}
-    assert score_response(answer, found[0][1], wheels).f1 == score(gold, said, wheels).open_vocabulary.f1 == 1.0
+    assert score_response(answer, found[0].gold, wheels).f1 == score(gold, said, wheels).open_vocabulary.f1 == 1.0
 
 
 def test_a_step_makes_the_better_answers_of_a_group_likelier_and_the_worse_ones_less_so(

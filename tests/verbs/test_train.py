@@ -211,6 +211,14 @@ def test_a_recipe_that_cannot_be_run_is_named_and_may_be_mended_in_the_same_fold
 
 def test_a_model_that_is_no_longer_numbers_is_an_error_not_a_finished_run(tree: dict[str, Any], tmp_path: Path) -> None:
     recipe = recipe_of(tree, optim={"learning_rate": 1e30, "max_steps": 3})
+    with pytest.raises(InputError, match=r"not a number; lower optim\.learning_rate"):
+        run(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_last_step_that_breaks_the_weights_is_an_error_too(tree: dict[str, Any], tmp_path: Path) -> None:
+    """No gradient follows it that could tell."""
+    recipe = recipe_of(tree, optim={"learning_rate": 1e39, "max_steps": 1, "save_steps": 5})
     with pytest.raises(InputError, match=r"not numbers; lower optim\.learning_rate"):
         run(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()

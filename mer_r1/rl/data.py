@@ -1,0 +1,68 @@
+"""What the RL trainer reads: prompts with their gold words, in an order that every process derives alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
+from mer_r1.metrics.open_vocabulary import set_statistics
+from mer_r1.models.backbone import Prompt
+from mer_r1.response import read_labels
+from mer_r1.sample import Sample
+
+
+@dataclass(frozen=True)
+class RlExample:
+    """One prompt with its gold words."""
+
+    prompt: Prompt
+    gold: tuple[str, ...]
+
+
+class RlPrompts(torch.utils.data.Dataset[RlExample]):
+    """Prompts with gold words, as the protocol's parser reads them.
+
+    Raises InputError for a sample whose gold no wheel counts: it has no reward.
+    """
+
+    def __init__(self, samples: Sequence[Sample], prompts: Sequence[Prompt], wheels: WheelSet) -> None:
+        parser = wheels.protocol.parser
+        self._gold = [read_labels(sample.labels, parser)[0] for sample in samples]
+        for sample, gold in zip(samples, self._gold, strict=True):
+            if not any(set_statistics(gold, (), wheels).num_gold):
+                raise InputError(
+                    f"sample {sample.id!r}: no label maps to a category of the {wheels.source} wheels; run mer-r1 check"
+                )
+        self._prompts = prompts
+
+    def __len__(self) -> int:
+        return len(self._gold)
+
+    def __getitem__(self, index: int) -> RlExample:
+        return RlExample(self._prompts[index], self._gold[index])
+
+
+class BlockOrder(torch.utils.data.Sampler[int]):
+    """A shuffled order in which every `block` of indices comes `times` times running; a last part block is left out."""
+
+    def __init__(self, size: int, block: int, times: int, seed: int) -> None:
+        self._size, self._block, self._times = size, block, times
+        self._seed, self._epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The Trainer says which epoch begins; its order follows from that alone, so a resumed run goes on with it."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._size // self._block * self._block * self._times
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        order = torch.randperm(self._size, generator=generator).tolist()
+        for start in range(0, self._size - self._block + 1, self._block):
+            for _ in range(self._times):
+                yield from order[start : start + self._block]
