@@ -1,0 +1,169 @@
+"""The recipes for the real thing: what the paper says, read and reckoned offline, every variant one line away."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mer_r1.recipe import Recipe, RlSection, read_recipe, recipe_names
+from mer_r1.shape import KNOWN
+from mer_r1.verbs.dry_run import dry_run, find_origin
+
+REAL = [name for name in recipe_names() if name.startswith("omni")]
+LAUNCHES = sorted(path.name for path in (resources.files("mer_r1.recipes") / "accelerate").iterdir())
+GUIDE = Path(__file__).parents[1] / "docs" / "training.md"
+
+
+def test_the_recipes_of_the_paper_and_for_smaller_means_are_there() -> None:
+    wanted = {
+        "omni7b-sft",
+        "omni7b-rl",
+        "omni7b-baseline",
+        "omni7b-sft-lora",
+        "omni7b-rl-lora",
+        "omni3b-sft",
+        "omni3b-rl",
+    }
+    assert wanted <= set(REAL)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_dry_run_of_every_recipe_needs_no_network_and_no_data(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = read_recipe(name)
+    assert dry_run(recipe) == 0
+    text = capsys.readouterr().out
+    assert Recipe.model_validate(yaml.safe_load(text)) == recipe
+    assert list(tmp_path.iterdir()) == []
+    if name in REAL:
+        assert re.search(r"# steps: \d+; hours: [\d.]+\n", text)
+        assert "does not fit" not in text
+
+
+@pytest.mark.parametrize(("name", "gpu", "num_gpus"), [("omni7b-rl", "h100", 16), ("omni3b-rl", "a100-40", 8)])
+def test_full_training_fits_the_gpus_that_the_guide_names(
+    name: str, gpu: str, num_gpus: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dry_run(read_recipe(name), gpu, num_gpus)
+    assert "does not fit" not in capsys.readouterr().out
+
+
+def test_sft_is_the_paper_s() -> None:
+    recipe = read_recipe("omni7b-sft")
+    optim = recipe.optim
+    assert (recipe.model.source, recipe.data.num) == ("Qwen/Qwen2.5-Omni-7B", 5000)
+    assert (optim.learning_rate, optim.num_train_epochs) == (2e-5, 2)
+    assert optim.batch_size * optim.gradient_accumulation_steps * 8 == 32
+    assert recipe.sft.targets == ("slow",)
+
+
+@pytest.mark.parametrize("name", ["omni7b-rl", "omni7b-baseline", "omni3b-rl"])
+def test_rl_is_the_paper_s(name: str) -> None:
+    recipe = read_recipe(name)
+    optim, rl = recipe.optim, recipe.rl
+    assert (optim.learning_rate, optim.num_train_epochs, rl.num_generations) == (2e-6, 1, 4)
+    assert (rl.lambda_cali, rl.lambda_fmt, rl.beta, rl.max_completion_length) == (0.1, 0.1, 0.04, 1024)
+    prompts = optim.batch_size * optim.gradient_accumulation_steps * 8
+    assert prompts * rl.num_generations == 16 * 1 * 2  # completions: the paper's GPUs x batch x accumulation
+    assert recipe.data.num is not None
+    assert recipe.data.num // prompts == 3262
+
+
+def test_the_baseline_differs_from_mer_r1_in_its_objective_alone() -> None:
+    baseline = read_recipe("omni7b-baseline", ["rl.objective=mer_r1"])
+    assert baseline == read_recipe("omni7b-rl")
+
+
+def test_the_smaller_model_is_trained_as_the_larger() -> None:
+    assert read_recipe("omni3b-sft", ["model.source=Qwen/Qwen2.5-Omni-7B"]) == read_recipe("omni7b-sft")
+    assert read_recipe("omni3b-rl", ["model.source=runs/omni7b-sft"]) == read_recipe("omni7b-rl")
+
+
+def test_lora_on_one_gpu_takes_the_paper_s_steps() -> None:
+    rl, sft = read_recipe("omni7b-rl-lora"), read_recipe("omni7b-sft-lora")
+    assert rl.model.lora is not None
+    assert sft.model.lora is not None
+    assert rl.optim.batch_size * rl.optim.gradient_accumulation_steps == 8
+    assert sft.optim.batch_size * sft.optim.gradient_accumulation_steps == 32
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_recipe_s_model_is_known_offline_before_its_run_is_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_origin(read_recipe(name).model).shape in KNOWN.values()
+
+
+@pytest.mark.parametrize("name", LAUNCHES)
+def test_a_launch_configuration_is_one_that_accelerate_takes(name: str) -> None:
+    import mer_r1.models  # noqa: F401  torchvision is mended before accelerate imports it
+
+    # isort: split
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    path = resources.files("mer_r1.recipes") / "accelerate" / name
+    config = load_config_from_file(str(path))
+    assert config.num_processes == 8 * config.num_machines
+    assert config.mixed_precision == "bf16"
+    if name.startswith("fsdp2"):
+        assert config.distributed_type == "FSDP"
+        assert config.fsdp_config["fsdp_version"] == 2
+
+
+def test_the_layers_that_fsdp_cuts_at_are_layers_of_the_model() -> None:
+    import mer_r1.models  # noqa: F401  torchvision is mended before transformers is imported
+
+    # isort: split
+    from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni
+
+    for name in (each for each in LAUNCHES if each.startswith("fsdp2")):
+        text = (resources.files("mer_r1.recipes") / "accelerate" / name).read_text(encoding="utf-8")
+        for layer in yaml.safe_load(text)["fsdp_config"]["fsdp_transformer_layer_cls_to_wrap"].split(","):
+            assert hasattr(modeling_qwen2_5_omni, layer)
+
+
+def commands() -> list[list[str]]:
+    """Every `mer_r1 train` of the guide's code blocks, as words after `train`."""
+    text = GUIDE.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    found = [re.search(r"(?:mer-r1|-m mer_r1) train (.*)", line) for line in lines]
+    return [shlex.split(match[1], comments=True) for match in found if match]
+
+
+def test_every_training_command_of_the_guide_is_a_valid_recipe() -> None:
+    assert len(commands()) > 8
+    for words in commands():
+        assert isinstance(read_recipe(words[0], [word for word in words[1:] if "=" in word]), Recipe), words
+
+
+def test_every_objective_stands_in_the_guide_s_table_with_overrides_that_are_valid() -> None:
+    row = r"^\| .* \| `((?:rl|model|optim)\.[^`]*=[^`]*)` \|$"
+    rows = re.findall(row, GUIDE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    recipes = [read_recipe("omni7b-rl", overrides.split()) for overrides in rows]
+    shown = {recipe.rl.objective for recipe in recipes}
+    assert shown == set(RlSection.model_fields["objective"].annotation.__args__)  # type: ignore[union-attr]
+
+
+def test_every_path_of_a_launch_configuration_in_the_guide_and_recipes_is_there() -> None:
+    texts = [GUIDE.read_text(encoding="utf-8")]
+    texts += [(resources.files("mer_r1.recipes") / f"{name}.yaml").read_text(encoding="utf-8") for name in REAL]
+    named = {match for text in texts for match in re.findall(r"([\w-]+x8\.yaml)", text)}
+    assert named == set(LAUNCHES)
+
+
+def test_the_worked_example_of_the_guide_is_what_a_dry_run_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dry_run(read_recipe("omni7b-rl"))
+    example = "\n".join(line for line in capsys.readouterr().out.splitlines() if line.startswith("#"))
+    assert f"```\n{example}\n```" in GUIDE.read_text(encoding="utf-8")
