@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mer-r1 {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for add in (_quickstart, _synth, _check, _train, _predict, _score, _diagnose, _report, _wheels):
+    for add in (_quickstart, _synth, _check, _train, _sweep, _merge, _predict, _score, _diagnose, _report, _wheels):
         add(verbs)
     return parser
 
@@ -155,17 +155,59 @@ def _train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("recipe", help="a .yaml file, or the name of one that comes with the package")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     parser.add_argument("--out", type=Path, help="folder of the run (default runs/<recipe>)")
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and the token budget only")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and what it will cost only")
+    parser.add_argument("--gpu", default="h100", help="dry run: h100, h200, a100-80, a100-40, l40s or rtx4090")
+    parser.add_argument("--gpus", type=int, metavar="N", help="dry run: how many of them (default 8; with LoRA 1)")
+    parser.add_argument(
+        "--answer-tokens", type=int, default=256, metavar="N", help="dry run: expected length of answers"
+    )
 
     def command(options: argparse.Namespace) -> int:
         from mer_r1.recipe import read_recipe
-        from mer_r1.verbs import train
 
         recipe = read_recipe(options.recipe, options.overrides)
-        out = options.out or Path("runs") / Path(options.recipe).stem
-        return train.dry_run(recipe) if options.dry_run else train.run_shown(recipe, out)
+        if options.dry_run:
+            from mer_r1.verbs.dry_run import dry_run
+
+            return dry_run(recipe, options.gpu, options.gpus, options.answer_tokens)
+        from mer_r1.verbs import train
+
+        return train.run_shown(recipe, options.out or Path("runs") / Path(options.recipe).stem)
 
     parser.set_defaults(command=command, goes_on=True)
+
+
+def _sweep(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "sweep", "One recipe with one key varied over several seeds: trained, scored, side by side.")
+    parser.add_argument("recipe", help="as for train")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--vary", required=True, metavar="KEY=A,B,…", help="such as rl.objective=baseline,mer_r1")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
+    parser.add_argument("--test", type=Path, required=True, help="manifest of the clips to be asked about")
+    parser.add_argument("--max-new-tokens", type=int, default=64)
+    parser.add_argument("--out", type=Path, required=True)
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import sweep
+
+        varied = (options.vary, options.seeds, options.test, options.out)
+        sweep.run(options.recipe, *varied, options.overrides, options.max_new_tokens)
+        return 0
+
+    parser.set_defaults(command=command, goes_on=True)
+
+
+def _merge(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "merge", "A LoRA run's adapter and its base as one plain checkpoint.")
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import merge
+
+        return merge.run(options.run, options.out)
+
+    parser.set_defaults(command=command)
 
 
 def _predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -256,12 +298,24 @@ def _add_sentiment_options(parser: argparse.ArgumentParser) -> None:
 
 def _diagnose(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _verb(verbs, "diagnose", "The thinking paradox measured: fast against slow on the same clips.")
-    parser.add_argument("--gold", type=Path, required=True)
-    parser.add_argument("--pred", type=Path, required=True, help="predictions of both modes")
+    parser.add_argument(
+        "what", nargs="?", choices=("theory",), help="theory: the paper's propositions on sampled groups"
+    )
+    parser.add_argument("--gold", type=Path)
+    parser.add_argument("--pred", type=Path, help="predictions of both modes")
     _add_wheel_options(parser)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
+    parser.add_argument("--groups", type=int, default=1000, metavar="N", help="theory: sampled groups of each family")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="theory: draw them, .svg or .png")
 
     def command(options: argparse.Namespace) -> int:
+        if options.what == "theory":
+            from mer_r1.verbs import theory
+
+            theory.run(options.groups, options.json, options.plot)
+            return 0
+        if options.gold is None or options.pred is None:
+            raise InputError("diagnose: --gold and --pred are needed; or ask for `mer-r1 diagnose theory`")
         from mer_r1.verbs import diagnose
 
         diagnose.run(options.gold, options.pred, options.wheels, options.json, protocol=options.protocol)
@@ -286,7 +340,7 @@ def _report(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _wheels(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _verb(verbs, "wheels", "Emotion words and where they stand in the five wheels.")
-    kinds = parser.add_subparsers(required=True, metavar="{show,compare,download}")
+    kinds = parser.add_subparsers(required=True, metavar="{show,compare,tokens,download}")
     shown = _verb(kinds, "show", "The category of each word in every wheel, and the way there.")
     shown.add_argument("words", nargs="+", metavar="WORD")
     _add_wheel_options(shown)
@@ -298,6 +352,10 @@ def _wheels(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _add_protocol_option(compared)
     for kind in (shown, compared):
         kind.add_argument("--level", type=int, choices=(1, 2), default=1, help="2: the middle ring (default 1)")
+    counted = _verb(kinds, "tokens", "With which tokens of a model's vocabulary words open, and which are shared.")
+    counted.add_argument("--model", required=True, help="a tokenizer's or a run's folder, a Hub id, or tiny")
+    _add_wheel_options(counted)
+    counted.add_argument("--out", type=Path, metavar="FILE", help="write every shared token there, as JSON")
     fetched = _verb(kinds, "download", "Fetch the published tables, each checked against its known hash.")
     fetched.add_argument("names", nargs="*", metavar="official|mer2026", help="which (default both)")
     fetched.add_argument("--to", type=Path, metavar="DIR", help="into DIR/official, DIR/mer2026 (default: the cache)")
@@ -318,6 +376,12 @@ def _wheels(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
         return wheels.download(options.names, options.to)
 
+    def tokens(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import wheel_tokens
+
+        return wheel_tokens.run(options.model, options.wheels, options.protocol, options.out)
+
+    counted.set_defaults(command=tokens)
     shown.set_defaults(command=command)
     compared.set_defaults(command=compare)
     fetched.set_defaults(command=download)
