@@ -34,7 +34,6 @@ BETWEEN_NODES = 50e9  # bytes a second and GPU: one 400 Gb/s adapter each
 GPUS_A_NODE = 8
 RUNTIME_BYTES = 3 * 2**30  # the driver, libraries and holes between blocks
 HEAD_CHUNK_BYTES = 3 * 4 * 2**25  # the packed pass makes 2^25 logits at a time: logits, their softmax, their gradient
-REFERENCE_BYTES = 4  # the trainer copies the float32 policy, and does not spread the copy
 FAST_TOKENS = 16  # the prefill and the answer's ids up to its last word
 ANSWER_TOKENS = 256  # an answer's expected length, for time; memory reckons with max_completion_length
 PATCHES_A_TOKEN, SOUND_POSITIONS_A_TOKEN = 4, 2
@@ -139,7 +138,7 @@ def memory(shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, num_gpus: 
         "gradients": 4 * trained / spread,
         "optimiser": 8 * trained / spread,
         "compute copy": b * shape.parameters if is_copied else 0,
-        "reference": REFERENCE_BYTES * shape.parameters if is_referred else 0,
+        "reference": b * shape.parameters if is_referred else 0,  # a copy that is not spread
         "activations": max(0.0, learning - cache),
         "KV cache": float(cache),  # the cache is gone when the pass begins: the larger of the two counts
         "runtime": float(RUNTIME_BYTES),

@@ -46,6 +46,11 @@ class ModelSection(_Section):
     max_audio_s: float | None = None
     train_towers: bool = False
 
+    def media_changes(self) -> dict[str, Any]:
+        """The media keys that are set."""
+        keys = ("num_frames", "fps", "max_pixels", "min_pixels", "max_audio_s")
+        return {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+
 
 class DataSection(_Section):
     """Manifests, and how many processes prepare them. `keep_features`: compute once, keep beside the run.
@@ -151,6 +156,10 @@ class Recipe(_Section):
     sft: SftSection = SftSection()
     rl: RlSection = RlSection()
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    def as_yaml(self) -> str:
+        """The resolved recipe, as it stands in a run's folder."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:

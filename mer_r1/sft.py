@@ -50,8 +50,8 @@ def make_target(backbone: Backbone, sample: Sample, mode: Mode) -> Target:
         raise InputError(f"sample {sample.id!r}: has no labels to learn from; add `labels` or leave the row out")
     prefill = tuple(backbone.text_ids(backbone.profile.fast_prefill))
     at_once = tuple(backbone.text_ids(f"{', '.join(sample.labels)}</answer>"))
-    if mode == "fast":
-        return Target(prefill, (*at_once, _eos(backbone)))
+    if mode == "fast":  # where reasoning follows the first answer, that answer does not end the turn
+        return Target(prefill, at_once if backbone.profile.fallback else (*at_once, _eos(backbone)))
     if not (sample.reasoning or "").strip():
         raise InputError(
             f"sample {sample.id!r}: has no reasoning for a slow target; add `reasoning`, or train fast only"

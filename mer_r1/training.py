@@ -1,4 +1,4 @@
-"""What the SFT and the RL trainer share: arguments, the run's metric log, and going on after a stop.
+"""What the SFT and the RL trainer share: the run's metric log, and going on after a stop.
 
 A run's folder holds recipe.yaml, run.json, metrics.jsonl, rollouts.jsonl (RL), checkpoints/ and, when finished, model/.
 Logs are append-only; when a run goes on from a checkpoint, lines of later steps are cut off first, because those steps
@@ -8,7 +8,6 @@ will be done again. A checkpoint also holds what was measured since the last lin
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,14 +21,14 @@ import mer_r1.models  # noqa: F401  before transformers, which needs torchvision
 # isort: split
 import torch
 from accelerate.utils import gather_object
-from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from mer_r1.errors import InputError, first_line
+from mer_r1.errors import InputError
 from mer_r1.files import append_json_line, atomic_path, write_text
 from mer_r1.models.lora import language_model_layers, save_adapter
 from mer_r1.recipe import Recipe
+from mer_r1.trainer_inputs import Readable, batch_of, refuse_fault, training_arguments
 
 _PENDING = "between_logs.json"
 Progress = Callable[[int, int, dict[str, float]], None]  # step, all steps, latest metrics
@@ -56,61 +55,6 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model"
-
-
-def training_arguments(recipe: Recipe, run: RunFolder) -> TrainingArguments:
-    """TrainingArguments of a recipe. Raises InputError where optim.report_to names what is not there."""
-    optim = recipe.optim
-    _refuse_missing_reporters(optim.report_to)
-    return TrainingArguments(
-        output_dir=str(run.checkpoints),
-        learning_rate=optim.learning_rate,
-        max_steps=optim.max_steps,
-        num_train_epochs=optim.num_train_epochs,
-        per_device_train_batch_size=optim.batch_size,
-        per_device_eval_batch_size=optim.batch_size,
-        gradient_accumulation_steps=optim.gradient_accumulation_steps,
-        warmup_steps=optim.warmup_steps,
-        lr_scheduler_type=optim.lr_scheduler_type,
-        weight_decay=optim.weight_decay,
-        max_grad_norm=optim.max_grad_norm,
-        adam_beta2=optim.adam_beta2,
-        bf16=optim.bf16,
-        activation_checkpointing=optim.gradient_checkpointing,
-        save_steps=optim.save_steps,
-        save_total_limit=1,
-        logging_steps=optim.logging_steps,
-        eval_strategy="steps" if optim.eval_steps else "no",
-        eval_steps=optim.eval_steps,
-        seed=recipe.seed,
-        report_to=list(optim.report_to) or "none",
-        disable_tqdm=True,
-        logging_nan_inf_filter=optim.not_finite == "skip",  # else a loss that is no number must be seen
-        remove_unused_columns=False,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=False,
-        dataloader_num_workers=0 if recipe.data.keep_features else _forked(recipe.data.workers),
-        ddp_find_unused_parameters=recipe.model.train_towers,  # a batch without sound leaves its tower unused
-    )
-
-
-def _refuse_missing_reporters(names: Iterable[str]) -> None:
-    for name in set(names) - {"all", "none"}:
-        if name not in INTEGRATION_TO_CALLBACK:
-            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
-            raise InputError(f"optim.report_to: {name!r} is not known; choose from {known}")
-        try:
-            INTEGRATION_TO_CALLBACK[name]()
-        except (RuntimeError, ImportError) as error:
-            raise InputError(
-                f"optim.report_to: {name} cannot be used ({first_line(error)}); "
-                f"install it with: pip install {name}, or take it out of the recipe"
-            ) from None
-
-
-def _forked(workers: int) -> int:
-    """Loader processes, where they can be had by forking: started afresh, each would need the model's copy."""
-    return workers if multiprocessing.get_start_method() == "fork" else 0
 
 
 def last_checkpoint(run: RunFolder) -> tuple[str | None, int]:
@@ -168,54 +112,6 @@ class _TakeUp(TrainerCallback):
         self._take_up()
 
 
-@dataclass(frozen=True)
-class _Item:
-    """A dataset's value, the place where it stands, and how many unreadable ones it stands in for."""
-
-    value: Any
-    place: int
-    passed_over: int = 0
-
-
-class _Readable(torch.utils.data.Dataset[_Item]):
-    """Items of a dataset.
-
-    A sample that cannot be read is an item too, an InputError: one raised in a loader's process would come back as the
-    text of a traceback. With `skip` the next readable sample takes its place.
-    """
-
-    def __init__(self, inner: Any, skip: bool) -> None:
-        self._inner, self._skip = inner, skip
-
-    def __len__(self) -> int:
-        return len(self._inner)
-
-    def __getitem__(self, index: int) -> _Item:
-        faults: list[InputError] = []
-        for place in range(index, index + len(self)):
-            try:
-                return _Item(self._inner[place % len(self)], place % len(self), len(faults))
-            except InputError as error:
-                faults.append(error)
-                if not self._skip:
-                    return _Item(error, index)
-        return _Item(InputError(f"no sample can be read; the first: {faults[0]}"), index)
-
-
-def _batch_of(collate: Callable[[list[Any]], Any], items: list[_Item]) -> dict[str, Any]:
-    """The inputs of a step: `batch`, its samples' `places` and how many unreadable ones were passed over; or the
-    `fault` that ends the run."""
-    values = [item.value for item in items]
-    for value in values:
-        if isinstance(value, InputError):
-            return {"fault": str(value)}
-    return {
-        "batch": collate(values),
-        "places": tuple(item.place for item in items),
-        "passed_over": sum(item.passed_over for item in items),
-    }
-
-
 class RunTrainer(Trainer):
     """transformers' Trainer that keeps metrics.jsonl, evaluates in numbers of its own and takes up a stopped run.
 
@@ -246,10 +142,10 @@ class RunTrainer(Trainer):
         self._logged_step = 0
         skip = recipe.data.unreadable == "skip"
         super().__init__(
-            args=training_arguments(recipe, run),
-            data_collator=partial(_batch_of, collate),
-            train_dataset=_Readable(train_dataset, skip),
-            eval_dataset=None if eval_dataset is None else _Readable(eval_dataset, skip),
+            args=training_arguments(recipe, run.checkpoints),
+            data_collator=partial(batch_of, collate),
+            train_dataset=Readable(train_dataset, skip),
+            eval_dataset=None if eval_dataset is None else Readable(eval_dataset, skip),
             **kwargs,
         )
         if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
@@ -326,7 +222,7 @@ class RunTrainer(Trainer):
         """A step's micro-batches. Raises InputError for a sample that cannot be read."""
         samples, num_items = super().get_batch_samples(*args, **kwargs)
         for inputs in samples:
-            _refuse_fault(inputs)
+            refuse_fault(inputs)
         passed_over = sum(inputs["passed_over"] for inputs in samples)
         if passed_over and self.state.global_step % self.steps_a_batch == 0:
             self.count("unreadable", passed_over)
@@ -368,7 +264,7 @@ class RunTrainer(Trainer):
         rows: dict[int, tuple[dict[str, float], float]] = {}  # by place: a last batch is filled up with others
         with torch.random.fork_rng(devices=[]):  # the loader draws a seed
             for inputs in self.get_eval_dataloader():
-                _refuse_fault(inputs)
+                refuse_fault(inputs)
                 rows |= zip(inputs["places"], self.evaluate_batch(inputs), strict=True)
         self.model.train()
         rows = {place: row for part in self._from_all([rows]) for place, row in part.items()}
@@ -449,11 +345,6 @@ def _layer_class(model: Any) -> str:
     """The class of the language model's layers."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return type(base.get_submodule(language_model_layers(base))[0]).__name__
-
-
-def _refuse_fault(inputs: dict[str, Any]) -> None:
-    if "fault" in inputs:
-        raise InputError(f"{inputs['fault']}; or set data.unreadable=skip")
 
 
 def _means(rows: Iterable[tuple[dict[str, float], float]]) -> dict[str, float]:

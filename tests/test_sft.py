@@ -159,3 +159,12 @@ def test_a_few_steps_teach(fresh_tiny: OmniBackbone, samples: list[Sample], prom
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_profile_that_answers_first_is_taught_the_gold_words_before_the_reasoning(fresh_tiny: OmniBackbone) -> None:
+    first = replace(fresh_tiny, prompt_style="brief_first")
+    slow, fast = make_target(first, WHOLE, "slow"), make_target(first, WHOLE, "fast")
+    assert first.decode(slow.learned) == f"<answer>happy, calm</answer>{WHOLE.reasoning}"
+    assert parse_response(first.decode(slow.learned), "answer_think_answer").well_formed
+    assert first.decode((*fast.given, *fast.learned)) == "<answer>happy, calm</answer>"
+    assert slow.learned[: len(fast.given) + len(fast.learned)] == (*fast.given, *fast.learned)

@@ -127,6 +127,8 @@ class GrpoTrainer(RunTrainer):
         if self._has_adapters():
             return None
         reference = copy.deepcopy(self.backbone.model).eval().requires_grad_(False)
+        if self.args.bf16:
+            _halve_linear(reference)
         return replace(self.backbone, model=reference.to(self.args.device), entry=None)
 
     def _has_adapters(self) -> bool:
@@ -258,6 +260,14 @@ class GrpoTrainer(RunTrainer):
             score = score_response(parse_response(text, self.profile.name), gold, self.wheels)
             scores.append(({"recall": score.recall, "precision": score.precision, "f1": score.f1}, 1.0))
         return scores
+
+
+def _halve_linear(model: Any) -> None:
+    """Hold the weights of linear layers in bfloat16, to which autocast would take them at every use."""
+    table = model.get_input_embeddings().weight
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) and module.weight is not table:
+            module.to(torch.bfloat16)
 
 
 def group_health(batch: RolloutBatch, rewards_PGK: Tensor, advantages_PG: Tensor) -> dict[str, float]:

@@ -11,15 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mer_r1 import cost
 from mer_r1.errors import InputError
 from mer_r1.media import TINY_BUDGET, MediaBudget, audio_tokens, most_tokens
 from mer_r1.recipe import ModelSection, Recipe, read_recipe, recipe_names
 from mer_r1.shape import KNOWN, Shape, shape_of
 
-_BUDGET_KEYS = ("num_frames", "fps", "max_pixels", "min_pixels", "max_audio_s")
 _GIB = 2**30
 _CHARACTERS_A_TOKEN = 4  # of English under Qwen's tokenizer, rounded down
 _FRAME_TOKENS = 40  # the chat's own tokens and a subtitle of one sentence
@@ -54,7 +51,7 @@ def dry_run(
     origin = find_origin(recipe.model)
     tokens = prompt_tokens(origin)
     media = tokens.video + tokens.audio
-    print(as_yaml(recipe), end="")
+    print(recipe.as_yaml(), end="")
     print(f"# media tokens of a clip: at most {media}, with about {tokens.text} of text {tokens.prompt} of a prompt")
     if origin.remark:
         print(f"# model: {origin.remark}")
@@ -63,16 +60,6 @@ def dry_run(
     for line in _cost_lines(recipe, origin.shape, tokens, gpu, num_gpus, answer_tokens):
         print(f"# {line}")
     return 0
-
-
-def as_yaml(recipe: Recipe) -> str:
-    """The resolved recipe as YAML, as it stands in a run's folder."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-
-
-def media_changes(model: ModelSection) -> dict[str, Any]:
-    """The media keys that a recipe sets."""
-    return {key: getattr(model, key) for key in _BUDGET_KEYS if getattr(model, key) is not None}
 
 
 def find_origin(model: ModelSection) -> Origin:
@@ -96,7 +83,7 @@ def find_origin(model: ModelSection) -> Origin:
     else:
         remark = f"{model.source} is not here, so its size is not known; no costs (known: {', '.join(KNOWN)})"
         origin = Origin(None, MediaBudget(), "full", remark)
-    budget = replace(origin.budget, **media_changes(model))
+    budget = replace(origin.budget, **model.media_changes())
     return replace(origin, budget=budget, prompt_style=model.prompt_style or origin.prompt_style)
 
 

@@ -13,14 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from mer_r1 import __version__
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.files import atomic_folder, disk_full_named, write_json, write_text
 from mer_r1.manifest import read_manifest
-from mer_r1.media import TINY_BUDGET, MediaBudget
+from mer_r1.metrics.signature import wheels_part
 from mer_r1.recipe import ModelSection, Recipe
 from mer_r1.sample import Sample
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
     from mer_r1.training import Progress
 
-_BUDGET_KEYS = ("num_frames", "fps", "max_pixels", "min_pixels", "max_audio_s")
 _PATIENCE = timedelta(days=1)  # of processes that wait while the first one reads all clips
 _VERSIONED = ("torch", "transformers", "accelerate", "av", "numpy")
 
@@ -38,7 +35,7 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: P
 
     A finished run of the same recipe is kept as it is. Raises InputError where `out` holds another recipe's run.
     """
-    resolved = _as_yaml(recipe)
+    resolved = recipe.as_yaml()
     if _is_finished(out, resolved):
         if _is_first_process():
             _close(out)
@@ -176,7 +173,7 @@ def load_backbone(model: ModelSection, out: Path) -> Backbone:
     elif (Path(source) / "model").is_dir():
         source = str(Path(source) / "model")
     backbone = loading.load_backbone(source, prompt_style=model.prompt_style)
-    backbone.budget = replace(backbone.budget, **_changes(model))
+    backbone.budget = replace(backbone.budget, **model.media_changes())
     return backbone
 
 
@@ -200,10 +197,6 @@ def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe,
         write_card(temporary, recipe, facts)
 
 
-def _as_yaml(recipe: Recipe) -> str:
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-
-
 def _is_finished(out: Path, resolved: str) -> bool:
     saved = out / "recipe.yaml"
     if not saved.exists():
@@ -222,11 +215,26 @@ def _facts(recipe: Recipe) -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {
+    facts: dict[str, Any] = {
         "kind": recipe.kind,
         "objective": recipe.rl.objective if recipe.kind == "rl" else None,
         "versions": versions,
     }
+    if recipe.kind == "rl":
+        wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
+        facts["wheels"] = f"{wheels_part(wheels.source, wheels.sha256)}, protocol {recipe.rl.protocol}"
+    if base := _root(recipe.model.source):
+        facts["base_model"] = base
+    return facts
+
+
+def _root(source: str) -> str | None:
+    """The Hub id that a model goes back to, through the runs between; None where it is not known."""
+    record = Path(source) / "run.json"
+    if record.is_file():
+        known: str | None = json.loads(record.read_text(encoding="utf-8")).get("base_model")
+        return known
+    return None if source == "tiny" or Path(source).exists() else source
 
 
 def run_shown(recipe: Recipe, out: Path) -> int:
@@ -266,29 +274,3 @@ def run_shown(recipe: Recipe, out: Path) -> int:
     if _is_first_process():
         console.print(f"Model: {model}\nMetrics: {out / 'metrics.jsonl'}", highlight=False)
     return 0
-
-
-def dry_run(recipe: Recipe) -> int:
-    """Print the resolved recipe and the most media tokens that a clip can cost under its budget; 0."""
-    from mer_r1.media import most_tokens
-
-    budget = replace(_saved_budget(recipe.model.source), **_changes(recipe.model))
-    print(f"{_as_yaml(recipe)}# media tokens of a clip: at most {most_tokens(budget)}")
-    return 0
-
-
-def _saved_budget(source: str) -> MediaBudget:
-    """The budget that a model brings along."""
-    if source == "tiny":
-        return TINY_BUDGET
-    for settings in (Path(source) / "model" / "mer_r1.json", Path(source) / "mer_r1.json"):
-        if settings.is_file():
-            from mer_r1.models.omni import read_settings
-
-            return read_settings(settings)[0]
-    return MediaBudget()
-
-
-def _changes(model: ModelSection) -> dict[str, Any]:
-    """The media keys that a recipe sets."""
-    return {key: getattr(model, key) for key in _BUDGET_KEYS if getattr(model, key) is not None}

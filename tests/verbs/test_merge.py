@@ -11,7 +11,6 @@ from mer_r1.errors import InputError
 from mer_r1.models.omni import OmniBackbone, load_omni
 from mer_r1.recipe import LoraSection, Recipe
 from mer_r1.verbs import merge
-from mer_r1.verbs.dry_run import as_yaml
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def lora_run(fresh_tiny: OmniBackbone, tiny_folder: Path, tmp_path: Path) -> Pat
         "data": {"train": "train.jsonl"},
         "optim": {"learning_rate": 1e-4},
     }
-    (folder / "recipe.yaml").write_text(as_yaml(Recipe.model_validate(tree)))
+    (folder / "recipe.yaml").write_text(Recipe.model_validate(tree).as_yaml())
     (folder / "run.json").write_text(json.dumps({"steps": 7, "versions": {"mer_r1": "0"}}))
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.recipe import Recipe
 from mer_r1.verbs import train
-from mer_r1.verbs.train import dry_run, run
+from mer_r1.verbs.dry_run import dry_run
+from mer_r1.verbs.train import run
+from tests.test_training import make_recipe
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +253,21 @@ def test_a_person_sees_where_the_model_is(
     assert f"Model: {tmp_path / 'run' / 'model'}" in printed
     assert f"Metrics: {tmp_path / 'run' / 'metrics.jsonl'}" in printed
     assert "2/2" in printed
+
+
+def test_a_run_knows_the_hub_model_it_goes_back_to_and_its_wheels(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
+) -> None:
+    source = tmp_path / "sft"
+    shutil.copytree(taught_folder, source)
+    facts = json.loads((source / "run.json").read_text())
+    (source / "run.json").write_text(json.dumps({**facts, "base_model": "someone/large"}))
+    rl = {"num_generations": 2, "max_completion_length": 8}
+    out = run(make_recipe("rl", source, corpus["train"], {"max_steps": 1}, rl=rl), tmp_path / "rl").parent
+    told = json.loads((out / "run.json").read_text())
+    assert told["base_model"] == "someone/large"
+    assert told["wheels"] == f"builtin@{WheelSet.load().sha256[:8]}, protocol official"
+    card = (out / "model" / "README.md").read_text()
+    assert "base_model: someone/large" in card
+    assert told["wheels"] in card
+    assert str(tmp_path) not in card

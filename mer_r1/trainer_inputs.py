@@ -1,0 +1,127 @@
+"""What a trainer is given: its arguments, by the recipe, and batches that say what could not be read."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mer_r1.models  # noqa: F401  before transformers, which needs torchvision mended
+
+# isort: split
+import torch
+from transformers import TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+from mer_r1.errors import InputError, first_line
+from mer_r1.recipe import Recipe
+
+
+def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
+    """TrainingArguments of a recipe. Raises InputError where optim.report_to names what is not there."""
+    optim = recipe.optim
+    _refuse_missing_reporters(optim.report_to)
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        learning_rate=optim.learning_rate,
+        max_steps=optim.max_steps,
+        num_train_epochs=optim.num_train_epochs,
+        per_device_train_batch_size=optim.batch_size,
+        per_device_eval_batch_size=optim.batch_size,
+        gradient_accumulation_steps=optim.gradient_accumulation_steps,
+        warmup_steps=optim.warmup_steps,
+        lr_scheduler_type=optim.lr_scheduler_type,
+        weight_decay=optim.weight_decay,
+        max_grad_norm=optim.max_grad_norm,
+        adam_beta2=optim.adam_beta2,
+        bf16=optim.bf16,
+        activation_checkpointing=optim.gradient_checkpointing,
+        save_steps=optim.save_steps,
+        save_total_limit=1,
+        logging_steps=optim.logging_steps,
+        eval_strategy="steps" if optim.eval_steps else "no",
+        eval_steps=optim.eval_steps,
+        seed=recipe.seed,
+        report_to=list(optim.report_to) or "none",
+        disable_tqdm=True,
+        logging_nan_inf_filter=optim.not_finite == "skip",  # else a loss that is no number must be seen
+        remove_unused_columns=False,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        dataloader_num_workers=0 if recipe.data.keep_features else _forked(recipe.data.workers),
+        ddp_find_unused_parameters=recipe.model.train_towers,  # a batch without sound leaves its tower unused
+    )
+
+
+def _refuse_missing_reporters(names: Iterable[str]) -> None:
+    for name in set(names) - {"all", "none"}:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise InputError(f"optim.report_to: {name!r} is not known; choose from {known}")
+        try:
+            INTEGRATION_TO_CALLBACK[name]()
+        except (RuntimeError, ImportError) as error:
+            raise InputError(
+                f"optim.report_to: {name} cannot be used ({first_line(error)}); "
+                f"install it with: pip install {name}, or take it out of the recipe"
+            ) from None
+
+
+def _forked(workers: int) -> int:
+    """Loader processes, where they can be had by forking: started afresh, each would need the model's copy."""
+    return workers if multiprocessing.get_start_method() == "fork" else 0
+
+
+@dataclass(frozen=True)
+class Item:
+    """A dataset's value, the place where it stands, and how many unreadable ones it stands in for."""
+
+    value: Any
+    place: int
+    passed_over: int = 0
+
+
+class Readable(torch.utils.data.Dataset[Item]):
+    """Items of a dataset.
+
+    A sample that cannot be read is an item too, an InputError: one raised in a loader's process would come back as the
+    text of a traceback. With `skip` the next readable sample takes its place.
+    """
+
+    def __init__(self, inner: Any, skip: bool) -> None:
+        self._inner, self._skip = inner, skip
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __getitem__(self, index: int) -> Item:
+        faults: list[InputError] = []
+        for place in range(index, index + len(self)):
+            try:
+                return Item(self._inner[place % len(self)], place % len(self), len(faults))
+            except InputError as error:
+                faults.append(error)
+                if not self._skip:
+                    return Item(error, index)
+        return Item(InputError(f"no sample can be read; the first: {faults[0]}"), index)
+
+
+def batch_of(collate: Callable[[list[Any]], Any], items: list[Item]) -> dict[str, Any]:
+    """The inputs of a step: `batch`, its samples' `places` and how many unreadable ones were passed over; or the
+    `fault` that ends the run."""
+    values = [item.value for item in items]
+    for value in values:
+        if isinstance(value, InputError):
+            return {"fault": str(value)}
+    return {
+        "batch": collate(values),
+        "places": tuple(item.place for item in items),
+        "passed_over": sum(item.passed_over for item in items),
+    }
+
+
+def refuse_fault(inputs: dict[str, Any]) -> None:
+    if "fault" in inputs:
+        raise InputError(f"{inputs['fault']}; or set data.unreadable=skip")
