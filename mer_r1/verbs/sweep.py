@@ -107,7 +107,7 @@ def _run_cell(cell: Cell, test: Path, held_out: Sequence[Sample], max_new_tokens
         "greedy": {mode: {key: scored[mode]["open_vocabulary"][key] for key in GREEDY} for mode in ("slow", "fast")},
         "sampled": {name.removeprefix("reward/"): _last_third(values) for name, values in dynamics.items()},
         "dynamics": dynamics,
-        "signature": scored["slow"]["signature"],
+        "signature": scored["slow"]["signature"].replace("mode:slow", "mode:fast+slow"),
     }
 
 
@@ -147,12 +147,13 @@ _COLUMNS = (
 )
 
 
-def _cells(numbers: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _cells(numbers: Mapping[str, Mapping[str, float]], with_range: bool = True) -> list[str]:
     texts = []
     for name in _COLUMNS:
         number = numbers.get(name)
         percent = {part: 100 * value for part, value in (number or {}).items()}
-        texts.append(f"{percent['mean']:.1f} ({percent['low']:.1f}–{percent['high']:.1f})" if percent else "–")
+        spread = f" ({percent['low']:.1f}–{percent['high']:.1f})" if percent and with_range else ""
+        texts.append(f"{percent['mean']:.1f}{spread}" if percent else "–")
     return texts
 
 
@@ -175,12 +176,14 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def _show(result: Mapping[str, Any], console: Console) -> None:
-    table = Table(title=f"{result['key']}: percent, mean (lowest–highest) over seeds", title_justify="left")
-    table.add_column(str(result["key"]))
+    is_wide = console.width >= 150  # else the ranges stand in the file alone
+    shown = "mean (lowest–highest)" if is_wide else "mean"
+    table = Table(title=f"{result['key']}: percent, {shown} over seeds", title_justify="left")
+    table.add_column(str(result["key"]).replace(".", ".\n"))
     for header in _headers():
-        table.add_column(header, justify="right")
+        table.add_column(header.replace(" ", "\n"), justify="right")
     for value, numbers in result["summary"].items():
-        table.add_row(value, *_cells(numbers))
+        table.add_row(value, *_cells(numbers, is_wide))
     console.print(table)
     console.print(f"[dim]{result['runs'][0]['signature']}[/dim]")
 
