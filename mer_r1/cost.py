@@ -9,7 +9,8 @@ pass through the model, L layers, D hidden width, M width of the MLP, V vocabula
     towers          2 FLOP a weight for every patch (4 a video token) and every 20 ms of sound, forward only
     decode          a step reads all weights and the cache once: bytes / (0.7 bandwidth), at least L x 0.8 ms
     full training   16 bytes a trained parameter (float32 weight, gradient, two moments), spread over GPUs by FSDP2, and
-                    the compute copy, 2 bytes a parameter on every GPU (weights stay gathered within a step)
+                    the compute copy, 2 bytes a parameter on every GPU (weights stay gathered within a step); gradients
+                    that are accumulated stay whole until the last micro-batch: 4 bytes more on every GPU
     LoRA            the frozen base in 2 bytes, 16 bytes a parameter of the adapters, nothing spread
     reference       beta > 0 and no LoRA: one more frozen copy, 4 bytes a parameter on every GPU
     activations     12 D + 4 M numbers a token and layer; with checkpointing D a token and layer, and one whole layer
@@ -133,9 +134,10 @@ def memory(shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, num_gpus: 
     base = b * shape.parameters if recipe.model.lora else 4 * shape.parameters / spread
     is_copied = not recipe.model.lora and (optim.bf16 or num_gpus > 1)
     is_referred = is_rl and recipe.rl.beta > 0 and not recipe.model.lora
+    is_piled = spread > 1 and optim.gradient_accumulation_steps > 1  # accelerate's no_sync: spread with the last one
     return {
         "weights": base + (4 * trained if recipe.model.lora else 0),
-        "gradients": 4 * trained / spread,
+        "gradients": 4 * trained / spread + (4 * trained if is_piled else 0),
         "optimiser": 8 * trained / spread,
         "compute copy": b * shape.parameters if is_copied else 0,
         "reference": b * shape.parameters if is_referred else 0,  # a copy that is not spread
@@ -161,9 +163,9 @@ def step_seconds(
         one = max(read / (BANDWIDTH_SHARE * gpu.bandwidth), text.layers * LAUNCH_S)
         seconds["prefill"] = prompts * forward_flops(text, tokens.prompt, tokens.prompt**2 / 2, 1) / speed
         seconds["decode"] = answer * one
-        seconds = {name: value / rl.num_iterations for name, value in seconds.items()}
         if rl.beta > 0:
             seconds["reference"] = prompts * forward_flops(text, *slow, num * answer) / speed
+        seconds = {name: value / rl.num_iterations for name, value in seconds.items()}  # once for all passes on them
     forward = forward_flops(text, *both, num * (answer + fast_tokens(recipe)))
     seconds["pass"] = gradient_factor(recipe) * prompts * forward / speed
     seconds = {name: micro * value for name, value in seconds.items()}

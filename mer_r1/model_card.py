@@ -10,32 +10,58 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import yaml
 
 from mer_r1.files import write_text
+from mer_r1.prompts import PROMPT_STYLES
 from mer_r1.recipe import Recipe
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_OMNI = ("Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5OmniProcessor")
-_PROCESSORS = {_OMNI[0]: _OMNI[1], "Qwen2_5_VLForConditionalGeneration": "AutoProcessor"}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a class of checkpoints is loaded (model and processor or tokenizer), and what it reads of a clip."""
+
+    model: str
+    reader: str
+    pipeline: str
+    reads: str
+
+
+_OMNI, _VL = "Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"
+_KINDS = {
+    _OMNI: _Kind(_OMNI, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle"),
+    _VL: _Kind(_VL, "AutoProcessor", "video-text-to-text", "pictures and subtitle"),
+}
+_CAUSAL = _Kind("AutoModelForCausalLM", "AutoTokenizer", "text-generation", "subtitle")
+_FORMS = {
+    "think_answer": "<think>reasoning</think><answer>word, word</answer>",
+    "answer_think_answer": "<answer>word, word</answer><think>reasoning</think><answer>word, word</answer>",
+}
 
 
 def write_card(folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> Path:
     """Write `folder`/README.md and return its path. An adapter's folder gets an adapter's card.
 
     Facts, all optional: `base_model` (the Hub id at the root; else the recipe's source where that is one), `rows` (of
-    the manifest that were learned from), `steps`, `wheels` (their signature), `versions` (name -> version), `license`.
+    the manifest that were learned from), `steps`, `wheels` (their signature), `versions` (name -> version), `license`,
+    `architecture` (the model's class; else that of `folder`/config.json), `profile` (of its answers), `reads` (what it
+    is given of a clip, a phrase; else what its class can read). What is not known is not said.
     """
     is_adapter = (folder / "adapter_config.json").is_file()
     base = str(facts.get("base_model") or recipe.model.source)
+    kind = _kind(str(facts.get("architecture") or _saved_class(folder)))
+    reads = str(facts.get("reads") or (kind.reads if kind else ""))
     sections = [
-        _front_matter(recipe, facts, base, is_adapter),
-        _what(recipe, base, is_adapter),
+        _front_matter(recipe, facts, base, is_adapter, kind, reads),
+        _what(recipe, facts, base, is_adapter, reads),
         _training(recipe, facts),
-        _loading(folder, recipe, base, is_adapter),
+        _loading(kind, base, is_adapter),
         _USE,
         _licence(facts, base),
         f"## Recipe\n\n```yaml\n{portable_yaml(recipe)}```\n",
@@ -70,13 +96,16 @@ def _is_hub_id(text: str) -> bool:
     return bool(_HUB_ID.fullmatch(text)) and not text.startswith("runs/") and not Path(text).exists()
 
 
-def _front_matter(recipe: Recipe, facts: Mapping[str, Any], base: str, is_adapter: bool) -> str:
-    tags = ["emotion-recognition", "multimodal", "video", "audio", "mer-r1", recipe.kind]
+def _front_matter(
+    recipe: Recipe, facts: Mapping[str, Any], base: str, is_adapter: bool, kind: _Kind | None, reads: str
+) -> str:
+    media = [tag for tag, word in (("video", "pictures"), ("audio", "sound")) if word in reads]
+    tags = ["emotion-recognition", *(["multimodal", *media] if media else []), "mer-r1", recipe.kind]
     if recipe.kind == "rl":
         tags.append(recipe.rl.objective.replace("_", "-"))
     front: dict[str, Any] = {
         "library_name": "peft" if is_adapter else "transformers",
-        "pipeline_tag": "video-text-to-text",
+        **({"pipeline_tag": kind.pipeline} if kind else {}),
         "tags": [*dict.fromkeys([*tags, *(["lora"] if recipe.model.lora else [])])],
     }
     if _is_hub_id(base):
@@ -86,18 +115,21 @@ def _front_matter(recipe: Recipe, facts: Mapping[str, Any], base: str, is_adapte
     return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n"
 
 
-def _what(recipe: Recipe, base: str, is_adapter: bool) -> str:
+def _what(recipe: Recipe, facts: Mapping[str, Any], base: str, is_adapter: bool, reads: str) -> str:
     made = "A LoRA adapter for" if is_adapter else "A fine-tuned version of"
     how = (
         f"reinforcement learning with the objective `{recipe.rl.objective}`"
         if recipe.kind == "rl"
         else f"supervised fine-tuning on {' and '.join(recipe.sft.targets)} answers"
     )
+    shown = f"the {reads} of a clip" if reads else "a clip"
+    style = PROMPT_STYLES.get(recipe.model.prompt_style or "")
+    form = _FORMS.get(str(facts.get("profile") or (style.profile if style else "")))
     return (
         f"# Emotion model, {recipe.kind.upper()}\n\n"
-        f"{made} `{_name(base)}`, trained by {how} with mer-r1. It is shown a clip (pictures, sound, subtitle) and "
-        "answers with its reasoning and open-vocabulary words for the emotions that it reads there:\n\n"
-        "```\n<think>reasoning</think><answer>word, word</answer>\n```\n"
+        f"{made} `{_name(base)}`, trained by {how} with mer-r1. It is given {shown} and "
+        "answers with its reasoning and open-vocabulary words for the emotions that it reads there"
+        + (f":\n\n```\n{form}\n```\n" if form else ".\n")
     )
 
 
@@ -119,36 +151,45 @@ def _rows(facts: Mapping[str, Any]) -> str:
     return f", {facts['rows']} rows" if facts.get("rows") else ""
 
 
-def _loading(folder: Path, recipe: Recipe, base: str, is_adapter: bool) -> str:
-    name = _class_name(folder)
-    processor = _PROCESSORS.get(name, "AutoProcessor")
-    lines = [f"from transformers import {name}, {processor}"]
-    if is_adapter:
-        lines += [
-            "from peft import PeftModel",
-            "",
-            f'model = {name}.from_pretrained("{_name(base)}", dtype="auto")',
-            'model = PeftModel.from_pretrained(model, "FOLDER_OR_HUB_ID")',
-        ]
-    else:
-        lines += ["", f'model = {name}.from_pretrained("FOLDER_OR_HUB_ID", dtype="auto")']
-    lines.append(f'processor = {processor}.from_pretrained("FOLDER_OR_HUB_ID")')
-    text = "\n".join(lines)
+def _loading(kind: _Kind | None, base: str, is_adapter: bool) -> str:
     return (
-        f"## Loading\n\n```python\n{text}\n```\n\n"
+        f"## Loading\n\n{_loading_lines(kind, base, is_adapter)}\n\n"
         "`mer_r1.json` beside the weights holds the prompt style and how much of a clip is shown; `mer-r1 predict` "
         "follows it.\n"
     )
 
 
-def _class_name(folder: Path) -> str:
-    """The class of the checkpoint in `folder`; for an adapter alone, the paper's."""
+def _loading_lines(kind: _Kind | None, base: str, is_adapter: bool) -> str:
+    if kind is None:
+        on_top = ", then the adapter with PEFT's `PeftModel`" if is_adapter else ""
+        return (
+            f"Load it with the transformers class of `{_name(base)}`{on_top}; `mer-r1 predict` finds the class itself."
+        )
+    start = _name(base) if is_adapter else "FOLDER_OR_HUB_ID"
+    lines = [f"from transformers import {kind.model}, {kind.reader}"]
+    if is_adapter:
+        lines.append("from peft import PeftModel")
+    lines += ["", f'model = {kind.model}.from_pretrained("{start}", dtype="auto")']
+    if is_adapter:
+        lines.append('model = PeftModel.from_pretrained(model, "FOLDER_OR_HUB_ID")')
+    reader = "tokenizer" if kind is _CAUSAL else "processor"
+    lines.append(f'{reader} = {kind.reader}.from_pretrained("FOLDER_OR_HUB_ID")')
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _kind(architecture: str) -> _Kind | None:
+    """How a class is loaded; None for one that is not known."""
+    is_causal = architecture.endswith(("ForCausalLM", "LMHeadModel"))
+    return _KINDS.get(architecture, _CAUSAL if is_causal else None)
+
+
+def _saved_class(folder: Path) -> str:
+    """The class of the checkpoint in `folder`; "" where it does not say."""
     config = folder / "config.json"
-    if config.is_file():
-        names = json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
-        if names and str(names[0]).isidentifier():
-            return str(names[0])
-    return _OMNI[0]
+    if not config.is_file():
+        return ""
+    names = json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
+    return str(names[0]) if names else ""
 
 
 _USE = """## Intended use and limits

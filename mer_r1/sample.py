@@ -103,7 +103,7 @@ class Rollout:
     """One sampled answer of a group during reinforcement learning, as written to rollouts.jsonl.
 
     `confidences` maps an answer word to its (slow, fast) log-confidence: that of its category, averaged over the wheels
-    that know it. None where nothing is calibrated.
+    that know it, or under ablation A1 its own. None where nothing is calibrated.
     """
 
     step: int

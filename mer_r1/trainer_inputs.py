@@ -23,7 +23,7 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
     """TrainingArguments of a recipe. Raises InputError where optim.report_to names what is not there."""
     optim = recipe.optim
     _refuse_missing_reporters(optim.report_to)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(checkpoints),
         learning_rate=optim.learning_rate,
         max_steps=optim.max_steps,
@@ -53,6 +53,8 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
         dataloader_num_workers=0 if recipe.data.keep_features else _forked(recipe.data.workers),
         ddp_find_unused_parameters=recipe.model.train_towers,  # a batch without sound leaves its tower unused
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are several processes; never nn.DataParallel
+    return arguments
 
 
 def _refuse_missing_reporters(names: Iterable[str]) -> None:
@@ -122,6 +124,8 @@ def batch_of(collate: Callable[[list[Any]], Any], items: list[Item]) -> dict[str
     }
 
 
-def refuse_fault(inputs: dict[str, Any]) -> None:
-    if "fault" in inputs:
-        raise InputError(f"{inputs['fault']}; or set data.unreadable=skip")
+def refuse_faults(faults: Iterable[str | None]) -> None:
+    """Raise InputError for the first fault of batches."""
+    for fault in faults:
+        if fault is not None:
+            raise InputError(f"{fault}; or set data.unreadable=skip")

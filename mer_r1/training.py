@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -28,7 +28,7 @@ from mer_r1.errors import InputError
 from mer_r1.files import append_json_line, atomic_path, write_text
 from mer_r1.models.lora import language_model_layers, save_adapter
 from mer_r1.recipe import Recipe
-from mer_r1.trainer_inputs import Readable, batch_of, refuse_fault, training_arguments
+from mer_r1.trainer_inputs import Readable, batch_of, refuse_faults, training_arguments
 
 _PENDING = "between_logs.json"
 Progress = Callable[[int, int, dict[str, float]], None]  # step, all steps, latest metrics
@@ -151,11 +151,19 @@ class RunTrainer(Trainer):
         if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
             # Never the towers' layers: a process whose batch has no sound would not gather them with the others.
             self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = [_layer_class(self.model)]
+        self._keep_losses_exact_when_sharded()
         self.model_accepts_loss_kwargs = False  # losses here are scaled for a step's micro-batches by themselves
         self.remove_callback(PrinterCallback)
         self.add_callback(_TakeUp(self._take_up))
         if progress and self.is_world_process_zero():
             self.add_callback(_Report(progress))
+
+    def _keep_losses_exact_when_sharded(self) -> None:
+        """FSDP2 would round what the forward gives, here log-probabilities, and summed gradients to bfloat16."""
+        plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
+        policy: Any = getattr(plugin, "mixed_precision_policy", None)
+        if plugin is not None and hasattr(policy, "output_dtype"):
+            plugin.mixed_precision_policy = replace(policy, output_dtype=None, reduce_dtype=torch.float32)
 
     def measure(self, values: dict[str, float], weight: float = 1.0) -> None:
         """Add numbers of a micro-batch, which count `weight` in the mean; NaN is left out of it."""
@@ -221,8 +229,7 @@ class RunTrainer(Trainer):
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """A step's micro-batches. Raises InputError for a sample that cannot be read."""
         samples, num_items = super().get_batch_samples(*args, **kwargs)
-        for inputs in samples:
-            refuse_fault(inputs)
+        refuse_faults(self._from_all([inputs.get("fault") for inputs in samples]))  # all processes end together
         passed_over = sum(inputs["passed_over"] for inputs in samples)
         if passed_over and self.state.global_step % self.steps_a_batch == 0:
             self.count("unreadable", passed_over)
@@ -264,7 +271,7 @@ class RunTrainer(Trainer):
         rows: dict[int, tuple[dict[str, float], float]] = {}  # by place: a last batch is filled up with others
         with torch.random.fork_rng(devices=[]):  # the loader draws a seed
             for inputs in self.get_eval_dataloader():
-                refuse_fault(inputs)
+                refuse_faults([inputs.get("fault")])
                 rows |= zip(inputs["places"], self.evaluate_batch(inputs), strict=True)
         self.model.train()
         rows = {place: row for part in self._from_all([rows]) for place, row in part.items()}
@@ -326,7 +333,7 @@ class RunTrainer(Trainer):
 
         Raises InputError where weights or gradients end up not numbers.
         """
-        with self.args.main_process_first():  # the first one tidies up, the others find it done
+        with self.args.main_process_first(local=False):  # the first of all tidies up, the others find it done
             checkpoint, step = last_checkpoint(self.run)
             for path in (self.run.metrics, self.run.rollouts):
                 keep_until(path, step)

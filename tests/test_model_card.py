@@ -12,6 +12,7 @@ import yaml
 from mer_r1.model_card import portable_yaml, write_card
 from mer_r1.recipe import Recipe
 
+OMNI, VL = "Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"
 FACTS = {"rows": 26101, "steps": 3262, "wheels": "official@1a2b3c4d", "versions": {"mer_r1": "0.1.0", "torch": "2.9"}}
 
 
@@ -35,7 +36,7 @@ def card_of(folder: Path, recipe: Recipe, facts: dict[str, Any] | None = None) -
 
 
 def test_the_front_matter_says_what_the_hub_asks(tmp_path: Path) -> None:
-    front, _ = card_of(tmp_path, recipe_of(), FACTS)
+    front, _ = card_of(tmp_path, recipe_of(), {**FACTS, "architecture": OMNI})
     assert (front["library_name"], front["pipeline_tag"]) == ("transformers", "video-text-to-text")
     assert (front["base_model"], front["base_model_relation"]) == ("Qwen/Qwen2.5-Omni-7B", "finetune")
     assert {"emotion-recognition", "mer-r1", "rl"} <= set(front["tags"])
@@ -93,11 +94,12 @@ def test_the_hub_id_at_the_root_may_be_given_for_a_model_that_began_at_a_run(tmp
 
 
 def test_an_adapter_loads_through_peft_and_a_whole_model_does_not(tmp_path: Path) -> None:
-    _, whole = card_of(tmp_path, recipe_of())
+    _, whole = card_of(tmp_path, recipe_of(), {"architecture": OMNI})
     assert 'Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained("FOLDER_OR_HUB_ID"' in whole
     assert "peft" not in whole
     (tmp_path / "adapter_config.json").write_text("{}")
-    front, adapter = card_of(tmp_path, recipe_of(model={"source": "Qwen/Qwen2.5-Omni-7B", "lora": {}}))
+    learned = recipe_of(model={"source": "Qwen/Qwen2.5-Omni-7B", "lora": {}})
+    front, adapter = card_of(tmp_path, learned, {"architecture": OMNI})
     assert (front["library_name"], front["base_model_relation"]) == ("peft", "adapter")
     assert "lora" in front["tags"]
     assert 'from_pretrained("Qwen/Qwen2.5-Omni-7B"' in adapter
@@ -107,8 +109,8 @@ def test_an_adapter_loads_through_peft_and_a_whole_model_does_not(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "processor"),
     [
-        ("Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5OmniProcessor"),
-        ("Qwen2_5_VLForConditionalGeneration", "AutoProcessor"),
+        (OMNI, "Qwen2_5OmniProcessor"),
+        (VL, "AutoProcessor"),
     ],
 )
 def test_the_loading_lines_are_python_and_name_the_checkpoint_s_class(
@@ -119,6 +121,73 @@ def test_the_loading_lines_are_python_and_name_the_checkpoint_s_class(
     code = body.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
     assert f"from transformers import {name}, {processor}" in code
+
+
+@pytest.mark.parametrize("is_adapter", [False, True])
+@pytest.mark.parametrize("by_config", [False, True])
+@pytest.mark.parametrize(
+    ("architecture", "model", "reader", "pipeline", "reads"),
+    [
+        (OMNI, OMNI, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle"),
+        (VL, VL, "AutoProcessor", "video-text-to-text", "pictures and subtitle"),
+        ("Qwen3ForCausalLM", "AutoModelForCausalLM", "AutoTokenizer", "text-generation", "subtitle"),
+    ],
+)
+def test_every_kind_of_model_gets_its_own_loading_lines_tags_and_description(
+    architecture: str,
+    model: str,
+    reader: str,
+    pipeline: str,
+    reads: str,
+    by_config: bool,
+    is_adapter: bool,
+    tmp_path: Path,
+) -> None:
+    facts: dict[str, Any] = {} if by_config else {"architecture": architecture, "reads": reads}
+    if by_config:
+        (tmp_path / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+    if is_adapter:
+        (tmp_path / "adapter_config.json").write_text("{}")
+    front, body = card_of(tmp_path, recipe_of(model={"source": "some/base"}), facts)
+    code = body.split("```python\n")[1].split("```")[0]
+    compile(code, "card", "exec")
+    start = "some/base" if is_adapter else "FOLDER_OR_HUB_ID"
+    assert f"from transformers import {model}, {reader}\n" in code
+    assert f'model = {model}.from_pretrained("{start}"' in code
+    assert f'= {reader}.from_pretrained("FOLDER_OR_HUB_ID")' in code
+    assert ("PeftModel" in code) == is_adapter
+    assert front["pipeline_tag"] == pipeline
+    assert [tag in front["tags"] for tag in ("video", "audio")] == ["pictures" in reads, "sound" in reads]
+    assert f"is given the {reads} of a clip and" in body
+
+
+def test_what_the_run_read_goes_before_what_its_class_can_read(tmp_path: Path) -> None:
+    front, body = card_of(tmp_path, recipe_of(), {"architecture": OMNI, "reads": "sound and subtitle"})
+    assert "is given the sound and subtitle of a clip" in body
+    assert "video" not in front["tags"]
+
+
+def test_the_answers_form_is_the_profile_s(tmp_path: Path) -> None:
+    first = "```\n<answer>word, word</answer><think>reasoning</think><answer>word, word</answer>\n```"
+    last = "```\n<think>reasoning</think><answer>word, word</answer>\n```"
+    assert last in card_of(tmp_path, recipe_of(), {"profile": "think_answer"})[1]
+    assert first in card_of(tmp_path, recipe_of(), {"profile": "answer_think_answer"})[1]
+    styled = recipe_of(model={"source": "some/base", "prompt_style": "full_first"})
+    assert first in card_of(tmp_path, styled)[1]
+    assert "<think>" not in card_of(tmp_path, recipe_of())[1]
+
+
+@pytest.mark.parametrize("is_adapter", [False, True])
+def test_a_model_of_unknown_kind_is_called_nothing_that_it_may_not_be(is_adapter: bool, tmp_path: Path) -> None:
+    if is_adapter:
+        (tmp_path / "adapter_config.json").write_text("{}")
+    for facts in ({}, {"architecture": "SomethingElse"}):
+        front, body = card_of(tmp_path, recipe_of(model={"source": "some/base"}), dict(facts))
+        assert "pipeline_tag" not in front
+        assert not {"video", "audio", "multimodal"} & set(front["tags"])
+        assert "Omni" not in body
+        assert "```python" not in body
+        assert ("PeftModel" in body) == is_adapter
 
 
 def test_equal_runs_give_equal_cards(tmp_path: Path) -> None:

@@ -220,12 +220,27 @@ def test_a_model_spread_over_two_processes_ends_as_a_whole_one_even_after_a_stop
         assert torch.equal(head, words) == (name == "sft")
 
 
+def test_a_spread_model_in_bfloat16_keeps_its_log_probabilities_exact(
+    untied: Path, corpus: dict[str, Path], tmp_path: Path
+) -> None:
+    """FSDP2's own policy would round what the forward gives: the policy's loss, and its KL from the reference."""
+    recipe = recipe_of("mer_r1", untied, corpus["train"], 2)
+    optim = recipe.optim.model_copy(update={"bf16": True, "gradient_checkpointing": True})
+    (tmp_path / "mer_r1.yaml").write_text(recipe.model_copy(update={"optim": optim}).as_yaml())
+    options = (*FSDP, "--mixed_precision", "bf16")
+    finished(start(options, "-m", "tests.test_processes", str(tmp_path)))
+    first = lines(tmp_path / "mer_r1" / "metrics.jsonl")[0]
+    assert 0 < first["grad_norm"] < 100
+    assert abs(first["kl"]) < 0.05
+
+
 @pytest.mark.parametrize(("version", "reshard", "fits"), [(2, False, True), (2, True, False), (1, False, False)])
 def test_sharding_that_sampling_cannot_take_is_refused(version: int, reshard: bool, fits: bool) -> None:
     """Two processes whose answers differ in length would wait for each other's weights in vain."""
     from mer_r1.rl.trainer import GrpoTrainer
 
     trainer = MagicMock()
+    trainer._towers_learn = False
     trainer.accelerator.state.fsdp_plugin.fsdp_version = version
     trainer.accelerator.state.fsdp_plugin.reshard_after_forward = reshard
     if fits:
@@ -274,6 +289,8 @@ def _fsdp_without_gpus() -> None:
         real(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
         if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
             self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+            if self._mixed_precision != "no":
+                fsdp_plugin.set_mixed_precision(self._mixed_precision)
             PartialState._shared_state["distributed_type"] = DistributedType.FSDP
 
     AcceleratorState.__init__ = init

@@ -118,16 +118,33 @@ def test_a_launch_configuration_is_one_that_accelerate_takes(name: str) -> None:
         assert config.fsdp_config["fsdp_version"] == 2
 
 
-def test_the_layers_that_fsdp_cuts_at_are_layers_of_the_model() -> None:
-    import mer_r1.models  # noqa: F401  torchvision is mended before transformers is imported
-
-    # isort: split
-    from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni
-
+def test_a_launch_configuration_names_no_layer_so_that_it_serves_every_model() -> None:
     for name in (each for each in LAUNCHES if each.startswith("fsdp2")):
         text = (resources.files("mer_r1.recipes") / "accelerate" / name).read_text(encoding="utf-8")
-        for layer in yaml.safe_load(text)["fsdp_config"]["fsdp_transformer_layer_cls_to_wrap"].split(","):
-            assert hasattr(modeling_qwen2_5_omni, layer)
+        spread = yaml.safe_load(text)["fsdp_config"]
+        assert spread["fsdp_auto_wrap_policy"] == "TRANSFORMER_BASED_WRAP"
+        assert "fsdp_transformer_layer_cls_to_wrap" not in spread
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name[0] != "m" and "lora" not in name])
+def test_full_training_is_launched_with_its_weights_spread(name: str) -> None:
+    text = (resources.files("mer_r1.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
+    named = re.findall(r"accelerate/([\w-]+\.yaml)", text)
+    assert set(named) <= {"fsdp2-1x8.yaml"}
+    assert named or not name.startswith("vl3b")
+
+
+def test_every_number_of_gpus_in_the_guide_s_table_is_a_batch_of_eight_prompts_that_fits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = re.findall(r"^\| (\d+)( \(LoRA\))? \| (\d) \| (\d) \|$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [int(row[0]) for row in rows] == [8, 4, 1]
+    for num_gpus, lora, batch, micro in rows:
+        keys = [f"optim.batch_size={batch}", f"optim.gradient_accumulation_steps={micro}"]
+        dry_run(read_recipe("omni7b-rl-lora" if lora else "omni7b-rl", keys), "h100", int(num_gpus))
+        text = capsys.readouterr().out
+        assert f"# a step: 8 prompts on {num_gpus} x h100" in text
+        assert "does not fit" not in text
 
 
 def commands() -> list[list[str]]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +114,9 @@ class Backbone(ABC):
     def device(self) -> torch.device:
         return cast(torch.device, self.model.device)
 
+    reads: ClassVar[str]
+    """What of a sample the family takes, in words."""
+
     @property
     def profile(self) -> Profile:
         """The form of answer that the prompt asks for."""
@@ -163,7 +166,7 @@ class Backbone(ABC):
         return Encoded(
             batch,
             read[0] if self.towers() else None,
-            tuple(layer.keys for layer in layers),
+            tuple(layer.keys.to(layer.values.dtype) for layer in layers),  # autocast leaves keys wider
             tuple(layer.values for layer in layers),
             state.logits[:, -1].float(),
         )

@@ -67,7 +67,7 @@ def draw(logits_BV: Tensor, sampling: Sampling, uniform_B: Tensor) -> Tensor:
 class StopText:
     """Says, id by id, which rows are finished: the end token, or a text that a tokenizer may cut in any way.
 
-    Keeps the last ids of every row, long enough to hold `stop`, and decodes them only where the newest id could end it.
+    Keeps the last ids of every row, long enough to hold `stop`, and decodes those of rows that are not finished.
     A row is finished when it has written `stop` `num_stops` times.
     """
 
@@ -83,7 +83,10 @@ class StopText:
         if self._single is not None:
             self._left_B -= (ids_B == self._single).long()
         else:
+            left = self._left_B.tolist()
             for row, ident in enumerate(ids_B.tolist()):
+                if left[row] <= 0:
+                    continue
                 tail = self._tail[row] = [*self._tail[row], ident][-2 * len(self._stop) :]
                 if self._stop in self._backbone.decode(tail):
                     self._tail[row] = []

@@ -20,7 +20,7 @@ Exactness: an answer's softmax runs over the same keys in the same order as if i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -62,14 +62,15 @@ def make_grid(starts: Sequence[int], lengths: Sequence[int], prompts: Sequence[i
     return Grid(index.to(device), mask.to(device), torch.tensor(prompts, dtype=torch.long).to(device))
 
 
-@dataclass(frozen=True, eq=False)
 class GroupLayout:
-    """Where prompts and answers lie in the flat sequence. Answers of like length share a grid."""
+    """Where prompts and answers lie in the flat sequence of `size` places. Answers of like length share a grid.
 
-    prompts: Grid
-    answers: tuple[Grid, ...]
-    size: int
-    _bias: dict[tuple[int, torch.dtype], Tensor] = field(default_factory=dict)
+    No dataclass, like DecodeLayout: FSDP2 copies dataclasses among a forward's arguments, at every layer.
+    """
+
+    def __init__(self, prompts: Grid, answers: tuple[Grid, ...], size: int) -> None:
+        self.prompts, self.answers, self.size = prompts, answers, size
+        self._bias: dict[tuple[int, torch.dtype], Tensor] = {}
 
     @cached_property
     def order_S(self) -> Tensor:
@@ -149,16 +150,14 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, **opti
     )
 
 
-@dataclass(frozen=True, eq=False)
 class DecodeLayout:
     """P prompts whose keys and values are kept once; the batch holds G answers of each, neighbours, as rows.
 
     `keys` and `values` are per layer (P, J, T, D); `bias_PT` is 0 on real prompt columns, -inf on padding.
     """
 
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-    bias_PT: Tensor
+    def __init__(self, keys: tuple[Tensor, ...], values: tuple[Tensor, ...], bias_PT: Tensor) -> None:
+        self.keys, self.values, self.bias_PT = keys, values, bias_PT
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """(B, H, Q, D) queries of the newest Q ids over prompt and own ids (B, J, R, D): (B, Q, H, D)."""
@@ -199,6 +198,7 @@ class _OwnLayer(DynamicLayer):
         self._room, self._used = room, 0
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        key_states = key_states.to(value_states.dtype)  # under autocast rotation leaves keys wider than values
         if not self.is_initialized:
             shape = (*key_states.shape[:2], self._room, key_states.shape[3])
             self.keys, self.values = key_states.new_empty(shape), value_states.new_empty(shape)

@@ -34,6 +34,8 @@ _SHORTEST_SOUND = 1600  # samples; a tenth of a second still gives the tower two
 class OmniBackbone(Backbone):
     """A Qwen2.5-Omni Thinker of any size."""
 
+    reads = "pictures, sound and subtitle"
+
     def placeholder_ids(self) -> Sequence[int]:
         config = self.model.config
         return (config.audio_token_id, config.image_token_id, config.video_token_id)

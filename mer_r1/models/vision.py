@@ -32,6 +32,8 @@ _FIX = (
 class VisionBackbone(Backbone):
     """A Qwen2.5-VL of any size."""
 
+    reads = "pictures and subtitle"
+
     def placeholder_ids(self) -> Sequence[int]:
         return self.model.config.image_token_id, self.model.config.video_token_id
 

@@ -27,6 +27,8 @@ from mer_r1.sample import Clip, MediaFacts, Sample
 class WordsOnlyBackbone(Backbone):
     """A causal language model; its processor is its tokenizer."""
 
+    reads = "subtitle"
+
     @property
     def tokenizer(self) -> Any:
         return self.processor

@@ -1,6 +1,6 @@
 """Slow-fast confidence calibration (MER-R1 Section 4.3, Eq. 1 and 8-11).
 
-Shape letters: B responses, R response tokens, A anchors, V vocabulary, N ids that open a word of some category, C
+Shape letters: A anchors, V vocabulary, N ids that open a word of some category, C
 categories of all wheels side by side.
 
 An anchor is the first token of an answer word. At an anchor the confidence of a level-1 category c is
@@ -291,27 +291,5 @@ def _gaps(slow: Confidence, fast: Confidence, level: Level) -> Tensor:
     return gaps_AC.clamp(-CLIP, CLIP)
 
 
-def calibration_rewards(
-    words: Sequence[str],
-    slow_AC: Tensor,
-    fast_AC: Tensor,
-    gold: Sequence[frozenset[int]],
-    tokens: CategoryTokens,
-    wheels: WheelSet,
-) -> tuple[float, float]:
-    """`calibration_pair` of category confidences alone, as `log_confidence` gives them."""
-    slow, fast = (Confidence(conf_AC, conf_AC.new_zeros(len(conf_AC))) for conf_AC in (slow_AC, fast_AC))
-    return calibration_pair(words, slow, fast, gold, tokens, wheels)
-
-
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else nan
-
-
-def gather_anchors(logits_BRV: Tensor, anchors: Sequence[tuple[int, int]]) -> Tensor:
-    """log p over the vocabulary at (row, position) anchors, (A, V), without gradient."""
-    if not anchors:
-        return logits_BRV.new_zeros((0, logits_BRV.shape[-1]))
-    rows, positions = zip(*anchors, strict=True)
-    chosen: Any = logits_BRV.detach()[list(rows), list(positions)]
-    return torch.log_softmax(chosen, dim=-1)

@@ -204,7 +204,6 @@ class _Head:
     def _answers(self, hidden_SD: Tensor, project: Callable[[Tensor], Tensor]) -> Tensor:
         packed = self._packed
         ids_N = packed.ids_BR[packed.mask_BR.bool()]
-        self._read = self._confidences(hidden_SD.detach(), project)
 
         def logits(hidden_ND: Tensor) -> Tensor:
             return project(hidden_ND).float() / self._temperature + self._suppressed_V
@@ -228,6 +227,7 @@ class _Head:
                 part, entropy = log_probs(hidden_ND, ids)
             parts.append(part)
             self.entropy.append(entropy)
+        self._read = self._confidences(hidden_SD.detach(), project)
         return torch.cat(parts)
 
     @torch.no_grad()

@@ -157,19 +157,22 @@ def calibration(
         slow, fast = confidences[order], confidences[len(where.answers) + where.fast_of[row]]
         gold = wheels.map_set(batch.golds[batch.prompt_of(row)])
         pairs_B2[row] = torch.tensor(calibration_pair(answer.words, slow, fast, gold, tokens, wheels, level))
-        words[row] = _word_confidences(answer.words, slow, fast, tokens, wheels)
+        words[row] = _word_confidences(answer.words, slow, fast, tokens, wheels, level)
     return Calibration(pairs_B2, words)
 
 
 def _word_confidences(
-    words: Sequence[str], slow: Confidence, fast: Confidence, tokens: CategoryTokens, wheels: WheelSet
+    words: Sequence[str], slow: Confidence, fast: Confidence, tokens: CategoryTokens, wheels: WheelSet, level: Level
 ) -> dict[str, tuple[float, float]]:
-    """(slow, fast) log-confidence of every word that a wheel knows: of its category, averaged over those wheels."""
+    """(slow, fast) log-confidence of every word that a wheel knows: its own, or its category's, mean over wheels."""
     found = {}
-    for word, slow_C, fast_C in zip(words, slow.category_AC.tolist(), fast.category_AC.tolist(), strict=True):
+    sides = (slow.category_AC.tolist(), fast.category_AC.tolist(), slow.word_A.tolist(), fast.word_A.tolist())
+    for word, slow_C, fast_C, slow_own, fast_own in zip(words, *sides, strict=True):
         columns = [tokens.column(w, c) for w, ids in enumerate(wheels.lookup(word) or ()) for c in ids]
         columns = [column for column in columns if not isnan(slow_C[column])]
-        if columns:
+        if columns and level == "word":
+            found[word] = (round(slow_own, 5), round(fast_own, 5))
+        elif columns:
             found[word] = (
                 round(sum(slow_C[column] for column in columns) / len(columns), 5),
                 round(sum(fast_C[column] for column in columns) / len(columns), 5),

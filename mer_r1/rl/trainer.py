@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from mer_r1.recipe import Recipe
 from mer_r1.response import parse_response
 from mer_r1.rewards import score_response
 from mer_r1.rl.advantages import REWARDS, advantages, confidence_level, needs_calibration, needs_initial_answer
-from mer_r1.rl.calibration import category_tokens
+from mer_r1.rl.calibration import CategoryTokens, category_tokens
 from mer_r1.rl.data import BlockOrder, RlExample
 from mer_r1.rl.losses import policy_loss, scheduled_beta
 from mer_r1.rl.packing import GroupPass, Packed, group_pass, pack
@@ -81,9 +82,14 @@ class GrpoTrainer(RunTrainer):
         self._kept: list[_Rolled] = []
         super().__init__(recipe=recipe, model=backbone.entry, collate=self._collate, **kwargs)
         self._refuse_what_cannot_be()
-        # Now that the model lies on its device:
-        self.tokens = category_tokens(backbone, wheels, rl.shared_tokens) if needs_calibration(rl.objective) else None
         self.reference = self._make_reference() if rl.beta > 0 else None
+
+    @cached_property
+    def tokens(self) -> CategoryTokens | None:
+        """The token table of calibration, made at the first step: only then does a sharded model lie on its device."""
+        if not needs_calibration(self.rl.objective):
+            return None
+        return category_tokens(self.backbone, self.wheels, self.rl.shared_tokens)
 
     def _refuse_what_cannot_be(self) -> None:
         if self.args.save_steps % self.rl.num_iterations:
@@ -103,15 +109,20 @@ class GrpoTrainer(RunTrainer):
         if self.is_fsdp_enabled:
             self._refuse_sharding_that_sampling_cannot_take()
         size, block = len(self.train_dataset), self._prompts_a_step()
-        if size < block and self.args.world_size > 1:
+        if size < block and (self.args.world_size > 1 or self.rl.num_iterations > 1):
             raise InputError(
-                f"data.train: {size} samples are fewer than one step takes on {self.args.world_size} processes "
-                f"({block}); lower optim.batch_size or optim.gradient_accumulation_steps"
+                f"data.train: {size} samples are fewer than one step takes ({block}, on {self.args.world_size} "
+                "processes); lower optim.batch_size or optim.gradient_accumulation_steps"
             )
 
     def _refuse_sharding_that_sampling_cannot_take(self) -> None:
         """Answers differ in length, so a process that gathers weights for every id would wait for others in vain."""
         plugin = self.accelerator.state.fsdp_plugin
+        if self._towers_learn:
+            raise InputError(
+                "model.train_towers: a process whose clips have no sound would wait for the others' towers in vain; "
+                "under FSDP keep the towers frozen, or use DDP"
+            )
         if plugin.fsdp_version != 2 or plugin.reshard_after_forward:
             raise InputError(
                 "accelerate's FSDP settings: RL needs fsdp_version: 2 and fsdp_reshard_after_forward: false "
@@ -156,9 +167,7 @@ class GrpoTrainer(RunTrainer):
         made = []
         for batch in batches:
             draws = uniform_draws(self.args.seed, step, batch.ids, rl.num_generations, rl.max_completion_length)
-            made.append(
-                make_rollouts(self.backbone, batch.prompts, batch.ids, batch.golds, self.profile, self.sampling, draws)
-            )
+            made.append(self._make_rollouts(batch, self.sampling, draws))
         tokens = self._from_all([sum(len(row) for batch in made for row in batch.rows)])
         num_tokens = sum(tokens) / (len(made) * len(tokens))
         rewards = [text_rewards(batch, self.wheels, rl.length_penalty) for batch in made]
@@ -172,6 +181,13 @@ class GrpoTrainer(RunTrainer):
             self._judge_texts(rolled)
         self.backbone.entry.train()
         return rolled
+
+    def _make_rollouts(self, batch: RlBatch, sampling: Sampling, uniform_BR: Tensor) -> RolloutBatch:
+        """Responses of a batch; one autocast over all of it, so that weights are taken to bfloat16 once."""
+        with self.accelerator.autocast():
+            return make_rollouts(
+                self.backbone, batch.prompts, batch.ids, batch.golds, self.profile, sampling, uniform_BR
+            )
 
     def _judge_texts(self, rolled: Sequence[_Rolled]) -> None:
         """Advantages of a step whose objective the texts decide, in the light of the whole step."""
@@ -224,7 +240,8 @@ class GrpoTrainer(RunTrainer):
             num_tokens=rolled.num_tokens,
             max_completion_length=rl.max_completion_length,
         )
-        self.measure({"kl": float(loss.kl), "clip_share": float(loss.clip_share)}, float(packed.mask_BR.sum()))
+        numbers = ("kl", "clip_share", "clip_share_low", "clip_share_high")
+        self.measure({name: float(getattr(loss, name)) for name in numbers}, float(packed.mask_BR.sum()))
         return loss.loss
 
     def _judge(self, rolled: _Rolled, result: GroupPass) -> None:
@@ -254,7 +271,7 @@ class GrpoTrainer(RunTrainer):
         batch = inputs["batch"]
         greedy = replace(self.sampling, temperature=0.0)
         draws = torch.zeros(len(batch.ids), greedy.max_new_tokens)
-        made = make_rollouts(self.backbone, batch.prompts, batch.ids, batch.golds, self.profile, greedy, draws)
+        made = self._make_rollouts(batch, greedy, draws)
         scores = []
         for text, gold in zip(made.texts, batch.golds, strict=True):
             score = score_response(parse_response(text, self.profile.name), gold, self.wheels)

@@ -121,10 +121,11 @@ def _saved_settings(folder: Path) -> tuple[MediaBudget, str]:
 
 
 def prompt_tokens(origin: Origin) -> cost.Tokens:
-    """The most tokens of a prompt, by kind; those of its text are an estimate."""
+    """The most tokens of a prompt, by kind; those of its text are an estimate. No tower, no tokens of its medium."""
     from mer_r1.prompts import PROMPT_STYLES
 
-    sound = audio_tokens(origin.budget.max_audio_s)
+    shape, sound = origin.shape, audio_tokens(origin.budget.max_audio_s)
+    video = most_tokens(origin.budget) - sound
     style = PROMPT_STYLES.get(origin.prompt_style)
     if style is None:
         raise InputError(
@@ -132,7 +133,11 @@ def prompt_tokens(origin: Origin) -> cost.Tokens:
         )
     characters = len(style.system) + len(style.text("x"))
     text = round(characters / _CHARACTERS_A_TOKEN) + _FRAME_TOKENS
-    return cost.Tokens(video=most_tokens(origin.budget) - sound, audio=sound, text=text)
+    return cost.Tokens(
+        video=0 if shape and shape.vision is None else video,
+        audio=0 if shape and shape.audio is None else sound,
+        text=text,
+    )
 
 
 def _cost_lines(
@@ -179,7 +184,7 @@ def _memory_lines(
     if total(num_gpus) <= room:
         return
     enough = next((number for number in (2, 4, 8, 16, 32, 64) if number > num_gpus and total(number) <= room), None)
-    if recipe.optim.batch_size > 1:
+    if recipe.optim.batch_size > 1 and (recipe.model.lora or num_gpus == 1):
         fix = "lower optim.batch_size and raise optim.gradient_accumulation_steps"
     elif enough:
         fix = f"{enough} of them have room"

@@ -9,6 +9,7 @@ the steps. A stopped sweep goes on with the same command.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,14 @@ def run(
 ) -> dict[str, Any]:
     """Do what is missing of the sweep in `out`; returns what it writes to out/sweep.json.
 
-    `vary` is written key=value,value,… Raises InputError for one that is not, and for what a recipe refuses.
+    `vary` is written key=value,value,… Raises InputError for one that is not, for what a recipe refuses, and under a
+    launcher of several processes, which would all ask and score.
     """
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
+        raise InputError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: a sweep runs in one process; start it without a launcher, or "
+            "launch `mer-r1 train` for each value and seed"
+        )
     console = console or Console()
     key, values = _varied(vary)
     cells = [
@@ -188,8 +195,31 @@ def _show(result: Mapping[str, Any], console: Console) -> None:
     console.print(f"[dim]{result['runs'][0]['signature']}[/dim]")
 
 
+def _common(lines: Sequence[Sequence[tuple[int, float]]]) -> tuple[list[int], list[tuple[float, ...]]]:
+    """The steps that all seeds logged, and at each the seeds' running means in percent."""
+    smooth = [
+        dict(zip([step for step, _ in line], running_mean([100 * number for _, number in line]), strict=True))
+        for line in lines
+    ]
+    steps = sorted(set[int]().union(*smooth).intersection(*smooth))
+    return steps, [tuple(line[step] for line in smooth) for step in steps]
+
+
+def _legend(figure: Any, columns: int) -> None:
+    """One entry for every value that some panel shows."""
+    shown: dict[Any, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    if shown:
+        figure.legend(list(shown.values()), list(shown), loc="outside upper center", ncols=columns, frameon=False)
+
+
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Recall and precision rewards over the steps (paper's Figure 7): mean over seeds, range as a band."""
+    """Recall and precision rewards over the steps (paper's Figure 7): mean over seeds, range as a band.
+
+    Seeds are drawn over the steps that all of them logged; a value without a logged reward is left out.
+    """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
@@ -199,15 +229,15 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for axes, name in zip(figure.subplots(1, 2), ("reward/recall", "reward/precision"), strict=True):
         for colour, value in zip(COLOURS * len(values), values, strict=False):
             lines = [row["dynamics"][name] for row in rows if row["value"] == value and row["dynamics"][name]]
-            steps = [step for step, _ in lines[0]]
-            smooth = [running_mean([100 * number for _, number in line]) for line in lines]
-            columns = list(zip(*smooth, strict=True))
+            steps, columns = _common(lines)
+            if not steps:
+                continue
             axes.plot(steps, [sum(column) / len(column) for column in columns], color=colour, label=value, linewidth=2)
             axes.fill_between(steps, list(map(min, columns)), list(map(max, columns)), color=colour, alpha=0.15, lw=0)
         axes.set_xlabel("step")
         axes.set_ylabel(f"{name.removeprefix('reward/')} reward of sampled answers, %")
         axes.grid(color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(values), frameon=False)
+    _legend(figure, len(values))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=150)

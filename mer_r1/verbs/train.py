@@ -56,7 +56,7 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: P
         prompts = _prompts(recipe, recipe.data.train, backbone, samples, prepared)
         eval_prompts = _prompts(recipe, recipe.data.eval, backbone, held_out) if recipe.data.eval and held_out else None
     folder = RunFolder(out)
-    facts = {**_facts(recipe), "rows": len(samples), "processes": processes.num_processes}
+    facts = {**_facts(recipe, backbone), "rows": len(samples), "processes": processes.num_processes}
     trainer = _trainer(
         recipe,
         backbone,
@@ -114,6 +114,9 @@ def _make_trainable(backbone: Backbone, recipe: Recipe) -> None:
 
         from mer_r1.models.lora import add_lora
 
+        if recipe.optim.bf16:  # buffers, such as the rotation's frequencies, keep their precision
+            for parameter in backbone.model.parameters():
+                parameter.data = parameter.data.to(torch.bfloat16)
         torch.manual_seed(recipe.seed)  # adapters start at random
         backbone.entry = add_lora(backbone.model, lora)
 
@@ -172,6 +175,11 @@ def load_backbone(model: ModelSection, out: Path) -> Backbone:
         source = str(out / "tiny")
     elif (Path(source) / "model").is_dir():
         source = str(Path(source) / "model")
+    if model.lora and (Path(source) / "adapter_config.json").is_file():
+        raise InputError(
+            f"model.source: {model.source} is an adapter, and new adapters need a whole model; "
+            f"run mer-r1 merge {model.source} --out {model.source}-merged and name that"
+        )
     backbone = loading.load_backbone(source, prompt_style=model.prompt_style)
     backbone.budget = replace(backbone.budget, **model.media_changes())
     return backbone
@@ -208,7 +216,7 @@ def _is_finished(out: Path, resolved: str) -> bool:
     return (out / "model").exists()  # written under another name, and whole
 
 
-def _facts(recipe: Recipe) -> dict[str, Any]:
+def _facts(recipe: Recipe, backbone: Backbone) -> dict[str, Any]:
     versions = {"mer_r1": __version__, "python": platform.python_version()}
     for name in _VERSIONED:
         try:
@@ -219,6 +227,9 @@ def _facts(recipe: Recipe) -> dict[str, Any]:
         "kind": recipe.kind,
         "objective": recipe.rl.objective if recipe.kind == "rl" else None,
         "versions": versions,
+        "architecture": type(backbone.model).__name__,
+        "profile": backbone.profile.name,
+        "reads": backbone.reads,
     }
     if recipe.kind == "rl":
         wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)

@@ -23,9 +23,7 @@ from mer_r1.rl.calibration import (
     Level,
     SharedTokens,
     calibration_pair,
-    calibration_rewards,
     category_tokens,
-    gather_anchors,
     require_byte_level,
     text_and_starts,
 )
@@ -217,8 +215,13 @@ def _confidences(**by_category: float) -> tuple[CategoryTokens, Tensor]:
 def _rewards(words: list[str], gold: list[str], slow: dict[str, float], fast: dict[str, float]) -> tuple[float, float]:
     tokens, slow_C = _confidences(**slow)
     _, fast_C = _confidences(**fast)
-    times = (len(words), 1)
-    return calibration_rewards(words, slow_C.repeat(times), fast_C.repeat(times), SMALL.map_set(gold), tokens, SMALL)
+    slow_side, fast_side = (_side(conf_C, len(words)) for conf_C in (slow_C, fast_C))
+    return calibration_pair(words, slow_side, fast_side, SMALL.map_set(gold), tokens, SMALL)
+
+
+def _side(conf_C: Tensor, num_anchors: int) -> Confidence:
+    """The same confidence of categories at every anchor, and none of words."""
+    return Confidence(conf_C.repeat(num_anchors, 1), torch.full((num_anchors,), nan))
 
 
 def test_more_confidence_in_a_correct_word_than_fast_is_rewarded() -> None:
@@ -252,7 +255,7 @@ def test_correctness_is_judged_in_each_wheel_that_has_gold() -> None:
     fast_C = slow_C.clone()
     slow_C[tokens.column(0, 0)], slow_C[tokens.column(1, 0)], slow_C[tokens.column(2, 0)] = 1.0, 2.0, 4.0
     gold = (frozenset({0}), frozenset({0, 1}), frozenset({1}), frozenset[int](), frozenset[int]())
-    plus, minus = calibration_rewards(["happy"], slow_C[None], fast_C[None], gold, tokens, SMALL)
+    plus, minus = calibration_pair(["happy"], _side(slow_C, 1), _side(fast_C, 1), gold, tokens, SMALL)
     assert [plus, minus] == pytest.approx([1.5, -4.0])
 
 
@@ -282,11 +285,3 @@ def test_a_gap_of_words_is_bounded_and_words_without_a_place_say_nothing() -> No
     slow, fast = (Confidence(row_C.repeat(2, 1), torch.tensor([word, word])) for word in (-0.1, -23.0))
     made = calibration_pair(["happy", "lost"], slow, fast, SMALL.map_set(["glad"]), tokens, SMALL, "word")
     assert made == pytest.approx((CLIP, nan), nan_ok=True)
-
-
-def test_gathered_anchors_are_log_probabilities_without_gradient() -> None:
-    logits = torch.randn(3, 4, 7, requires_grad=True)
-    made = gather_anchors(logits, [(2, 1), (0, 3)])
-    assert not made.requires_grad
-    torch.testing.assert_close(made, logits.detach()[[2, 0], [1, 3]].log_softmax(-1))
-    assert gather_anchors(logits, []).shape == (0, 7)

@@ -150,7 +150,7 @@ def test_calibration_rewards_are_those_of_asking_slow_and_fast_one_by_one(
         expected = calibration_pair(words, slow, fast, gold, tokens, WHEELS, level)
         assert pair == pytest.approx(expected, abs=1e-4, nan_ok=True)
         assert not all(isnan(value) for value in pair)
-        _check_words(found.words[index], words, slow, fast, tokens)
+        _check_words(found.words[index], words, slow, fast, tokens, level)
     assert answered == 4
 
 
@@ -160,13 +160,16 @@ def _check_words(
     slow: Confidence,
     fast: Confidence,
     tokens: CategoryTokens,
+    level: Any,
 ) -> None:
-    """Of every word that a wheel knows the mean of its categories' confidences, slow and fast."""
+    """Of every word that a wheel knows the mean of its categories' confidences, or its own, slow and fast."""
     expected = {}
+    own = dict(zip(words, zip(slow.word_A.tolist(), fast.word_A.tolist(), strict=True), strict=True))
     for word, *sides in zip(words, slow.category_AC.tolist(), fast.category_AC.tolist(), strict=True):
         homes = [tokens.column(w, c) for w, ids in enumerate(WHEELS.lookup(word) or ()) for c in ids]
         if homes:
-            expected[word] = tuple(sum(side[home] for home in homes) / len(homes) for side in sides)
+            of_categories = tuple(sum(side[home] for home in homes) / len(homes) for side in sides)
+            expected[word] = own[word] if level == "word" else of_categories
     assert made.keys() == expected.keys() == set(words) - {"blurry"}
     for word, pair in expected.items():
         assert made[word] == pytest.approx(pair, abs=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,26 @@ def test_a_run_s_folder_and_an_adapter_s_give_the_size_of_their_model(tiny_folde
 def test_the_longest_prompt_of_the_paper_s_recipes_fits_their_length() -> None:
     for name in ("omni7b-sft", "omni7b-rl", "omni7b-baseline", "omni7b-rl-lora", "omni3b-rl"):
         assert 1500 < prompt_tokens(find_origin(read_recipe(name).model)).prompt <= 2048
+
+
+def test_a_model_is_charged_for_no_medium_that_it_has_no_tower_for() -> None:
+    origin = find_origin(recipe_of().model)
+    assert origin.shape is not None
+    omni = prompt_tokens(origin)
+    assert min(omni.video, omni.audio) > 0
+    for left_out, expected in (
+        ({"audio": None}, (omni.video, 0, omni.text)),
+        ({"audio": None, "vision": None}, (0, 0, omni.text)),
+    ):
+        made = prompt_tokens(replace(origin, shape=replace(origin.shape, **left_out)))  # type: ignore[arg-type]
+        assert (made.video, made.audio, made.text) == expected
+    assert prompt_tokens(replace(origin, shape=None)) == omni  # not known: the most
+
+
+def test_a_spread_model_that_does_not_fit_is_not_sent_to_accumulation(capsys: pytest.CaptureFixture[str]) -> None:
+    wide = {"learning_rate": 1e-6, "bf16": True, "gradient_checkpointing": True, "batch_size": 2}
+    text = printed(capsys, recipe_of(optim=wide), "h100", 2)
+    assert "does not fit on 2 x h100: 4 of them have room" in text
 
 
 def test_wrong_options_and_a_damaged_folder_are_named(tmp_path: Path) -> None:

@@ -77,6 +77,45 @@ def test_a_sweep_that_goes_on_keeps_what_is_done(
     assert again["summary"] == result["summary"]
 
 
+def test_a_sweep_does_not_start_under_a_launcher_of_several_processes(
+    tmp_path: Path, corpus: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"WORLD_SIZE=2: a sweep runs in one process"):
+        _sweep(tmp_path, corpus)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _row(value: str, steps: list[int], seed: int = 0) -> dict[str, Any]:
+    line = [(step, 0.1 * step + seed) for step in steps]
+    return {"value": value, "dynamics": {"reward/recall": line, "reward/precision": line}}
+
+
+def test_seeds_are_drawn_over_their_common_steps_and_a_value_without_rewards_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.axes import Axes
+
+    drawn: list[tuple[str, list[int], list[float]]] = []
+
+    def plot(self: Axes, x: list[int], y: list[float], **keys: Any) -> Any:
+        drawn.append((keys["label"], x, y))
+        return real(self, x, y, **keys)
+
+    real = Axes.plot
+    monkeypatch.setattr(Axes, "plot", plot)
+    rows = [_row("a", [1, 2, 3]), _row("a", [1, 3], 1), _row("none", []), _row("b", [1, 2]), _row("apart", [1])]
+    sweep.plot([*rows, _row("apart", [2])], tmp_path / "plot.svg")
+    assert [(label, steps) for label, steps, _ in drawn] == [("a", [1, 3]), ("b", [1, 2])] * 2
+    assert drawn[0][2][0] == pytest.approx(100 * (0.1 + 1.1) / 2)
+    assert (tmp_path / "plot.svg").stat().st_size > 1000
+
+
+def test_a_plot_of_no_rewards_at_all_is_empty(tmp_path: Path) -> None:
+    sweep.plot([_row("none", [])], tmp_path / "plot.svg")
+    assert (tmp_path / "plot.svg").exists()
+
+
 @pytest.mark.parametrize(
     "vary", ["rl.objective", "=a,b", "rl.objective=", "rl.objective=a,,b", "rl.objective=rd,rd", "model.source=a/b,c"]
 )
