@@ -235,7 +235,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.plot(steps, [sum(column) / len(column) for column in columns], color=colour, label=value, linewidth=2)
             axes.fill_between(steps, list(map(min, columns)), list(map(max, columns)), color=colour, alpha=0.15, lw=0)
         axes.set_xlabel("step")
-        axes.set_ylabel(f"{name.removeprefix('reward/')} reward of sampled answers, %")
+        axes.set_ylabel(f"{name.removeprefix('reward/')} of sampled answers, %")
         axes.grid(color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
     _legend(figure, len(values))
