@@ -92,7 +92,7 @@ def _word_confidence(
     """Probability mass of a word's category at its first token, averaged over the wheels that know it."""
     confidence: dict[str, float] = {}
     for word, row in zip(words, conf_AC.exp().tolist(), strict=True):
-        columns = [tokens.column(w, c) for w, ids in enumerate(wheels.lookup(word) or ()) for c in ids]
+        columns = tokens.columns(word, wheels)
         if columns and word not in confidence:
             confidence[word] = round(min(1.0, sum(row[column] for column in columns) / len(columns)), 5)
     return confidence

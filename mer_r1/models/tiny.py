@@ -142,9 +142,15 @@ def write_tiny(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
     processor = tiny_processor(texts)
+    config = tiny_config(processor.tokenizer)
+    return write_random(folder, Qwen2_5OmniThinkerForConditionalGeneration, config, processor, seed)
+
+
+def write_random(folder: Path, kind: Any, config: Any, processor: Any, seed: int) -> Path:
+    """Write a random model of a class and configuration with its processor to `folder`; returns the folder."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen2_5OmniThinkerForConditionalGeneration(tiny_config(processor.tokenizer))
+        model = kind(config)
     with disk_full_named(folder), atomic_folder(folder) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)

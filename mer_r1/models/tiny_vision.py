@@ -9,12 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from mer_r1.files import atomic_folder, disk_full_named
-from mer_r1.media import TINY_BUDGET
-from mer_r1.models.checkpoint import write_settings
-from mer_r1.models.tiny import CHAT_TEMPLATE, CONTROL, tiny_tokenizer
+from mer_r1.models.tiny import CHAT_TEMPLATE, CONTROL, tiny_tokenizer, write_random
 
 _SEEN = ("image_token", "video_token", "vision_bos_token", "vision_eos_token")
 
@@ -79,11 +74,5 @@ def write_tiny_vision(folder: Path, texts: Iterable[str], seed: int = 0) -> Path
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     processor = tiny_vision_processor(texts)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Qwen2_5_VLForConditionalGeneration(tiny_vision_config(processor.tokenizer))
-    with disk_full_named(folder), atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary)
-        processor.save_pretrained(temporary)
-        write_settings(temporary, TINY_BUDGET, "brief")
-    return folder
+    config = tiny_vision_config(processor.tokenizer)
+    return write_random(folder, Qwen2_5_VLForConditionalGeneration, config, processor, seed)

@@ -88,6 +88,10 @@ class CategoryTokens:
         """The column of a wheel's category."""
         return self.offsets[wheel] + category
 
+    def columns(self, word: str, wheels: WheelSet) -> list[int]:
+        """The columns of a word's categories in all wheels that know it."""
+        return [self.column(w, c) for w, ids in enumerate(wheels.lookup(word) or ()) for c in ids]
+
 
 def category_tokens(backbone: Backbone, wheels: WheelSet, shared_tokens: SharedTokens = "count") -> CategoryTokens:
     """The token table of a backbone's tokenizer and a wheel set, on the backbone's device.

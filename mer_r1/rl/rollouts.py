@@ -168,8 +168,7 @@ def _word_confidences(
     found = {}
     sides = (slow.category_AC.tolist(), fast.category_AC.tolist(), slow.word_A.tolist(), fast.word_A.tolist())
     for word, slow_C, fast_C, slow_own, fast_own in zip(words, *sides, strict=True):
-        columns = [tokens.column(w, c) for w, ids in enumerate(wheels.lookup(word) or ()) for c in ids]
-        columns = [column for column in columns if not isnan(slow_C[column])]
+        columns = [column for column in tokens.columns(word, wheels) if not isnan(slow_C[column])]
         if columns and level == "word":
             found[word] = (round(slow_own, 5), round(fast_own, 5))
         elif columns:
