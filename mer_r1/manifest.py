@@ -2,7 +2,8 @@
 
 One JSON object a line, no other key is taken (docs/architecture.md):
 
-    {"id", "video"?, "audio"?, "image"?, "subtitle"?, "labels"?: [..], "valence"?, "reasoning"?, "cluster"?, "source"?}
+    {"id", "video"?, "audio"?, "image"?, "subtitle"?, "labels"?: [..], "valence"?, "reasoning"?, "cluster"?, "source"?,
+     "candidates"?: [..]}
 
 Convention: media paths are relative to the manifest's folder, or absolute; a URL is refused. A row needs at least one
 of video, audio, image, subtitle. null means "absent". Nothing is opened here but the manifest: `mer-r1 check` reads
@@ -26,7 +27,8 @@ from mer_r1.sample import Sample
 
 MEDIA_KEYS = ("video", "audio", "image")
 TEXT_KEYS = ("subtitle", "reasoning", "cluster", "source")
-KEYS = ("id", "video", "audio", "image", "subtitle", "labels", "valence", "reasoning", "cluster", "source")
+LIST_KEYS = ("labels", "candidates")
+KEYS = ("id", *MEDIA_KEYS, "subtitle", "labels", "valence", "reasoning", "cluster", "source", "candidates")
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|(?:data|file|https?|blob):", re.IGNORECASE)
 
@@ -123,7 +125,8 @@ def row_faults(row: dict[str, Any]) -> Iterator[str]:
         yield from _media_faults(key, row.get(key))
     for key in TEXT_KEYS:
         yield from _text_faults(key, row.get(key))
-    yield from _label_faults(row.get("labels"))
+    for key in LIST_KEYS:
+        yield from _list_faults(key, row.get(key))
     yield from _valence_faults(row.get("valence"))
     subtitle = row.get("subtitle")
     blank = subtitle is None or (isinstance(subtitle, str) and not subtitle.strip())
@@ -178,22 +181,22 @@ def _text_faults(key: str, value: object) -> Iterator[str]:
         yield f"{key} holds half a surrogate pair; write the character itself, in UTF-8"
 
 
-def _label_faults(value: object) -> Iterator[str]:
+def _list_faults(key: str, value: object) -> Iterator[str]:
     if value is None:
         return
     if isinstance(value, str):
-        yield f'labels must be a list, found a text; write "labels": ["{shown(value)}"]'
+        yield f'{key} must be a list, found a text; write "{key}": ["{shown(value)}"]'
         return
     if not isinstance(value, list):
-        yield f'labels must be a list of words, found {kind_of(value)}; write "labels": ["happy"]'
+        yield f'{key} must be a list of words, found {kind_of(value)}; write "{key}": ["happy"]'
         return
-    for place, label in enumerate(value):
-        if not isinstance(label, str):
-            yield f"labels[{place}] must be a word in quotes, found {kind_of(label)}"
-        elif not label.strip():
-            yield f"labels[{place}] is empty; give a word or take the entry out"
+    for place, word in enumerate(value):
+        if not isinstance(word, str):
+            yield f"{key}[{place}] must be a word in quotes, found {kind_of(word)}"
+        elif not word.strip():
+            yield f"{key}[{place}] is empty; give a word or take the entry out"
         else:
-            yield from _text_faults(f"labels[{place}]", label)
+            yield from _text_faults(f"{key}[{place}]", word)
 
 
 def _valence_faults(value: object) -> Iterator[str]:
@@ -212,6 +215,7 @@ def _sample(row: dict[str, Any], folder: Path) -> Sample:
     return Sample(
         id=row["id"],
         labels=tuple(row.get("labels") or ()),
+        candidates=tuple(row.get("candidates") or ()),
         valence=None if valence is None else float(valence),
         **media,
         **texts,
@@ -227,6 +231,7 @@ def _row(sample: Sample, folder: Path) -> dict[str, Any]:
     values["subtitle"] = sample.subtitle
     values["labels"] = list(sample.labels)
     values |= {key: getattr(sample, key) for key in ("valence", "reasoning", "cluster", "source")}
+    values["candidates"] = list(sample.candidates) or None
     return {key: value for key, value in values.items() if value is not None}
 
 

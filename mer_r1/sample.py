@@ -18,7 +18,8 @@ Status = Literal["ok", "truncated", "no_answer", "error"]
 class Sample:
     """One row of a manifest. Media paths are absolute or relative to the working directory, already resolved.
 
-    `labels` are the gold emotion words, empty where unknown. `valence` lies in [-1, 1] by convention of the source.
+    `labels` are the gold emotion words, empty where unknown. `candidates` are the labels that an answer is chosen from,
+    empty where it is free. `valence` lies in [-1, 1] by convention of the source.
     `cluster` groups rows that are not independent (one speaker, one dialogue) for the bootstrap.
     """
 
@@ -32,6 +33,7 @@ class Sample:
     reasoning: str | None = None
     cluster: str | None = None
     source: str | None = None
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Prediction:
 
     `confidence` maps an emotion word of the answer to its category's probability mass at the word's first token, in
     (0, 1]. `categories` maps wheel ("w1" ... "w5") to category to log-confidence (Eq. 1), averaged over answer words.
+    `error` says what failed where `status` is "error": such a row is no answer, and is asked again.
     """
 
     id: str
@@ -96,6 +99,7 @@ class Prediction:
     media: MediaFacts | None = None
     confidence: dict[str, float] | None = None
     categories: dict[str, dict[str, float]] | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)

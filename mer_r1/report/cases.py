@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.report.run_folder import System, number_at
+from mer_r1.run_folder import System, number_at
 from mer_r1.sample import Mode, Prediction, Sample
 
 NUM_CLIPS = 8

@@ -28,8 +28,8 @@ from mer_r1.report.plots import (
     plane_plot,
     without_plot,
 )
-from mer_r1.report.run_folder import Json, Run, System, interval_of, number_at, read_groups, value_at
 from mer_r1.response import parse_response
+from mer_r1.run_folder import Json, Run, System, interval_of, number_at, read_groups, value_at
 from mer_r1.sample import Mode, Sample
 
 MODES: tuple[Mode, ...] = ("fast", "slow")

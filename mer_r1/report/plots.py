@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mer_r1.errors import InputError
-from mer_r1.report.run_folder import System, interval_of, number_at, value_at
+from mer_r1.run_folder import System, interval_of, number_at, value_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

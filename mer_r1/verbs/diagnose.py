@@ -34,7 +34,7 @@ from mer_r1.manifest import shown
 from mer_r1.metrics.confidence import Confidence, category_mask, confidence
 from mer_r1.metrics.corpus_score import Labels, ScoreReport, compare, load_wheels, score, score_signature
 from mer_r1.metrics.statistics import bootstrap_intervals, or_none, paired_bootstrap
-from mer_r1.report.predictions import read_predictions
+from mer_r1.predictions import read_predictions
 from mer_r1.response import read_labels
 from mer_r1.sample import Mode, Prediction, Sample
 from mer_r1.verbs.score_input import read_gold

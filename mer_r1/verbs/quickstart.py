@@ -190,7 +190,7 @@ def _without(out: Path, test: Sequence[Sample], stages: Stages) -> dict[str, Any
 
 def _judge(out: Path, name: str, gold: Path) -> dict[str, Any]:
     """Scores of both modes and the diagnosis of one system."""
-    from mer_r1.report.predictions import read_predictions
+    from mer_r1.predictions import read_predictions
     from mer_r1.verbs.diagnose import diagnose
     from mer_r1.verbs.score import score_files
 

@@ -1,7 +1,7 @@
 """`mer-r1 report`: a run's folder -> one offline HTML page that a person looks at instead of logs.
 
 The page holds its pictures and figures itself: no network, no script, no font, light and dark, a phone's width, and
-paper. Nothing is evaluated or copied. The way there: report/run_folder.py reads, cases.py chooses, plots.py and
+paper. Nothing is evaluated or copied. The way there: run_folder.py reads, cases.py chooses, plots.py and
 pictures.py draw, page.py and templates/ write.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mer_r1.files import write_text
 from mer_r1.report.page import render
-from mer_r1.report.run_folder import read_run
+from mer_r1.run_folder import read_run
 
 
 def run(folder: Path, out: Path | None = None) -> Path:

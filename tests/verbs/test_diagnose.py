@@ -13,7 +13,7 @@ import pytest
 
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import score
-from mer_r1.report.predictions import read_predictions
+from mer_r1.predictions import read_predictions
 from mer_r1.sample import Mode, Prediction, Sample
 from mer_r1.verbs.diagnose import diagnose, finding, paradox_shows, run
 from tests.small_wheels import SMALL

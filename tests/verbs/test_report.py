@@ -16,7 +16,7 @@ from mer_r1.report.cases import choose_clips, choose_group, judge_words, missed_
 from mer_r1.report.page import clock
 from mer_r1.report.pictures import outline, picture
 from mer_r1.report.plots import running_mean
-from mer_r1.report.run_folder import System, read_groups, read_run
+from mer_r1.run_folder import System, read_groups, read_run
 from mer_r1.sample import Mode, Prediction, Sample
 from mer_r1.verbs.report import run
 from tests.media.make_media import gray_frames, tone, write_media

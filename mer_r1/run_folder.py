@@ -20,7 +20,7 @@ from typing import Any
 from mer_r1.errors import InputError
 from mer_r1.files import read_json_lines
 from mer_r1.manifest import read_manifest
-from mer_r1.report.predictions import read_predictions
+from mer_r1.predictions import read_predictions
 from mer_r1.sample import Mode, Prediction, Sample
 
 Json = dict[str, Any]

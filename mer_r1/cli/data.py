@@ -1,0 +1,91 @@
+"""Data and tables: `synth`, `check`, `wheels`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from mer_r1.cli.options import Verbs, add_protocol_option, add_verb, add_wheel_options
+
+
+def synth(verbs: Verbs) -> None:
+    """Add `mer-r1 synth`."""
+    parser = add_verb(verbs, "synth", "Make the MiniMER corpus: mp4 clips with known emotions, and manifests.")
+    parser.add_argument("out", type=Path, metavar="OUT")
+    parser.add_argument("--num", type=int, default=800, help="clips in all splits together (default 800)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a clip, 0.5 to 60 (default 1)")
+    parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 8))
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import synth
+
+        return synth.run(options.out, options.num, options.seed, options.seconds, options.workers)
+
+    parser.set_defaults(command=command)
+
+
+def check(verbs: Verbs) -> None:
+    """Add `mer-r1 check`."""
+    parser = add_verb(verbs, "check", "Prove a manifest sound before anything trains: media readable, gold scores 1.0.")
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--limit", type=int, help="decode the media of the first rows only")
+    add_wheel_options(parser)
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import check
+
+        return check.run(options.manifest, options.limit, options.wheels, protocol=options.protocol)
+
+    parser.set_defaults(command=command)
+
+
+def wheels(verbs: Verbs) -> None:
+    """Add `mer-r1 wheels`."""
+    parser = add_verb(verbs, "wheels", "Emotion words and where they stand in the five wheels.")
+    kinds = parser.add_subparsers(required=True, metavar="{show,compare,tokens,download}")
+    shown = add_verb(kinds, "show", "The category of each word in every wheel, and the way there.")
+    shown.add_argument("words", nargs="+", metavar="WORD")
+    add_wheel_options(shown)
+    compared = add_verb(kinds, "compare", "The words that two sources of wheels map differently.")
+    compared.add_argument("a", metavar="A", help="builtin, official, mer2026, or a folder")
+    compared.add_argument("b", metavar="B", help="the same")
+    compared.add_argument("--limit", type=int, default=50, metavar="N", help="print the first N words (default 50)")
+    compared.add_argument("--json", type=Path, metavar="OUT", help="write all of them there")
+    add_protocol_option(compared)
+    for kind in (shown, compared):
+        kind.add_argument("--level", type=int, choices=(1, 2), default=1, help="2: the middle ring (default 1)")
+    counted = add_verb(kinds, "tokens", "With which tokens of a model's vocabulary words open, and which are shared.")
+    counted.add_argument("--model", required=True, help="a tokenizer's or a run's folder, a Hub id, or tiny")
+    add_wheel_options(counted)
+    counted.add_argument("--out", type=Path, metavar="FILE", help="write every shared token there, as JSON")
+    fetched = add_verb(kinds, "download", "Fetch the published tables, each checked against its known hash.")
+    fetched.add_argument("names", nargs="*", metavar="official|mer2026", help="which (default both)")
+    fetched.add_argument("--to", type=Path, metavar="DIR", help="into DIR/official, DIR/mer2026 (default: the cache)")
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import wheels
+
+        return wheels.show(options.words, options.wheels, options.protocol, options.level)
+
+    def compare(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import wheels
+
+        choices = {"protocol": options.protocol, "level": options.level, "limit": options.limit, "out": options.json}
+        return wheels.show_comparison(options.a, options.b, **choices)
+
+    def download(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import wheels
+
+        return wheels.download(options.names, options.to)
+
+    def tokens(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import wheel_tokens
+
+        return wheel_tokens.run(options.model, options.wheels, options.protocol, options.out)
+
+    counted.set_defaults(command=tokens)
+    shown.set_defaults(command=command)
+    compared.set_defaults(command=compare)
+    fetched.set_defaults(command=download)
