@@ -1,4 +1,4 @@
-"""Reading JSON lines with named faults; writing whole or not at all."""
+"""Reading JSON lines with named faults; writing whole or not at all; a folder held by one process."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from mer_r1.errors import InputError
+
+if sys.platform != "win32":
+    import fcntl
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # as some network file systems answer
+_held: set[int] = set()
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -77,6 +84,79 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds `folder`, which is made where it is missing, for this process alone.
+
+    The lock is the kernel's, on `folder`/.lock: it ends with the process, however that ends, and no forked child keeps
+    it. The file is removed when the block ends. On Windows, and on a file system without locks, nothing is held.
+    Raises InputError at once where another process holds it, or another block of this one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield
+        return
+    path = folder / ".lock"
+    descriptor = _take(path)
+    _held.add(descriptor)
+    try:
+        yield
+    finally:
+        if descriptor in _held:  # not in a forked child that came here on its way out
+            path.unlink(missing_ok=True)
+            _held.remove(descriptor)
+            os.close(descriptor)
+
+
+def _take(path: Path) -> int:
+    """The open descriptor of a lock file that is locked, and still the one under this name."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            _lock(descriptor, path.parent)
+            if _is_there(path, descriptor):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, str(os.getpid()).encode())
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the one that held it has just removed it
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    assert sys.platform != "win32"
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 20).decode(errors="replace")
+        raise InputError(
+            f"{folder}: another process is at work here (pid {holder if holder.isdigit() else 'not known'}); "
+            "wait for it, or give another folder"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+def _is_there(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _let_go() -> None:
+    """In a forked child: else a killed process's folder would stay locked for as long as a child of it lives."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ mode takes its place. `labels` may be a list, a raw string (read as the official
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -49,7 +50,7 @@ def _faults(row: dict[str, Any]) -> Iterator[str]:
         yield "no labels; give a list of words, the raw answer, or null where the model gave none"
     elif not (labels is None or isinstance(labels, str) or _is_words(labels)):
         yield 'labels must be a list of words or a text; write ["happy", "calm"]'
-    for key in ("raw", "reasoning"):
+    for key in ("raw", "reasoning", "error"):
         if not isinstance(row.get(key), str | None):
             yield f"{key} must be a text in quotes"
     if not _is_numbers(row.get("confidence") or {}):
@@ -79,10 +80,13 @@ def _prediction(row: dict[str, Any]) -> Prediction:
         labels=official_labels(row["labels"]),
         status=row.get("status", "ok"),
         confidence=_numbers(row["confidence"]) if row.get("confidence") else None,
-        categories={wheel: _numbers(values) for wheel, values in categories.items()} if categories else None,
+        categories={sys.intern(wheel): _numbers(values) for wheel, values in categories.items()}
+        if categories
+        else None,
+        error=row.get("error"),
     )
 
 
 def _numbers(values: dict[str, float | None]) -> dict[str, float]:
-    """null means "not there", as an absent key does."""
-    return {key: float(value) for key, value in values.items() if value is not None}
+    """null means "not there", as an absent key does. Every row has the same names, so one copy of each is kept."""
+    return {sys.intern(key): float(value) for key, value in values.items() if value is not None}

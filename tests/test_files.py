@@ -6,6 +6,12 @@ import errno
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +25,7 @@ from mer_r1.files import (
     atomic_folder,
     atomic_path,
     disk_full_named,
+    locked,
     read_json_lines,
     write_json,
     write_json_lines,
@@ -246,3 +253,94 @@ def test_json_is_indented_and_refuses_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "b.json", float("nan"))
     assert names(tmp_path) == ["a.json"]
+
+
+HOLDS = """
+import os, sys, time
+from pathlib import Path
+from mer_r1.files import locked
+with locked(Path(sys.argv[1])):
+    if "child" not in sys.argv or os.fork() == 0:
+        print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def holder(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds a folder, in a session of its own."""
+    command = [sys.executable, "-c", HOLDS, str(folder), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_second_process_is_refused_at_once_in_one_line_that_names_the_first(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "run"
+    with holder(folder) as process:
+        begun = time.monotonic()
+        with pytest.raises(InputError) as caught, locked(folder):
+            pytest.fail("both hold it")
+        assert time.monotonic() - begun < 1
+        assert str(caught.value) == (
+            f"{folder}: another process is at work here (pid {process.pid}); wait for it, or give another folder"
+        )
+        with locked(tmp_path / "other"):
+            pass
+    assert names(folder) == [".lock"]  # a killed process leaves it, and it holds nothing
+    with locked(folder):
+        assert (folder / ".lock").read_text() == str(os.getpid())
+    assert names(folder) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_folder_is_free_when_its_process_is_killed_though_a_child_of_it_lives(tmp_path: Path) -> None:
+    with holder(tmp_path, "child") as process:
+        process.kill()
+        process.wait()
+        with locked(tmp_path):
+            os.killpg(process.pid, 0)  # the child is still there
+
+
+def test_a_block_that_fails_frees_its_folder_and_no_block_enters_another(tmp_path: Path) -> None:
+    refused = f"another process is at work here .pid {os.getpid()}"
+    with pytest.raises(InputError, match=refused), locked(tmp_path), locked(tmp_path):
+        pytest.fail("both hold it")
+    assert names(tmp_path) == []
+    with locked(tmp_path):
+        assert names(tmp_path) == [".lock"]
+
+
+def test_a_lock_that_is_a_link_overwrites_nothing(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("kept")
+    (tmp_path / ".lock").symlink_to("kept")
+    with pytest.raises(OSError, match="symbolic"), locked(tmp_path):
+        pass
+    assert (tmp_path / "kept").read_text() == "kept"
+
+
+TAKES_TURNS = """
+import os, sys
+from pathlib import Path
+from mer_r1.errors import InputError
+from mer_r1.files import locked
+folder, turns = Path(sys.argv[1]), 0
+while turns < 150:
+    try:
+        with locked(folder):
+            os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))
+            os.unlink(folder / "inside")
+            turns += 1
+    except InputError:
+        pass
+"""
+
+
+def test_processes_that_take_turns_are_never_inside_together(tmp_path: Path) -> None:
+    """The file of the lock comes and goes meanwhile."""
+    command = [sys.executable, "-c", TAKES_TURNS, str(tmp_path)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [("", 0)] * 3
+    assert names(tmp_path) == []

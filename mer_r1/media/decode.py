@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget, frame_times
-from mer_r1.media.formats import STILL_DEMUXERS, open_media
+from mer_r1.media.formats import STILL_DEMUXERS, open_media, packets
 from mer_r1.media.lengths import video_seconds
 from mer_r1.media.orientation import jpeg_turn
 from mer_r1.media.pictures import PictureTaker, VideoTrack
@@ -113,7 +113,7 @@ def _read(
     """Feed both tracks from one pass over the packets, and stop as soon as neither wants more."""
     deadline = time.monotonic() + budget.max_decode_s
     tracks = {track.stream.index: track for track in (video, voice) if track is not None}
-    for packet in container.demux([track.stream for track in tracks.values()]):
+    for packet in packets(container, [track.stream for track in tracks.values()]):
         # The empty packets that flush the decoders at the end name their stream here alone.
         track = tracks[packet.stream.index]
         if not track.done:

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,7 @@ from typing import BinaryIO
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Stream
 
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget
@@ -151,3 +152,12 @@ def open_media(path: Path, budget: MediaBudget) -> Iterator[InputContainer]:
         raise InputError(f"{path}: cannot be read as {demuxer} ({reason}); {MEND}") from None
     except MemoryError:
         raise InputError(f"{path}: needs more memory than there is; {MEND}") from None
+
+
+def packets(container: InputContainer, streams: Sequence[Stream] = ()) -> Iterator[av.Packet[Stream]]:
+    """The packets of some streams, or of all, in the file's order, and an empty one to flush each decoder."""
+    try:
+        yield from container.demux(*streams)
+    except IndexError:
+        # PyAV ends like this on a stream that appeared after the opening (mpeg-ts), when all others are flushed.
+        return

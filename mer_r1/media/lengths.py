@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget
-from mer_r1.media.formats import MEND, open_media
+from mer_r1.media.formats import MEND, open_media, packets
 
 # Demuxers whose streams carry a length of their own. Of the others FFmpeg may hand on a guess from the bit rate, or the
 # length of the longest stream.
@@ -73,7 +73,7 @@ def _scan(container: InputContainer, index: int, budget: MediaBudget) -> _Scan |
     start_s, end_s, last_s, previous_s = math.inf, -math.inf, -math.inf, math.inf
     num_packets = 0
     base_s = {stream.index: float(stream.time_base or 0) for stream in container.streams}
-    for packet in container.demux():
+    for packet in packets(container):
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None or packet.is_discard:
             continue

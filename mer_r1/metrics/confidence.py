@@ -8,7 +8,7 @@ Definition 1, Eq. 1; computed by the model's side). With G the gold categories a
 
 Convention: H is chosen per thinking mode, from that mode's own confidences; with fewer than three other categories it
 is all of them. A category whose confidence is NaN (no word of it in the vocabulary) is not there. A sample without gold
-(or without others) is NaN. Means, deltas of the modes and the retained hit rate: verbs/diagnose.py.
+(or without others) is NaN. Means, deltas of the modes and the retained hit rate: diagnosis/paradox.py.
 Shape letters: N samples, C categories of one wheel.
 """
 

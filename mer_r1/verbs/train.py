@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mer_r1 import __version__
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.files import atomic_folder, disk_full_named, write_json, write_text
+from mer_r1.files import atomic_folder, disk_full_named, locked, write_json, write_text
 from mer_r1.manifest import read_manifest
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.recipe import ModelSection, Recipe
@@ -33,8 +34,14 @@ _VERSIONED = ("torch", "transformers", "accelerate", "av", "numpy")
 def run(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: Progress | None = None) -> Path:
     """Train as the recipe says and return the folder of the finished model, `out`/model.
 
-    A finished run of the same recipe is kept as it is. Raises InputError where `out` holds another recipe's run.
+    A finished run of the same recipe is kept as it is. Raises InputError where `out` holds another recipe's run, or
+    another process trains into it.
     """
+    with locked(out) if _is_first_process() else nullcontext():  # of several processes the first one writes
+        return _run(recipe, out, progress, prepared)
+
+
+def _run(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progress | None) -> Path:
     resolved = recipe.as_yaml()
     if _is_finished(out, resolved):
         if _is_first_process():
