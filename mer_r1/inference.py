@@ -30,13 +30,19 @@ def answer(
     tokens = category_tokens(backbone, wheels)
     for start in range(0, len(prompts), batch_size):
         batch = [prompts[i] for i in range(start, min(start + batch_size, len(prompts)))]
-        yield from _answer_batch(backbone, batch, mode, sampling, tokens, wheels)
+        yield from answer_batch(backbone, batch, mode, sampling, tokens, wheels)
 
 
 @torch.no_grad()
-def _answer_batch(
-    backbone: Backbone, prompts: list[Prompt], mode: Mode, sampling: Sampling, tokens: CategoryTokens, wheels: WheelSet
+def answer_batch(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    mode: Mode,
+    sampling: Sampling,
+    tokens: CategoryTokens,
+    wheels: WheelSet,
 ) -> list[Prediction]:
+    """Ask about one batch; `tokens` are those of `wheels`."""
     profile = backbone.profile
     prefill = profile.prefill(mode)
     encoded = backbone.encode(backbone.collate(prompts))

@@ -24,7 +24,7 @@ from mer_r1.media import MediaBudget
 from mer_r1.models.checkpoint import write_settings
 from mer_r1.models.decoding import Decoder, StopText, draw, head_reads_last
 from mer_r1.models.group_attention import GROUP, DecodeLayout
-from mer_r1.prompts import PROMPT_STYLES
+from mer_r1.prompts import PROMPT_STYLES, PromptStyle
 from mer_r1.response import PROFILES, Profile
 from mer_r1.sample import Clip, MediaFacts, Sample
 
@@ -97,7 +97,8 @@ class Backbone(ABC):
     """A language model with towers, its processor, and how a sample is shown to it.
 
     A family says how a sample becomes a prompt, what its towers are, and which ids stand for media. `entry` is what is
-    called to run the model: the model itself, or the PEFT wrapper around it.
+    called to run the model: the model itself, or the PEFT wrapper around it. `own_style` is asked instead of the style
+    that `prompt_style` names.
     """
 
     model: Any
@@ -105,6 +106,7 @@ class Backbone(ABC):
     budget: MediaBudget
     prompt_style: str
     entry: Any = None
+    own_style: PromptStyle | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -118,9 +120,14 @@ class Backbone(ABC):
     """What of a sample the family takes, in words."""
 
     @property
+    def style(self) -> PromptStyle:
+        """The words around a sample."""
+        return self.own_style or PROMPT_STYLES[self.prompt_style]
+
+    @property
     def profile(self) -> Profile:
         """The form of answer that the prompt asks for."""
-        return PROFILES[PROMPT_STYLES[self.prompt_style].profile]
+        return PROFILES[self.style.profile]
 
     @property
     def language_model(self) -> Any:

@@ -131,7 +131,7 @@ def _fingerprint(backbone: Backbone, samples: Sequence[Sample]) -> str:
     parts = json.dumps(
         [
             rows,
-            backbone.prompt_style,
+            asdict(backbone.style),
             asdict(backbone.budget),
             vocabulary,
             [__version__, version("transformers"), version("av")],

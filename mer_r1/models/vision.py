@@ -19,7 +19,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone, Prompt
 from mer_r1.models.checkpoint import read_parts, settings_of
-from mer_r1.prompts import PROMPT_STYLES, media_chat, without_control
+from mer_r1.prompts import media_chat, without_control
 from mer_r1.sample import Clip, Sample
 
 _FIX = (
@@ -52,7 +52,7 @@ class VisionBackbone(Backbone):
                 "give one of them, or take a model that hears (Qwen2.5-Omni)"
             )
         media = [] if clip.frames_THWC is None else ["image" if is_picture(clip) else "video"]
-        chat = media_chat(PROMPT_STYLES[self.prompt_style], media, subtitle)
+        chat = media_chat(self.style, media, subtitle)
         text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         features = self.processor(text=text, return_tensors="pt", **self._frames(clip))
         ids, mask, kinds = (features.pop(name) for name in ("input_ids", "attention_mask", "mm_token_type_ids"))

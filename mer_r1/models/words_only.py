@@ -19,7 +19,7 @@ from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone, Prompt
 from mer_r1.models.checkpoint import CAUSAL_FIX as FIX
 from mer_r1.models.checkpoint import read_parts, settings_of
-from mer_r1.prompts import PROMPT_STYLES, without_control
+from mer_r1.prompts import without_control
 from mer_r1.sample import Clip, MediaFacts, Sample
 
 
@@ -62,7 +62,7 @@ class WordsOnlyBackbone(Backbone):
         return Prompt(sample.id, ids_T, torch.arange(len(ids_T)).expand(3, -1), {}, MediaFacts())
 
     def _ids(self, subtitle: str) -> list[int]:
-        style = PROMPT_STYLES[self.prompt_style]
+        style = self.style
         user = style.text(subtitle)
         whole = f"{style.system}\n{user}" if style.system else user
         if not self.tokenizer.chat_template:

@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mer_r1.asking import Asker, ask_into, process_place
+from mer_r1.asking.make import DEFAULT_MODEL, make_asker
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.files import append_json_line, atomic_path, read_json_lines, write_json
 from mer_r1.manifest import read_manifest, shown
 from mer_r1.sample import Mode, Prediction, Sample
 
 if TYPE_CHECKING:
-    from mer_r1.models.backbone import Backbone, Prompt
+    from mer_r1.models.backbone import Prompt
 
 _SOUNDS = ("wav", "mp3", "flac", "m4a", "aac", "ogg", "opus")
 _PICTURES = ("jpg", "jpeg", "png", "webp", "bmp")
-DEFAULT_MODEL = Path("runs/quickstart/mer_r1")
-
-
-def load_run(source: str) -> Backbone:
-    """The model of a run's folder, of a checkpoint's folder, or of a Hub id."""
-    folder = Path(source)
-    if source == str(DEFAULT_MODEL) and not folder.exists():
-        raise InputError(f"{source}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
-    from mer_r1.models.loading import load_backbone
-
-    backbone = load_backbone(str(folder / "model") if (folder / "model").is_dir() else source)
-    import torch
-
-    backbone.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return backbone
 
 
 def clip_sample(path: Path, subtitle: str | None = None) -> Sample:
@@ -55,11 +40,17 @@ def run(
     manifest: Path | None = None,
     out: Path | None = None,
     modes: Sequence[Mode] = ("fast", "slow"),
-    source: str = str(DEFAULT_MODEL),
+    source: str = DEFAULT_MODEL,
     max_new_tokens: int = 1024,
     json_lines: bool = False,
+    url: str | None = None,
+    key_env: str | None = None,
 ) -> int:
-    """Predict files (or a subtitle alone) and print, or predict a manifest into `out`; 0 when done."""
+    """Predict files (or a subtitle alone) and print, or predict a manifest into `out`.
+
+    With `url` the rows of a manifest are asked of the model `source` at that address. Returns 0 when done, and 1 where
+    an answer failed, which the next call asks again.
+    """
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
     if manifest is not None:
@@ -67,7 +58,11 @@ def run(
             raise InputError("--manifest: goes without --subtitle and --json; its rows are written to --out")
         if clips or out is None:
             raise InputError("--manifest: goes with --out PREDICTIONS and without CLIP")
-        return _run_manifest(manifest, out, modes, source, max_new_tokens)
+        samples = read_manifest(manifest)
+        asker = make_asker(source, url=url, key_env=key_env, max_new_tokens=max_new_tokens)
+        return _run_manifest(samples, out, modes, asker)
+    if url is not None or key_env is not None:
+        raise InputError("--url and --key-env go with --manifest; CLIP is asked of a model on this machine")
     if out is not None:
         raise InputError("--out: goes with --manifest; the predictions of CLIP are printed (--json for JSON lines)")
     if not clips and not (subtitle and subtitle.strip()):
@@ -80,21 +75,23 @@ def run(
     return 0
 
 
-def _run_manifest(manifest: Path, out: Path, modes: Sequence[Mode], source: str, max_new_tokens: int) -> int:
-    samples = read_manifest(manifest)
-    backbone = load_run(source)
+def _run_manifest(samples: Sequence[Sample], out: Path, modes: Sequence[Mode], asker: Asker) -> int:
+    with asking_bar("Asking") as progress:
+        report = ask_into(out, samples, asker, modes, progress)
+    if process_place()[0]:
+        return 0  # the first process answers for all; a launcher ends them all when one of them fails
+    print(report.summary(out) or out)
+    return 1 if report.errors else 0
+
+
+@contextmanager
+def asking_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of answers; of several processes the first one shows its own."""
     from rich.progress import Progress
 
-    from mer_r1.models.features import read_prompts
-
-    with Progress() as bars:
-        task = bars.add_task("Asking", total=len(samples) * len(modes))
-        prompts = read_prompts(backbone, samples)
-        predict_manifest(
-            backbone, samples, prompts, out, modes, max_new_tokens, lambda done, _: bars.update(task, completed=done)
-        )
-    print(out)
-    return 0
+    with Progress(disable=process_place()[0] > 0) as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def predict_clips(
@@ -102,9 +99,12 @@ def predict_clips(
 ) -> list[Prediction]:
     """Predictions of every file in every mode, files in order. Raises InputError that names an unreadable file."""
     samples = [clip_sample(path, subtitle) for path in paths] or [Sample("subtitle", subtitle=subtitle)]
+    from mer_r1.asking.local import batch_size, load_model
+    from mer_r1.inference import answer
     from mer_r1.media import read_clip
+    from mer_r1.models.backbone import Sampling
 
-    backbone = load_run(source)
+    backbone = load_model(source)
 
     def read(sample: Sample) -> Prompt:
         try:
@@ -119,85 +119,9 @@ def predict_clips(
                 raise error from None
 
     prompts = [read(sample) for sample in samples]
-    made = {mode: list(_ask(backbone, prompts, mode, max_new_tokens)) for mode in modes}
+    sampling, size = Sampling(max_new_tokens, temperature=0.0), batch_size(backbone)
+    made = {mode: list(answer(backbone, prompts, mode, sampling, _wheels(), size)) for mode in modes}
     return [made[mode][index] for index in range(len(prompts)) for mode in modes]
-
-
-def _ask(backbone: Backbone, prompts: Sequence[Prompt], mode: Mode, max_new_tokens: int) -> Iterator[Prediction]:
-    from mer_r1.inference import answer
-    from mer_r1.models.backbone import Sampling
-
-    size = 64 if backbone.model.num_parameters() < 10**8 else 4  # logits of 64 long answers do not fit beside 7B
-    return answer(backbone, prompts, mode, Sampling(max_new_tokens, temperature=0.0), _wheels(), size)
-
-
-def predict_manifest(
-    backbone: Backbone,
-    samples: Sequence[Sample],
-    prompts: Sequence[Prompt],
-    out: Path,
-    modes: Sequence[Mode] = ("fast", "slow"),
-    max_new_tokens: int = 1024,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Append to `out` what it does not yet hold of `samples` x `modes`; a line cut off by a stop is dropped first.
-
-    Beside `out` stands whose answers it holds. Raises InputError where they are another model's.
-    """
-    done = _whole_lines(out)
-    _same_model(out, backbone, bool(done))
-    total = len(samples) * len(modes)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a", encoding="utf-8") as handle:
-        count = len(done)
-        for mode in modes:
-            missing = [index for index, sample in enumerate(samples) if (sample.id, mode) not in done]
-            asked = [prompts[index] for index in missing]
-            made = _ask(backbone, asked, mode, max_new_tokens)
-            while rows := list(islice(made, 64)):
-                for prediction in rows:
-                    append_json_line(handle, asdict(prediction))
-                handle.flush()
-                count += len(rows)
-                if progress:
-                    progress(count, total)
-
-
-def _same_model(out: Path, backbone: Backbone, has_rows: bool) -> None:
-    """Keep a fingerprint of the model and of how it is asked in OUT.model.json, and compare it when going on."""
-    record = out.with_name(f"{out.name}.model.json")
-    digest = sha256()
-    for name, tensor in sorted(backbone.model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {float(tensor.double().sum())!r}".encode())
-    facts = {
-        "weights": digest.hexdigest()[:16],
-        "prompt_style": backbone.prompt_style,
-        "budget": asdict(backbone.budget),
-    }
-    if has_rows and record.exists() and json.loads(record.read_text(encoding="utf-8")) != facts:
-        raise InputError(f"{out}: holds the answers of another model; give another --out, or remove the file")
-    write_json(record, facts)
-
-
-def _whole_lines(path: Path) -> set[tuple[str, str]]:
-    if not path.exists():
-        return set()
-    data = path.read_bytes()
-    end = data.rfind(b"\n") + 1
-    kept = data if end == len(data) else data + b"\n"
-    done = set[tuple[str, str]]()
-    try:
-        for _, row in read_json_lines(path):
-            done.add((str(row.get("id")), str(row.get("mode"))))
-    except InputError as error:
-        last = data.count(b"\n") + 1
-        if not (str(error).startswith(f"{path}:{last}: ") and data[end:].startswith(b"{")):
-            raise
-        kept = data[:end]
-    if kept != data:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(kept)
-    return done
 
 
 def show(predictions: Sequence[Prediction]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mer_r1.errors import InputError
-from mer_r1.files import disk_full_named, write_json
+from mer_r1.files import disk_full_named, locked, write_json
 from mer_r1.manifest import read_manifest
 from mer_r1.recipe import Recipe, read_recipe
-from mer_r1.sample import Clip, Sample
+from mer_r1.sample import Sample
 from mer_r1.verbs.progress import Stages
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = 
     size = FAST if fast else FULL
     workers = min(os.cpu_count() or 1, 8)
     stages = Stages(_EXPECTED_FAST_S if fast else _EXPECTED_S, out / "stages.json", console)
-    with stages:
+    with locked(out), stages:
         with stages.stage(_CLIPS):
             plan = Plan(size.num_clips, seed)
             manifests = write_corpus(plan, out / "data", workers, lambda done: stages.report(done, plan.num))
@@ -137,61 +137,49 @@ def _train(name: str, recipe: Recipe, out: Path, stages: Stages) -> None:
 
 
 def _ask(out: Path, test: Sequence[Sample], workers: int, stages: Stages) -> None:
+    from mer_r1.asking import ask_into
+    from mer_r1.asking.local import LocalAsker, kept, load_model
     from mer_r1.models.features import read_prompts
-    from mer_r1.verbs.predict import load_run, predict_manifest
 
     for place, name in enumerate(SYSTEMS):
-        backbone = load_run(str(out / name))
+        backbone = load_model(str(out / name))
         with disk_full_named(out / "data" / "features"):
             prompts = read_prompts(backbone, test, out / "data" / "features", workers)
 
         def progress(done: int, total: int, place: int = place, name: str = name) -> None:
             stages.report(done + place * total, len(SYSTEMS) * total, TITLES[name])
 
-        predict_manifest(
-            backbone, test, prompts, out / name / "predictions.jsonl", max_new_tokens=MAX_NEW_TOKENS, progress=progress
-        )
-
-
-def drop(sample: Sample, clip: Clip, medium: str) -> tuple[Sample, Clip]:
-    """The sample without one of MEDIA, or as it is for "nothing"."""
-    if medium == "nothing":
-        return sample, clip
-    if medium == "video":
-        return sample, replace(clip, frames_THWC=None)
-    if medium == "sound":
-        return sample, replace(clip, waveform_N=None)
-    return replace(sample, subtitle=None), clip
+        asker = LocalAsker(backbone, MAX_NEW_TOKENS, read=kept(test, prompts))
+        predictions = out / name / "predictions.jsonl"
+        report = ask_into(predictions, test, asker, progress=progress)
+        if report.errors:
+            raise InputError(report.summary(predictions))
 
 
 def _without(out: Path, test: Sequence[Sample], stages: Stages) -> dict[str, Any]:
     """F1 of MER-R1's slow answers on the first test clips with all media and with each one dropped."""
+    from mer_r1.asking.local import load_model
     from mer_r1.emotion.wheel import WheelSet
-    from mer_r1.inference import answer
-    from mer_r1.media import read_clip
-    from mer_r1.metrics.corpus_score import score
-    from mer_r1.models.backbone import Sampling
-    from mer_r1.verbs.predict import load_run
+    from mer_r1.verbs.modality import EVERYTHING, ask_without, score_without
 
-    backbone, wheels = load_run(str(out / "mer_r1")), WheelSet.load()
-    gold = {sample.id: sample.labels for sample in test}
-    clips = [read_clip(sample, backbone.budget) for sample in test]
-    result: dict[str, Any] = {}
-    for place, medium in enumerate(("nothing", *MEDIA)):
-        shown = [drop(sample, clip, medium) for sample, clip in zip(test, clips, strict=True)]
-        prompts = [backbone.prepare(sample, clip) for sample, clip in shown]
-        made = answer(backbone, prompts, "slow", Sampling(MAX_NEW_TOKENS, temperature=0.0), wheels)
-        scored = score(gold, {prediction.id: prediction.labels for prediction in made}, wheels).to_json()
-        numbers = {key: scored["open_vocabulary"][key] for key in ("precision", "recall", "f1")}
-        result[medium] = {"n": len(test), "signature": scored["signature"], **numbers}
-        stages.report(place + 1, 1 + len(MEDIA), f"without {medium}")
-    return result
+    names = {"nothing": EVERYTHING, **{medium: f"no-{medium}" for medium in MEDIA}}
+    conditions = tuple(names.values())
+
+    def progress(done: int, total: int) -> None:
+        stages.report(done, total, conditions[min(done * len(conditions) // total, len(conditions) - 1)])
+
+    folder, model = out / "without", load_model(str(out / "mer_r1"))
+    if faults := ask_without(model, test, folder, ("slow",), MAX_NEW_TOKENS, conditions=conditions, progress=progress):
+        raise InputError(faults[0])
+    scored = score_without(test, folder, "slow", WheelSet.load(), conditions=conditions)
+    kept = ("n", "signature", "precision", "recall", "f1")
+    return {medium: {key: scored[name][key] for key in kept} for medium, name in names.items()}
 
 
 def _judge(out: Path, name: str, gold: Path) -> dict[str, Any]:
     """Scores of both modes and the diagnosis of one system."""
+    from mer_r1.diagnosis.paradox import diagnose
     from mer_r1.predictions import read_predictions
-    from mer_r1.verbs.diagnose import diagnose
     from mer_r1.verbs.score import score_files
 
     predictions = out / name / "predictions.jsonl"

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mer_r1.errors import InputError
-from mer_r1.files import atomic_path, disk_full_named, write_json, write_text
+from mer_r1.files import atomic_path, disk_full_named, locked, write_json, write_text
 from mer_r1.manifest import read_manifest
 from mer_r1.recipe import Recipe, read_recipe
 from mer_r1.report.plots import running_mean
@@ -69,15 +69,16 @@ def run(
     ]
     held_out = read_manifest(test)
     rows = []
-    for number, cell in enumerate(cells, 1):
-        console.print(f"{number}/{len(cells)}  {key}={cell.value}  seed {cell.seed}", highlight=False)
-        rows.append(_run_cell(cell, test, held_out, max_new_tokens))
-    result = {"key": key, "test": test.name, "n": len(held_out), "runs": rows, "summary": summary(rows)}
-    write_json(out / "sweep.json", result)
-    write_text(out / "sweep.md", markdown(result))
-    if any(row["dynamics"]["reward/recall"] for row in rows):
-        for ending in ("svg", "png"):
-            plot(rows, out / f"dynamics.{ending}")
+    with locked(out):
+        for number, cell in enumerate(cells, 1):
+            console.print(f"{number}/{len(cells)}  {key}={cell.value}  seed {cell.seed}", highlight=False)
+            rows.append(_run_cell(cell, test, held_out, max_new_tokens))
+        result = {"key": key, "test": test.name, "n": len(held_out), "runs": rows, "summary": summary(rows)}
+        write_json(out / "sweep.json", result)
+        write_text(out / "sweep.md", markdown(result))
+        if any(row["dynamics"]["reward/recall"] for row in rows):
+            for ending in ("svg", "png"):
+                plot(rows, out / f"dynamics.{ending}")
     _show(result, console)
     return result
 
@@ -94,18 +95,22 @@ def _varied(vary: str) -> tuple[str, list[str]]:
 
 def _run_cell(cell: Cell, test: Path, held_out: Sequence[Sample], max_new_tokens: int) -> dict[str, Any]:
     """Train, ask and score one run."""
+    from mer_r1.asking import ask_into
+    from mer_r1.asking.local import LocalAsker, kept, load_model
     from mer_r1.models.features import read_prompts
     from mer_r1.verbs import train
-    from mer_r1.verbs.predict import load_run, predict_manifest
     from mer_r1.verbs.score import score_files
 
     train.run_shown(cell.recipe, cell.out)
     predictions = cell.out / "predictions.jsonl"
-    backbone = load_run(str(cell.out))
-    kept = test.parent / "features" if cell.recipe.data.keep_features else None
+    backbone = load_model(str(cell.out))
+    features = test.parent / "features" if cell.recipe.data.keep_features else None
     with disk_full_named(test.parent):
-        prompts = read_prompts(backbone, held_out, kept, cell.recipe.data.workers)
-    predict_manifest(backbone, held_out, prompts, predictions, max_new_tokens=max_new_tokens)
+        prompts = read_prompts(backbone, held_out, features, cell.recipe.data.workers)
+    asker = LocalAsker(backbone, max_new_tokens, read=kept(held_out, prompts))
+    report = ask_into(predictions, held_out, asker)
+    if report.errors:
+        raise InputError(report.summary(predictions))
     scored = {mode: report.to_json() for mode, report in score_files(test, predictions).items()}
     dynamics = _dynamics(cell.out / "metrics.jsonl")
     return {

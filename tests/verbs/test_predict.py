@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from mer_r1.asking.make import DEFAULT_MODEL
 from mer_r1.errors import InputError
 from mer_r1.manifest import read_manifest
 from mer_r1.sample import Mode, Prediction
-from mer_r1.verbs.predict import DEFAULT_MODEL, as_json, clip_sample, predict_clips, run, show
+from mer_r1.verbs.predict import as_json, clip_sample, predict_clips, run, show
 
 SHORT = 5  # tokens of an answer
 
@@ -103,11 +104,23 @@ def test_a_clip_that_is_none_is_named_and_nothing_is_printed(
     assert capsys.readouterr().out == ""
 
 
-def test_a_row_whose_clip_is_lost_is_named_and_no_prediction_is_written(model: str, tmp_path: Path) -> None:
-    (tmp_path / "lost.jsonl").write_text('{"id": "a", "video": "lost.mp4", "labels": ["sad"]}\n')
-    with pytest.raises(InputError, match=r"lost\.mp4: no such file"):
-        run([], manifest=tmp_path / "lost.jsonl", out=tmp_path / "out.jsonl", source=model, max_new_tokens=SHORT)
-    assert not (tmp_path / "out.jsonl").exists() or not (tmp_path / "out.jsonl").read_text()
+def test_a_row_whose_clip_is_lost_is_named_the_others_are_answered_and_it_is_asked_again(
+    clip: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, out = tmp_path / "lost.jsonl", tmp_path / "out.jsonl"
+    manifest.write_text('{"id": "a", "video": "lost.mp4"}\n{"id": "b", "subtitle": "It is awful news."}\n')
+    asked: dict[str, Any] = {"manifest": manifest, "out": out, "modes": ("slow",), "source": model}
+    assert run([], **asked, max_new_tokens=SHORT) == 1
+    assert "1 of 2 answers failed, such as a (slow)" in capsys.readouterr().out
+    rows = {row["id"]: row for row in rows_of(out)}
+    assert rows["a"]["status"] == "error"
+    assert "lost.mp4: no such file" in rows["a"]["error"]
+    assert rows["b"]["status"] != "error"
+
+    (tmp_path / "lost.mp4").write_bytes(clip.read_bytes())
+    assert run([], **asked, max_new_tokens=SHORT) == 0
+    assert [row["id"] for row in rows_of(out)] == ["a", "b", "a"]
+    assert rows_of(out)[-1]["status"] != "error"
 
 
 def test_a_line_separator_in_an_answer_stays_in_its_json_line() -> None:
@@ -171,11 +184,9 @@ def test_a_manifest_is_written_once_row_by_row_and_mode_by_mode(
     out.write_bytes(whole[: whole.rindex(b'"mode"')])  # cut off within the last line
     assert run([], manifest=manifest, out=out, source=model, max_new_tokens=SHORT) == 0
     assert rows_of(out) == [json.loads(line) for line in whole.splitlines()]
-    assert sorted(path.name for path in out.parent.iterdir()) == ["out.jsonl", "out.jsonl.model.json"]
-    facts = json.loads(out.with_name("out.jsonl.model.json").read_text())
-    out.with_name("out.jsonl.model.json").write_text(json.dumps({**facts, "weights": "of another model"}))
-    with pytest.raises(InputError, match="another model"):
-        run([], manifest=manifest, out=out, source=model, max_new_tokens=SHORT)
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out.jsonl", "out.jsonl.settings.json"]
+    with pytest.raises(InputError, match=f"made with max_new_tokens {SHORT}, not {SHORT + 1}"):
+        run([], manifest=manifest, out=out, source=model, max_new_tokens=SHORT + 1)
     assert rows_of(out) == [json.loads(line) for line in whole.splitlines()]
 
 

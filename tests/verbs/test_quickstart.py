@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from mer_r1.sample import Clip, MediaFacts, Sample
-from mer_r1.verbs.quickstart import MEDIA, SYSTEMS, TITLES, _best_constant, drop, show
+from mer_r1.verbs.modality import drop
+from mer_r1.verbs.quickstart import MEDIA, SYSTEMS, TITLES, _best_constant, show
 
 NUMBERS = {"recall": 0.5, "precision": 0.25, "f1": 1 / 3}
 
