@@ -1,15 +1,16 @@
 """`mer-r1 score`: MER-UniBench's numbers of a predictions file, and beside them what they hide.
 
-The files are read as score_input.py says. Predictions of several modes are scored mode by mode. Gold rows with a
-`valence` can be scored for sentiment too (sentiment.py): by the `sentiment` that prediction rows carry, or by a backend
-that the user names. Two systems on one gold are compared by the paired bootstrap.
+The files are read as score_input.py says, with `--style` the raw answers of any model (answer_styles.py), which the
+signature then names. Predictions of several modes are scored mode by mode. Gold rows with a `valence` can be scored for
+sentiment too (sentiment.py): by the `sentiment` that prediction rows carry, or by a backend that the user names. Two
+systems on one gold are compared by the paired bootstrap.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -24,16 +25,22 @@ from mer_r1.verbs.score_input import UNSTATED, Gold, ModePredictions, read_gold,
 from mer_r1.verbs.score_table import print_both, print_differences
 from mer_r1.verbs.sentiment import SentimentChoice, Task, sentiment_reports
 
+Report = TypeVar("Report", ScoreReport, SentimentReport)
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How files are scored. `wheels` is a name of wheels or a folder of tables; `mode` None takes every mode."""
+    """How files are scored. `wheels` is a name of wheels or a folder of tables; `mode` None takes every mode.
+
+    `style` is a style of answering by which labels are read out of the rows' `raw`; None takes their `labels`.
+    """
 
     wheels: str = "builtin"
     protocol: str = "official"
     task: Task = "auto"
     strict: bool = False
     mode: str | None = None
+    style: str | None = None
     sentiment: SentimentChoice = field(default_factory=SentimentChoice)
 
 
@@ -134,7 +141,7 @@ def score_files(gold: Path, pred: Path, settings: Settings | None = None) -> dic
     """The open-vocabulary report of each mode of a predictions file. Raises InputError as `run` does."""
     settings = settings or Settings()
     wheels, truth = load_wheels(settings.wheels, settings.protocol), read_gold(gold)
-    modes = read_modes(pred, settings.mode)
+    modes = read_modes(pred, settings.mode, settings.style)
     return {name: _report(gold, truth, pred, mode, wheels, settings) for name, mode in modes.items()}
 
 
@@ -145,12 +152,14 @@ def _refuse_overwriting(out: Path | None, *files: Path | None) -> None:
 
 def _scored(gold: Path, truth: Gold, pred: Path, wheels: WheelSet, settings: Settings) -> dict[str, Scored]:
     """Every report of every mode asked for."""
-    modes = read_modes(pred, settings.mode)
+    modes = read_modes(pred, settings.mode, settings.style)
     if settings.strict:
         refuse_faults(gold, truth, pred, modes, wheels.protocol.parser)
     feelings = sentiment_reports(
         truth, modes, settings.sentiment, settings.task, gold=gold, pred=pred, protocol=wheels.protocol
     )
+    if settings.sentiment.name:  # otherwise the words were not read for it
+        feelings = {name: _with_style(report, settings.style) for name, report in feelings.items()}
     alone = settings.task == "sentiment" or (
         settings.task == "auto" and bool(feelings) and not any(truth.labels.values())
     )
@@ -164,7 +173,7 @@ def _report(
     gold: Path, truth: Gold, pred: Path, mode: ModePredictions, wheels: WheelSet, settings: Settings
 ) -> ScoreReport:
     try:
-        return score(
+        report = score(
             truth.labels,
             mode.labels,
             wheels,
@@ -176,6 +185,15 @@ def _report(
         )
     except InputError as error:
         raise InputError(f"{pred}: {error}") from None
+    return _with_style(report, settings.style)
+
+
+def _with_style(report: Report, style: str | None) -> Report:
+    """The report with the style by which words were read out of texts in its signature."""
+    if style is None:
+        return report
+    before, version, number = report.signature.rpartition("|version:")
+    return replace(report, signature=f"{before}|extract:{style}{version}{number}")
 
 
 def _pairs(

@@ -4,18 +4,20 @@ Gold rows: `{"id", "labels": [..] | "raw string", "valence"?, "cluster"?}`; the 
 beside. Prediction rows: `{"id", "labels": [..] | "raw string" | null, "mode"?, "status"?, "sentiment"?}`; further keys
 are let be unless they look like a slip of one of these. A row with status "error" is no prediction (the clip counts as
 missing) and a later row of the same clip takes its place. What stands in `labels` is for the protocol's parser to
-judge: a field that it cannot read is counted, not refused.
+judge: a field that it cannot read is counted, not refused. With a style of answering (answer_styles.py) the labels are
+those that it finds in each row's `raw` text, and `labels` may be left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
+from mer_r1.answer_styles import STYLES, labels_of
 from mer_r1.errors import InputError
 from mer_r1.files import read_json_lines
 from mer_r1.manifest import KEYS, id_faults, shown, unknown_keys
@@ -74,14 +76,16 @@ def read_gold(path: Path) -> Gold:
     return gold
 
 
-def read_modes(path: Path, mode: str | None = None) -> dict[str, ModePredictions]:
+def read_modes(path: Path, mode: str | None = None, style: str | None = None) -> dict[str, ModePredictions]:
     """The modes of a predictions file in the order of their names, or the one named.
 
+    `style` reads the labels out of each row's `raw`, as that style of answering has them.
     Raises InputError that names file and line, or for a mode that the file does not have.
     """
     modes: dict[str, ModePredictions] = {}
+    read = None if style is None else _reader(style)
     for number, row in read_json_lines(path):
-        if faults := _prediction_faults(row):
+        if faults := _prediction_faults(row, style):
             raise InputError(f"{path}:{number}: {faults[0]}")
         identity, status, named = row["id"], row.get("status") or "ok", row.get("mode") or None
         found = modes.setdefault(named or UNSTATED, ModePredictions(named))
@@ -91,7 +95,11 @@ def read_modes(path: Path, mode: str | None = None) -> dict[str, ModePredictions
         if status == "error":
             continue
         found.line[identity] = number
-        found.labels[identity] = row["labels"]
+        if read is None:
+            found.labels[identity] = row["labels"]
+        else:
+            found.labels[identity], said = read(row["raw"] or "")
+            status = status if status != "ok" else said
         if row.get("sentiment") is not None:
             found.sentiment[identity] = row["sentiment"]
         if status != "ok":
@@ -137,11 +145,33 @@ def _gold_faults(row: dict[str, Any]) -> list[str]:
     return faults
 
 
-def _prediction_faults(row: dict[str, Any]) -> list[str]:
+def _reader(style: str) -> Callable[[str], tuple[list[str], Status]]:
+    """What reads a text by a style. A description is searched for the same words whatever wheels then score them."""
+    from mer_r1.emotion.wheel import WheelSet
+
+    if style not in STYLES:
+        raise InputError(f"style {shown(style)!r} of answering is not known; use one of: {', '.join(STYLES)}")
+    words = WheelSet.load(protocol="corrected")
+
+    def read(text: str) -> tuple[list[str], Status]:
+        labels, status = labels_of(text, style, words)
+        return list(labels), status
+
+    return read
+
+
+def _prediction_faults(row: dict[str, Any], style: str | None) -> list[str]:
     faults = list(id_faults(row))
     faults += [fault for key in row if (fault := _key_fault(key))]
-    if "labels" not in row:
-        faults.append("no labels; give a list of words, the raw answer, or null where the model gave none")
+    if style is not None and "raw" not in row and row.get("status") != "error":
+        faults.append("no raw, the text that --style reads; give the model's whole answer, or null where there is none")
+    if style is not None and not isinstance(row.get("raw"), str | None):
+        faults.append("raw must be a text in quotes")
+    if style is None and "labels" not in row:
+        faults.append(
+            "no labels; give a list of words, the raw answer, or null where the model gave none; or give a `raw` text "
+            "and --style"
+        )
     if not isinstance(row.get("mode"), str | None) or row.get("mode") == UNSTATED:
         faults.append('mode must be a text, such as "fast" or "slow", or left out')
     if not isinstance(row.get("sentiment"), str | None):
