@@ -1,0 +1,93 @@
+"""MER-Caption+, the training set: labels, descriptions and subtitles of one folder, split for SFT and RL.
+
+    SFT = the 5,000 clips that come first in the order of sha256("SEED:name");  RL = all others
+
+Convention: a clip's reasoning is its description, which is plain text. The order depends on seed and name alone, so the
+same seed gives the same split whatever the order of the tables, and a clip less moves one other at most.
+Source: MER-R1 Section 5.1, Appendix C (5,000 random clips for SFT, the rest for RL); the MER2025 challenge's tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from mer_r1.benchmarks.clips import (
+    Clips,
+    count_note,
+    find_folder,
+    folder_missing,
+    repeat_notes,
+    subtitle_notes,
+    subtitle_of,
+)
+from mer_r1.benchmarks.mer_unibench import OPEN_SET, open_labels
+from mer_r1.benchmarks.prepared import PreparedSet
+from mer_r1.benchmarks.tables import read_table
+from mer_r1.errors import InputError
+from mer_r1.sample import Sample
+
+NAME = "mer-caption"
+TITLE = "MER-Caption+"
+FOLDER = "mer2025-dataset"
+NUM = 31_327
+NUM_SFT = 5_000
+WHERE = "MERChallenge/MER2025 on Hugging Face, after signing its licence; academic use only, not to be passed on"
+
+
+def read_caption(root: Path) -> PreparedSet:
+    """All clips of MER-Caption+ by name, each with labels, description and subtitle.
+
+    Raises InputError for a folder or table that is not there or cannot be read, and for a name that would lead to
+    another folder.
+    """
+    folder = find_folder(FOLDER, root)
+    if folder is None:
+        raise folder_missing(TITLE, FOLDER, root, WHERE)
+    words = read_table(folder / "track2_train_mercaptionplus.csv", [OPEN_SET])
+    descriptions = read_table(folder / "track3_train_mercaptionplus.csv", ["reason"])
+    subtitles = read_table(folder / "subtitle_chieng.csv", ["english"])
+    clips = Clips(folder, "video", "audio", (".mp4",), needs_sound=False)
+    samples: list[Sample] = []
+    names = sorted(words.cells)
+    for name in names:
+        reasoning = descriptions.cells[name]["reason"].strip() if name in descriptions.cells else ""
+        if not reasoning:
+            clips.lacks_row(name, descriptions)
+        elif media := clips.find(name):
+            samples.append(
+                Sample(
+                    id=name,
+                    video=media[0],
+                    audio=media[1],
+                    subtitle=subtitle_of(subtitles, name, "english"),
+                    labels=open_labels(words, name),
+                    reasoning=reasoning,
+                    source=NAME,
+                )
+            )
+    notes = (
+        *count_note(len(names), NUM),
+        *clips.notes(),
+        *subtitle_notes(subtitles, names),
+        *repeat_notes(words, descriptions, subtitles),
+    )
+    return PreparedSet(NAME, TITLE, tuple(samples), tuple(clips.missing), notes, WHERE)
+
+
+def split(prepared: PreparedSet, num_sft: int = NUM_SFT, seed: int = 0) -> dict[str, PreparedSet]:
+    """The clips for "sft" and for "rl", each sorted by name.
+
+    Raises InputError when `num_sft` leaves one of the two without clips.
+    """
+    num = len(prepared.samples)
+    if not 0 < num_sft < num:
+        raise InputError(f"--sft-num is {num_sft} and {num} clips are there; give a number from 1 to {max(num - 1, 1)}")
+    order = sorted(prepared.samples, key=lambda sample: sha256(f"{seed}:{sample.id}".encode()).digest())
+    chosen = {sample.id for sample in order[:num_sft]}
+    parts = {
+        "sft": [sample for sample in prepared.samples if sample.id in chosen],
+        "rl": [sample for sample in prepared.samples if sample.id not in chosen],
+    }
+    return {part: replace(prepared, samples=tuple(samples)) for part, samples in parts.items()}

@@ -1,0 +1,102 @@
+"""The owners' csv tables: a row a clip, the columns that are needed, every fault named by file, line and column.
+
+Convention: UTF-8 with or without a byte order mark, the first row names the columns, a cell in quotes may hold commas
+and line ends. A clip that stands twice has its last row, as in the owners' code; how many do is counted.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mer_r1.errors import InputError, first_line
+from mer_r1.manifest import shown
+
+MAX_BYTES = 256 * 2**20
+NAME = "name"
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Table:
+    """`cells` maps a clip's name to its cells by column, `lines` to the line where its row ends; in the file's order.
+
+    `num_repeated` is the number of rows that a later row of the same clip replaced.
+    """
+
+    path: Path
+    cells: dict[str, dict[str, str]]
+    lines: dict[str, int]
+    num_repeated: int
+
+    def where(self, clip: str) -> str:
+        """File and line of a clip's row, for a message."""
+        return f"{self.path}:{self.lines[clip]}"
+
+
+def read_table(path: Path, columns: Sequence[str]) -> Table:
+    """The rows of a csv by the clip that the column "name" names, with the cells of `columns` as they stand.
+
+    Raises InputError for a file that cannot be read, is not UTF-8, is over 256 MiB, lacks a column, or has a row with
+    more or fewer cells than the first, and for a name that is no plain file name.
+    """
+    cells: dict[str, dict[str, str]] = {}
+    lines: dict[str, int] = {}
+    num_repeated = 0
+    for line, row in _rows(path, (NAME, *columns)):
+        clip = row[NAME].strip()
+        if fault := name_fault(clip):
+            raise InputError(f'{path}:{line}: column "{NAME}" holds {shown(clip)!r}, which {fault}')
+        num_repeated += clip in cells
+        cells[clip] = {column: row[column] for column in columns}
+        lines[clip] = line
+    if not cells:
+        raise InputError(f"{path}: no rows; take the owners' own file")
+    return Table(path, cells, lines, num_repeated)
+
+
+def name_fault(clip: str) -> str | None:
+    """Why a clip's name cannot be part of a file's name, with the fix; None where it can."""
+    if not clip.strip():
+        return "is empty; give every row the name of its clip"
+    if "/" in clip or "\\" in clip or "\0" in clip or clip in (".", ".."):
+        return "leads to another folder; give the clip's file name without its ending"
+    if len(clip) > _LONGEST_NAME:
+        return f"is longer than {_LONGEST_NAME} letters; give the clip's file name without its ending"
+    try:
+        clip.encode("utf-8")
+    except UnicodeEncodeError:
+        return "is no Unicode text; give the clip's file name without its ending"
+    return None
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; it is part of the data set")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; take the owners' own file")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.reader(handle, strict=True)
+            head = [title.strip() for title in next(reader, [])]
+            for column in columns:
+                if column not in head:
+                    titles = shown(", ".join(head)) or "none"
+                    raise InputError(f'{path}:1: no column "{column}", only {titles}; take the owners\' own file')
+            places = {column: head.index(column) for column in columns}
+            for row in reader:
+                if row and len(row) != len(head):
+                    raise InputError(
+                        f"{path}:{reader.line_num}: {len(row)} cells under {len(head)} columns; "
+                        "put quotes around a cell that holds a comma"
+                    )
+                if row:
+                    yield reader.line_num, {column: row[place] for column, place in places.items()}
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: not a csv row ({first_line(error)}); mend the quotes") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a csv file") from None

@@ -1,0 +1,138 @@
+"""`mer-r1 prepare`: an owners' folder turned into a manifest, with a list of what is not there.
+
+    mer-r1 prepare meld --root DIR --out meld.jsonl
+    mer-r1 prepare mer-unibench --root DIR --out FOLDER      all nine: FOLDER/NAME.jsonl of each set that is there
+    mer-r1 prepare mer-caption --root DIR --out FOLDER       FOLDER/sft.jsonl and FOLDER/rl.jsonl
+
+Convention: 0 when every clip was written, 1 when something is missing (the manifest holds the others), and InputError,
+status 2, when nothing can be written. A count that differs from the published one is shown and changes no status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mer_r1.benchmarks import mer_caption
+from mer_r1.benchmarks.mer_unibench import SETS, present_sets, read_set
+from mer_r1.benchmarks.prepared import PreparedSet
+from mer_r1.errors import InputError
+from mer_r1.files import write_text
+from mer_r1.manifest import shown, write_manifest
+
+UNIBENCH = "mer-unibench"
+MME = "mme-emotion"
+NAMES = (UNIBENCH, *SETS, mer_caption.NAME, MME)
+SEVERAL = (UNIBENCH, mer_caption.NAME)
+"""Whose manifests are several, and go into a folder."""
+NUM_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """A data set as it was found, and its manifests: path -> what stands in it."""
+
+    whole: PreparedSet
+    files: dict[Path, PreparedSet]
+
+
+def run(
+    name: str,
+    root: Path,
+    out: Path,
+    *,
+    seed: int | None = None,
+    num_sft: int | None = None,
+    missing: Path | None = None,
+) -> int:
+    """Write the manifest of a data set (of several, into the folder `out`) and print what was found.
+
+    `seed` and `num_sft` cut MER-Caption+ (0 and 5,000 where they are None). `missing` is a file for the whole list of
+    missing files. Returns 0, or 1 when something is missing. Raises InputError when nothing can be written.
+    """
+    if name not in NAMES:
+        raise InputError(f"data set {shown(name)!r} is not known; use one of: {', '.join(NAMES)}")
+    if name != mer_caption.NAME and (seed is not None or num_sft is not None):
+        raise InputError(f"--seed and --sft-num split {mer_caption.NAME} and nothing else; leave them out for {name}")
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give the folder that holds the data set's own")
+    if name in SEVERAL and out.is_file():
+        raise InputError(f"{out} is a file; give the folder for the manifests of {name}")
+    if name not in SEVERAL and out.is_dir():
+        raise InputError(f"{out} is a folder; give the path of the manifest to write, such as {out / name}.jsonl")
+    found = _read(name, root, out, seed or 0, mer_caption.NUM_SFT if num_sft is None else num_sft)
+    absent = sorted(set(SETS) - set(present_sets(root)), key=list(SETS).index) if name == UNIBENCH else []
+    if missing is not None:
+        rows = [f"{shown(file.path, 999)}\t{file.why}\n" for each in found for file in each.whole.missing]
+        write_text(missing, "".join(rows))
+    if not any(each.files for each in found):
+        raise _nothing(found, root)
+    for each in found:
+        for path, part in each.files.items():
+            write_manifest(path, part.samples)
+    _print(found, absent)
+    return 1 if absent or any(each.whole.missing for each in found) else 0
+
+
+def _read(name: str, root: Path, out: Path, seed: int, num_sft: int) -> list[Found]:
+    """The data sets of that name; one of which no clip is there has no manifest."""
+    if name == UNIBENCH:
+        wholes = {out / f"{each}.jsonl": read_set(each, root) for each in present_sets(root)}
+        return [Found(whole, {path: whole} if whole.samples else {}) for path, whole in wholes.items()]
+    if name == mer_caption.NAME:
+        whole = mer_caption.read_caption(root)
+        parts = mer_caption.split(whole, num_sft, seed) if whole.samples else {}
+        return [Found(whole, {out / f"{part}.jsonl": prepared for part, prepared in parts.items()})]
+    whole = _read_mme(root) if name == MME else read_set(name, root)
+    return [Found(whole, {out: whole} if whole.samples else {})]
+
+
+def _read_mme(root: Path) -> PreparedSet:
+    from mer_r1.benchmarks import mme_emotion
+
+    return mme_emotion.prepare(root)
+
+
+def _nothing(found: list[Found], root: Path) -> InputError:
+    """The error of a root in which no clip was found."""
+    if not found:
+        folders = ", ".join(data.folder for data in SETS.values())
+        return InputError(f"{root}: none of the folders {folders}; give the folder that holds them")
+    first = found[0].whole
+    file = f" (the first is {shown(first.missing[0].path)}: {first.missing[0].why})" if first.missing else ""
+    return InputError(f"{root}: no clip of {first.title} is there{file}; {first.where}")
+
+
+def _print(found: list[Found], absent: list[str]) -> None:
+    console = Console()
+    table = Table(title="prepared", title_justify="left")
+    for head in ("data set", "clips", "missing", "manifest"):
+        table.add_column(head, justify="right" if head in ("clips", "missing") else "left", overflow="fold")
+    for each in found:
+        num_missing = f"{len(each.whole.missing):,}"
+        for path, part in each.files.items():
+            table.add_row(escape(each.whole.title), f"{len(part.samples):,}", num_missing, escape(str(path)))
+        if not each.files:
+            table.add_row(escape(each.whole.title), "0", num_missing, "not written")
+    console.print(table)
+    for each in found:
+        for line in _lines(each.whole):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for data in (SETS[name] for name in absent):
+        line = f"{data.title}: not there, no folder {data.folder}; {data.where}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _lines(whole: PreparedSet) -> list[str]:
+    """Notes, the first missing files and where they are to be had."""
+    lines = [f"{whole.title}: {note}" for note in whole.notes]
+    lines += [f"{whole.title}: missing {shown(file.path, 200)}: {file.why}" for file in whole.missing[:NUM_SHOWN]]
+    if (more := len(whole.missing) - NUM_SHOWN) > 0:
+        lines.append(f"{whole.title}: missing {more:,} more; --missing FILE writes all of them")
+    if whole.missing:
+        lines.append(f"{whole.title}: to be had: {whole.where}")
+    return lines

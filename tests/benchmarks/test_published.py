@@ -1,0 +1,125 @@
+"""The published tables are as printed: their means are those of their rows, and the tables agree with each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from mer_r1.benchmarks.mer_unibench import SETS
+from mer_r1.benchmarks.published import BESIDE, published
+from mer_r1.benchmarks.unibench_table import means_of, official_grid, published_grid, unified_grid
+
+ROUNDED = 0.0101  # rows are rounded, and some means are cut
+MISPRINTED = {("Baseline", "slow"): 70.52}  # Table 3; its rows give 70.55, as Tables 4 and 5 print
+
+
+def mean(values: tuple[float, ...]) -> float:
+    return sum(values) / len(values)
+
+
+def test_every_table_is_there_and_every_row_fills_its_columns() -> None:
+    assert {name: len(table.rows) for name, table in published().items()} == {
+        "mer-unibench": 15,
+        "mme-emotion": 6,
+        "unified": 6,
+        "ablation": 4,
+        "calibration": 6,
+    }
+    for table in published().values():
+        assert all(len(row.values) == len(table.columns) for row in table.rows)
+        assert all(0 < value < 100 for row in table.rows for value in row.values)
+        assert "arXiv 2606.27652" in table.source
+
+
+def test_the_columns_are_the_sets_in_their_order() -> None:
+    titles = tuple(data.title for data in SETS.values())
+    assert published()["mer-unibench"].columns == (*titles, "Mean")
+    assert published()["unified"].columns == (*titles, "R-Mean", "Mean")
+
+
+@pytest.mark.parametrize("row", published()["mer-unibench"].rows, ids=lambda row: row.model)
+def test_a_mean_of_table_1_is_the_plain_mean_of_nine(row: object) -> None:
+    values = row.values  # type: ignore[attr-defined]
+    assert mean(values[:9]) == pytest.approx(values[9], abs=ROUNDED)
+
+
+@pytest.mark.parametrize("row", published()["unified"].rows, ids=lambda row: f"{row.model} {row.mode}")
+def test_means_of_table_3_are_plain_means(row: object) -> None:
+    values, key = row.values, (row.model, row.mode)  # type: ignore[attr-defined]
+    assert mean(values[:5]) == pytest.approx(values[9], abs=ROUNDED)
+    if key in MISPRINTED:
+        assert values[10] == MISPRINTED[key]
+        assert mean(values[:9]) == pytest.approx(70.55, abs=ROUNDED)
+    else:
+        assert mean(values[:9]) == pytest.approx(values[10], abs=ROUNDED)
+
+
+@pytest.mark.parametrize("name", ["ablation", "calibration"])
+def test_means_of_the_ablations_weigh_the_groups_by_their_sets(name: str) -> None:
+    for row in published()[name].rows:
+        fine, hit, f1, sentiment, official, unified = row.values
+        assert (fine + 4 * hit + 4 * sentiment) / 9 == pytest.approx(official, abs=ROUNDED)
+        assert (fine + 4 * f1 + 4 * sentiment) / 9 == pytest.approx(unified, abs=ROUNDED)
+
+
+def test_the_tables_agree_where_they_print_the_same() -> None:
+    table, unified = published()["mer-unibench"], published()["unified"]
+    for model in ("Baseline", "MER-R1"):
+        (first,), (third,) = table.rows_of(model), unified.rows_of(model, mode="slow")
+        same = (0, 5, 6, 7, 8)
+        assert [first.values[place] for place in same] == [third.values[place] for place in same]
+        assert published()["calibration"].rows_of(model)[0].values[4] == first.values[9]
+    assert published()["ablation"].rows[-1].values == published()["calibration"].rows[-1].values
+
+
+def test_cot_of_table_2_is_the_mean_of_recognition_and_reasoning() -> None:
+    for row in published()["mme-emotion"].rows:
+        recognition, reasoning, cot = row.values[-3:]
+        assert (recognition + reasoning) / 2 == pytest.approx(cot, abs=0.051)
+
+
+def numbers(names: list[str], value: float) -> dict[str, dict[str, dict[str, float | None]]]:
+    measures: dict[str, float | None] = {"f1": value, "hit": value + 0.1, "waf": value + 0.2}
+    return {name: {"slow": dict(measures)} for name in names}
+
+
+def test_a_mean_over_all_nine_takes_each_set_by_its_own_measure() -> None:
+    every = {name: by_mode["slow"] for name, by_mode in numbers([*SETS], 0.5).items()}
+    means = means_of(every)
+    assert means["mean"] == pytest.approx((0.5 + 4 * 0.6 + 4 * 0.7) / 9)
+    assert means["mean_f1"] == pytest.approx((0.5 + 4 * 0.5 + 4 * 0.7) / 9)
+    assert means["r_mean"] == pytest.approx(0.5)
+    assert (means["num_sets"], means["num_recognition_sets"]) == (9, 5)
+    every["meld"]["hit"] = None
+    assert means_of(every)["mean"] is None
+    assert means_of({"mosi": every["mosi"]})["r_mean"] is None
+
+
+def test_own_rows_stand_over_the_published_ones_as_printed() -> None:
+    grid = official_grid("mine", numbers([*SETS], 0.5), ["slow"])
+    assert grid.columns[2:4] == ("OV-MERD+ F1", "MER2023 HIT")
+    assert grid.columns[-2:] == ("CH-SIMS v2 WAF", "Mean")
+    assert grid.rows[0][:4] == ("mine", "slow", "50.00", "60.00")
+    assert [row[0] for row in grid.rows[1:]] == [f"{model} (published)" for model in BESIDE["mer-unibench"]]
+    assert grid.rows[-1][-1] == "83.50"
+    unified = unified_grid("mine", numbers([*SETS], 0.5), ["slow"])
+    assert unified.columns[-2:] == ("R-Mean", "Mean")
+    assert [row[:2] for row in unified.rows] == [
+        ("mine", "slow"),
+        ("Baseline (published)", "slow"),
+        ("MER-R1 (published)", "slow"),
+    ]
+    assert unified.rows[-1][-2:] == ("61.80", "73.14")
+
+
+def test_a_mean_of_fewer_sets_says_so_and_is_taken_of_the_same_published_columns() -> None:
+    grid = unified_grid("mine", numbers(["meld", "mosi"], 0.5), ["slow"])
+    assert grid.columns[2:] == ("MELD F1", "CMU-MOSI WAF", "R-Mean of 1 set", "Mean of 2 sets")
+    assert grid.rows[-1][2:] == ("48.70", "86.06", "48.70", "67.38")
+
+
+def test_a_published_table_is_printed_whole() -> None:
+    grid = published_grid(published()["mme-emotion"])
+    assert grid.rows[-1][:3] == ("MER-R1", "57.3", "49.6")
+    assert grid.rows[-1][-3:] == ("38.4", "64.6", "51.5")
+    assert "Table 2" in grid.title
+    assert published_grid(published()["unified"]).rows[0][:3] == ("Baseline", "fast", "66.87")
