@@ -1,10 +1,15 @@
-"""The folder of a run, as `mer-r1 quickstart` lays it out, read for the page. Nothing is evaluated here.
+"""The folders of runs, read for the diagnosis and the page. Nothing is evaluated here.
 
-    metrics.json               what was measured; the one file that must be there
-    data/test.jsonl, train.jsonl
-    SYSTEM/metrics.jsonl       one line a logging step; predictions.jsonl, rollouts.jsonl, run.json, recipe.yaml
+Four kinds of folder, told apart by what they hold:
 
-Convention: whatever is absent but metrics.json is left out of the page. A number that is null or absent is None.
+    quickstart    metrics.json with "systems", data/test.jsonl, and a folder a system      its systems, one set "test"
+    benchmark     run.json of kind "benchmark", and a folder a set                         one system with its sets
+    predictions   manifest.jsonl and predictions.jsonl                                     one system, one set "test"
+    training      metrics.jsonl, as `mer-r1 train` writes it                               one system without sets
+
+A system's folder may hold metrics.jsonl (one line a logging step), run.json and recipe.yaml, a set's folder
+manifest.jsonl and predictions.jsonl. Convention: whatever else is absent is left out. A number that is null or absent
+is None. Names of sets and systems become names of folders, so they are plain words.
 """
 
 from __future__ import annotations
@@ -12,29 +17,53 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mer_r1.errors import InputError
 from mer_r1.files import read_json_lines
-from mer_r1.manifest import read_manifest
+from mer_r1.manifest import read_manifest, shown
 from mer_r1.predictions import read_predictions
 from mer_r1.sample import Mode, Prediction, Sample
 
 Json = dict[str, Any]
+Answers = dict[tuple[str, Mode], Prediction]
 
 TITLES = {"sft": "SFT", "baseline": "Baseline", "mer_r1": "MER-R1"}
+TEST = "test"
 NUM_ROLLOUTS_READ = 20_000
 MAX_RECIPE_LETTERS = 8_000
+NEEDED = (
+    "no run that can be read; a folder of `mer-r1 quickstart`, `benchmark` or `train` is needed, or one that holds "
+    "manifest.jsonl and predictions.jsonl"
+)
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+@dataclass(frozen=True)
+class EvaluatedSet:
+    """A data set that a system was asked about: its gold samples, and the answers by (id, mode)."""
+
+    name: str
+    title: str
+    folder: Path
+    samples: tuple[Sample, ...]
+    predictions: Answers
+
+    def of_mode(self, mode: Mode) -> dict[str, Prediction]:
+        """The answers of one mode by id."""
+        return {identity: row for (identity, each), row in self.predictions.items() if each == mode}
 
 
 @dataclass(frozen=True)
 class System:
     """One system of a run: its name, title, and what its folder holds.
 
-    `numbers` is its part of metrics.json; `log` the lines of metrics.jsonl in order of steps.
+    `numbers` is its part of metrics.json (of a benchmark: all of it); `log` the lines of metrics.jsonl in order.
     """
 
     name: str
@@ -42,9 +71,16 @@ class System:
     folder: Path
     numbers: Json
     log: tuple[Json, ...]
-    predictions: dict[tuple[str, Mode], Prediction]
     run: Json
     recipe: str
+    sets: tuple[EvaluatedSet, ...]
+
+    @cached_property
+    def predictions(self) -> Answers:
+        """The answers of all sets; an id that two sets share has the later one's."""
+        if len(self.sets) == 1:
+            return self.sets[0].predictions
+        return {key: row for each in self.sets for key, row in each.predictions.items()}
 
     def number(self, *keys: str) -> float | None:
         """The number at that place of `numbers`, or None."""
@@ -63,7 +99,7 @@ class System:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, read."""
+    """A quickstart's folder, read."""
 
     folder: Path
     metrics: Json
@@ -71,22 +107,38 @@ class Run:
     test: tuple[Sample, ...]
 
 
+def read_runs(folders: Sequence[Path]) -> tuple[System, ...]:
+    """The systems of all folders in order, with names and titles of their own.
+
+    A set of a benchmark that has no prediction yet is left out. Raises InputError for no folder, for one that is no
+    run, and for a file in it that is not what it should be.
+    """
+    if not folders:
+        raise InputError(f"no folder given; {NEEDED.split('; ', 1)[1]}")
+    seen = set[Path]()
+    for folder in folders:
+        if folder.resolve() in seen:
+            raise InputError(f"{folder}: given twice; give each run once")
+        seen.add(folder.resolve())
+    return _distinct([(folder, system) for folder in folders for system in _read_folder(folder)])
+
+
 def read_run(folder: Path) -> Run:
-    """Read a run's folder. Raises InputError when metrics.json is missing, or a file is not what it should be."""
+    """Read a quickstart's folder.
+
+    Raises InputError when metrics.json is missing, or a file is not what it should be.
+    """
     metrics = _metrics(folder / "metrics.json")
     measured: Json = metrics["systems"]
     for name in measured:
-        if not re.fullmatch(r"\w[\w.-]*", name) or not isinstance(measured[name], dict):
+        if not _NAME.fullmatch(name) or not isinstance(measured[name], dict):
             raise InputError(f'{folder / "metrics.json"}: system "{name}" must be the name of a folder and an object')
     names = [name for name in TITLES if name in measured or (folder / name).is_dir()]
     names += [name for name in measured if name not in TITLES]
-    test = folder / "data" / "test.jsonl"
-    return Run(
-        folder=folder,
-        metrics=metrics,
-        systems=tuple(_system(folder / name, name, measured.get(name, {})) for name in names),
-        test=tuple(read_manifest(test)) if test.exists() else (),
-    )
+    path = folder / "data" / "test.jsonl"
+    test = tuple(read_manifest(path)) if path.exists() else ()
+    systems = [_system(folder / name, name, TITLES.get(name, name), measured.get(name, {})) for name in names]
+    return Run(folder, metrics, tuple(replace(system, sets=_sets_of(system.folder, test)) for system in systems), test)
 
 
 def read_groups(path: Path) -> Iterator[list[Json]]:
@@ -134,11 +186,81 @@ def _number(value: Any) -> float | None:
     return float(value)
 
 
+def _read_folder(folder: Path) -> tuple[System, ...]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; {NEEDED.split('; ', 1)[1]}")
+    facts = _object(folder / "run.json")
+    if facts.get("kind") == "benchmark":
+        return (_benchmark(folder, facts),)
+    if isinstance(_object(folder / "metrics.json").get("systems"), dict):
+        return read_run(folder).systems
+    manifest = folder / "manifest.jsonl"
+    if not manifest.exists():  # a system of a quickstart, whose clips lie beside it
+        manifest = folder.resolve().parent / "data" / "test.jsonl"
+    asked = manifest.exists() and (folder / "predictions.jsonl").exists()
+    if not asked and not (folder / "metrics.jsonl").exists():
+        raise InputError(f"{folder}: {NEEDED}")
+    name = folder.resolve().name
+    system = _system(folder, name, TITLES.get(name, shown(name)), _object(folder / "metrics.json"))
+    return (replace(system, sets=_sets_of(folder, tuple(read_manifest(manifest)))) if asked else system,)
+
+
+def _benchmark(folder: Path, facts: Json) -> System:
+    """A benchmark's one system; its sets stand in the order of metrics.json, further ones follow by name."""
+    numbers, name = _object(folder / "metrics.json"), folder.resolve().name
+    measured = value_at(numbers, "sets")
+    order = [each for each in measured if _NAME.fullmatch(each)] if isinstance(measured, dict) else []
+    found = sorted(path.parent.name for path in folder.glob("*/predictions.jsonl"))
+    sets = []
+    for each in dict.fromkeys([*order, *found]):
+        manifest, predictions = folder / each / "manifest.jsonl", folder / each / "predictions.jsonl"
+        if manifest.exists() and predictions.exists() and predictions.stat().st_size:
+            title = value_at(numbers, "sets", each, "title")
+            title = shown(title) if isinstance(title, str) and title else shown(each)
+            sets.append(_evaluated(each, title, folder / each, tuple(read_manifest(manifest))))
+    model = facts.get("model")
+    asked = Path(model).name if isinstance(model, str) and model else name
+    title = TITLES.get(asked, shown(asked))
+    return replace(_system(folder, name, title, numbers), sets=tuple(sets))
+
+
+def _sets_of(folder: Path, samples: tuple[Sample, ...]) -> tuple[EvaluatedSet, ...]:
+    has_answers = (folder / "predictions.jsonl").exists()
+    return (_evaluated(TEST, TEST, folder, samples),) if has_answers else ()
+
+
+def _evaluated(name: str, title: str, folder: Path, samples: tuple[Sample, ...]) -> EvaluatedSet:
+    rows = read_predictions(folder / "predictions.jsonl")
+    return EvaluatedSet(name, title, folder, samples, {(row.id, row.mode): row for row in rows})
+
+
+def _distinct(found: Sequence[tuple[Path, System]]) -> tuple[System, ...]:
+    """Names and titles made different: a title that stands twice gets its folder's name, and then a number."""
+    names, titles = Counter[str](), Counter[str]()
+    repeated = Counter(system.title for _, system in found)
+    systems = []
+    for folder, system in found:
+        title = system.title
+        if repeated[title] > 1 and title != shown(folder.resolve().name):
+            title = f"{title} ({shown(folder.resolve().name)})"
+        names[system.name] += 1
+        titles[title] += 1
+        name = system.name if names[system.name] == 1 else f"{system.name}-{names[system.name]}"
+        systems.append(replace(system, name=name, title=title if titles[title] == 1 else f"{title} #{titles[title]}"))
+    return tuple(systems)
+
+
 def _metrics(path: Path) -> Json:
     metrics = _json(path, f"{path}: not found; `mer-r1 quickstart` makes a run's folder, give that folder")
     if not isinstance(metrics, dict) or not isinstance(metrics.get("systems"), dict):
         raise InputError(f'{path}: an object with "systems" is needed; `mer-r1 quickstart` writes it')
     return metrics
+
+
+def _object(path: Path) -> Json:
+    """The object of a JSON file; an empty one where there is no file or no object in it."""
+    value = _json(path, "") if path.exists() else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _json(path: Path, missing: str) -> Any:
@@ -150,17 +272,16 @@ def _json(path: Path, missing: str) -> Any:
         raise InputError(f"{path}: cannot be read as JSON; take it away or write it anew") from None
 
 
-def _system(folder: Path, name: str, numbers: Json) -> System:
-    log, predictions = folder / "metrics.jsonl", folder / "predictions.jsonl"
-    recipe, facts = folder / "recipe.yaml", folder / "run.json"
-    run = _json(facts, "") if facts.exists() else {}
+def _system(folder: Path, name: str, title: str, numbers: Json) -> System:
+    """What a system's folder holds but its sets."""
+    log, recipe = folder / "metrics.jsonl", folder / "recipe.yaml"
     return System(
         name=name,
-        title=TITLES.get(name, name),
+        title=title,
         folder=folder,
         numbers=numbers,
         log=tuple(row for _, row in read_json_lines(log)) if log.exists() else (),
-        predictions={(p.id, p.mode): p for p in read_predictions(predictions)} if predictions.exists() else {},
-        run=run if isinstance(run, dict) else {},
+        run=_object(folder / "run.json"),
         recipe=recipe.read_text(encoding="utf-8", errors="replace")[:MAX_RECIPE_LETTERS] if recipe.exists() else "",
+        sets=(),
     )

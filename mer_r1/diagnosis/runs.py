@@ -1,0 +1,184 @@
+"""Everything `mer-r1 diagnose RUN…` measures, of all systems and data sets together.
+
+    paradox      fast against slow of a system on a set (paradox.py; MER-R1 Figures 1b, 3 and 8)
+    reliability  are its category confidences probabilities (reliability.py)
+    pair         slow against slow of two systems on a set (Figure 5)
+    leak         what the subtitles of a set give away (leak.py)
+    dynamics     recall and precision reward over the steps of a training (Figure 7)
+    cases        the clips of Appendix E (cases.py)
+
+Convention: sets of several systems are one where name and gold are the same, sample by sample; otherwise the later one
+has a number behind its name. The pair is the baseline and MER-R1, or else the last two systems; cases are those of the
+pair where both were asked, otherwise those of each system alone. What cannot be measured is left out (null), with the
+reason in `notes`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mer_r1.diagnosis.cases import KINDS, CaseHit, case_rules, find_cases, pair_of
+from mer_r1.diagnosis.leak import subtitle_leak
+from mer_r1.diagnosis.paradox import MODES, compare_slow, diagnose
+from mer_r1.diagnosis.reliability import reliability
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
+from mer_r1.metrics.signature import wheels_part
+from mer_r1.run_folder import EvaluatedSet, Json, System
+from mer_r1.sample import Sample
+
+DYNAMICS = ("reward/recall", "reward/precision")
+
+
+@dataclass(frozen=True)
+class SharedSet:
+    """A data set and the answers of every system that was asked about it, by the system's name."""
+
+    name: str
+    title: str
+    samples: tuple[Sample, ...]
+    answers: dict[str, EvaluatedSet]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The numbers as JSON values, and every case as a row of cases.jsonl, of each kind the strongest of a set first."""
+
+    numbers: Json
+    cases: tuple[Json, ...]
+
+
+def shared_sets(systems: Sequence[System]) -> tuple[SharedSet, ...]:
+    """The sets of all systems, in the order of first appearance."""
+    found: dict[tuple[Any, ...], list[tuple[System, EvaluatedSet]]] = {}
+    for system in systems:
+        for each in system.sets:
+            key = (each.name, tuple((sample.id, sample.labels) for sample in each.samples))
+            found.setdefault(key, []).append((system, each))
+    times = Counter[str]()
+    sets = []
+    for rows in found.values():
+        first = rows[0][1]
+        times[first.name] += 1
+        number = times[first.name]
+        name, title = (
+            (first.name, first.title) if number == 1 else (f"{first.name}-{number}", f"{first.title} {number}")
+        )
+        sets.append(SharedSet(name, title, first.samples, {system.name: each for system, each in rows}))
+    return tuple(sets)
+
+
+def diagnose_runs(systems: Sequence[System], wheels: WheelSet) -> Found:
+    """Diagnose all systems on all sets. Raises InputError when there is neither an answer nor a training to look at."""
+    titles = {system.name: system.title for system in systems}
+    pair = pair_of(systems)
+    dynamics = {system.name: found for system in systems if (found := _dynamics(system))}
+    sets = shared_sets(systems)
+    if not sets and not dynamics:
+        raise InputError("nothing to diagnose; give a run with predictions, or a training with logged rewards")
+    notes: list[str] = []
+    rows: list[Json] = []
+    measured = {}
+    for each in sets:
+        if not any(wheels.map_words(sample.labels)[0] for sample in each.samples):
+            notes.append(f"{each.title}: no gold word that a wheel knows, so it is left out")
+            continue
+        measured[each.name] = _of_set(each, titles, pair, wheels, notes)
+        rows += _cases(each, pair, wheels)
+    numbers = {
+        "systems": titles,
+        "wheels": wheels_part(wheels.source, wheels.sha256),
+        "protocol": wheels.protocol.name,
+        "pair": [system.name for system in pair] if pair else None,
+        "sets": measured,
+        "dynamics": dynamics,
+        "cases": dict(Counter(row["kind"] for row in rows)),
+        "rules": _rules(systems, pair),
+        "notes": notes,
+    }
+    return Found(numbers, tuple(rows))
+
+
+def _of_set(
+    each: SharedSet, titles: dict[str, str], pair: tuple[System, System] | None, wheels: WheelSet, notes: list[str]
+) -> Json:
+    systems: Json = {}
+    for name, answers in each.answers.items():
+        systems[name] = {
+            "paradox": _paradox(each, answers, f"{titles[name]}, {each.title}", wheels, notes),
+            "reliability": _reliability(each, answers, wheels),
+        }
+    return {
+        "title": each.title,
+        "n": len(each.samples),
+        "systems": systems,
+        "pair": _pair(each, pair, wheels, notes),
+        "leak": subtitle_leak(each.samples, wheels),
+    }
+
+
+def _paradox(each: SharedSet, answers: EvaluatedSet, who: str, wheels: WheelSet, notes: list[str]) -> Json | None:
+    try:
+        return diagnose(each.samples, list(answers.predictions.values()), wheels, name=each.name)
+    except InputError as error:
+        notes.append(f"{who}: fast and slow are not compared: {error}")
+        return None
+
+
+def _reliability(each: SharedSet, answers: EvaluatedSet, wheels: WheelSet) -> Json:
+    try:
+        found = {mode: reliability(each.samples, answers.of_mode(mode), wheels) for mode in MODES}
+    except InputError as error:
+        raise InputError(f"{answers.folder / 'predictions.jsonl'}: {error}") from None
+    return {mode: value.to_json() if value else None for mode, value in found.items()}
+
+
+def _pair(each: SharedSet, pair: tuple[System, System] | None, wheels: WheelSet, notes: list[str]) -> Json | None:
+    if pair is None or any(system.name not in each.answers for system in pair):
+        return None
+    first, second = (list(each.answers[system.name].predictions.values()) for system in pair)
+    try:
+        return compare_slow(each.samples, first, second, wheels, name=each.name)
+    except InputError as error:
+        notes.append(f"{pair[0].title} and {pair[1].title}, {each.title}: slow answers are not compared: {error}")
+        return None
+
+
+def _cases(each: SharedSet, pair: tuple[System, System] | None, wheels: WheelSet) -> list[Json]:
+    if pair and all(system.name in each.answers for system in pair):
+        first, second = (each.answers[system.name].predictions for system in pair)
+        asked = [([system.name for system in pair], find_cases(each.samples, first, second, wheels))]
+    else:
+        asked = [
+            ([name], find_cases(each.samples, answers.predictions, None, wheels))
+            for name, answers in each.answers.items()
+        ]
+    return [_case_row(each.name, names, hit, wheels) for names, hits in asked for hit in hits]
+
+
+def _case_row(set_name: str, names: list[str], hit: CaseHit, wheels: WheelSet) -> Json:
+    ids = zip(wheels.names, wheels.categories_of, wheels.unpack(hit.packed), strict=True)
+    categories = {wheel: [names_of[i] for i in sorted(reached)] for wheel, names_of, reached in ids if reached}
+    return {
+        "set": set_name,
+        "id": hit.id,
+        "kind": hit.kind,
+        "strength": round(hit.strength, 4),
+        "systems": names,
+        "categories": categories,
+    }
+
+
+def _rules(systems: Sequence[System], pair: tuple[System, System] | None) -> Json:
+    """What the kinds mean, as a person reads it. With a pair, a set of which only one was asked has cases of one."""
+    alone = case_rules(next((system.title for system in systems if system.sets), "") if pair is None else "A system")
+    rules = alone | (case_rules(pair[0].title, pair[1].title) if pair else {})
+    return {kind: rules[kind]._asdict() for kind in KINDS if kind in rules}
+
+
+def _dynamics(system: System) -> Json:
+    found = {key: system.series(key) for key in DYNAMICS}
+    return {key: {"steps": steps, "values": values} for key, (steps, values) in found.items() if steps}
