@@ -1,7 +1,7 @@
 """The command `mer-r1`: parses, calls one verb, ends with a status.
 
-Status 0: done. 1: done, and the answer is no (an unknown word). 2: a wrong input, said in one line on standard error.
-130: stopped by Ctrl-C.
+Status 0: done. 1: done, and the answer is no (an unknown word, a manifest that is not sound, answers that are missing).
+2: a wrong input, said in one line on standard error. 130: stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from mer_r1 import __version__
-from mer_r1.cli import data, evaluation, looking, training
+from mer_r1.cli import benchmarks, data, evaluation, looking, training
 from mer_r1.errors import InputError
 
 Command = Callable[[argparse.Namespace], int]
 VERBS = (
     training.quickstart,
     data.synth,
+    data.prepare,
     data.check,
     training.train,
     training.sweep,
     training.merge,
     evaluation.predict,
     evaluation.score,
+    benchmarks.benchmark,
+    benchmarks.judge,
     looking.diagnose,
     looking.report,
     data.wheels,
@@ -84,7 +87,7 @@ class _Parser(argparse.ArgumentParser):
 def _os_fault(error: OSError) -> int:
     name = error.filename2 or error.filename  # of a rename, where it leads
     place = f"{name}: " if name else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return _fault(f"{place}no space left on the disk; free some and run the same command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return _fault(f"{place}may not be written or read; give another folder or change its permissions")

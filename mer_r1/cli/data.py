@@ -1,4 +1,4 @@
-"""Data and tables: `synth`, `check`, `wheels`."""
+"""Data and tables: `synth`, `prepare`, `check`, `wheels`."""
 
 from __future__ import annotations
 
@@ -26,17 +26,58 @@ def synth(verbs: Verbs) -> None:
     parser.set_defaults(command=command)
 
 
+def prepare(verbs: Verbs) -> None:
+    """Add `mer-r1 prepare`."""
+    parser = add_verb(verbs, "prepare", "Turn a data set's folder, as its owners distribute it, into a manifest.")
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        help="mer-unibench, or one of it (ovmerdplus, mer2023, mer2024, meld, iemocap, mosi, mosei, sims, simsv2), "
+        "mer-caption, mme-emotion",
+    )
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the folder that holds the owners' one")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the manifest; a folder for mer-unibench (NAME.jsonl) and mer-caption"
+    )
+    parser.add_argument("--seed", type=int, help="of mer-caption's split (default 0)")
+    parser.add_argument("--sft-num", type=int, metavar="N", help="mer-caption: clips in sft.jsonl (default 5000)")
+    parser.add_argument("--missing", type=Path, metavar="FILE", help="write the list of all missing files there")
+
+    def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import prepare
+
+        return prepare.run(
+            options.name,
+            options.root,
+            options.out,
+            seed=options.seed,
+            num_sft=options.sft_num,
+            missing=options.missing,
+        )
+
+    parser.set_defaults(command=command)
+
+
 def check(verbs: Verbs) -> None:
     """Add `mer-r1 check`."""
     parser = add_verb(verbs, "check", "Prove a manifest sound before anything trains: media readable, gold scores 1.0.")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--limit", type=int, help="decode the media of the first rows only")
+    parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 8), help="processes that decode")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write all that was found there")
     add_wheel_options(parser)
 
     def command(options: argparse.Namespace) -> int:
         from mer_r1.verbs import check
 
-        return check.run(options.manifest, options.limit, options.wheels, protocol=options.protocol)
+        return check.run(
+            options.manifest,
+            options.limit,
+            options.wheels,
+            protocol=options.protocol,
+            workers=options.workers,
+            json_out=options.json,
+        )
 
     parser.set_defaults(command=command)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mer_r1.cli.options import Verbs, add_verb, add_wheel_options
+from mer_r1.answer_styles import STYLES
+from mer_r1.cli.options import Verbs, add_sentiment_options, add_verb, add_wheel_options, sentiment_choice
 
 
 def predict(verbs: Verbs) -> None:
@@ -18,6 +19,8 @@ def predict(verbs: Verbs) -> None:
     parser.add_argument("--mode", choices=("fast", "slow", "both"), default="both")
     parser.add_argument("--model", default="runs/quickstart/mer_r1", help="a run, a checkpoint's folder or a Hub id")
     parser.add_argument("--max-new-tokens", type=int, default=1024)
+    parser.add_argument("--url", help="with --manifest: ask the model at this OpenAI-compatible address instead")
+    parser.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
 
     def command(options: argparse.Namespace) -> int:
@@ -32,9 +35,11 @@ def predict(verbs: Verbs) -> None:
             source=options.model,
             max_new_tokens=options.max_new_tokens,
             json_lines=options.json,
+            url=options.url,
+            key_env=options.key_env,
         )
 
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, goes_on=True)
 
 
 def score(verbs: Verbs) -> None:
@@ -47,31 +52,26 @@ def score(verbs: Verbs) -> None:
     add_wheel_options(parser)
     parser.add_argument("--task", choices=("auto", "open-vocabulary", "basic", "sentiment"), default="auto")
     parser.add_argument("--mode", help="score this mode only")
+    parser.add_argument(
+        "--style", choices=tuple(STYLES), help="read the labels out of each row's raw text, as other models answer"
+    )
     parser.add_argument("--strict", action="store_true", help="malformed and missing rows are errors, not counts")
-    _add_sentiment_options(parser)
+    add_sentiment_options(parser)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
     parser.set_defaults(command=_run_score)
 
 
 def _run_score(options: argparse.Namespace) -> int:
     from mer_r1.verbs import score
-    from mer_r1.verbs.sentiment import SentimentChoice
 
-    choice = SentimentChoice(
-        backend=options.sentiment,
-        url=options.sentiment_url,
-        model=options.sentiment_model,
-        key_env=options.sentiment_key_env,
-        cache=options.sentiment_cache,
-        out=options.sentiment_out,
-    )
     settings = score.Settings(
         wheels=options.wheels,
         protocol=options.protocol,
         task=options.task,
         strict=options.strict,
         mode=options.mode,
-        sentiment=choice,
+        style=options.style,
+        sentiment=sentiment_choice(options),
     )
     if options.compare:
         first, second = options.compare
@@ -79,18 +79,3 @@ def _run_score(options: argparse.Namespace) -> int:
     else:
         score.run(options.gold, options.pred, settings, options.json)
     return 0
-
-
-def _add_sentiment_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--sentiment", choices=("lexicon",), help="words to positive or negative by the built-in wheels"
-    )
-    parser.add_argument("--sentiment-model", metavar="MODEL", help="or by this local model, a folder or a Hub id")
-    parser.add_argument("--sentiment-url", metavar="URL", help="or by MODEL at this OpenAI-compatible address")
-    parser.add_argument("--sentiment-key-env", metavar="VARIABLE", help="environment variable that holds its API key")
-    parser.add_argument(
-        "--sentiment-cache", type=Path, metavar="FILE", help="its cache (default PRED with .judge.sqlite at its end)"
-    )
-    parser.add_argument(
-        "--sentiment-out", type=Path, metavar="FILE", help="keep the answers: predictions that score without a model"
-    )
