@@ -1,47 +1,51 @@
-"""A run -> one offline HTML page: everything inline, no script, nothing fetched, all text of files escaped.
+"""Runs -> one offline HTML page: everything inline, nothing fetched, all text of files escaped.
 
-What stands on the page is decided here, how it looks in templates/. Nothing is evaluated: the numbers are those of
-metrics.json; only the verdicts on single words are looked up in the wheels, which the page names.
+What stands on the page is decided here, how it looks in templates/. Nothing is asked of a model: every number is
+counted from the predictions (measured.py), and the headline numbers are those of `mer-r1 score`. Marks on words, cases,
+wheels and the sample browser are by the protocol "corrected", which knows neutral; the page names both. The one script
+is the sample browser's; the page's policy names it by its hash, so that no other script can run whatever a text holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.manifest import read_manifest
+from mer_r1.metrics.constant_answer import ConstantAnswer
+from mer_r1.metrics.corpus_score import score_signature
 from mer_r1.metrics.signature import wheels_part
-from mer_r1.report.cases import Case, Word, choose_clips, choose_group, compared, judge_words, missed_words
-from mer_r1.report.pictures import NUM_BINS, ClipPicture, picture
-from mer_r1.report.plots import (
-    MISSING,
-    Figure,
-    colour_index,
-    f1_plot,
-    gap_plot,
-    log_plot,
+from mer_r1.report.highlights import Cases, cases_of, choose_highlights
+from mer_r1.report.measured import Measured, ModeScore, measure, reference_of
+from mer_r1.report.payload import MAX_UP, Payload, make_payload
+from mer_r1.report.pictures import NUM_BINS
+from mer_r1.report.plots import MISSING, Figure, log_plot
+from mer_r1.report.rollout_group import shown_group
+from mer_r1.report.score_plots import (
+    NAMES,
+    gap_plots,
     pair_plot,
     plane_plot,
+    retained_plot,
+    score_plot,
     without_plot,
 )
-from mer_r1.response import parse_response
-from mer_r1.run_folder import Json, Run, System, interval_of, number_at, read_groups, value_at
-from mer_r1.sample import Mode, Sample
+from mer_r1.report.sets import MODES, PageSet, ShownSystem, judged_by_a_model, page_sets, shown_systems
+from mer_r1.report.verdicts import Judge
+from mer_r1.report.wheel_drawing import wheel_views
+from mer_r1.run_folder import System, interval_of, number_at, value_at
+from mer_r1.sample import Mode
 
-MODES: tuple[Mode, ...] = ("fast", "slow")
-MAX_REASONING_LETTERS = 1_200
-REWARDS = {
-    "recall": "recall",
-    "precision": "precision",
-    "f1": "F1",
-    "format": "format",
-    "calibration_plus": "R⁺",
-    "calibration_minus": "R⁻",
-}
+Json = dict[str, Any]
+
+TEMPLATES = Path(__file__).parent / "templates"
 LARGE_LOGS = (
     ("reward/recall", "Recall reward of the sampled answers", "recall reward"),
     ("reward/precision", "Precision reward of the sampled answers", "precision reward"),
@@ -59,99 +63,124 @@ PAIRS = (
     ("confidence_gold", "Confidence on the right categories.", "log-confidence"),
     ("margin", "Margin of the right categories over the three hardest wrong ones.", "log-confidence"),
 )
+JUDGED = ("rec", "rea", "cot")
+LONE, WIDE, THIRD = 6.4, 4.6, 3.8  # inches: one, two or three figures beside each other
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One system's answer of one mode to a clip, judged."""
+class ScoreRow:
+    """A line of a table of one set."""
 
-    system: System
+    system: ShownSystem
     mode: Mode
-    words: list[Word]
-    missed: list[str]
-    reasoning: str
-    status: str
+    is_first: bool
+    is_last: bool
+    score: ModeScore
 
 
 @dataclass(frozen=True)
-class ShownClip:
-    """A clip of the page, with the answers to it."""
+class SetTable:
+    """The scores of one set: `headline` is its measure, `counts` says what was not answered.
 
-    sample: Sample
-    picture: ClipPicture
-    answers: list[Answer]
+    `left_out` samples are in none of the scores.
+    """
 
-
-@dataclass(frozen=True)
-class ShownRollout:
-    """A sampled answer, its rewards by title, its advantage, and that as a share of the group's largest."""
-
-    words: list[Word]
-    reasoning: str
-    rewards: dict[str, float | None]
-    advantage: float
-    share: float
+    page_set: PageSet
+    headline: str
+    rows: list[ScoreRow]
+    constant: ConstantAnswer | None
+    best: float | None
+    signature: str
+    left_out: int
+    counts: list[str]
 
 
-def render(run: Run) -> str:
-    """The page. Raises InputError when jinja2 or matplotlib is missing."""
+def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path, wheels: str, protocol: str) -> str:
+    """The page of these systems, read of `folders`, as it will stand in `out_folder`.
+
+    Raises InputError when jinja2 or matplotlib is missing, or for wheels or a protocol that are not there.
+    """
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup
     except ModuleNotFoundError:
         raise InputError(MISSING) from None
-    folder = Path(__file__).parent / "templates"
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "signed": signed, "clock": clock}
-    environment.globals["svg"] = lambda figure: Markup(figure.svg)  # made here, from escaped text
-    style = Markup((folder / "style.css").read_text(encoding="utf-8"))
-    return environment.get_template("page.html.j2").render(style=style, **context(run))
+    environment.filters |= {"percent": percent, "signed": signed, "clock": clock, "points": points}
+    environment.globals["svg"] = lambda text: Markup(text)  # made here, from escaped text
+    shown, browser = shown_systems(systems), environment.get_template("browser.html.j2").render()
+    styles = [TEMPLATES / "style.css", *sorted(TEMPLATES.glob("browser*.css"))]
+    values = context(shown, folders, out_folder, wheels, protocol)
+    text = environment.get_template("page.html.j2").render(
+        style=Markup("".join(path.read_text(encoding="utf-8") for path in styles)),
+        browser=Markup(browser),
+        script_hashes=Markup(" ".join(_script_hashes(browser))),
+        **values,
+    )
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def context(run: Run) -> Json:
-    """Everything that the template names."""
+def context(
+    systems: Sequence[ShownSystem], folders: Sequence[Path], out_folder: Path, source: str, protocol: str
+) -> Json:
+    """Everything that the template names but its own parts."""
     from mer_r1 import __version__
 
-    wheels = WheelSet.load(protocol="corrected")
-    systems, metrics = run.systems, run.metrics
-    pair = compared(systems)
+    wheels = WheelSet.load(source, protocol=protocol)
+    looking = WheelSet.load(source, protocol="corrected")
+    judge, facts = Judge(looking), _facts(folders[0])
+    sets = page_sets(systems)
+    measured, cases = measure(systems, sets, wheels), cases_of(systems, sets, looking)
+    highlights = choose_highlights(cases, sets, judge) if cases.pair else []
+    scored = [page_set for page_set in sets if page_set.scored]
+    samples = [sample for page_set in sets for sample in page_set.samples]
     return {
-        "title": _text(metrics.get("title")) or run.folder.name,
+        "title": _text(facts.get("title")) or " and ".join(folder.resolve().name for folder in folders),
         "systems": systems,
-        "names": {system.name for system in systems},
-        "colour": {system.name: colour_index(system.name, systems) for system in systems},
+        "names": {each.system.name for each in systems},
         "modes": MODES,
-        "num_train": number_at(metrics, "corpus", "train"),
-        "num_test": number_at(metrics, "corpus", "test"),
-        "seed": number_at(metrics, "corpus", "seed"),
-        "is_minimer": bool(run.test) and all(sample.id.startswith("minimer-") for sample in run.test),
-        "signature": _text(metrics.get("signature")),
-        "constant": _constant(metrics.get("constant")),
-        "best_f1": max((s.number(mode, "f1") or 0.0 for s in systems for mode in MODES), default=0.0),
-        "findings": [(system, _text(value_at(system.numbers, "diagnosis", "finding"))) for system in systems],
-        "retained": [(system, *_retained(system)) for system in systems if _retained(system)[0] is not None],
-        **_figures(systems, metrics),
-        "pair": pair,
-        "cases": [(case, _clips(case, pair, wheels)) for case in choose_clips(run.test, pair, wheels)] if pair else [],
-        "wheels": wheels_part(wheels.source, wheels.sha256),
+        "measure_names": NAMES,
+        "num_train": number_at(facts, "corpus", "train"),
+        "num_samples": len(samples),
+        "sets": sets,
+        "seed": number_at(facts, "corpus", "seed"),
+        "is_minimer": bool(samples) and all(sample.id.startswith("minimer-") for sample in samples),
+        "reference": reference_of(systems, scored),
+        "tables": [_table(page_set, [m for m in measured if m.page_set is page_set], wheels) for page_set in scored],
+        "matrix": _matrix(systems, scored, measured),
+        "judged": [_judged(system) for system in systems if judged_by_a_model(system)],
+        "paradox": _paradox(systems, measured),
+        "measured": measured,
+        **_figures(systems, measured, facts),
+        "wheel_views": wheel_views(systems, sets, looking),
+        "pair": cases.pair,
+        "highlights": highlights,
+        "wheels": f"{wheels_part(looking.source, looking.sha256)} {looking.protocol.name}",
         "num_bins": NUM_BINS,
-        "group": _group(run, wheels),
-        "stages": _stages(metrics.get("seconds")),
+        "group": shown_group(systems, judge),
+        "payload": _payload(systems, sets, judge, cases, out_folder),
+        "max_up": MAX_UP,
+        "stages": _stages(facts.get("seconds")),
         "versions": _versions(systems),
-        "recipes": [(system, system.recipe) for system in systems if system.recipe],
+        "recipes": [(each, _without_folder(each.system)) for each in systems if each.system.recipe],
         "version": __version__,
     }
 
 
 def percent(value: float | None) -> str:
     """A fraction in percent, one decimal; a dash where there is none."""
-    return "–" if value is None else f"{100 * value:.1f}"
+    return "–" if value is None or value != value else f"{100 * value:.1f}"
+
+
+def points(value: float | None) -> str:
+    """A difference of fractions in points, with its sign; a dash where there is none."""
+    return "–" if value is None or value != value else f"{100 * value:+.1f}".replace("-", "−")
 
 
 def signed(value: float | None) -> str:
@@ -166,24 +195,132 @@ def clock(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _figures(systems: Sequence[System], metrics: Json) -> Json:
-    rl = [system for system in systems if system.name != "sft"]
-    sft = [system for system in systems if system.name == "sft"]
-    pairs = [pair_plot(systems, key, caption, label) for key, caption, label in PAIRS]
+def _script_hashes(fragment: str) -> Iterator[str]:
+    """The policy's sources for the scripts of our own template."""
+    for script in re.findall(r"<script>(.*?)</script>", fragment, re.DOTALL):
+        digest = hashlib.sha256(script.encode("utf-8")).digest()
+        yield f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _facts(folder: Path) -> Json:
+    """What the metrics.json of a run says; nothing where there is none."""
+    path = folder / "metrics.json"
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _table(page_set: PageSet, measured: Sequence[Measured], wheels: WheelSet) -> SetTable:
+    rows = []
+    for each in measured:
+        own = list(each.modes)
+        rows += [ScoreRow(each.system, mode, mode == own[0], mode == own[-1], each.modes[mode]) for mode in own]
+    headline = rows[0].score.headline if rows else "f1"
+    constants = [c for c in rows[0].score.report.constant_baselines if c.measure == headline] if rows else []
+    known = [value for row in rows if (value := row.score.value(headline)) is not None]
+    modes = dict.fromkeys(row.mode for row in rows)
+    return SetTable(
+        page_set=page_set,
+        headline=headline,
+        rows=rows,
+        constant=max(constants, key=lambda answer: float(getattr(answer, headline)), default=None),
+        best=max(known, default=None),
+        signature=score_signature(wheels, page_set.name, len(page_set.scored), "+".join(modes)),
+        left_out=len(page_set.samples) - len(page_set.scored),
+        counts=[line for row in rows if (line := _counted(row))]
+        + [f"{each.system.title}: {each.problem}" for each in measured if each.problem],
+    )
+
+
+def _counted(row: ScoreRow) -> str:
+    """What was not answered, in words."""
+    score = row.score
+    counts = (
+        (score.missing, "without an answer"),
+        (score.errors, "failed, to be asked again"),
+        (score.report.unanswered, "unfinished or empty"),
+        (score.extra, "answers without a sample"),
+    )
+    said = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return f"{row.system.title}, {row.mode}: {said}" if said else ""
+
+
+def _matrix(systems: Sequence[ShownSystem], sets: Sequence[PageSet], measured: Sequence[Measured]) -> Json | None:
+    """Several sets side by side: the headline measure of every system and mode, and the plain mean where all are."""
+    if len(sets) < 2:
+        return None
+    found = {(m.system.place, mode, m.page_set.place): m.modes[mode] for m in measured for mode in m.modes}
+    headlines = {m.page_set.place: s.headline for m in measured for s in m.modes.values()}
+    rows = []
+    for system in systems:
+        modes = [mode for mode in MODES if any((system.place, mode, page_set.place) in found for page_set in sets)]
+        for mode in modes:
+            values: list[float | None] = []
+            for page_set in sets:
+                score = found.get((system.place, mode, page_set.place))
+                values.append(None if score is None else score.value(headlines[page_set.place]))
+            known = [value for value in values if value is not None]
+            mean = sum(known) / len(known) if len(known) == len(sets) else None
+            rows.append({"system": system, "mode": mode, "is_first": mode == modes[0], "values": values, "mean": mean})
+    columns = zip(*(row["values"] for row in rows), strict=True)
+    best = [max((value for value in column if value is not None), default=None) for column in columns]
+    return {"sets": sets, "headlines": [headlines[p.place] for p in sets], "rows": rows, "best": best}
+
+
+def _judged(system: ShownSystem) -> Json:
+    """What a judge said of a system, as metrics.json has it: a row a task and mode, then the means."""
+    numbers = system.system.numbers
+    tasks = value_at(numbers, "sets")
+    places: list[tuple[str, str, str]] = [
+        ("sets", task, mode) for task in (tasks if isinstance(tasks, dict) else ()) for mode in MODES
+    ]
+    places += [("means", mode, name) for mode in MODES for name in ("micro", "macro")]
+    rows = [
+        (f"{keys[2]} mean" if keys[0] == "means" else keys[1], keys[1] if keys[0] == "means" else keys[2], row)
+        for keys in places
+        if isinstance(row := value_at(numbers, *keys), dict)
+    ]
+    shown = [
+        {"task": task, "mode": mode, "n": number_at(row, "n"), "unjudged": number_at(row, "unjudged"),
+         "cells": [(number_at(row, key), interval_of(value_at(row, "intervals", key))) for key in JUDGED]}
+        for task, mode, row in rows
+    ]  # fmt: skip
+    return {"system": system, "rows": shown, "signature": _text(value_at(numbers, "signature"))}
+
+
+def _paradox(systems: Sequence[ShownSystem], measured: Sequence[Measured]) -> list[Json]:
+    """Of each system how often the paradox shows, and what was found on each set."""
+    result = []
+    for system in systems:
+        own = [each for each in measured if each.system is system and each.diagnosis]
+        if own:
+            verdicts = [each.diagnosis["paradox"] for each in own]
+            counts = {verdict: sum(v is verdict for v in verdicts) for verdict in (True, False, None)}
+            result.append({"system": system, "measured": own, "counts": counts})
+    return result
+
+
+def _figures(systems: Sequence[ShownSystem], measured: Sequence[Measured], facts: Json) -> Json:
+    rl = [each for each in systems if each.system.series("reward/recall")[0]]
+    sft = [each for each in systems if each not in rl]
+    pairs = [pair_plot(measured, key, caption, label) for key, caption, label in PAIRS]
     large = [log_plot(rl, key, caption, label) for key, caption, label in LARGE_LOGS]
     small = [
         log_plot(sft if key == "loss" else rl, key, caption, label, smooth=key != "loss", width=3.6, height=2.2)
         for key, caption, label in SMALL_LOGS
     ]
-    width = 4.6 if metrics.get("without") is None else 3.8  # two or three beside each other
+    width = THIRD if facts.get("without") is not None else WIDE
+    if len({each.page_set.place for each in measured}) > 1:
+        width = LONE
+    constants = [c.f1 for m in measured for s in m.modes.values() for c in s.report.constant_baselines]
+    own = [each for each in systems if each.system.folder.parent == systems[0].system.folder.parent]
     result = [
-        f1_plot(systems, number_at(metrics, "constant", "f1"), width),
-        plane_plot(systems, width),
-        without_plot(metrics.get("without"), systems, width),
+        score_plot(measured, max(constants, default=None), width),
+        plane_plot(measured, width),
+        without_plot(facts.get("without"), own, width),
     ]
     return {
         "result_figures": _present(result),
-        "paradox_figures": _present([gap_plot(systems), *pairs]),
+        "paradox_figures": _present([*gap_plots(measured), *pairs, retained_plot(measured)]),
         "large_logs": _present(large),
         "small_logs": _present(small),
     }
@@ -193,75 +330,13 @@ def _present(figures: Sequence[Figure | None]) -> list[Figure]:
     return [figure for figure in figures if figure is not None]
 
 
-def _constant(value: Any) -> Json | None:
-    if not isinstance(value, dict) or number_at(value, "f1") is None:
+def _payload(
+    systems: Sequence[ShownSystem], sets: Sequence[PageSet], judge: Judge, cases: Cases, folder: Path
+) -> Payload | None:
+    if not any(page_set.samples for page_set in sets):
         return None
-    words = value.get("words")
-    shown = [str(word) for word in words] if isinstance(words, list) else []
-    return {"words": ", ".join(shown), **{key: number_at(value, key) for key in ("recall", "precision", "f1", "hit")}}
-
-
-def _retained(system: System) -> tuple[float | None, tuple[float, float] | None]:
-    rate = system.number("diagnosis", "retained_hit_rate")
-    return rate, interval_of(value_at(system.numbers, "diagnosis", "retained_hit_rate_interval"))
-
-
-def _clips(case: Case, systems: Sequence[System], wheels: WheelSet) -> list[ShownClip]:
-    return [ShownClip(sample, picture(sample), _answers(sample, systems, wheels)) for sample in case.samples]
-
-
-def _answers(sample: Sample, systems: Sequence[System], wheels: WheelSet) -> list[Answer]:
-    answers = []
-    for system in systems:
-        for mode in MODES:
-            row = system.predictions.get((sample.id, mode))
-            if row is None:
-                continue
-            words = judge_words(row.labels, sample.labels, wheels, row.confidence)
-            missed = missed_words(row.labels, sample.labels, wheels)
-            answers.append(Answer(system, mode, words, missed, _cut(row.reasoning), row.status))
-    return answers
-
-
-def _group(run: Run, wheels: WheelSet) -> Json | None:
-    """The group of rollouts to show, of the last system that has any."""
-    for system in reversed(run.systems):
-        rows = choose_group(read_groups(system.folder / "rollouts.jsonl"))
-        if not rows:
-            continue
-        sample = _training_sample(run.folder / "data" / "train.jsonl", str(rows[0].get("id")))
-        gold = sample.labels if sample else ()
-        largest = max(abs(float(row["advantage"])) for row in rows) or 1.0
-        shown = [_rollout(row, gold, wheels, largest) for row in rows]
-        return {
-            "system": system,
-            "step": rows[0].get("step"),
-            "id": str(rows[0].get("id")),
-            "sample": sample,
-            "picture": picture(sample) if sample else None,
-            "rows": sorted(shown, key=lambda rollout: -rollout.advantage),
-            "rewards": [title for title in REWARDS.values() if any(row.rewards[title] is not None for row in shown)],
-        }
-    return None
-
-
-def _rollout(row: Json, gold: Sequence[str], wheels: WheelSet, largest: float) -> ShownRollout:
-    labels = row.get("labels")
-    words = [str(word) for word in labels] if isinstance(labels, list) else []
-    advantage = float(row["advantage"])
-    return ShownRollout(
-        words=judge_words(words, gold, wheels),
-        reasoning=_cut(parse_response(_text(row.get("text"))).reasoning),
-        rewards={title: number_at(row["rewards"], key) for key, title in REWARDS.items()},
-        advantage=advantage,
-        share=abs(advantage) / largest,
-    )
-
-
-def _training_sample(path: Path, identity: str) -> Sample | None:
-    if not path.exists():
-        return None
-    return next((sample for sample in read_manifest(path) if sample.id == identity), None)
+    pair = [system.place for system in cases.pair]
+    return make_payload(systems, sets, judge, cases.kinds, cases.strengths, folder, pair)
 
 
 def _stages(seconds: Any) -> list[tuple[str, float, float]]:
@@ -273,20 +348,24 @@ def _stages(seconds: Any) -> list[tuple[str, float, float]]:
     return [(stage, value, value / longest) for stage, value in known]
 
 
-def _versions(systems: Sequence[System]) -> dict[str, str]:
+def _versions(systems: Sequence[ShownSystem]) -> dict[str, str]:
     """Versions that the runs wrote down; where runs differ, all of them."""
     found: dict[str, dict[str, None]] = {}
     for system in systems:
-        versions = value_at(system.run, "versions")
+        versions = value_at(system.system.run, "versions")
         for key, value in versions.items() if isinstance(versions, dict) else ():
             found.setdefault(str(key), {})[str(value)] = None
     return {key: ", ".join(values) for key, values in found.items()}
 
 
+def _without_folder(system: System) -> str:
+    """A recipe with the folder of the run and the one above it written as `.` and `..`: the page goes to others."""
+    folder = system.folder.resolve()
+    text = system.recipe
+    for name, path in ((".", folder), ("..", folder.parent)):
+        text = text.replace(f"{path}/", f"{name}/")
+    return text
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _cut(text: str) -> str:
-    text = text.strip()
-    return text if len(text) <= MAX_REASONING_LETTERS else text[: MAX_REASONING_LETTERS - 2].rstrip() + " …"

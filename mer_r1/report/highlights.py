@@ -1,0 +1,132 @@
+"""Which clips the page shows large, with pictures: the strongest of each kind of case, and others by stated rules.
+
+Of each kind (diagnosis/cases.py) the strongest clip over all sets that is not shown yet; then the first clips of source
+"contradicting", then the first clips of the sets, up to NUM_CLIPS in all. The page says of how many each was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mer_r1.diagnosis.cases import case_rules, find_cases, pair_of
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.report.payload import Kind, cut
+from mer_r1.report.pictures import ClipPicture, picture
+from mer_r1.report.sets import MODES, PageSet, ShownSystem
+from mer_r1.report.verdicts import Judge, Word
+from mer_r1.sample import Mode, Sample
+
+NUM_CLIPS = 8
+MAX_REASONING_LETTERS = 1_200
+
+Strengths = tuple[dict[str, dict[str, float]], ...]
+"""Of each set: id -> kind -> strength."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Who is compared (one system: its fast and its slow answers), the kinds, and every clip of every kind."""
+
+    pair: tuple[ShownSystem, ...]
+    kinds: tuple[Kind, ...]
+    strengths: Strengths
+
+    def ranked(self, kind: str) -> list[tuple[int, str]]:
+        """(place of the set, id) of every clip of a kind, the strongest first, equals in order."""
+        found = [
+            (-kinds[kind], place, identity)
+            for place, of_set in enumerate(self.strengths)
+            for identity, kinds in of_set.items()
+            if kind in kinds
+        ]
+        return [(place, identity) for _, place, identity in sorted(found, key=lambda row: row[0])]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One system's answer of one mode to a clip, judged."""
+
+    system: ShownSystem
+    mode: Mode
+    words: list[Word]
+    missed: list[str]
+    reasoning: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip of the page, with the answers to it."""
+
+    sample: Sample
+    picture: ClipPicture
+    answers: list[Answer]
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """Why clips are shown, how many are of the kind (None: not counted), and those that are shown."""
+
+    title: str
+    rule: str
+    count: int | None
+    clips: list[Clip]
+
+
+def cases_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: WheelSet) -> Cases:
+    """The cases of the two systems that `diagnosis.cases.pair_of` names, or of the one that was asked."""
+    asked = [system for system in systems if any(system.place in page_set.answers for page_set in sets)]
+    named = pair_of([system.system for system in asked])
+    pair = tuple(asked) if named is None else tuple(each for one in named for each in asked if each.system is one)
+    if not pair:
+        return Cases((), (), ())
+    rules = case_rules(*(system.title for system in pair))
+    strengths = []
+    for page_set in sets:
+        answers = [page_set.answers.get(system.place) for system in pair]
+        of_set: dict[str, dict[str, float]] = {}
+        if answers[0] is not None and answers[-1] is not None:
+            tuned = answers[1] if len(pair) > 1 else None
+            for hit in find_cases(page_set.samples, answers[0], tuned, wheels):
+                of_set.setdefault(hit.id, {})[hit.kind] = hit.strength
+        strengths.append(of_set)
+    return Cases(pair, tuple(Kind(key, *rule) for key, rule in rules.items()), tuple(strengths))
+
+
+def choose_highlights(cases: Cases, sets: Sequence[PageSet], judge: Judge) -> list[Highlight]:
+    """The clips to show, by the rule above."""
+    sample_of = {(page_set.place, sample.id): sample for page_set in sets for sample in page_set.samples}
+    shown: set[tuple[int, str]] = set()
+    chosen: list[tuple[str, str, int | None, list[tuple[int, str]]]] = []
+    for kind in cases.kinds:
+        ranked = cases.ranked(kind.key)
+        best = [key for key in ranked if key not in shown][:1]
+        shown |= set(best)
+        chosen.append((kind.title, kind.rule, len(ranked), best))
+    contradicting = [key for key, sample in sample_of.items() if sample.source == "contradicting"]
+    for title, rule, keys, count in (
+        ("Contradicting signals", "Face, voice and words do not agree. ", contradicting, len(contradicting)),
+        ("Not chosen", "", list(sample_of), None),
+    ):
+        fresh = [key for key in keys if key not in shown][: NUM_CLIPS - len(shown)]
+        shown |= set(fresh)
+        chosen.append((title, f"{rule}The first such clips, whatever the answers.", count, fresh))
+    return [
+        Highlight(title, rule, count, [_clip(sample_of[key], sets[key[0]], cases.pair, judge) for key in keys])
+        for title, rule, count, keys in chosen
+        if keys or (count == 0 and title != "Contradicting signals")
+    ]
+
+
+def _clip(sample: Sample, page_set: PageSet, systems: Sequence[ShownSystem], judge: Judge) -> Clip:
+    answers = []
+    for system in systems:
+        for mode in MODES:
+            row = page_set.answers.get(system.place, {}).get((sample.id, mode))
+            if row is not None:
+                words = judge.judged(row.labels, sample.labels, row.confidence)
+                missed = judge.missed(row.labels, sample.labels)
+                reasoning = cut(row.reasoning, MAX_REASONING_LETTERS)
+                answers.append(Answer(system, mode, words, missed, reasoning, row.status))
+    return Clip(sample, picture(sample), answers)

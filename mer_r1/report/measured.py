@@ -1,0 +1,171 @@
+"""The numbers of the page: every system, set and mode scored from its predictions, nothing taken from a log.
+
+    scores      metrics.corpus_score.score, the functions of `mer-r1 score`, with intervals and the best constant answer
+    delta       against the reference system on the same set and mode, by the paired bootstrap (system - reference)
+    diagnosis   diagnosis.paradox.diagnose, the numbers of `mer-r1 diagnose`; where it is not defined, why
+
+Only WAF, which needs sentiments, is read from the metrics.json of a benchmark. Convention: fractions; scores are
+of the samples that sets.py says; the reference is the system "baseline", or else the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mer_r1.diagnosis.paradox import diagnose
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
+from mer_r1.metrics.corpus_score import ScoreReport, compare, score
+from mer_r1.metrics.statistics import Difference, or_none
+from mer_r1.report.sets import MODES, PageSet, ShownSystem
+from mer_r1.run_folder import Answers, interval_of, number_at, value_at
+from mer_r1.sample import Mode
+
+MEASURES = ("f1", "hit", "waf")
+
+Json = dict[str, Any]
+Bounds = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class ModeScore:
+    """One system's answers of one mode on one set, scored.
+
+    `headline` is the measure that stands for the set: HIT for basic emotions, WAF where gold has valences alone, else
+    F1; or what the benchmark says. `missing` and `errors` are disjoint: no row at all, and a row that says what failed.
+    `extra` are answers to samples that the set does not hold.
+    """
+
+    headline: str
+    report: ScoreReport
+    answer_words: float
+    missing: int
+    errors: int
+    extra: int
+    waf: float | None
+    waf_bounds: Bounds
+    delta: dict[str, Difference] | None
+
+    def value(self, measure: str) -> float | None:
+        """A measure; None where it is not defined."""
+        return self.waf if measure == "waf" else or_none(getattr(self.report.open_vocabulary, measure))
+
+    def bounds(self, measure: str) -> Bounds:
+        """Its interval; None where it is not defined."""
+        return self.waf_bounds if measure == "waf" else interval_of(list(self.report.intervals[measure]))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One system on one set: `diagnosis` is what `diagnose` gives, or `problem` says why it gives nothing."""
+
+    system: ShownSystem
+    page_set: PageSet
+    modes: dict[Mode, ModeScore]
+    diagnosis: Json
+    problem: str
+
+    def diagnosed(self, *keys: str) -> float | None:
+        """A number of the diagnosis."""
+        return number_at(self.diagnosis, *keys)
+
+    def diagnosed_bounds(self, *keys: str) -> Bounds:
+        """An interval of the diagnosis."""
+        return interval_of(value_at(self.diagnosis, *keys))
+
+
+def measure(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: WheelSet) -> tuple[Measured, ...]:
+    """Every system on every set that it was asked about, by set and then by system."""
+    compared = reference_of(systems, sets)
+    result: list[Measured] = []
+    for page_set in (each for each in sets if each.scored):
+        reports = {
+            (place, mode): _report(page_set, rows, mode, wheels)
+            for place, rows in page_set.answers.items()
+            for mode in MODES
+            if any(key[1] == mode for key in rows)
+        }
+        for system in (each for each in systems if each.place in page_set.answers):
+            modes = {
+                mode: _mode_score(system, page_set, mode, reports, compared)
+                for mode in MODES
+                if (system.place, mode) in reports
+            }
+            diagnosis, problem = _diagnosis(page_set, page_set.answers[system.place], modes, wheels)
+            result.append(Measured(system, page_set, modes, diagnosis, problem))
+    return tuple(result)
+
+
+def reference_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet]) -> ShownSystem | None:
+    """The system that others are compared with; None where fewer than two were asked."""
+    asked = [system for system in systems if any(system.place in page_set.answers for page_set in sets)]
+    if len(asked) < 2:
+        return None
+    return next((system for system in asked if system.system.name == "baseline"), asked[0])
+
+
+def _headline(page_set: PageSet, report: ScoreReport, noted: object) -> str:
+    if (said := value_at(noted, "measure")) in MEASURES:
+        return str(said)
+    if page_set.samples and not any(sample.labels for sample in page_set.samples):
+        return "waf"
+    return report.headline
+
+
+def _report(page_set: PageSet, rows: Answers, mode: Mode, wheels: WheelSet) -> ScoreReport:
+    gold = {sample.id: sample.labels for sample in page_set.scored}
+    asked = {identity: row for (identity, of_mode), row in rows.items() if of_mode == mode and identity in gold}
+    return score(
+        gold,
+        {identity: row.labels for identity, row in asked.items()},
+        wheels,
+        name=page_set.name,
+        mode=mode,
+        clusters={sample.id: sample.cluster for sample in page_set.scored if sample.cluster is not None},
+        unanswered={identity for identity, row in asked.items() if row.status != "ok"},
+    )
+
+
+def _mode_score(
+    system: ShownSystem,
+    page_set: PageSet,
+    mode: Mode,
+    reports: Mapping[tuple[int, Mode], ScoreReport],
+    compared: ShownSystem | None,
+) -> ModeScore:
+    report, rows = reports[system.place, mode], page_set.answers[system.place]
+    asked = [row for sample in page_set.samples if (row := rows.get((sample.id, mode))) is not None]
+    scored = [row for sample in page_set.scored if (row := rows.get((sample.id, mode))) is not None]
+    known = {sample.id for sample in page_set.samples}
+    noted = value_at(system.system.numbers, "sets", page_set.name, mode)
+    other = None if compared is None or compared.place == system.place else reports.get((compared.place, mode))
+    return ModeScore(
+        headline=_headline(page_set, report, noted),
+        report=report,
+        answer_words=sum(len(row.labels) for row in scored) / max(1, len(page_set.scored)),
+        missing=len(page_set.samples) - len(asked),
+        errors=sum(row.status == "error" for row in asked),
+        extra=sum(key[1] == mode and key[0] not in known for key in rows),
+        waf=number_at(noted, "waf"),
+        waf_bounds=interval_of(value_at(noted, "intervals", "waf")),
+        delta=None if other is None else compare(other, report),
+    )
+
+
+def _diagnosis(
+    page_set: PageSet,
+    rows: Answers,
+    modes: Mapping[Mode, ModeScore],
+    wheels: WheelSet,
+) -> tuple[Json, str]:
+    """Fast against slow; nothing and a reason where a mode or an answer is missing."""
+    if len(modes) < len(MODES) or not any(sample.labels for sample in page_set.scored):
+        return {}, ""
+    kept = {sample.id for sample in page_set.scored}
+    try:
+        own = [row for row in rows.values() if row.id in kept]
+        return diagnose(page_set.scored, own, wheels, name=page_set.name), ""
+    except InputError as error:
+        return {}, str(error)

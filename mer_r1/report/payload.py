@@ -1,0 +1,247 @@
+"""The data of the page's sample browser: one index in columns, and chunks of what is long.
+
+    index     everything that a filter or a list needs: ids, words as numbers of one dictionary, verdicts, cases, paths
+    chunk K   reasoning, raw text of failed answers, category confidences and gold categories of every wheel of samples
+              K*200 to K*200 + 199: base64(gzip(JSON)), which the page unpacks when one of them is opened
+
+Convention: the same run gives the same bytes (gzip without time). Text is data: what could end a script element stands
+as a JSON escape, and half a surrogate pair as its own. A medium is named by a relative URL, and only when the file is
+there and at most MAX_UP folders above the page's folder, so that no path of a machine stands on the page. Very long
+texts are cut and end with an ellipsis. Memory: the packed chunks (about 0.4 KB an answer) beside what was read.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from mer_r1.emotion.wheel import MappedWords
+from mer_r1.metrics.signature import wheels_part
+from mer_r1.report.sets import MODES, PageSet, ShownSystem
+from mer_r1.report.verdicts import NO_STATE, Judge
+from mer_r1.sample import Mode, Prediction, Sample
+
+CHUNK_SIZE = 200
+MAX_UP = 2
+MAX_SUBTITLE_LETTERS, MAX_REASONING_LETTERS, MAX_RAW_LETTERS = 2_000, 20_000, 4_000
+STATUS_LETTERS = {"ok": "o", "truncated": "t", "no_answer": "n", "error": "e"}
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of case: its key, its title, and its rule in a sentence."""
+
+    key: str
+    title: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What stands in the page's data blocks, escaped."""
+
+    index: str
+    chunks: tuple[str, ...]
+
+
+def make_payload(
+    systems: Sequence[ShownSystem],
+    sets: Sequence[PageSet],
+    judge: Judge,
+    kinds: Sequence[Kind],
+    strengths: Sequence[Mapping[str, Mapping[str, float]]],
+    folder: Path,
+    pair: Sequence[int],
+) -> Payload:
+    """The data of all samples of `sets`, in their order.
+
+    `strengths[k]` maps a sample's id in set k to its kinds and how strongly it is of each. `folder` is the page's,
+    `pair` the places of the systems that the kinds compare.
+    """
+    rows = [(page_set, sample) for page_set in sets for sample in page_set.samples]
+    words = _Dictionary()
+    golds = [judge.words(sample.labels) for _, sample in rows]
+    mapped = [judge.mapped(gold) for gold in golds]
+    keys = [(system.place, mode) for system in systems for mode in MODES if _is_asked(sets, system.place, mode)]
+    found = [strengths[page_set.place].get(sample.id, {}) for page_set, sample in rows]
+    wheels = judge.wheels
+    index = {
+        "systems": [{"title": system.title, "colour": system.colour} for system in systems],
+        "pair": list(pair),
+        "sets": [page_set.title for page_set in sets],
+        "wheels": [
+            {"name": name, "categories": list(each)}
+            for name, each in zip(wheels.names, wheels.categories_of, strict=True)
+        ],
+        "sources": [f"{wheels_part(wheels.source, wheels.sha256)} {wheels.protocol.name}"],
+        "kinds": [vars(kind) for kind in kinds],
+        "chunk_size": CHUNK_SIZE,
+        "num": len(rows),
+        "set": [page_set.place for page_set, _ in rows],
+        **_sample_columns([sample for _, sample in rows], folder),
+        "gold": [words.places(gold) for gold in golds],
+        "category": [sorted(wheels.unpack(packed)[0]) for packed, _ in mapped],
+        "case": [sum(1 << place for place, kind in enumerate(kinds) if kind.key in each) for each in found],
+        "strength": [[round(each[kind.key], 3) for kind in kinds if kind.key in each] for each in found],
+        "answers": {
+            f"{place}.{mode}": _answer_columns(
+                [s.answers.get(place, {}).get((sample.id, mode)) for s, sample in rows], mapped, words, judge
+            )
+            for place, mode in keys
+        },
+    }
+    index["words"] = words.words
+    return Payload(script_json(index), tuple(_chunks(rows, mapped, keys, judge)))
+
+
+def script_json(value: Any) -> str:
+    """Compact JSON that may stand in a script element: no `<`, `>`, `&` and line separators. NaN is refused."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def relative_url(path: Path, folder: Path) -> str | None:
+    """The URL of a file relative to a page in `folder`, percent-encoded; None when it is not there or not near."""
+    target, base = os.path.abspath(path), os.path.abspath(folder)
+    common = os.path.commonpath([target, base])
+    parts = os.path.relpath(target, base).split(os.sep)
+    if common == os.path.dirname(common) or parts.count("..") > MAX_UP or not os.path.isfile(target):
+        return None
+    return "/".join(quote(os.fsencode(part), safe="") for part in parts)
+
+
+def cut(text: str, letters: int) -> str:
+    """The text without white space around it, no longer than `letters`."""
+    text = text.strip()
+    return text if len(text) <= letters else text[: letters - 2].rstrip() + " …"
+
+
+class _Dictionary:
+    """Words as numbers, in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._place: dict[str, int] = {}
+
+    @property
+    def words(self) -> list[str]:
+        return list(self._place)
+
+    def places(self, words: Sequence[str]) -> list[int]:
+        return [self._place.setdefault(word, len(self._place)) for word in words]
+
+
+def _is_asked(sets: Sequence[PageSet], place: int, mode: Mode) -> bool:
+    """Whether a system has any answer of a mode."""
+    return any(key[1] == mode for page_set in sets for key in page_set.answers.get(place, ()))
+
+
+def _sample_columns(samples: Sequence[Sample], folder: Path) -> Json:
+    media = [_medium(sample) for sample in samples]
+    return {
+        "id": [sample.id for sample in samples],
+        "medium": [name for name, _ in media],
+        "has": [_has(sample) for sample in samples],
+        "path": [None if path is None else relative_url(path, folder) for _, path in media],
+        "subtitle": [cut(sample.subtitle or "", MAX_SUBTITLE_LETTERS) for sample in samples],
+        "valence": [_finite(sample.valence) for sample in samples],
+    }
+
+
+def _medium(sample: Sample) -> tuple[str, Path | None]:
+    """What the browser shows of a sample."""
+    for name in ("video", "audio", "image"):
+        path: Path | None = getattr(sample, name)
+        if path is not None:
+            return name, path
+    return "text", None
+
+
+def _has(sample: Sample) -> str:
+    """Letters of what the manifest names: v(ideo), i(mage), a (a file of sound), s(ubtitle)."""
+    given = (("v", sample.video), ("i", sample.image), ("a", sample.audio), ("s", sample.subtitle))
+    return "".join(letter for letter, value in given if value)
+
+
+def _answer_columns(
+    answers: Sequence[Prediction | None], golds: Sequence[MappedWords], words: _Dictionary, judge: Judge
+) -> Json:
+    columns: dict[str, list[Any]] = {"words": [], "verdict": [], "status": [], "state": []}
+    for row, gold in zip(answers, golds, strict=True):
+        said = judge.words(row.labels) if row is not None else ()
+        columns["words"].append(None if row is None else words.places(said))
+        columns["verdict"].append(judge.letters(said, gold))
+        columns["status"].append(NO_STATE if row is None else STATUS_LETTERS[row.status])
+        columns["state"].append(judge.state(row, said, gold))
+    return columns
+
+
+def _chunks(
+    rows: Sequence[tuple[PageSet, Sample]],
+    golds: Sequence[MappedWords],
+    keys: Sequence[tuple[int, Mode]],
+    judge: Judge,
+) -> Iterator[str]:
+    categories = list(zip(judge.wheels.names, judge.wheels.categories_of, strict=True))
+    for start in range(0, len(rows), CHUNK_SIZE):
+        place = slice(start, start + CHUNK_SIZE)
+        part = [
+            {**_long(page_set, sample, keys, categories), "g": [sorted(ids) for ids in judge.wheels.unpack(packed)]}
+            for (page_set, sample), (packed, _) in zip(rows[place], golds[place], strict=True)
+        ]
+        text = json.dumps(part, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        packed = gzip.compress(text.encode("utf-8", "backslashreplace"), compresslevel=6, mtime=0)
+        yield base64.b64encode(packed).decode("ascii")
+
+
+def _long(
+    page_set: PageSet,
+    sample: Sample,
+    keys: Sequence[tuple[int, Mode]],
+    categories: Sequence[tuple[str, Sequence[str]]],
+) -> Json:
+    """What a chunk holds of one sample; keys without anything are left out."""
+    shown: dict[str, Json] = {"r": {}, "raw": {}, "c": {}}
+    for place, mode in keys:
+        row = page_set.answers.get(place, {}).get((sample.id, mode))
+        if row is None:
+            continue
+        name = f"{place}.{mode}"
+        if reasoning := cut(row.reasoning, MAX_REASONING_LETTERS):
+            shown["r"][name] = reasoning
+        if row.status != "ok" and (raw := cut(row.raw or row.error or "", MAX_RAW_LETTERS)):
+            shown["raw"][name] = raw
+        if row.categories:
+            shown["c"][name] = _confidences(row.categories, categories)
+    return {key: value for key, value in shown.items() if value}
+
+
+def _confidences(
+    values: Mapping[str, Mapping[str, float]], categories: Sequence[tuple[str, Sequence[str]]]
+) -> list[list[float | None]]:
+    """Of each wheel the log-confidence of each category, to two decimals; None where there is none."""
+    flat = [of_wheel.get(name, math.nan) for wheel, names in categories for of_wheel in (values.get(wheel, {}),)
+            for name in names]  # fmt: skip
+    rounded = np.round(flat, 2)
+    known: list[float | None] = rounded.tolist()
+    for place in np.flatnonzero(~np.isfinite(rounded)):
+        known[place] = None
+    rest = iter(known)
+    return [list(islice(rest, len(names))) for _, names in categories]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,317 @@
+"""The figures of what was measured: F1, recall against precision, fast minus slow, confidence, and lost media.
+
+On one data set a row is a system, on several it is a set, and the systems stand in it above each other. Open mark:
+fast; filled mark: slow; lines are 95 % intervals or join the two. Kinds of figure: MER-R1 Figures 3, 5 and 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mer_r1.report.measured import Bounds, Measured
+from mer_r1.report.plots import GRID, INK, MUTED, PAPER, PLACEHOLDERS, WIDTH, Figure, draw_figure, legend
+from mer_r1.report.sets import MODES, ShownSystem
+from mer_r1.run_folder import number_at
+from mer_r1.sample import Mode
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GAPS = (("recall", "recall"), ("precision", "precision"), ("f1", "F1"))
+RESULT_HEIGHT, PAIR_HEIGHT = 3.1, 2.4  # inches
+MARK = 8
+NAMES = {"f1": "F1", "hit": "HIT", "waf": "WAF"}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One number: its interval, the system it is of, and whether its mark is filled (slow, or of both modes)."""
+
+    value: float
+    bounds: Bounds
+    system: ShownSystem
+    filled: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a plot with its label; marks of one tuple stand on one height and are joined."""
+
+    label: str
+    groups: tuple[tuple[Mark, ...], ...]
+
+
+def score_plot(measured: Sequence[Measured], constant_f1: float | None, width: float = WIDTH) -> Figure | None:
+    """The headline measure of every system and mode with its interval; on one set also the best constant answer's."""
+    sets = {each.page_set.place for each in measured}
+    rows = []
+    for place in sorted(sets):
+        of_set = [each for each in measured if each.page_set.place == place]
+        marks = [(mark, mode) for each in of_set for mode in MODES for mark in _score_marks(each, mode)]
+        if len(sets) == 1:
+            rows += [Row(f"{mark.system.title}, {mode}", ((mark,),)) for mark, mode in marks]
+        elif marks:
+            rows.append(Row(of_set[0].page_set.title, tuple((mark,) for mark, _ in marks)))
+    measures = {measure for each in measured for measure in _headlines(each)}
+    label = " or ".join(NAMES[name] for name in NAMES if name in measures)
+    line = constant_f1 if measures == {"f1"} and len(sets) == 1 else None
+    caption = f"{label} with 95 % intervals. Open mark: fast; filled mark: slow."
+    return _row_plot("scores", rows, caption, f"{label}, %", line=line, width=width, one_set=len(sets) == 1)
+
+
+def plane_plot(measured: Sequence[Measured], width: float = WIDTH) -> Figure | None:
+    """Recall against precision, from fast to slow of every system, over faint lines of equal F1; of one set."""
+    pairs: list[tuple[ShownSystem, tuple[float, float], tuple[float, float]]] = []
+    for each in measured:
+        fast, slow = (_point(each, mode) for mode in MODES)
+        if fast is not None and slow is not None:
+            pairs.append((each.system, fast, slow))
+    if not pairs or len({each.page_set.place for each in measured}) > 1:
+        return None
+
+    def draw(axes: Axes) -> None:
+        for system, fast, slow in pairs:
+            colour = PLACEHOLDERS[system.colour]
+            axes.annotate(
+                "", slow, fast, arrowprops={"arrowstyle": "-|>", "color": colour, "shrinkA": 5, "shrinkB": 5, "lw": 1.8}
+            )
+            axes.plot(*fast, "o", color=colour, markerfacecolor=PAPER, markersize=MARK)
+            axes.plot(*slow, "o", color=colour, markersize=MARK, label=system.title)
+        axes.margins(0.18)
+        _equal_f1_lines(axes)
+        axes.set_xlabel("recall, %")
+        axes.set_ylabel("precision, %")
+        legend(axes)
+
+    said = [
+        f"{system.title} from recall {fast[0]:.1f}, precision {fast[1]:.1f} to recall {slow[0]:.1f}, precision "
+        f"{slow[1]:.1f}"
+        for system, fast, slow in pairs
+    ]
+    caption = "From fast (open) to slow (filled). Upwards and to the right is better; dotted: equal F1."
+    return draw_figure("plane", draw, caption, said, height=RESULT_HEIGHT, width=width)
+
+
+def without_plot(without: Any, systems: Sequence[ShownSystem], width: float = WIDTH) -> Figure | None:
+    """F1 of MER-R1's slow answers with all media and without one, as a quickstart's metrics.json names them."""
+    names = without if isinstance(without, dict) else {}
+    rows = [(name, value) for name in names if (value := number_at(without, name, "f1")) is not None]
+    if not rows or not systems:
+        return None
+    asked = next((each for each in systems if each.system.name == "mer_r1"), systems[-1])
+    labels = ["all media" if name == "nothing" else f"without {name}" for name, _ in rows]
+
+    def draw(axes: Axes) -> None:
+        values = [100 * value for _, value in rows]
+        axes.barh(range(len(rows)), values, 0.6, color=PLACEHOLDERS[asked.colour])
+        for y, value in enumerate(values):
+            axes.annotate(f"{value:.1f}", (value, y), (4, 0), textcoords="offset points", va="center", color=INK)
+        axes.set_yticks(range(len(rows)), labels)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(0, 1.12 * max(*values, 1.0))
+        axes.set_xlabel("F1, %")
+        axes.grid(axis="x", color=GRID)
+
+    num = number_at(without, rows[0][0], "n")
+    clips = f" on {num:.0f} clips" if num is not None else ""
+    said = [f"{label} {100 * value:.1f}" for label, (_, value) in zip(labels, rows, strict=True)]
+    caption = f"What each medium is worth: F1 of {asked.title}’s slow answers{clips}, a medium taken away at a time."
+    return draw_figure("without", draw, caption, said, height=RESULT_HEIGHT, width=width)
+
+
+def gap_plots(measured: Sequence[Measured]) -> list[Figure | None]:
+    """Fast minus slow in recall, precision and F1 with intervals (MER-R1 Figure 3a): one figure, or one a measure."""
+    rows = [each for each in measured if each.diagnosis]
+    if len({each.page_set.place for each in measured}) <= 1:
+        return [_gap_bars(rows)] if rows else []
+    figures = []
+    for key, name in GAPS:
+        caption = f"{name[:1].upper()}{name[1:]}, fast minus slow, with 95 % intervals. Right of zero fast leads."
+        by_set = _by_set(rows, partial(_gap_mark, key=key))
+        figures.append(
+            _row_plot(f"gap-{key}", by_set, caption, f"{name}, fast − slow, points", line=0.0, one_set=False)
+        )
+    return figures
+
+
+def _gap_mark(each: Measured, key: str) -> tuple[Mark, ...]:
+    value = each.diagnosed("delta", key, "value")
+    bounds = _in_percent(each.diagnosed_bounds("delta", key))
+    return () if value is None else (Mark(100 * value, bounds, each.system),)
+
+
+def pair_plot(measured: Sequence[Measured], key: str, caption: str, label: str) -> Figure | None:
+    """One number of the diagnosis, fast beside slow, of every system (MER-R1 Figure 3b-d)."""
+
+    def marks(each: Measured) -> tuple[Mark, ...]:
+        values = [each.diagnosed(mode, key) for mode in MODES]
+        known = [value for value in values if value is not None]
+        return tuple(Mark(v, None, each.system, filled=mode == "slow") for v, mode in zip(known, MODES, strict=False))
+
+    complete = [each for each in measured if len(marks(each)) == len(MODES)]
+    one_set = len({each.page_set.place for each in measured}) <= 1
+    rows = [Row(each.system.title, (marks(each),)) for each in complete] if one_set else _by_set(complete, marks)
+    caption = f"{caption} Open mark: fast; filled mark: slow."
+    return _row_plot(f"pair-{key}", rows, caption, label, one_set=one_set, height=PAIR_HEIGHT)
+
+
+def retained_plot(measured: Sequence[Measured]) -> Figure | None:
+    """The retained hit rate of every system on several sets (MER-R1 Figure 8); on one set the page says it in words."""
+    if len({each.page_set.place for each in measured}) <= 1:
+        return None
+
+    def marks(each: Measured) -> tuple[Mark, ...]:
+        value = each.diagnosed("retained_hit_rate")
+        bounds = _in_percent(each.diagnosed_bounds("retained_hit_rate_interval"))
+        return () if value is None else (Mark(100 * value, bounds, each.system),)
+
+    caption = "Retained hit rate: of fast’s right categories the share that slow keeps, with 95 % intervals."
+    return _row_plot("retained", _by_set(measured, marks), caption, "retained, %", one_set=False)
+
+
+def _headlines(each: Measured) -> set[str]:
+    return {score.headline for score in each.modes.values()}
+
+
+def _score_marks(each: Measured, mode: Mode) -> list[Mark]:
+    if mode not in each.modes:
+        return []
+    score = each.modes[mode]
+    value, bounds = score.value(score.headline), _in_percent(score.bounds(score.headline))
+    return [] if value is None else [Mark(100 * value, bounds, each.system, filled=mode == "slow")]
+
+
+def _point(each: Measured, mode: Mode) -> tuple[float, float] | None:
+    """(recall, precision) in percent, where both are defined."""
+    if mode not in each.modes:
+        return None
+    recall, precision = (each.modes[mode].value(measure) for measure in ("recall", "precision"))
+    return None if recall is None or precision is None else (100 * recall, 100 * precision)
+
+
+def _in_percent(bounds: Bounds) -> Bounds:
+    return None if bounds is None else (100 * bounds[0], 100 * bounds[1])
+
+
+def _by_set(measured: Sequence[Measured], marks: Callable[[Measured], tuple[Mark, ...]]) -> list[Row]:
+    """A row a set, a group of marks a system."""
+    rows = []
+    for place in sorted({each.page_set.place for each in measured}):
+        of_set = [each for each in measured if each.page_set.place == place]
+        groups = tuple(found for each in of_set if (found := marks(each)))
+        if groups:
+            rows.append(Row(of_set[0].page_set.title, groups))
+    return rows
+
+
+def _row_plot(
+    name: str,
+    rows: Sequence[Row],
+    caption: str,
+    label: str,
+    *,
+    one_set: bool,
+    line: float | None = None,
+    width: float = WIDTH,
+    height: float = RESULT_HEIGHT,
+) -> Figure | None:
+    """Marks in labelled rows; higher than `height` where the rows need it. None without a row."""
+    if not rows:
+        return None
+    most = max(len(row.groups) for row in rows)
+
+    def draw(axes: Axes) -> None:
+        named: set[int] = set()
+        for y, row in enumerate(rows):
+            for place, group in enumerate(row.groups):
+                _draw_group(axes, group, y + (place - (len(row.groups) - 1) / 2) * 0.72 / most, named, not one_set)
+        if line is not None:
+            axes.axvline(100 * line, color=MUTED, linestyle=":", linewidth=1.4)
+        if line:
+            axes.annotate(
+                "always the same words", (100 * line, len(rows) - 0.5), (4, 0), textcoords="offset points",
+                color=MUTED, va="center", fontsize=9,
+            )  # fmt: skip
+        axes.set_yticks(range(len(rows)), [row.label for row in rows])
+        axes.set_ylim(len(rows) - (0.1 if line else 0.4), -0.6)
+        axes.margins(x=0.12)
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_xlabel(label)
+        axes.grid(axis="x", color=GRID)
+        if not one_set and len(named) > 1:
+            legend(axes)
+
+    said = [
+        f"{row.label} " + (", ".join(_said(mark, one_set) for group in row.groups for mark in group)) for row in rows
+    ]
+    needed = 0.9 + (0.26 if one_set else 0.12 + 0.13 * most) * len(rows)
+    return draw_figure(name, draw, caption, said, height=max(height, needed), width=width)
+
+
+def _draw_group(axes: Axes, group: Sequence[Mark], y: float, named: set[int], with_names: bool) -> None:
+    size = MARK if not with_names else 6
+    if len(group) > 1:
+        colour = PLACEHOLDERS[group[0].system.colour]
+        axes.plot([mark.value for mark in group], [y] * len(group), color=colour, linewidth=2, alpha=0.55)
+    for mark in group:
+        colour, label = PLACEHOLDERS[mark.system.colour], None
+        if mark.bounds:
+            axes.plot(mark.bounds, [y, y], color=colour, linewidth=2.2, solid_capstyle="round")
+        if mark.filled and mark.system.place not in named:
+            named.add(mark.system.place)
+            label = mark.system.title
+        axes.plot(mark.value, y, "o", color=colour, markerfacecolor=colour if mark.filled else PAPER, markersize=size,
+                  label=label)  # fmt: skip
+
+
+def _said(mark: Mark, one_set: bool) -> str:
+    number = f"{mark.value:.1f}" if abs(mark.value) >= 10 else f"{mark.value:.2f}"
+    return number if one_set else f"{mark.system.title}{'' if mark.filled else ' fast'} {number}"
+
+
+def _gap_bars(rows: Sequence[Measured]) -> Figure | None:
+    width = 0.8 / len(rows)
+
+    def draw(axes: Axes) -> None:
+        for place, each in enumerate(rows):
+            for x, (key, _) in enumerate(GAPS):
+                value, bounds = each.diagnosed("delta", key, "value"), each.diagnosed_bounds("delta", key)
+                if value is None:
+                    continue
+                centre = x + (place - (len(rows) - 1) / 2) * width
+                label = each.system.title if x == 0 else None
+                axes.bar(centre, 100 * value, 0.88 * width, color=PLACEHOLDERS[each.system.colour], label=label)
+                if bounds:
+                    axes.plot([centre] * 2, [100 * b for b in bounds], color=INK, linewidth=1.3)
+        axes.axhline(0, color=MUTED, linewidth=1)
+        axes.set_xticks(range(len(GAPS)), [name for _, name in GAPS])
+        axes.set_ylabel("fast − slow, points")
+        axes.grid(axis="y", color=GRID)
+        legend(axes)
+
+    said = [
+        f"{each.system.title} "
+        + ", ".join(f"{name} {100 * (each.diagnosed('delta', key, 'value') or 0):+.1f}" for key, name in GAPS)
+        for each in rows
+    ]
+    caption = "Fast minus slow, with 95 % intervals. Above zero fast leads, below zero slow leads."
+    return draw_figure("gaps", draw, caption, said, height=PAIR_HEIGHT)
+
+
+def _equal_f1_lines(axes: Axes) -> None:
+    """Lines precision = F r / (2 r - F) for F = 10, 20 ... 90 % behind what is drawn; the limits stay as they are."""
+    axes.autoscale_view()
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    for f1 in range(10, 100, 5 if right - left < 30 else 10):
+        recall = [max(left, f1 / 2 + 0.5) + step * (right - left) / 60 for step in range(61)]
+        line = [(r, f1 * r / (2 * r - f1)) for r in recall]
+        inside = [(r, p) for r, p in line if left <= r <= right and bottom <= p <= top]
+        if len(inside) > 1:
+            axes.plot(*zip(*inside, strict=True), ":", color=MUTED, linewidth=0.9, alpha=0.7, zorder=0)
+            axes.annotate(
+                f"F1 {f1}", inside[-1], (2, 0), textcoords="offset points", fontsize=8, color=MUTED, va="center"
+            )
+    axes.set(xlim=(left, right), ylim=(bottom, top))

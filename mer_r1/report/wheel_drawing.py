@@ -1,0 +1,167 @@
+"""The emotion wheel drawn as a wheel: a sector a category, recall in the outer ring, precision in the inner one.
+
+Both rings fill outwards from 0 to 100 %, by the radius; a thin arc marks 50 %. Numbers are those of
+diagnosis/categories.py, added up over all sets that a system was asked about. The colour of a sector follows the
+family of its emotion and says nothing more. The SVG holds names of categories (escaped) and numbers, no text of files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from mer_r1.diagnosis.categories import CategoryScore, category_scores
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.report.sets import MODES, PageSet, ShownSystem
+from mer_r1.sample import Mode
+
+INNER, OUTER = (20.0, 54.0), (60.0, 104.0)  # radii of the rings
+LABEL = 115.0
+HALF_HEIGHT, LETTER_WIDTH = 147.0, 6.6
+HUES = {
+    "joy": 48, "happ": 48, "amus": 48, "optim": 60, "anticip": 80,
+    "peace": 150, "calm": 150, "relie": 165, "trust": 140,
+    "power": 25, "surpris": 32, "love": 335, "tender": 335, "fear": 275, "scare": 275, "anxi": 275, "sad": 215,
+    "shame": 300, "guilt": 300, "disgust": 100, "bad": 190, "ang": 5, "mad": 5, "rage": 5, "neutral": None,
+}  # fmt: skip
+"""Degrees of a colour circle by how a category's name begins; None is grey, and what is not here comes by its place."""
+
+Scores = Mapping[str, CategoryScore]
+
+
+@dataclass(frozen=True)
+class DrawnWheel:
+    """One wheel of one system: by mode the scores of its categories and the picture."""
+
+    system: ShownSystem
+    scores: dict[Mode, Scores]
+    svg: dict[Mode, str]
+
+
+@dataclass(frozen=True)
+class WheelView:
+    """One wheel with every system's drawing; `num_gold` counts the clips of each category."""
+
+    name: str
+    title: str
+    categories: tuple[str, ...]
+    num_gold: dict[str, int]
+    drawn: tuple[DrawnWheel, ...]
+
+
+def wheel_views(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: WheelSet) -> tuple[WheelView, ...]:
+    """The five wheels of every system that was asked in any mode; none where no set has gold words."""
+    labelled = [page_set for page_set in sets if any(sample.labels for sample in page_set.scored)]
+    scores = {
+        (system.place, mode): found
+        for system in systems
+        for mode in MODES
+        if (found := _pooled(system, labelled, mode, wheels))
+    }
+    views = []
+    for name, title, categories in zip(wheels.names, wheels.titles, wheels.categories_of, strict=True):
+        drawn = []
+        for system in systems:
+            own: dict[Mode, Scores] = {
+                mode: scores[system.place, mode][name] for mode in MODES if (system.place, mode) in scores
+            }
+            pictures = {mode: _draw(f"{system.title}, {mode}", title, each) for mode, each in own.items()}
+            if own:
+                drawn.append(DrawnWheel(system, own, pictures))
+        if drawn:
+            first: Scores = next(iter(drawn[0].scores.values()))
+            num_gold = {category: first[category].n_gold for category in categories}
+            views.append(WheelView(name, title, categories, num_gold, tuple(drawn)))
+    return tuple(views)
+
+
+def _pooled(
+    system: ShownSystem, sets: Sequence[PageSet], mode: Mode, wheels: WheelSet
+) -> dict[str, dict[str, CategoryScore]]:
+    """The scores of one mode over all sets; empty where a system has no answer of it."""
+    total: dict[str, dict[str, CategoryScore]] = {}
+    for page_set in sets:
+        rows = {key[0]: row for key, row in page_set.answers.get(system.place, {}).items() if key[1] == mode}
+        if not rows:
+            continue
+        for wheel, found in category_scores(page_set.scored, rows, wheels).items():
+            sums = total.setdefault(wheel, {name: CategoryScore(0, 0, 0) for name in found})
+            for name, each in found.items():
+                old = sums[name]
+                sums[name] = CategoryScore(
+                    old.n_gold + each.n_gold, old.n_predicted + each.n_predicted, old.hits + each.hits
+                )
+    return total
+
+
+def _draw(who: str, title: str, scores: Scores) -> str:
+    """The SVG of one wheel."""
+    said = "; ".join(f"{name} recall {_whole(each.recall)}, precision {_whole(each.precision)}"
+                     for name, each in scores.items())  # fmt: skip
+    half_width = LABEL + LETTER_WIDTH * max(7, *map(len, scores))
+    parts = [
+        f'<svg viewBox="{-half_width:.0f} {-HALF_HEIGHT:.0f} {2 * half_width:.0f} {2 * HALF_HEIGHT:.0f}" role="img" '
+        f'class="wheel" aria-label="{escape(f"{who}: {title}, in percent: {said}.")}">'
+    ]
+    step, labels = 2 * math.pi / len(scores), []
+    for place, (name, each) in enumerate(scores.items()):
+        start, end = place * step, (place + 1) * step
+        hue = _hue(name, place, len(scores))
+        colour = "--s:0%" if hue is None else f"--h:{hue}"
+        tip = (
+            f"{name}: recall {_whole(each.recall)}, precision {_whole(each.precision)}; {each.n_gold} clips have it, "
+            f"{each.n_predicted} answers name it, {each.hits} rightly"
+        )
+        parts.append(f'<g style="{colour}"><title>{escape(tip)}</title>')
+        for ring, value, kind in ((INNER, each.precision, "p"), (OUTER, each.recall, "r")):
+            parts.append(f'<path class="bg" d="{_sector(start, end, *ring)}"/>')
+            if value:
+                parts.append(f'<path class="{kind}" d="{_sector(start, end, ring[0], _radius(ring, value))}"/>')
+            parts.append(f'<path class="half" d="{_arc(start, end, _radius(ring, 0.5))}"/>')
+        parts.append("</g>")
+        labels.append(_label(name, each, (start + end) / 2))
+    return "".join([*parts, *labels, "</svg>"])
+
+
+def _label(name: str, each: CategoryScore, angle: float) -> str:
+    x, y = LABEL * math.sin(angle), -LABEL * math.cos(angle)
+    side = "middle" if abs(math.sin(angle)) < 0.2 else "start" if x > 0 else "end"
+    y -= 2 + 14 * math.cos(angle)  # two lines that stand above a wheel's top and hang below its bottom
+    values = f"{_whole(each.recall)} · {_whole(each.precision)}"
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{side}">{escape(name)}'
+        f'<tspan class="v" x="{x:.1f}" dy="1.15em">{values}</tspan></text>'
+    )
+
+
+def _sector(start: float, end: float, low: float, high: float) -> str:
+    """The path of a piece of a ring, clockwise from the top."""
+    large = int(end - start > math.pi)
+    return (
+        f"M{_point(start, low)}L{_point(start, high)}A{high:.1f} {high:.1f} 0 {large} 1 {_point(end, high)}"
+        f"L{_point(end, low)}A{low:.1f} {low:.1f} 0 {large} 0 {_point(start, low)}Z"
+    )
+
+
+def _arc(start: float, end: float, radius: float) -> str:
+    large = int(end - start > math.pi)
+    return f"M{_point(start, radius)}A{radius:.1f} {radius:.1f} 0 {large} 1 {_point(end, radius)}"
+
+
+def _point(angle: float, radius: float) -> str:
+    return f"{radius * math.sin(angle):.1f} {-radius * math.cos(angle):.1f}"
+
+
+def _radius(ring: tuple[float, float], value: float) -> float:
+    return ring[0] + (ring[1] - ring[0]) * value
+
+
+def _hue(name: str, place: int, num: int) -> int | None:
+    """None for grey."""
+    return next((hue for start, hue in HUES.items() if name.lower().startswith(start)), 360 * place // num)
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f}"

@@ -1,0 +1,116 @@
+"""The page's numbers: the scorer's own, errors counted apart, differences paired, a diagnosis or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mer_r1.diagnosis.paradox import diagnose
+from mer_r1.metrics.corpus_score import score
+from mer_r1.report.measured import measure, reference_of
+from mer_r1.report.sets import page_sets, shown_systems
+from mer_r1.run_folder import System
+from mer_r1.sample import Prediction, Sample
+from tests.report.runs import rows_of, shown_of, systems_of
+from tests.small_wheels import SMALL
+
+GOLD = [Sample(str(n), subtitle="x", labels=("happy", "sad") if n % 2 else ("angry",)) for n in range(8)]
+ONE = {str(n): ("happy", "sad angry") for n in range(8)}
+OTHER = {str(n): ("sad", "happy sad" if n % 2 else "angry") for n in range(8)}
+
+
+def test_scores_and_diagnosis_are_those_of_the_verbs() -> None:
+    systems, sets = shown_of(GOLD, one=ONE)
+    (measured,) = measure(systems, sets, SMALL)
+    gold = {sample.id: sample.labels for sample in GOLD}
+    alone = score(gold, {i: [*slow.split()] for i, (_, slow) in ONE.items()}, SMALL, name="t", mode="slow")
+    assert measured.modes["slow"].report == alone
+    assert measured.modes["slow"].value("f1") == alone.open_vocabulary.f1
+    assert measured.modes["slow"].bounds("f1") == tuple(alone.intervals["f1"])
+    assert measured.modes["slow"].answer_words == 2.0
+    assert measured.diagnosis == diagnose(GOLD, list(rows_of(ONE).values()), SMALL, name="t")
+    assert measured.problem == ""
+
+
+def test_errors_and_absent_answers_are_counted_apart() -> None:
+    (system,) = systems_of(GOLD, one=ONE)
+    rows = dict(system.sets[0].predictions)
+    del rows["0", "slow"]
+    rows["1", "slow"] = Prediction("1", "slow", "", "", ("happy",), "error")
+    rows["2", "slow"] = Prediction("2", "slow", "", "", (), "truncated")
+    rows["x", "slow"] = Prediction("x", "slow", "", "", ("happy",), "ok")
+    systems = shown_systems([replace(system, sets=(replace(system.sets[0], predictions=rows),))])
+    (measured,) = measure(systems, page_sets(systems), SMALL)
+    slow = measured.modes["slow"]
+    assert (slow.missing, slow.errors, slow.report.unanswered, slow.extra) == (1, 1, 1, 1)
+    assert measured.modes["fast"].extra == 0
+    assert measured.diagnosis == {}
+    assert measured.problem.count('"0"') == 1
+
+
+def failing(system: System, *ids: str, kind: str = "") -> System:
+    """The same system with errors in slow mode, as a benchmark's if `kind` says so."""
+    rows = dict(system.sets[0].predictions)
+    rows |= {(i, "slow"): Prediction(i, "slow", "", "", (), "error") for i in ids}
+    return replace(system, sets=(replace(system.sets[0], predictions=rows),), run={"kind": kind})
+
+
+def test_an_error_is_never_scored_as_a_wrong_answer_of_any_system() -> None:
+    one, other = systems_of(GOLD, one=OTHER, other=OTHER)
+    systems = shown_systems([failing(one, "1", "2"), other])
+    first, second = measure(systems, page_sets(systems), SMALL)
+    assert [sample.id for sample in first.page_set.scored] == ["0", "3", "4", "5", "6", "7"]
+    assert (first.modes["slow"].value("f1"), second.modes["slow"].value("f1")) == (1.0, 1.0)
+    assert (first.modes["slow"].errors, second.modes["slow"].errors) == (2, 0)
+    assert first.diagnosis["n"] == 6
+
+
+def test_what_a_benchmark_has_not_asked_yet_is_left_out_too() -> None:
+    (system,) = systems_of(GOLD, one={identity: OTHER[identity] for identity in ("0", "1", "2")})
+    for kind, num, value in (("benchmark", 3, 1.0), ("", 8, None)):
+        systems = shown_systems([failing(system, kind=kind)])
+        (measured,) = measure(systems, page_sets(systems), SMALL)
+        assert measured.modes["slow"].report.n == num
+        assert (measured.modes["slow"].value("f1") == 1.0) == (value == 1.0)
+        assert measured.modes["slow"].missing == 5
+
+
+def test_what_a_judge_scores_has_no_scores_of_words() -> None:
+    (system,) = systems_of(GOLD, one=OTHER)
+    systems = shown_systems([replace(system, run={"kind": "benchmark", "benchmark": "mme-emotion"})])
+    assert measure(systems, page_sets(systems), SMALL) == ()
+
+
+def test_a_difference_is_against_the_baseline_wherever_it_stands() -> None:
+    systems, sets = shown_of(GOLD, sft=ONE, baseline=ONE, mer_r1=OTHER)
+    reference = reference_of(systems, sets)
+    assert reference is not None
+    assert reference.title == "baseline"
+    by_name = {each.system.title: each for each in measure(systems, sets, SMALL)}
+    assert by_name["baseline"].modes["slow"].delta is None
+    same, better = by_name["sft"].modes["slow"].delta, by_name["mer_r1"].modes["slow"].delta
+    assert same is not None
+    assert better is not None
+    assert (same["f1"].delta, same["f1"].low, same["f1"].high) == (0, 0, 0)
+    values = [by_name[name].modes["slow"].value("f1") or 0 for name in ("mer_r1", "baseline")]
+    assert better["f1"].delta == pytest.approx(values[0] - values[1])
+    assert better["f1"].low > 0
+
+
+def test_a_system_alone_has_no_reference() -> None:
+    systems, sets = shown_of(GOLD, one=ONE)
+    assert reference_of(systems, sets) is None
+    assert measure(systems, sets, SMALL)[0].modes["fast"].delta is None
+
+
+def test_waf_is_read_from_the_benchmark_where_gold_has_valences_alone() -> None:
+    samples = [Sample("1", subtitle="x", valence=1.0)]
+    (system,) = systems_of(samples, one={"1": (None, "happy")})
+    numbers = {"sets": {"t": {"slow": {"waf": 0.75, "intervals": {"waf": [0.5, 1.0]}}}}}
+    systems = shown_systems([replace(system, numbers=numbers, folder=Path("x"))])
+    (measured,) = measure(systems, page_sets(systems), SMALL)
+    slow = measured.modes["slow"]
+    assert slow.headline == "waf"
+    assert (slow.value("waf"), slow.bounds("waf"), slow.value("f1")) == (0.75, (0.5, 1.0), None)

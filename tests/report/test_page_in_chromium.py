@@ -1,0 +1,78 @@
+"""The whole page in headless Chromium: no console error, no request, and a policy under which browser and clip work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mer_r1.verbs.report import run
+from tests.report.browser_page import Page, chromium, read_log
+from tests.report.runs import EVIL, make_quickstart
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    path = run(make_quickstart(tmp_path_factory.mktemp("whole")))
+    with chromium() as driver:
+        yield Page(driver).open(path)
+
+
+def test_the_page_opens_without_errors_and_asks_no_network(opened: Page) -> None:
+    assert [row for row in read_log(opened.driver, "browser") if row["level"] in ("SEVERE", "WARNING")] == []
+    messages = [json.loads(row["message"])["message"] for row in read_log(opened.driver, "performance")]
+    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert [url for url in urls if not url.startswith(("file:", "data:", "about:"))] == []
+    assert opened.js("return document.title") == f"A run {EVIL}"
+    assert opened.count() == 3
+
+
+def test_the_clip_plays_from_its_relative_path_under_the_page_s_policy(opened: Page) -> None:
+    script = """
+        const video = document.createElement('video'), done = arguments[0];
+        video.muted = true;
+        video.addEventListener('timeupdate', () => video.currentTime > 0 && done(video.currentTime));
+        video.addEventListener('error', () => done('error ' + video.error.message));
+        video.src = JSON.parse(document.getElementById('samples-index').textContent).path[0];
+        document.body.append(video);
+        video.play();
+    """
+    played = opened.driver.execute_async_script(script)
+    assert isinstance(played, int | float), played
+
+
+def test_no_other_script_can_run(opened: Page) -> None:
+    opened.js("const s = document.createElement('div'); s.innerHTML = '<img src=x onerror=\"window.hacked=1\">';"
+              "document.body.append(s);")  # fmt: skip
+    opened.js("const s = document.createElement('script'); s.textContent = 'window.hacked=2'; document.body.append(s);")
+    assert opened.js("return window.hacked") is None
+
+
+def test_wheel_and_mode_are_chosen_without_script(opened: Page) -> None:
+    def visible() -> list[str]:
+        script = "return [...document.querySelectorAll('.view')].filter((e) => e.offsetHeight).map((e) => e.className)"
+        return list(opened.js(script))
+
+    assert visible() == ["view view-0"]
+    opened.js("document.getElementById('wheel-3').click()")
+    assert visible() == ["view view-3"]
+    height = "return document.querySelector('.view-3 .of-{}').offsetHeight"
+    assert opened.js(height.format("fast")) == 0
+    opened.js("document.getElementById('mode-fast').click()")
+    assert opened.js(height.format("fast")) > 100
+    assert opened.js(height.format("slow")) == 0
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_never_scrolls_sideways(opened: Page, width: int) -> None:
+    opened.size(width, 900)
+    assert opened.js("return document.documentElement.scrollWidth - window.innerWidth") <= 0
+
+
+def test_nothing_is_left_in_the_page_s_folder_but_the_page(opened: Page) -> None:
+    path = Path(opened.driver.current_url.removeprefix("file://").split("#")[0])
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [
+        "baseline", "data", "mer_r1", "metrics.json", "report.html"
+    ]  # fmt: skip

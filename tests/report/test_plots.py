@@ -1,0 +1,119 @@
+"""Figures: deterministic, in the page's colours, with their numbers in words, for one set and for several."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mer_r1.report.measured import Measured, measure
+from mer_r1.report.pictures import outline, picture
+from mer_r1.report.plots import Figure, log_plot, running_mean
+from mer_r1.report.score_plots import gap_plots, pair_plot, plane_plot, retained_plot, score_plot
+from mer_r1.report.sets import page_sets, shown_systems
+from mer_r1.run_folder import System
+from mer_r1.sample import Sample
+from tests.media.make_media import gray_frames, tone, write_media
+from tests.report.runs import systems_of
+from tests.small_wheels import SMALL
+
+GOLD = [Sample(str(n), subtitle="x", labels=("happy", "sad") if n % 2 else ("angry",)) for n in range(8)]
+ONE = {str(n): ("happy sad", "happy") for n in range(8)}
+
+
+def measured(num_sets: int) -> tuple[Measured, ...]:
+    systems = []
+    for system in systems_of(GOLD, a=ONE, b={identity: (slow, fast) for identity, (fast, slow) in ONE.items()}):
+        sets = tuple(replace(system.sets[0], name=f"s{n}", title=f"Set {n}") for n in range(num_sets))
+        systems.append(replace(system, sets=sets))
+    shown = shown_systems(systems)
+    return measure(shown, page_sets(shown), SMALL)
+
+
+def said(figure: Figure | None) -> str:
+    assert figure is not None
+    found = re.search(r'aria-label="([^"]*)"', figure.svg)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("num_sets", [1, 3])
+def test_figures_name_every_system_and_set_with_its_number(num_sets: int) -> None:
+    rows = measured(num_sets)
+    value = 100 * (rows[0].modes["fast"].value("f1") or 0)
+    label = f"a, fast {value:.1f}" if num_sets == 1 else f"Set 2 a fast {value:.1f}, a "
+    assert label in said(score_plot(rows, 0.4))
+    gaps, pairs = gap_plots(rows), pair_plot(rows, "num_categories", "Categories.", "categories")
+    if num_sets == 1:
+        assert len(gaps) == 1
+        assert "a recall +20.0, precision +0.0, F1 +13.3; b recall -20.0" in said(gaps[0])
+        assert "a 1.80, 1.00; b 1.00, 1.80" in said(pairs)
+    else:
+        assert ["Set 1 a 20.0, b -20.0" in said(gap) for gap in gaps] == [True, False, False]
+        assert "Set 0 a fast 1.80, a 1.00, b fast 1.00, b 1.80; Set 1" in said(pairs)
+    assert (plane_plot(rows) is None) == (num_sets > 1)
+    assert (retained_plot(rows) is None) == (num_sets == 1)
+
+
+def test_the_same_numbers_give_the_same_bytes_in_the_page_s_colours() -> None:
+    one, two = (score_plot(measured(2), None) for _ in range(2))
+    assert one == two
+    assert one is not None
+    assert "var(--system-1)" in one.svg
+    assert not re.search(r"#0[0-9a-f]0", one.svg)
+
+
+def test_titles_are_escaped_in_figures() -> None:
+    evil = '<script>"&'
+    log = tuple({"step": step, "loss": 1.0 / step} for step in range(1, 20))
+    shown = shown_systems(
+        [System("x", evil, Path(), {}, log, {}, "", ()), System("y", "y", Path(), {}, log, {}, "", ())]
+    )
+    figure = log_plot(shown, "loss", "Loss", "loss")
+    assert figure is not None
+    assert "<script" not in figure.svg
+    assert "&lt;script&gt;" in figure.svg
+
+
+def test_without_numbers_there_is_no_figure() -> None:
+    assert score_plot((), None) is None
+    assert gap_plots(()) == []
+    assert pair_plot((), "margin", "", "") is None
+    assert log_plot((), "loss", "", "") is None
+
+
+def test_a_running_mean_keeps_a_constant_and_does_not_lag_a_line() -> None:
+    assert running_mean([3.0] * 50) == pytest.approx([3.0] * 50)
+    line = [float(n) for n in range(100)]
+    assert running_mean(line)[4:-4] == pytest.approx(line[4:-4])
+    assert running_mean([1.0, 5.0]) == [1.0, 5.0]
+
+
+def test_a_picture_holds_four_frames_with_times_and_the_sound(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_media(path, frames=gray_frames(8, 320, 240), sound=tone(1.0, 16_000))
+    shown = picture(Sample("a", video=path))
+    assert len(shown.frames) == 4
+    assert shown.frames[0][1] is not None
+    assert sum(len(uri) for uri, _ in shown.frames) < 20_000
+    assert shown.sound.startswith("M")
+    assert picture(Sample("a", subtitle="x")) == type(shown)((), "", None)
+
+
+def test_what_cannot_be_shown_is_named_without_its_folder(tmp_path: Path) -> None:
+    problem = picture(Sample("a", video=tmp_path / "gone.mp4")).problem
+    assert problem.startswith("gone.mp4")
+    assert str(tmp_path) not in problem
+
+
+def test_the_outline_of_silence_is_flat_and_of_a_tone_fills_the_field() -> None:
+    def heights(waveform: np.ndarray) -> list[float]:
+        return [float(point.split()[1]) for point in outline(waveform)[1:-1].split("L")]
+
+    assert set(heights(np.zeros(1000, np.float32))) == {1.0, 1.02}
+    assert min(heights(tone(1.0, 16_000)[0])) == 0
+    assert max(heights(tone(1.0, 16_000)[0])) == pytest.approx(2.02)
+    assert outline(np.zeros(0, np.float32)) == ""

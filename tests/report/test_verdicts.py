@@ -1,0 +1,58 @@
+"""Marks on words and answers: by category in each wheel, with repeats once and unknown words said as such."""
+
+from __future__ import annotations
+
+import pytest
+
+from mer_r1.emotion.protocol import CORRECTED
+from mer_r1.emotion.wheel import WheelSet, pack
+from mer_r1.report.verdicts import Judge
+from mer_r1.sample import Prediction
+from tests.small_wheels import SMALL, small_wheels
+
+JUDGE = Judge(small_wheels(CORRECTED))
+
+
+def test_a_word_is_right_wrong_or_in_no_wheel() -> None:
+    words = JUDGE.judged(("glad", "angry", "lost", "qwerty", "glad"), ("happy",), {"glad": 0.5})
+    assert [(word.verdict, word.why) for word in words] == [
+        ("right", "right"), ("wrong", "wrong"), ("unknown", "in no wheel"), ("unknown", "in no wheel")
+    ]  # fmt: skip
+    assert words[0].confidence == 0.5
+    assert JUDGE.letters(("glad", "angry", "lost"), JUDGE.mapped(("happy",))) == "rwu"
+
+
+def test_a_word_is_partly_right_in_the_wheels_that_know_both() -> None:
+    joy, mostly_anger = ((0,),) * 5, ((0,), (1,), (1,), (1,), ())
+    table = {"x": pack(joy, SMALL.categories_of), "y": pack(mostly_anger, SMALL.categories_of)}
+    judge = Judge(WheelSet(SMALL.source, SMALL.names, SMALL.titles, SMALL.categories_of, table))
+    assert [(word.verdict, word.why) for word in judge.judged(("y",), ("x",), None)] == [("partly", "1 of 4 wheels")]
+
+
+def test_missed_words_are_those_that_no_wheel_reaches() -> None:
+    assert JUDGE.missed(("glad",), ("happy", "sad", "lost")) == ["sad"]
+
+
+@pytest.mark.parametrize(
+    ("gold", "said", "state"),
+    [
+        ("happy", "glad", "r"),
+        ("happy sad", "sad happy happy", "r"),
+        ("happy", "glad angry", "p"),  # something wrong
+        ("happy sad", "glad", "p"),  # something missing
+        ("happy", "glad qwerty", "p"),  # a word that no wheel knows
+        ("happy", "angry", "w"),
+        ("qwerty", "qwerty", "r"),
+        ("happy", "", "-"),
+        ("", "happy", "-"),
+    ],
+)
+def test_an_answer_is_right_when_it_reaches_exactly_the_gold_categories(gold: str, said: str, state: str) -> None:
+    row = Prediction("a", "slow", "", "", tuple(said.split()), "ok")
+    assert JUDGE.state(row, JUDGE.words(row.labels), JUDGE.mapped(gold.split())) == state
+
+
+def test_an_error_and_an_absent_row_have_no_state() -> None:
+    row = Prediction("a", "slow", "", "", ("happy",), "error")
+    assert JUDGE.state(row, ("happy",), JUDGE.mapped(("happy",))) == "-"
+    assert JUDGE.state(None, (), JUDGE.mapped(("happy",))) == "-"
