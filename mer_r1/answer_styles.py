@@ -2,6 +2,7 @@
 
     think_answer         <think>…</think><answer>a, b</answer>
     answer_think_answer  <answer>a</answer><think>…</think><answer>a, b</answer>; the last answer counts
+    set_steps            <step1>…</step1><step2>…</step2><step3>…</step3>\\boxed{a}; the last box counts
     r1-omni              <think>…</think><answer>a</answer>; one word is usual, more are read too
     humanomni-v2         <context>…</context><think>…</think><answer>a, b</answer>
     list                 a, b    or    [a, b]    with text before the bracket
@@ -153,4 +154,5 @@ STYLES: dict[str, Callable[[str, KnownWords], Read]] = {
     "affectgpt": _affectgpt,
     "think_answer": lambda text, wheels: _tagged(text),
     "answer_think_answer": lambda text, wheels: _tagged(text, "answer_think_answer"),
+    "set_steps": lambda text, wheels: _tagged(text, "set_steps"),
 }

@@ -46,7 +46,7 @@ def answer_batch(
     profile = backbone.profile
     prefill = profile.prefill(mode)
     encoded = backbone.encode(backbone.collate(prompts))
-    made = backbone.generate(encoded, 1, sampling, prefill, profile.stop, profile.stops(mode))
+    made = backbone.generate(encoded, 1, sampling, prefill, profile.stop, profile.stops(mode), profile.stop_after)
     prefill_ids = backbone.text_ids(prefill)
     rows = [
         [*prefill_ids, *ids[: int(mask.sum())]] for ids, mask in zip(made.ids_BR.tolist(), made.mask_BR, strict=True)

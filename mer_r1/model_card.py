@@ -42,6 +42,8 @@ _CAUSAL = _Kind("AutoModelForCausalLM", "AutoTokenizer", "text-generation", "sub
 _FORMS = {
     "think_answer": "<think>reasoning</think><answer>word, word</answer>",
     "answer_think_answer": "<answer>word, word</answer><think>reasoning</think><answer>word, word</answer>",
+    "set_steps": "<step1>what is seen</step1><step2>what it does to a person</step2>"
+    "<step3>pleasant or not, stirred or calm</step3>\\boxed{label}",
 }
 
 

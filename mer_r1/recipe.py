@@ -94,9 +94,34 @@ class OptimSection(_Section):
 
 
 class SftSection(_Section):
-    """`targets`: the paper trains "slow" alone; with "fast" beside it both ways of answering are taught."""
+    """`targets`: the paper trains "slow" alone; with "fast" beside it both ways of answering are taught.
 
-    targets: tuple[Literal["slow", "fast"], ...] = Field(default=("slow",), min_length=1)
+    "label" teaches the answer without a chain of thought, from its first token (EMO-R3's cold start). `reflection`
+    teaches beside them to answer the judge's questions (rl/reflection_lessons.py), which a tiny model does not know.
+    """
+
+    targets: tuple[Literal["slow", "fast", "label"], ...] = Field(default=("slow",), min_length=1)
+    reflection: bool = False
+
+
+class ReflectionSection(_Section):
+    """Who judges the steps of an answer (rl/reflection.py): the policy itself, or a model at a chat endpoint.
+
+    `key_env` names the environment variable that holds the endpoint's key.
+    """
+
+    judge: Literal["policy", "endpoint"] = "policy"
+    url: str | None = None
+    model: str | None = None
+    key_env: str | None = None
+
+    @model_validator(mode="after")
+    def _address_goes_with_endpoint(self) -> ReflectionSection:
+        if self.judge == "endpoint" and not (self.url and self.model):
+            raise ValueError("judge: endpoint needs url and model; give both")
+        if self.judge == "policy" and (self.url or self.model or self.key_env):
+            raise ValueError("url, model and key_env belong to an endpoint; set judge: endpoint, or remove them")
+        return self
 
 
 class RlSection(_Section):
@@ -120,6 +145,10 @@ class RlSection(_Section):
         "dr_grpo",
         "affectgpt_r1",
         "videoauto_r1",
+        "accuracy",
+        "emo_r3",
+        "emo_r3_words",
+        "mer_r1_rer",
     ] = "mer_r1"
     num_generations: Positive = 4
     max_completion_length: Positive = 1024
@@ -134,8 +163,10 @@ class RlSection(_Section):
     num_iterations: Positive = 1
     lambda_cali: float = Field(default=0.1, ge=0)
     lambda_fmt: float = Field(default=0.1, ge=0)
+    lambda_rer: float = Field(default=0.1, ge=0)
     length_penalty: Literal["none", "inverse", "ratio", "log"] = "none"
     shared_tokens: Literal["count", "drop"] = "count"
+    reflection: ReflectionSection = ReflectionSection()
     wheels: str = "builtin"
     protocol: Literal["official", "corrected"] = "official"
 

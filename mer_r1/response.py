@@ -9,6 +9,7 @@ second `<answer>` before it starts the block anew. `<answer>` inside a think blo
 A think block that is never closed ends where an answer begins. `answer_think_answer` (VideoAuto-R1) reads the same tags
 in the order `<answer>first</answer><think>…</think><answer>last</answer>`: the labels are the last answer's, those of
 the first are `initial_labels`. Who does not dare a first answer writes FALLBACK_ANSWER there, which holds no word.
+`set_steps` (EMO-R3) has three steps and a box in place of tags; response_steps.py says how they are read.
 
 Status of a text: "truncated" when an open tag is never closed; else "no_answer" when there is no answer block or the
 last one holds no word; else "ok". Text around the blocks does not change the status: the strict form, which the format
@@ -36,6 +37,7 @@ from functools import partial
 from typing import NamedTuple
 
 from mer_r1.manifest import kind_of
+from mer_r1.response_steps import BOX, keeps_form, read_steps
 from mer_r1.sample import Mode, Response, Status
 
 Span = tuple[int, int, str]
@@ -62,8 +64,9 @@ class Profile:
     """One response format.
 
     `fast_prefill` opens the assistant's turn so that it answers at once; `stop`, written as many times as `stops` says,
-    ends generation and stays in the text. `fallback` is what a first answer says to put the answer off; None where no
-    answer stands before the reasoning.
+    ends generation and stays in the text; one written before `stop_after` does not count. `fallback` is what a first
+    answer says to put the answer off; None where no answer stands before the reasoning. `opens` stands before the words
+    of an answer and ends `fast_prefill`.
     `parse` takes the whole text, prefill included.
     `spans` gives (start, end, word) of every word of the last answer block, in order, BEFORE repeats are removed:
     `text[start:end]` is the word as written (its first token covers `start`); `word` is its normal form, so that
@@ -77,6 +80,8 @@ class Profile:
     spans: Callable[[str], tuple[Span, ...]]
     num_stops: int = 1
     fallback: str | None = None
+    opens: str = "<answer>"
+    stop_after: str = ""
 
     def prefill(self, mode: Mode) -> str:
         """What opens the assistant's turn: nothing for slow thinking."""
@@ -85,6 +90,10 @@ class Profile:
     def stops(self, mode: Mode) -> int:
         """How many times `stop` is written before generation ends: a fast answer is the first one and ends at once."""
         return 1 if mode == "fast" else self.num_stops
+
+    def stops_at_first(self, mode: Mode) -> bool:
+        """Whether the first `stop` of a text, wherever it stands, ends generation."""
+        return mode == "fast" or (self.num_stops == 1 and not self.stop_after)
 
 
 class _Blocks(NamedTuple):
@@ -122,6 +131,12 @@ def fell_back(response: Response) -> bool:
 
 def _is_fallback(answer: str) -> bool:
     return split_labels(answer) == _FALLBACK
+
+
+def names_gold(labels: Sequence[str], gold: Sequence[str]) -> bool:
+    """Whether an answer is exactly one word and that is one of the gold labels, in normal form (EMO-R3's match)."""
+    words = corrected_labels(labels)
+    return len(words) == 1 and words[0] in corrected_labels(gold)
 
 
 def split_labels(answer: str) -> tuple[str, ...]:
@@ -281,6 +296,24 @@ def _tagged_spans(text: str) -> tuple[Span, ...]:
     return () if tuple(dict.fromkeys(word for _, _, word in spans)) == _FALLBACK else spans
 
 
+def _parse_steps(text: str) -> Response:
+    steps, boxes, unclosed = read_steps(text)
+    answers = tuple([text[start:end] for start, end in boxes])
+    labels = split_labels(answers[-1]) if answers else ()
+    return Response(
+        reasoning="\n".join([text[step.start : step.end].strip() for step in steps]),
+        answers=answers,
+        labels=labels,
+        status="truncated" if unclosed else "ok" if labels else "no_answer",
+        well_formed=bool(labels) and keeps_form(text),
+    )
+
+
+def _step_spans(text: str) -> tuple[Span, ...]:
+    boxes = read_steps(text).boxes
+    return _word_spans(text, *boxes[-1]) if boxes else ()
+
+
 _FALLBACK = split_labels(FALLBACK_ANSWER)  # here, for it needs the function
 
 
@@ -302,6 +335,15 @@ PROFILES: dict[str, Profile] = {
         spans=_tagged_spans,
         num_stops=2,
         fallback=FALLBACK_ANSWER,
+    ),
+    "set_steps": Profile(
+        name="set_steps",
+        fast_prefill=BOX,
+        stop="}",
+        parse=_parse_steps,
+        spans=_step_spans,
+        opens=BOX,
+        stop_after=BOX,
     ),
 }
 

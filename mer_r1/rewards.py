@@ -12,6 +12,8 @@ and, where a response answers before it thinks and after (VideoAuto-R1's answer_
     initial_f1 = R_F of the first answer
     fallback   = 1 when the first answer is the fallback and R_F of the last is above RIGHT, else 0
 
+For one label out of several candidates (EMO-R3) there is the hard match, 1 or 0: `accuracy` = response.names_gold.
+
 R_F, and it alone, may be multiplied by a penalty of length (AffectGPT-R1) where |o| > |y|, o and y the distinct words
 of answer and gold as an answer is parsed:
 
@@ -31,7 +33,7 @@ from math import log, nan
 from typing import TYPE_CHECKING, Literal
 
 from mer_r1.metrics.open_vocabulary import SetStatistics, set_statistics
-from mer_r1.response import corrected_labels, fell_back, initial_labels
+from mer_r1.response import corrected_labels, fell_back, initial_labels, names_gold
 from mer_r1.sample import Response
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Rewards:
     format: float
     initial_f1: float = nan
     fallback: float = nan
+    accuracy: float = nan
 
 
 def score_response(
@@ -69,6 +72,7 @@ def score_response(
         format=float(response.well_formed and response.reasoning.strip() != ""),
         initial_f1=initial_f1,
         fallback=nan if initial is None else float(fell_back(response) and f1 > RIGHT),
+        accuracy=float(names_gold(response.labels, gold)),
     )
 
 

@@ -107,7 +107,8 @@ class Rollout:
     """One sampled answer of a group during reinforcement learning, as written to rollouts.jsonl.
 
     `confidences` maps an answer word to its (slow, fast) log-confidence: that of its category, averaged over the wheels
-    that know it, or under ablation A1 its own. None where nothing is calibrated.
+    that know it, or under ablation A1 its own. None where nothing is calibrated. `reflection` holds what the judge of
+    its steps said, "coherence" and "consistency", as written; what was not asked is not there, None without a judge.
     """
 
     step: int
@@ -118,3 +119,4 @@ class Rollout:
     rewards: dict[str, float | None]
     advantage: float
     confidences: dict[str, tuple[float, float]] | None = None
+    reflection: dict[str, str] | None = None

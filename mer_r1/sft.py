@@ -1,8 +1,9 @@
 """Cold start: supervised fine-tuning on annotated answers, loss on the response only.
 
 A slow target is the annotated reasoning and its answer; a fast target is the profile's prefill, which carries no loss,
-and the gold words. Where the profile answers first, a slow target begins with the gold words. The loss is the mean
-negative log-likelihood over the response tokens of an optimiser step.
+and the gold words. Where the profile answers first, a slow target begins with the gold words. A label target is a whole
+response without a chain of thought, learned from its first token (EMO-R3's cold start). The loss is the mean negative
+log-likelihood over the response tokens of an optimiser step.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone, Prompt, PromptBatch, chosen_log_probs, pad_right
-from mer_r1.response import is_well_formed
-from mer_r1.sample import Mode, Sample
+from mer_r1.response import PROFILES, Profile, is_well_formed, parse_response
+from mer_r1.sample import Sample
 from mer_r1.training import RunTrainer
+
+TargetKind = Literal["slow", "fast", "label"]
 
 
 @dataclass(frozen=True)
@@ -30,45 +33,59 @@ class Target:
     learned: tuple[int, ...]
 
 
-def slow_text(sample: Sample) -> str:
+def slow_text(sample: Sample, profile: Profile = PROFILES["think_answer"]) -> str:
     """The slow target of a sample: its `reasoning` as it stands when it is a whole response, else with the gold words.
 
     A reasoning that is a whole response commits to its annotator's own words; a plain one is followed by the labels.
+    Three steps and a box, where the profile asks for a think block, become that block and its answer; nothing else
+    becomes three steps.
     """
-    reasoning = (sample.reasoning or "").strip()
-    if is_well_formed(reasoning):
+    reasoning, words = (sample.reasoning or "").strip(), sample.labels
+    if profile.name == "set_steps" or is_well_formed(reasoning):
         return reasoning
-    return f"<think>{reasoning}</think><answer>{', '.join(sample.labels)}</answer>"
+    if is_well_formed(reasoning, "set_steps"):
+        response = parse_response(reasoning, "set_steps")
+        reasoning, words = response.reasoning, response.labels
+    return f"<think>{reasoning}</think><answer>{', '.join(words)}</answer>"
 
 
-def make_target(backbone: Backbone, sample: Sample, mode: Mode) -> Target:
-    """Ids of a sample's target. Cut at the answer tag, so that the first word never shares a token with it.
+def make_target(backbone: Backbone, sample: Sample, kind: TargetKind) -> Target:
+    """Ids of a sample's target. Cut where the answer opens, so that its first word never shares a token with that.
 
-    Raises InputError for a sample without labels, and in slow mode for one without reasoning.
+    Raises InputError for a sample without labels, and for a slow target without a reasoning that the profile can use.
     """
     if not sample.labels:
         raise InputError(f"sample {sample.id!r}: has no labels to learn from; add `labels` or leave the row out")
-    prefill = tuple(backbone.text_ids(backbone.profile.fast_prefill))
-    at_once = tuple(backbone.text_ids(f"{', '.join(sample.labels)}</answer>"))
-    if mode == "fast":  # where reasoning follows the first answer, that answer does not end the turn
-        return Target(prefill, at_once if backbone.profile.fallback else (*at_once, _eos(backbone)))
+    profile, eos = backbone.profile, int(backbone.tokenizer.eos_token_id)
+    prefill = tuple(backbone.text_ids(profile.fast_prefill))
+    at_once = tuple(backbone.text_ids(f"{', '.join(sample.labels)}{profile.stop}"))
+    if kind == "fast":  # where reasoning follows the first answer, that answer does not end the turn
+        return Target(prefill, at_once if profile.fallback else (*at_once, eos))
+    first = (*prefill, *at_once) if profile.fallback else ()
+    if kind == "label":
+        unthought = backbone.text_ids(PROFILES["think_answer"].fast_prefill) if profile.fallback else prefill
+        return Target((), (*first, *unthought, *at_once, eos))
+    head, opening, answer = _whole_text(sample, profile).rpartition(profile.opens)
+    return Target((), (*first, *backbone.text_ids(head + opening), *backbone.text_ids(answer), eos))
+
+
+def _whole_text(sample: Sample, profile: Profile) -> str:
     if not (sample.reasoning or "").strip():
         raise InputError(
-            f"sample {sample.id!r}: has no reasoning for a slow target; add `reasoning`, or train fast only"
+            f"sample {sample.id!r}: has no reasoning for a slow target; add `reasoning`, or train fast or label only"
         )
-    text = slow_text(sample)
-    if not is_well_formed(text):
+    text = slow_text(sample, profile)
+    if profile.name == "set_steps" and not is_well_formed(text, profile.name):
+        raise InputError(
+            f"sample {sample.id!r}: its reasoning is no whole response in three steps; make it "
+            "<step1>…</step1><step2>…</step2><step3>…</step3>\\boxed{label}, or train fast or label only"
+        )
+    if profile.name != "set_steps" and not is_well_formed(text):
         raise InputError(
             f"sample {sample.id!r}: its reasoning and labels make no well-formed answer; take tags out of `reasoning`, "
             "or make it a whole <think>…</think><answer>…</answer>"
         )
-    head, tag, answer = text.rpartition("<answer>")
-    first = (*prefill, *at_once) if backbone.profile.fallback else ()
-    return Target((), (*first, *backbone.text_ids(head + tag), *backbone.text_ids(answer), _eos(backbone)))
-
-
-def _eos(backbone: Backbone) -> int:
-    return int(backbone.tokenizer.eos_token_id)
+    return text
 
 
 @dataclass(frozen=True)
@@ -80,13 +97,13 @@ class SftExample:
 
 
 class SftExamples(torch.utils.data.Dataset[SftExample]):
-    """Every sample once per mode of `modes`."""
+    """Every sample once per kind of `kinds`."""
 
     def __init__(
-        self, backbone: Backbone, samples: Sequence[Sample], prompts: Sequence[Prompt], modes: Sequence[Mode]
+        self, backbone: Backbone, samples: Sequence[Sample], prompts: Sequence[Prompt], kinds: Sequence[TargetKind]
     ) -> None:
         self._prompts = prompts
-        self._targets = [make_target(backbone, sample, mode) for mode in modes for sample in samples]
+        self._targets = [make_target(backbone, sample, kind) for kind in kinds for sample in samples]
 
     def __len__(self) -> int:
         return len(self._targets)

@@ -120,6 +120,7 @@ KNOWN = {
     ),
     "Qwen/Qwen2.5-VL-3B-Instruct": Shape(_TEXT_3B, Vision(32, 1280, 3420, 2048)),
     "tiny": Shape(Text(3, 128, 384, 4, 2, 774, tied=True), Vision(2, 96, 192, 128), Audio(2, 96, 192, 40, 128)),
+    "tiny-vision": Shape(Text(3, 128, 384, 4, 2, 656, tied=True), Vision(2, 96, 192, 128)),
 }
 
 

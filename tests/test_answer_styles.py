@@ -95,6 +95,8 @@ def test_words_that_mostly_tell_of_the_clip_are_passed_over() -> None:
         ("affectgpt", "", (), "no_answer"),
         ("think_answer", "<think>t</think><answer>sad", (), "truncated"),
         ("answer_think_answer", "<answer>sad</answer><think>t</think><answer>calm</answer>", ("calm",), "ok"),
+        ("set_steps", "<step1>a face</step1>\\boxed{sad} or \\boxed{Calm}", ("calm",), "ok"),
+        ("set_steps", "<step1>a face</step1>\\boxed{sad", (), "truncated"),
     ],
 )  # fmt: skip
 def test_each_style_is_read_as_it_is_written(style: str, text: str, labels: tuple[str, ...], status: str) -> None:
@@ -137,6 +139,7 @@ def test_a_list_comes_back_from_every_style_that_can_hold_it(words: list[str]) -
         "description": f"The person looks {answer}.",
         "think_answer": f"<think>sad</think><answer>{answer}</answer>",
         "answer_think_answer": f"<answer>sad</answer><think>sad</think><answer>{answer}</answer>",
+        "set_steps": f"<step1>sad</step1><step2>sad</step2><step3>sad</step3>\\boxed{{{answer}}}",
     }
     assert set(texts) == set(STYLES)
     for style, text in texts.items():

@@ -16,6 +16,7 @@ from mer_r1.response import (
     fell_back,
     initial_labels,
     is_well_formed,
+    names_gold,
     official_labels,
     parse_response,
     read_labels,
@@ -41,7 +42,8 @@ PIECES = st.sampled_from(
         "\ud800",
     ]
 ) | st.sampled_from(["and", " AND ", "/", "(", "[", "'", '"', "Σ", "\u200b", "2"])
-ANY_TEXT = st.text() | st.lists(PIECES | st.text(max_size=5), max_size=20).map("".join)
+STEPS = st.sampled_from(["<step1>", "</step1>", "<step2>", "</step2>", "<step3>", "</step3>", "\\boxed{", "{", "}"])
+ANY_TEXT = st.text() | st.lists(PIECES | STEPS | st.text(max_size=5), max_size=20).map("".join)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
     lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=3), values, max_size=3),
@@ -142,6 +144,7 @@ def test_a_slow_text_ends_after_as_many_stops_as_its_profile_says() -> None:
     for name, strict in (
         ("think_answer", "<think>a</think><answer>sad</answer>"),
         ("answer_think_answer", TWICE[0][0]),
+        ("set_steps", "<step1>a</step1><step2>b</step2><step3>c</step3>\\boxed{sad}"),
     ):
         profile = PROFILES[name]
         assert is_well_formed(strict, name)
@@ -153,8 +156,28 @@ def test_the_fallback_is_the_profiles_and_holds_one_word_that_is_none() -> None:
     assert {name: profile.fallback for name, profile in PROFILES.items()} == {
         "think_answer": None,
         "answer_think_answer": FALLBACK_ANSWER,
+        "set_steps": None,
     }
     assert len(split_labels(FALLBACK_ANSWER)) == 1
+
+
+MATCHES = [
+    (("joy",), ("joy",), True),
+    ((" Joy.",), ("JOY",), True),
+    (("joy",), ("sadness", "Joy"), True),
+    (("joy", "joy"), ("joy",), True),
+    (("joy", "sadness"), ("joy", "sadness"), False),
+    (("joyful",), ("joy",), False),
+    ((), ("joy",), False),
+    (("joy",), (), False),
+]
+
+
+@pytest.mark.parametrize(("labels", "gold", "right"), MATCHES)
+def test_an_answer_is_right_when_it_is_one_word_and_that_a_gold_label(
+    labels: tuple[str, ...], gold: tuple[str, ...], right: bool
+) -> None:
+    assert names_gold(labels, gold) is right
 
 
 LABELS = [

@@ -98,7 +98,25 @@ def test_the_names_are_those_of_the_algebra_in_its_order() -> None:
     from mer_r1.rl.advantages import REWARDS
 
     names = [field.name for field in fields(Rewards)]
-    assert names == [name for name in REWARDS if not name.startswith("calibration")]
+    others = ("calibration_plus", "calibration_minus", "coherence", "consistency", "reflection")
+    assert names == [name for name in REWARDS if name not in others]
+
+
+SET = "<step1>A dog.</step1><step2>It warms.</step2><step3>Pleasant.</step3>\\boxed{%s}"
+
+
+def test_accuracy_is_the_hard_match_that_the_evaluator_takes() -> None:
+    for said, right in (("Happy", 1.0), ("happy, sad", 0.0), ("glad", 0.0), ("", 0.0)):
+        rewards = score_response(parse_response(SET % said, "set_steps"), ["happy"], SMALL)
+        assert (rewards.accuracy, rewards.format) == (right, float(said != ""))
+    assert score_response(parse_response(answer(["happy"])), ["happy"], SMALL).accuracy == 1.0
+
+
+def test_the_format_is_paid_for_the_form_that_the_profile_asks_for() -> None:
+    assert score_response(parse_response(answer(["happy"]), "set_steps"), ["happy"], SMALL).format == 0.0
+    assert score_response(parse_response(SET % "happy"), ["happy"], SMALL).format == 0.0
+    unreasoned = score_response(parse_response("\\boxed{happy}", "set_steps"), ["happy"], SMALL)
+    assert (unreasoned.accuracy, unreasoned.format) == (1.0, 0.0)
 
 
 def test_the_first_answer_is_scored_by_itself() -> None:

@@ -168,3 +168,65 @@ def test_a_profile_that_answers_first_is_taught_the_gold_words_before_the_reason
     assert parse_response(first.decode(slow.learned), "answer_think_answer").well_formed
     assert first.decode((*fast.given, *fast.learned)) == "<answer>happy, calm</answer>"
     assert slow.learned[: len(fast.given) + len(fast.learned)] == (*fast.given, *fast.learned)
+
+
+STEPPED = replace(PLAIN, reasoning="<step1>A smile.</step1><step2>Warm.</step2><step3>Calm.</step3>\\boxed{cheerful}")
+
+
+def test_a_profile_of_three_steps_learns_a_whole_stepped_reasoning_as_it_stands(fresh_tiny: OmniBackbone) -> None:
+    stepped = replace(fresh_tiny, prompt_style="brief_set_clips")
+    slow, fast = make_target(stepped, STEPPED, "slow"), make_target(stepped, STEPPED, "fast")
+    assert (slow.given, stepped.decode(slow.learned)) == ((), STEPPED.reasoning)
+    assert stepped.decode(fast.given) == "\\boxed{"
+    assert stepped.decode(fast.learned) == "happy, calm}"
+    assert slow.learned[-1] == fast.learned[-1] == stepped.tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize(
+    ("style", "answer"), [("brief", "cheerful</answer>"), ("brief_set_clips", "cheerful}")], ids=["tags", "steps"]
+)
+def test_the_answer_is_cut_into_ids_by_itself(
+    fresh_tiny: OmniBackbone, monkeypatch: pytest.MonkeyPatch, style: str, answer: str
+) -> None:
+    """Else a tokenizer may join the first word to what opens the answer, as Qwen's does `{cheerful`."""
+    asked: list[str] = []
+    cut = OmniBackbone.text_ids
+
+    def watched(self: OmniBackbone, text: str) -> list[int]:
+        asked.append(text)
+        return cut(self, text)
+
+    monkeypatch.setattr(OmniBackbone, "text_ids", watched)
+    make_target(replace(fresh_tiny, prompt_style=style), STEPPED, "slow")
+    assert asked[-1] == answer
+
+
+@pytest.mark.parametrize("reasoning", [PLAIN.reasoning, WHOLE.reasoning, f"{STEPPED.reasoning} so"])
+def test_a_profile_of_three_steps_says_what_a_slow_target_needs(fresh_tiny: OmniBackbone, reasoning: str) -> None:
+    stepped = replace(fresh_tiny, prompt_style="brief_set_clips")
+    with pytest.raises(InputError, match=r"'a': its reasoning is no whole response in three steps; .*<step1>"):
+        make_target(stepped, replace(PLAIN, reasoning=reasoning), "slow")
+
+
+def test_stepped_reasoning_becomes_a_think_block_and_its_answer_where_that_is_asked_for(tiny: OmniBackbone) -> None:
+    text = tiny.decode(make_target(tiny, STEPPED, "slow").learned)
+    assert text == "<think>A smile.\nWarm.\nCalm.</think><answer>cheerful</answer>"
+
+
+@pytest.mark.parametrize(
+    ("style", "text"),
+    [
+        ("brief", "<think></think><answer>happy, calm</answer>"),
+        ("brief_first", "<answer>happy, calm</answer><think></think><answer>happy, calm</answer>"),
+        ("brief_set_clips", "\\boxed{happy, calm}"),
+    ],
+)
+def test_a_label_target_is_the_answer_alone_learned_from_its_first_token(
+    fresh_tiny: OmniBackbone, style: str, text: str
+) -> None:
+    backbone = replace(fresh_tiny, prompt_style=style)
+    target = make_target(backbone, replace(PLAIN, reasoning=None), "label")
+    assert (target.given, backbone.decode(target.learned)) == ((), text)
+    assert target.learned[-1] == backbone.tokenizer.eos_token_id
+    response = parse_response(text, backbone.profile.name)
+    assert (response.labels, response.reasoning, response.status) == (("happy", "calm"), "", "ok")

@@ -25,7 +25,7 @@ from mer_r1.asking.media_parts import Delivery, Part, media_parts
 from mer_r1.asking.record import failed
 from mer_r1.errors import InputError
 from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
-from mer_r1.prompts import PROMPT_STYLES, PromptStyle
+from mer_r1.prompts import NO_CANDIDATES, PROMPT_STYLES, PromptStyle
 from mer_r1.response import PROFILES, parse_response
 from mer_r1.sample import MediaFacts, Mode, Prediction, Sample
 
@@ -132,7 +132,7 @@ class EndpointAsker:
     def _answer(self, chat: ChatClient, sample: Sample, mode: Mode) -> _Outcome:
         try:
             media, facts = media_parts(sample, self._media, sound=self._sound)
-            body = chat.body(self._messages(media, sample.subtitle, mode), self._fields(mode))
+            body = chat.body(self._messages(media, sample, mode), self._fields(mode))
             del media  # the body holds it
             reply = chat.send(body)
             return _Outcome(self._prediction(sample.id, mode, reply, facts))
@@ -143,9 +143,12 @@ class EndpointAsker:
         except InputError as error:
             return _Outcome(failed(sample.id, mode, error), asked=False)
 
-    def _messages(self, media: list[Part], subtitle: str | None, mode: Mode) -> list[dict[str, Any]]:
-        # A control token that a subtitle spells would become one in the server's chat template.
-        text = self._style.text(_CONTROL.sub(" ", subtitle) if subtitle else None)
+    def _messages(self, media: list[Part], sample: Sample, mode: Mode) -> list[dict[str, Any]]:
+        if self._style.needs_candidates and not sample.candidates:
+            raise InputError(f"sample {sample.id!r}: {NO_CANDIDATES}")
+        # A control token that a subtitle or a label spells would become one in the server's chat template.
+        subtitle, *candidates = [_CONTROL.sub(" ", text) for text in (sample.subtitle or "", *sample.candidates)]
+        text = self._style.text(subtitle, candidates)
         system = {"role": "system", "content": self._style.system}
         user = {"role": "user", "content": [*media, {"type": "text", "text": text}]}
         begun = {"role": "assistant", "content": self._profile.prefill(mode)}
@@ -157,7 +160,7 @@ class EndpointAsker:
             "max_tokens": self._max_new_tokens,
             "repetition_penalty": 1.0,
         }
-        if self._profile.stops(mode) == 1:  # a server stops at the first
+        if self._profile.stops_at_first(mode):  # which is all that a server can do
             fields |= {"stop": [self._profile.stop], "include_stop_str_in_output": True}
         if self._profile.prefill(mode):
             fields |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -168,7 +171,7 @@ class EndpointAsker:
             raise ChatError(f"the server withheld the answer (finish_reason {reply.finish_reason}); ask another model")
         prefill = self._profile.prefill(mode)
         text = reply.text if reply.text.startswith(prefill) else prefill + reply.text
-        if prefill and text[len(prefill) :].lstrip().startswith("<think>"):
+        if prefill and text[len(prefill) :].lstrip().startswith(("<think>", "<step1>")):
             raise ChatError(
                 "the server began a new turn instead of going on from the prefilled one; fast thinking needs one that "
                 "knows continue_final_message, as vLLM does"

@@ -20,11 +20,12 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.checkpoint import write_settings
 from mer_r1.models.decoding import Decoder, StopText, draw, head_reads_last
 from mer_r1.models.group_attention import GROUP, DecodeLayout
-from mer_r1.prompts import PROMPT_STYLES, PromptStyle
+from mer_r1.prompts import NO_CANDIDATES, PROMPT_STYLES, PromptStyle, without_control
 from mer_r1.response import PROFILES, Profile
 from mer_r1.sample import Clip, MediaFacts, Sample
 
@@ -142,6 +143,16 @@ class Backbone(ABC):
     def __post_init__(self) -> None:
         self.entry = self.model if self.entry is None else self.entry
         self.language_model.config._attn_implementation = GROUP
+
+    def texts_of(self, sample: Sample) -> tuple[str | None, tuple[str, ...]]:
+        """A sample's subtitle and candidates as data: what would become a control token in them is taken out.
+
+        Raises InputError, naming the sample, where the prompt style needs candidates and there are none.
+        """
+        if self.style.needs_candidates and not sample.candidates:
+            raise InputError(f"sample {sample.id!r}: {NO_CANDIDATES}")
+        candidates = [without_control(self.tokenizer, self.control_ids, label) for label in sample.candidates]
+        return without_control(self.tokenizer, self.control_ids, sample.subtitle), tuple(candidates)
 
     @abstractmethod
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
@@ -275,12 +286,14 @@ class Backbone(ABC):
         prefill: str = "",
         stop: str = "</answer>",
         num_stops: int = 1,
+        stop_after: str = "",
         uniform_BR: Tensor | None = None,
     ) -> Generated:
         """Sample `num_generations` answers for each prompt; copies of a prompt are neighbours in the result.
 
         All answers read the one cache of their prompt. Sampling goes on until every row has written `stop` as often as
-        `num_stops` says, or the end token, or `max_new_tokens` are written. `uniform_BR` are the draws, in [0, 1), one
+        `num_stops` says, or the end token, or `max_new_tokens` are written; a `stop` before `stop_after` does not
+        count. `uniform_BR` are the draws, in [0, 1), one
         for each id; without it they come from torch's global generator.
         """
         padding_PT = encoded.prompts.mask_PT == 0
@@ -297,7 +310,7 @@ class Backbone(ABC):
         uniform_BR = uniform_BR.to(self.device)
         open_B = torch.ones(rows, dtype=torch.bool, device=self.device)
         ids, kept = [], []
-        finished = StopText(self, stop, rows, num_stops)
+        finished = StopText(self, stop, rows, num_stops, "" if stop_after in prefill else stop_after)
         for place in range(sampling.max_new_tokens):
             chosen_B = draw(logits_BV + self.suppressed_V, sampling, uniform_BR[:, place])
             chosen_B = torch.where(open_B, chosen_B, self.tokenizer.pad_token_id)

@@ -67,16 +67,17 @@ def draw(logits_BV: Tensor, sampling: Sampling, uniform_B: Tensor) -> Tensor:
 class StopText:
     """Says, id by id, which rows are finished: the end token, or a text that a tokenizer may cut in any way.
 
-    Keeps the last ids of every row, long enough to hold `stop`, and decodes those of rows that are not finished.
-    A row is finished when it has written `stop` `num_stops` times.
+    Keeps the last ids of every row, long enough to hold what it waits for, and decodes those of rows that are not
+    finished. A row is finished when it has written `stop` `num_stops` times; a stop before `after` does not count.
     """
 
-    def __init__(self, backbone: Backbone, stop: str, num_rows: int, num_stops: int = 1) -> None:
-        self._backbone, self._stop = backbone, stop
+    def __init__(self, backbone: Backbone, stop: str, num_rows: int, num_stops: int = 1, after: str = "") -> None:
+        self._backbone, self._stop, self._after = backbone, stop, after
         self._eos = int(backbone.tokenizer.eos_token_id)
         ids = backbone.text_ids(stop)
-        self._single = ids[0] if len(ids) == 1 else None
+        self._single = ids[0] if len(ids) == 1 and not after else None
         self._tail: list[list[int]] = [[] for _ in range(num_rows)]
+        self._waits = [after != ""] * num_rows
         self._left_B = torch.full((num_rows,), num_stops, device=backbone.device)
 
     def __call__(self, ids_B: Tensor) -> Tensor:
@@ -87,8 +88,13 @@ class StopText:
             for row, ident in enumerate(ids_B.tolist()):
                 if left[row] <= 0:
                     continue
-                tail = self._tail[row] = [*self._tail[row], ident][-2 * len(self._stop) :]
-                if self._stop in self._backbone.decode(tail):
+                tail = self._tail[row] = [*self._tail[row], ident][-2 * len(self._after + self._stop) :]
+                text = self._backbone.decode(tail)
+                if self._waits[row]:
+                    _, begun, text = text.partition(self._after)
+                    self._waits[row] = not begun
+                    self._tail[row] = tail[-1:] if begun else tail
+                if self._stop in text:
                     self._tail[row] = []
                     self._left_B[row] -= 1
         return (ids_B == self._eos) | (self._left_B <= 0)

@@ -125,7 +125,7 @@ def _fingerprint(backbone: Backbone, samples: Sequence[Sample]) -> str:
             else [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
         )
 
-    rows = [[s.id, s.subtitle, stamp(s.video), stamp(s.audio), stamp(s.image)] for s in samples]
+    rows = [[s.id, s.subtitle, s.candidates, stamp(s.video), stamp(s.audio), stamp(s.image)] for s in samples]
     vocabulary = sorted(backbone.tokenizer.get_vocab().items())
     processor = backbone.processor
     parts = json.dumps(

@@ -22,7 +22,7 @@ from mer_r1.models.backbone import Backbone, Prompt
 from mer_r1.models.checkpoint import folder_kind, looks_like_hub_id, read_parts, settings_of
 from mer_r1.models.checkpoint import read_settings as read_settings
 from mer_r1.models.vision import AS_TAKEN, frames_hz, is_picture
-from mer_r1.prompts import media_chat, without_control
+from mer_r1.prompts import media_chat
 from mer_r1.sample import Clip, Sample
 
 MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
@@ -43,8 +43,8 @@ class OmniBackbone(Backbone):
     def _chat_text(self, sample: Sample, clip: Clip) -> str:
         media = [] if clip.frames_THWC is None else ["image" if is_picture(clip) else "video"]
         media += ["audio"] if clip.waveform_N is not None else []
-        subtitle = without_control(self.tokenizer, self.control_ids, sample.subtitle)
-        chat = media_chat(self.style, media, subtitle)
+        subtitle, candidates = self.texts_of(sample)
+        chat = media_chat(self.style, media, subtitle, candidates)
         return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
 
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:

@@ -15,8 +15,10 @@ import torch
 from mer_r1.files import atomic_folder, disk_full_named
 from mer_r1.media import TINY_BUDGET
 from mer_r1.models.checkpoint import write_settings
+from mer_r1.response_steps import BOX
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+_STEP_TAGS = (*(f"<{close}step{number}>" for number in (1, 2, 3) for close in ("", "/")), BOX, "}")
 CONTROL = {
     "image_token": "<|IMAGE|>",
     "audio_token": "<|AUDIO|>",
@@ -38,7 +40,10 @@ CHAT_TEMPLATE = (
 
 
 def tiny_tokenizer(texts: Iterable[str], vocab_size: int = 900, control: Mapping[str, str] = CONTROL) -> Any:
-    """A byte-level BPE as Qwen's, trained on `texts`; the answer tags are one token each, and so are `control`'s."""
+    """A byte-level BPE as Qwen's, trained on `texts`; the answer tags are one token each, and so are `control`'s.
+
+    So are the marks of three steps and a box where `texts` have them.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -48,9 +53,11 @@ def tiny_tokenizer(texts: Iterable[str], vocab_size: int = 900, control: Mapping
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    cleaned = (text.replace("<", "\n<").replace(">", ">\n") for text in (*texts, "user\nassistant\nsystem\nEmotions?"))
-    inner.train_from_iterator(cleaned, trainer)
-    inner.add_tokens(list(_TAGS))
+    shown = [*texts, "user\nassistant\nsystem\nEmotions?"]
+    stepped = any(_STEP_TAGS[0] in text for text in shown)
+    shown += ["Steps? Emotion?"] if stepped else []
+    inner.train_from_iterator((text.replace("<", "\n<").replace(">", ">\n") for text in shown), trainer)
+    inner.add_tokens([*_TAGS, *_STEP_TAGS] if stepped else list(_TAGS))
     inner.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,

@@ -19,7 +19,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone, Prompt
 from mer_r1.models.checkpoint import read_parts, settings_of
-from mer_r1.prompts import media_chat, without_control
+from mer_r1.prompts import media_chat
 from mer_r1.sample import Clip, Sample
 
 _FIX = (
@@ -45,14 +45,14 @@ class VisionBackbone(Backbone):
 
         Raises InputError, naming the sample, where there is nothing that this model can see or read.
         """
-        subtitle = without_control(self.tokenizer, self.control_ids, sample.subtitle)
+        subtitle, candidates = self.texts_of(sample)
         if clip.frames_THWC is None and not (subtitle and subtitle.strip()):
             raise InputError(
                 f"sample {sample.id}: no video, image or subtitle, and a Qwen2.5-VL cannot hear; "
                 "give one of them, or take a model that hears (Qwen2.5-Omni)"
             )
         media = [] if clip.frames_THWC is None else ["image" if is_picture(clip) else "video"]
-        chat = media_chat(self.style, media, subtitle)
+        chat = media_chat(self.style, media, subtitle, candidates)
         text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         features = self.processor(text=text, return_tensors="pt", **self._frames(clip))
         ids, mask, kinds = (features.pop(name) for name in ("input_ids", "attention_mask", "mm_token_type_ids"))

@@ -19,7 +19,6 @@ from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone, Prompt
 from mer_r1.models.checkpoint import CAUSAL_FIX as FIX
 from mer_r1.models.checkpoint import read_parts, settings_of
-from mer_r1.prompts import without_control
 from mer_r1.sample import Clip, MediaFacts, Sample
 
 
@@ -52,18 +51,18 @@ class WordsOnlyBackbone(Backbone):
 
         Raises InputError, naming the sample, where there is no subtitle.
         """
-        subtitle = without_control(self.tokenizer, self.control_ids, sample.subtitle)
+        subtitle, candidates = self.texts_of(sample)
         if not (subtitle and subtitle.strip()):
             raise InputError(
                 f"sample {sample.id}: no subtitle, and this model can only read; "
                 "give a subtitle, or take a model that sees and hears (Qwen2.5-Omni)"
             )
-        ids_T = torch.tensor(self._ids(subtitle), dtype=torch.long)
+        ids_T = torch.tensor(self._ids(subtitle, candidates), dtype=torch.long)
         return Prompt(sample.id, ids_T, torch.arange(len(ids_T)).expand(3, -1), {}, MediaFacts())
 
-    def _ids(self, subtitle: str) -> list[int]:
+    def _ids(self, subtitle: str, candidates: Sequence[str]) -> list[int]:
         style = self.style
-        user = style.text(subtitle)
+        user = style.text(subtitle, candidates)
         whole = f"{style.system}\n{user}" if style.system else user
         if not self.tokenizer.chat_template:
             return list(self.tokenizer(f"{whole}\n")["input_ids"])

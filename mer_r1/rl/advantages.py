@@ -36,6 +36,10 @@ REWARDS = (
     "calibration_minus",
     "initial_f1",
     "fallback",
+    "accuracy",
+    "coherence",
+    "consistency",
+    "reflection",
 )
 
 ScaleRewards = Literal["group", "batch", "none"]
@@ -90,6 +94,10 @@ OBJECTIVES: dict[str, Objective] = {
     "dr_grpo": Objective(_BASELINE, scale=False),
     "affectgpt_r1": Objective((Term({"f1": 1.0, "format": 1.0}),)),
     "videoauto_r1": Objective((Term({"initial_f1": 0.9, "f1": 1.1, "format": 1.0, "fallback": 0.3}),)),
+    "accuracy": Objective((Term({"accuracy": 0.9, "format": 0.1}),)),
+    "emo_r3": Objective((Term({"accuracy": 0.8, "reflection": 0.1, "format": 0.1}),)),
+    "emo_r3_words": Objective((Term({"f1": 0.8, "reflection": 0.1, "format": 0.1}),)),
+    "mer_r1_rer": Objective((*_DUAL, _PLUS, _MINUS, Term({"reflection": 1.0}, "lambda_rer"))),
 }
 
 
@@ -107,6 +115,16 @@ def needs_initial_answer(objective: str) -> bool:
     return not _reads(objective).isdisjoint({"initial_f1", "fallback"})
 
 
+def needs_reflection(objective: str) -> bool:
+    """Whether the objective pays what a judge says of an answer's steps, and so needs a profile that has steps."""
+    return not _reads(objective).isdisjoint({"coherence", "consistency", "reflection"})
+
+
+def needs_wheels(objective: str) -> bool:
+    """Whether the objective pays categories, so that gold which reaches none has no reward."""
+    return not _reads(objective).isdisjoint({"recall", "precision", "f1", "initial_f1"})
+
+
 def confidence_level(objective: str) -> ConfidenceLevel:
     """Whose confidence the calibration rewards of an objective compare: "category" (Eq. 1) or "word" (ablation A1)."""
     return OBJECTIVES[objective].confidence
@@ -117,7 +135,8 @@ def advantages(
 ) -> Tensor:
     """Advantages (P, G) of rewards whose last axis runs over REWARDS.
 
-    `coefficients` holds lambda_cali and lambda_fmt. Raises KeyError for an objective that is not in OBJECTIVES.
+    `coefficients` holds lambda_cali, lambda_fmt and lambda_rer. Raises KeyError for an objective that is not in
+    OBJECTIVES.
     """
     chosen = OBJECTIVES[objective]
 

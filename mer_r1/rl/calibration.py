@@ -157,15 +157,15 @@ class Answer:
 def locate_answer(backbone: Backbone, ids: Sequence[int], profile: Profile = PROFILES["think_answer"]) -> Answer | None:
     """Find the words of a response's last answer in its ids; None when there is no word to find.
 
-    Where a token covers both the tag's end and the first word (`>happy`), it belongs to the answer, and the prefill
-    ends as many characters earlier: both contexts then hold the same ids from `start` on. None too where that token
-    reaches back to text that the prefill does not end in: no fast context could hold it.
+    Where a token covers both the end of what opens the answer and the first word (`>happy`), it belongs to the answer,
+    and the prefill ends as many characters earlier: both contexts then hold the same ids from `start` on. None too
+    where that token reaches back to text that the prefill does not end in: no fast context could hold it.
     """
     text, starts = text_and_starts(backbone, ids)
     spans = profile.spans(text)
     if not spans:
         return None
-    first_char = text.rfind("<answer>", 0, spans[0][0] + 1) + len("<answer>")
+    first_char = text.rfind(profile.opens, 0, spans[0][0] + 1) + len(profile.opens)
     start = bisect_right(starts, first_char) - 1
     glued = text[starts[start] : first_char]
     if not profile.fast_prefill.endswith(glued):

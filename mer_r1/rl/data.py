@@ -12,38 +12,46 @@ from mer_r1.errors import InputError
 from mer_r1.metrics.open_vocabulary import set_statistics
 from mer_r1.models.backbone import Prompt
 from mer_r1.response import read_labels
+from mer_r1.rl.advantages import needs_reflection, needs_wheels
 from mer_r1.sample import Sample
 
 
 @dataclass(frozen=True)
 class RlExample:
-    """One prompt with its gold words."""
+    """One prompt with its gold words, and the sample that it was made of."""
 
     prompt: Prompt
     gold: tuple[str, ...]
+    sample: Sample
 
 
 class RlPrompts(torch.utils.data.Dataset[RlExample]):
     """Prompts with gold words, as the protocol's parser reads them.
 
-    Raises InputError for a sample whose gold no wheel counts: it has no reward.
+    Raises InputError for a sample that has no reward under the objective: one without gold, or, where the objective
+    pays categories, one whose gold no wheel counts. Without candidates coherence pays categories too.
     """
 
-    def __init__(self, samples: Sequence[Sample], prompts: Sequence[Prompt], wheels: WheelSet) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], prompts: Sequence[Prompt], wheels: WheelSet, objective: str = "mer_r1"
+    ) -> None:
         parser = wheels.protocol.parser
         self._gold = [read_labels(sample.labels, parser)[0] for sample in samples]
         for sample, gold in zip(samples, self._gold, strict=True):
-            if not any(set_statistics(gold, (), wheels).num_gold):
+            if not gold:
+                raise InputError(f"sample {sample.id!r}: no labels, and RL pays answers by them; run mer-r1 check")
+            asks_wheels = needs_wheels(objective) or (needs_reflection(objective) and not sample.candidates)
+            if asks_wheels and not any(set_statistics(gold, (), wheels).num_gold):
                 raise InputError(
                     f"sample {sample.id!r}: no label maps to a category of the {wheels.source} wheels; run mer-r1 check"
                 )
-        self._prompts = prompts
+        self._samples, self._prompts = samples, prompts
 
     def __len__(self) -> int:
         return len(self._gold)
 
     def __getitem__(self, index: int) -> RlExample:
-        return RlExample(self._prompts[index], self._gold[index])
+        return RlExample(self._prompts[index], self._gold[index], self._samples[index])
 
 
 class BlockOrder(torch.utils.data.Sampler[int]):

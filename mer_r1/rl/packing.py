@@ -143,7 +143,7 @@ def group_pass(
     """
     head = _Head(backbone, packed, temperature, tokens)
     media = backbone.media_arguments(packed.prompts) if encoded is None else {}
-    with _media_placed(backbone, packed, encoded), head.in_place():
+    with media_placed(backbone, packed.input_ids_S, encoded), head.in_place():
         log_probs_N = model(
             input_ids=packed.input_ids_S[None],
             attention_mask=torch.ones(NO_MASK_SHAPE, dtype=torch.bool, device=backbone.device),
@@ -159,14 +159,14 @@ def group_pass(
 
 
 @contextmanager
-def _media_placed(backbone: Backbone, packed: Packed, encoded: Encoded | None) -> Iterator[None]:
-    """Within the block the embedding table's output carries the media of `encoded`."""
+def media_placed(backbone: Backbone, input_ids_S: Tensor, encoded: Encoded | None) -> Iterator[None]:
+    """Within the block the embedding table's output for `input_ids_S` carries the media of `encoded`, in order."""
     if encoded is None or encoded.embeds_PTD is None:
         yield
         return
-    placeholders = packed.input_ids_S.new_tensor(list(backbone.placeholder_ids()))
-    media_ND = encoded.embeds_PTD[torch.isin(packed.prompts.input_ids_PT, placeholders)]
-    where_1S1 = torch.isin(packed.input_ids_S, placeholders)[None, :, None]
+    placeholders = input_ids_S.new_tensor(list(backbone.placeholder_ids()))
+    media_ND = encoded.embeds_PTD[torch.isin(encoded.prompts.input_ids_PT, placeholders)]
+    where_1S1 = torch.isin(input_ids_S, placeholders)[None, :, None]
 
     def place(_: Any, __: Any, words_1SD: Tensor) -> Tensor:
         return words_1SD.masked_scatter(where_1S1, media_ND.to(words_1SD.dtype))

@@ -57,11 +57,17 @@ class RolloutBatch:
         return row // self.num_generations
 
 
-def uniform_draws(seed: int, step: int, ids: Sequence[str], num_generations: int, length: int) -> Tensor:
-    """Draws (B, length) in [0, 1) of the rollouts of samples `ids` at a step, float64 on the CPU."""
+def uniform_draws(
+    seed: int, step: int, ids: Sequence[str], num_generations: int, length: int, question: str = ""
+) -> Tensor:
+    """Draws (B, length) in [0, 1) of the rollouts of samples `ids` at a step, float64 on the CPU.
+
+    `question` names what is asked of the rollouts afterwards, which has draws of its own.
+    """
     draws = []
     for ident in ids:
-        digest = hashlib.sha256(f"{seed} {step} {ident}".encode("utf-8", "surrogatepass")).digest()
+        key = f"{question} {seed} {step} {ident}" if question else f"{seed} {step} {ident}"
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         draws.append(torch.rand(num_generations, length, generator=generator, dtype=torch.float64))
     return torch.cat(draws)
@@ -84,6 +90,7 @@ def make_rollouts(
         sampling,
         stop=profile.stop,
         num_stops=profile.stops("slow"),
+        stop_after=profile.stop_after,
         uniform_BR=uniform_BR,
     )
     rows = [row[: int(mask.sum())] for row, mask in zip(generated.ids_BR.tolist(), generated.mask_BR, strict=True)]
@@ -185,6 +192,7 @@ def as_rows(
     advantages_PG: Tensor,
     words: Sequence[dict[str, tuple[float, float]]] | None,
     step: int,
+    reflections: Sequence[dict[str, str]] | None = None,
 ) -> list[Rollout]:
     """The batch as lines for rollouts.jsonl."""
     rows = []
@@ -201,6 +209,7 @@ def as_rows(
                 rewards={name: None if isnan(value) else value for name, value in values},
                 advantage=float(advantages_PG[prompt, place]),
                 confidences=words[row] if words else None,
+                reflection=reflections[row] if reflections else None,
             )
         )
     return rows

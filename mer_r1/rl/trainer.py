@@ -3,15 +3,17 @@
 Shape letters: P prompts, G rollouts of a group, B = P x G rollouts, R response ids, K objectives.
 
 An optimiser step: the towers and the prompts of all its micro-batches run once, `num_generations` slow responses are
-sampled for each prompt, and the text is scored by the functions the evaluator uses. Then, micro-batch by micro-batch,
-one packed pass gives the log-probabilities of the policy and, where the objective asks for it, the confidences of slow
-and fast thinking; rewards become advantages within their groups, and the loss follows. With num_iterations > 1 the same
-rollouts serve that many optimiser steps.
+sampled for each prompt, and the text is scored by the functions the evaluator uses; where the objective pays for it, a
+judge reads the steps of every response again (reflection.py). Then, micro-batch by micro-batch, one packed pass gives
+the log-probabilities of the policy and, where the objective asks for it, the confidences of slow and fast thinking;
+rewards become advantages within their groups, and the loss follows. With num_iterations > 1 the same rollouts serve
+that many optimiser steps.
 """
 
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,11 +28,20 @@ from mer_r1.models.backbone import Backbone, Encoded, PromptBatch, Sampling
 from mer_r1.recipe import Recipe
 from mer_r1.response import parse_response
 from mer_r1.rewards import score_response
-from mer_r1.rl.advantages import REWARDS, advantages, confidence_level, needs_calibration, needs_initial_answer
+from mer_r1.rl.advantages import (
+    REWARDS,
+    advantages,
+    confidence_level,
+    needs_calibration,
+    needs_initial_answer,
+    needs_reflection,
+)
 from mer_r1.rl.calibration import CategoryTokens, category_tokens
 from mer_r1.rl.data import BlockOrder, RlExample
 from mer_r1.rl.losses import policy_loss, scheduled_beta
 from mer_r1.rl.packing import GroupPass, Packed, group_pass, pack
+from mer_r1.rl.reflection import Reflection, reflect
+from mer_r1.rl.reflection_judges import make_judge
 from mer_r1.rl.rollouts import (
     Contexts,
     RolloutBatch,
@@ -41,18 +52,21 @@ from mer_r1.rl.rollouts import (
     text_rewards,
     uniform_draws,
 )
+from mer_r1.sample import Sample
 from mer_r1.training import RunTrainer
 
 _PLUS, _MINUS = REWARDS.index("calibration_plus"), REWARDS.index("calibration_minus")
+_REFLECTION = [REWARDS.index(name) for name in ("coherence", "consistency", "reflection")]
 
 
 @dataclass(frozen=True)
 class RlBatch:
-    """Prompts of one micro-batch with their gold words."""
+    """Prompts of one micro-batch with their gold words and the samples they were made of."""
 
     prompts: PromptBatch
     ids: tuple[str, ...]
     golds: tuple[tuple[str, ...], ...]
+    samples: tuple[Sample, ...]
 
 
 @dataclass
@@ -64,6 +78,7 @@ class _Rolled:
     rewards_PGK: Tensor
     num_tokens: float
     step: int
+    reflection: Reflection | None = None
     reference_log_probs_BR: Tensor | None = None
     advantages_B: Tensor | None = None
     old_log_probs_BR: Tensor | None = None
@@ -77,11 +92,13 @@ class GrpoTrainer(RunTrainer):
         rl = recipe.rl
         self.profile = backbone.profile
         self.sampling = Sampling(rl.max_completion_length, rl.temperature, rl.top_p)
-        self.coefficients = {"lambda_cali": rl.lambda_cali, "lambda_fmt": rl.lambda_fmt}
+        self.coefficients = {name: getattr(rl, name) for name in ("lambda_cali", "lambda_fmt", "lambda_rer")}
         self._towers_learn, self.steps_a_batch = recipe.model.train_towers, rl.num_iterations
         self._kept: list[_Rolled] = []
         super().__init__(recipe=recipe, model=backbone.entry, collate=self._collate, **kwargs)
         self._refuse_what_cannot_be()
+        reflects = needs_reflection(rl.objective)
+        self.judge = make_judge(backbone, rl.reflection, recipe.seed, self.run.path) if reflects else None
         self.reference = self._make_reference() if rl.beta > 0 else None
 
     @cached_property
@@ -105,6 +122,11 @@ class GrpoTrainer(RunTrainer):
         if needs_initial_answer(self.rl.objective) and self.profile.fallback is None:
             raise InputError(
                 f"rl.objective: {self.rl.objective} pays a first answer; set model.prompt_style=full_first"
+            )
+        if needs_reflection(self.rl.objective) and self.profile.name != "set_steps":
+            raise InputError(
+                f"rl.objective: {self.rl.objective} pays the steps of an answer, and {self.profile.name} has none; "
+                "set model.prompt_style=set (set_clips for clips)"
             )
         if self.is_fsdp_enabled:
             self._refuse_sharding_that_sampling_cannot_take()
@@ -148,7 +170,7 @@ class GrpoTrainer(RunTrainer):
     def _collate(self, rows: Sequence[RlExample]) -> RlBatch:
         prompts = [row.prompt for row in rows]
         ids, golds = tuple(prompt.id for prompt in prompts), tuple(row.gold for row in rows)
-        return RlBatch(self.backbone.collate(prompts), ids, golds)
+        return RlBatch(self.backbone.collate(prompts), ids, golds, tuple(row.sample for row in rows))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         size = len(self.train_dataset if train_dataset is None else train_dataset)
@@ -175,6 +197,7 @@ class GrpoTrainer(RunTrainer):
             _Rolled(batch, contexts(self.backbone, batch, self.profile, self.tokens is not None), own, num_tokens, step)
             for batch, own in zip(made, rewards, strict=True)
         ]
+        self._reflect(rolled, batches)
         for one in rolled:
             one.reference_log_probs_BR = self._reference_log_probs(one)
         if self.tokens is None:  # the text decides all, and batch statistics run over all processes
@@ -188,6 +211,23 @@ class GrpoTrainer(RunTrainer):
             return make_rollouts(
                 self.backbone, batch.prompts, batch.ids, batch.golds, self.profile, sampling, uniform_BR
             )
+
+    def _reflect(self, rolled: Sequence[_Rolled], batches: Sequence[RlBatch]) -> None:
+        """The rewards that a judge gives a step's rollouts. Raises InputError, in all processes, where it fails."""
+        if self.judge is None:
+            return
+        began, fault = time.perf_counter(), None
+        try:
+            with self.accelerator.autocast():
+                for one, batch in zip(rolled, batches, strict=True):
+                    one.reflection = reflect(self.judge, one.batch, batch.samples, self.wheels, one.step)
+                    one.rewards_PGK[..., _REFLECTION] = one.reflection.scores_PG3
+        except InputError as error:
+            fault = f"rl.reflection: {error}"
+        for found in self._from_all([fault]):
+            if found:
+                raise InputError(found)
+        self.measure({"reflection_s": time.perf_counter() - began})
 
     def _judge_texts(self, rolled: Sequence[_Rolled]) -> None:
         """Advantages of a step whose objective the texts decide, in the light of the whole step."""
@@ -260,9 +300,12 @@ class GrpoTrainer(RunTrainer):
         known = dict(zip(REWARDS, (~rolled.rewards_PGK.isnan()).sum((0, 1)).tolist(), strict=True))
         for name, value in group_health(batch, rolled.rewards_PGK, advantages_PG).items():
             self.measure({name: value}, known.get(name.removeprefix("reward/"), 1))
+        if rolled.reflection is not None:
+            self.measure({"reflection_neutral": rolled.reflection.neutral_share}, len(batch.rows))
         num_ids = float(batch.generated.mask_BR.sum())
         self.measure({"entropy": float(result.entropy_BR.sum()) / num_ids}, num_ids)
-        rows = self._from_all(as_rows(batch, rolled.rewards_PGK, advantages_PG, words, rolled.step))
+        said = rolled.reflection.answers if rolled.reflection else None
+        rows = self._from_all(as_rows(batch, rolled.rewards_PGK, advantages_PG, words, rolled.step, said))
         if self.is_world_process_zero():
             self._append(self.run.rollouts, (asdict(row) for row in rows))
 
@@ -275,7 +318,7 @@ class GrpoTrainer(RunTrainer):
         scores = []
         for text, gold in zip(made.texts, batch.golds, strict=True):
             score = score_response(parse_response(text, self.profile.name), gold, self.wheels)
-            scores.append(({"recall": score.recall, "precision": score.precision, "f1": score.f1}, 1.0))
+            scores.append(({name: getattr(score, name) for name in ("recall", "precision", "f1", "accuracy")}, 1.0))
         return scores
 
 

@@ -6,9 +6,7 @@ whatever the number of processes. People are shared out to train, val and test: 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -20,12 +18,12 @@ from av.container import OutputContainer
 from numpy.typing import NDArray
 
 from mer_r1.errors import InputError
-from mer_r1.files import atomic_path, write_json
-from mer_r1.manifest import write_manifest
+from mer_r1.files import atomic_path
 from mer_r1.sample import Sample
 from mer_r1.synthetic import faces, voices
+from mer_r1.synthetic.parts import is_finished, write_parts
 from mer_r1.synthetic.state import draw_scene
-from mer_r1.synthetic.subtitles import slow_target, subtitle
+from mer_r1.synthetic.subtitles import TARGETS, slow_target, subtitle
 
 FPS = 6
 CLIPS_PER_PERSON = 20
@@ -35,11 +33,12 @@ _PERSON, _SCENE, _TEXT = 0, 1, 2  # independent random streams of one seed
 
 @dataclass(frozen=True)
 class Plan:
-    """What a corpus is made from; kept in corpus.json."""
+    """What a corpus is made from; kept in corpus.json. `form` is the profile that the reasoning texts keep to."""
 
     num: int
     seed: int
     seconds: float = 1.0
+    form: str = "think_answer"
 
     @property
     def num_people(self) -> int:
@@ -99,20 +98,11 @@ def make_clip(plan: Plan, folder: Path, index: int) -> tuple[str, Sample]:
         subtitle=said,
         labels=scene.gold,
         valence=round(scene.state.valence, 4),
-        reasoning=slow_target(scene),
+        reasoning=TARGETS[plan.form](scene),
         cluster=f"person-{person}",
         source="contradicting" if scene.contradicting else "consistent",
     )
     return plan.split_of(person), sample
-
-
-def _made(plan: Plan, folder: Path, workers: int) -> Iterator[tuple[str, Sample]]:
-    make = partial(make_clip, plan, folder)
-    if workers <= 1:
-        yield from map(make, range(plan.num))
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(make, range(plan.num), chunksize=32)
 
 
 def write_corpus(
@@ -123,27 +113,14 @@ def write_corpus(
     A stopped run is simply started again. Raises InputError when the folder holds a corpus of another plan.
     """
     manifests = {split: folder / f"{split}.jsonl" for split in SPLITS}
-    record = folder / "corpus.json"
     facts = {"corpus": "MiniMER", "num": plan.num, "seed": plan.seed, "seconds": plan.seconds}
-    if record.exists():
-        try:
-            kept = json.loads(record.read_text(encoding="utf-8"))
-        except ValueError:
-            raise InputError(f"{record}: is damaged; remove it and run the same command again") from None
-        if kept != facts:
-            raise InputError(f"{folder}: holds a corpus made with other settings; give another folder or remove it")
+    if plan.form != "think_answer":
+        facts["form"] = plan.form
+    if is_finished(folder, facts):
         return manifests
     if plan.num < 5:
         raise InputError(f"--num {plan.num}: a corpus needs at least 5 clips, so that every split has one")
-    (folder / "clips").mkdir(parents=True, exist_ok=True)
-    rows: dict[str, list[Sample]] = {split: [] for split in SPLITS}
-    for done, (split, sample) in enumerate(_made(plan, folder, workers), start=1):
-        rows[split].append(sample)
-        if progress:
-            progress(done)
-    for split, path in manifests.items():
-        write_manifest(path, rows[split])
-    write_json(record, facts)
+    write_parts(partial(make_clip, plan, folder), manifests, folder, facts, workers, progress)
     return manifests
 
 

@@ -2,14 +2,18 @@
 
 A subtitle always tells who is in control (dominance) and now and then, by a second clause, whether things are good or
 bad (valence). A reasoning text names what is visible, what is audible and what is said, says which channel it follows,
-and ends in that annotator's words.
+and ends in that annotator's words. In the form of structured emotional thinking (`set_target`) what is perceived is
+step 1, what it does to a person step 2, its valence and arousal step 3; the last two are those of the words.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from mer_r1.synthetic.state import Scene
+from mer_r1.synthetic.set_text import appraisal, level, set_text
+from mer_r1.synthetic.state import WORDS, Scene
 
 _CONTROL = {
     1: ("I decided it myself.", "I told them how it goes.", "This time I set the terms.", "They listened to me."),
@@ -26,11 +30,6 @@ _VERDICT = {
     0: ("",),
     -1: ("It is awful news.", "Everything went wrong.", "I lost what I cared for."),
 }
-
-
-def level(value: float, edge: float = 0.33) -> int:
-    """-1, 0 or 1: below -edge, between, above edge."""
-    return int(value > edge) - int(value < -edge)
 
 
 def subtitle(scene: Scene, rng: np.random.Generator) -> str | None:
@@ -61,8 +60,8 @@ def _pitch(arousal: float) -> str:
     return "low and slow" if arousal > -0.65 else "faint and very slow"
 
 
-def reasoning(scene: Scene) -> str:
-    """What is visible, audible and said, and which of them the conclusion follows."""
+def _perceived(scene: Scene) -> str:
+    """What is visible, audible and said."""
     brows = {1: "lowered brows", 0: "level brows", -1: "raised inner brows"}[level(scene.face.dominance)]
     steadiness = "with a tremor" if scene.voice.dominance < -0.33 else "and steady"
     control = {1: "in control", 0: "matter-of-fact", -1: "helpless"}[level(scene.state.dominance)]
@@ -75,11 +74,32 @@ def reasoning(scene: Scene) -> str:
             "No face is seen." if scene.missing == "face" else seen,
             "No voice is heard." if scene.missing == "voice" else heard,
             "No words are given." if scene.missing == "words" else said,
-            f"The {scene.leader} {'decide' if scene.leader == 'words' else 'decides'}.",
         )
     )
+
+
+def _followed(scene: Scene) -> str:
+    return f"The {scene.leader} {'decide' if scene.leader == 'words' else 'decides'}."
+
+
+def reasoning(scene: Scene) -> str:
+    """What is visible, audible and said, and which of them the conclusion follows."""
+    return f"{_perceived(scene)} {_followed(scene)}"
 
 
 def slow_target(scene: Scene) -> str:
     """The annotated slow answer: reasoning, then the words of the annotator it follows."""
     return f"<think>{reasoning(scene)}</think><answer>{', '.join(scene.readings[scene.leader])}</answer>"
+
+
+def set_target(scene: Scene) -> str:
+    """The same answer in three steps and a box."""
+    words = scene.readings[scene.leader]
+    valence, arousal, dominance = np.mean([WORDS[word] for word in words], axis=0).tolist()
+    well = {1: "well", 0: "neither well nor ill", -1: "ill"}[level(valence)]
+    power = {1: "strong", 0: "neither strong nor weak", -1: "weak"}[level(dominance)]
+    reaction = f"{_followed(scene)} One feels {well} and {power}."
+    return set_text(_perceived(scene), reaction, appraisal(valence, arousal), ", ".join(words))
+
+
+TARGETS: dict[str, Callable[[Scene], str]] = {"think_answer": slow_target, "set_steps": set_target}

@@ -16,6 +16,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import TINY_BUDGET, MediaBudget, audio_tokens, most_tokens
 from mer_r1.recipe import ModelSection, Recipe, read_recipe, recipe_names
 from mer_r1.shape import KNOWN, Shape, shape_of
+from mer_r1.verbs.train import TINY
 
 _GIB = 2**30
 _CHARACTERS_A_TOKEN = 4  # of English under Qwen's tokenizer, rounded down
@@ -37,12 +38,12 @@ def dry_run(
 ) -> int:
     """Print the resolved recipe, tokens of a prompt, memory of a GPU and hours on `num_gpus` of `gpu`; 0.
 
-    `num_gpus` is 8 by default, and 1 for adapters and the tiny model. `answer_tokens` is the expected length of an
+    `num_gpus` is 8 by default, and 1 for adapters and the tiny models. `answer_tokens` is the expected length of an
     answer, for the hours; memory reckons with the longest. Raises InputError for an unknown GPU, a number below 1, or a
     model's folder that cannot be read.
     """
     if num_gpus is None:
-        num_gpus = 1 if recipe.model.lora or recipe.model.source == "tiny" else 8
+        num_gpus = 1 if recipe.model.lora or recipe.model.source in TINY else 8
     if gpu not in cost.GPUS:
         raise InputError(f"--gpu {gpu}: is not known; choose from {', '.join(cost.GPUS)}")
     for name, value in (("--gpus", num_gpus), ("--answer-tokens", answer_tokens)):
@@ -74,7 +75,7 @@ def find_origin(model: ModelSection) -> Origin:
         shape, remark = _folder_shape(folder)
         origin = Origin(shape, *_saved_settings(folder), remark)
     elif model.source in KNOWN:
-        budget, style = (TINY_BUDGET, "brief") if model.source == "tiny" else (MediaBudget(), "full")
+        budget, style = (TINY_BUDGET, "brief") if model.source in TINY else (MediaBudget(), "full")
         origin = Origin(KNOWN[model.source], budget, style, model.source)
     elif awaited in recipe_names() and not source.exists():
         origin = find_origin(read_recipe(awaited).model)
@@ -131,7 +132,7 @@ def prompt_tokens(origin: Origin) -> cost.Tokens:
         raise InputError(
             f"model.prompt_style: {origin.prompt_style!r} is none of {', '.join(PROMPT_STYLES)}; choose one of them"
         )
-    characters = len(style.system) + len(style.text("x"))
+    characters = len(style.system) + len(style.text("x", ("x",)))
     text = round(characters / _CHARACTERS_A_TOKEN) + _FRAME_TOKENS
     return cost.Tokens(
         video=0 if shape and shape.vision is None else video,

@@ -23,20 +23,22 @@ _SOUNDS = ("wav", "mp3", "flac", "m4a", "aac", "ogg", "opus")
 _PICTURES = ("jpg", "jpeg", "png", "webp", "bmp")
 
 
-def clip_sample(path: Path, subtitle: str | None = None) -> Sample:
+def clip_sample(path: Path, subtitle: str | None = None, candidates: Sequence[str] = ()) -> Sample:
     """A sample of one file; what kind of medium it is follows from its name's ending."""
+    labels = tuple(candidates)
     ending = path.suffix.lower().lstrip(".")
     if ending in _SOUNDS:
-        return Sample(str(path), audio=path, subtitle=subtitle)
+        return Sample(str(path), audio=path, subtitle=subtitle, candidates=labels)
     if ending in _PICTURES:
-        return Sample(str(path), image=path, subtitle=subtitle)
-    return Sample(str(path), video=path, subtitle=subtitle)
+        return Sample(str(path), image=path, subtitle=subtitle, candidates=labels)
+    return Sample(str(path), video=path, subtitle=subtitle, candidates=labels)
 
 
 def run(
     clips: Sequence[Path],
     *,
     subtitle: str | None = None,
+    candidates: Sequence[str] = (),
     manifest: Path | None = None,
     out: Path | None = None,
     modes: Sequence[Mode] = ("fast", "slow"),
@@ -48,14 +50,16 @@ def run(
 ) -> int:
     """Predict files (or a subtitle alone) and print, or predict a manifest into `out`.
 
+    `candidates` are the labels to choose from, for a model that is shown such; rows of a manifest have their own.
+
     With `url` the rows of a manifest are asked of the model `source` at that address. Returns 0 when done, and 1 where
     an answer failed, which the next call asks again.
     """
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
     if manifest is not None:
-        if subtitle is not None or json_lines:
-            raise InputError("--manifest: goes without --subtitle and --json; its rows are written to --out")
+        if subtitle is not None or candidates or json_lines:
+            raise InputError("--manifest: goes without --subtitle, --candidates and --json; its rows have their own")
         if clips or out is None:
             raise InputError("--manifest: goes with --out PREDICTIONS and without CLIP")
         samples = read_manifest(manifest)
@@ -67,7 +71,7 @@ def run(
         raise InputError("--out: goes with --manifest; the predictions of CLIP are printed (--json for JSON lines)")
     if not clips and not (subtitle and subtitle.strip()):
         raise InputError("nothing to predict: give CLIP files, --subtitle TEXT, or --manifest FILE")
-    predictions = predict_clips(clips, subtitle, modes, source, max_new_tokens)
+    predictions = predict_clips(clips, subtitle, modes, source, max_new_tokens, candidates)
     if json_lines:
         print(as_json(predictions))
     else:
@@ -95,10 +99,16 @@ def asking_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def predict_clips(
-    paths: Sequence[Path], subtitle: str | None, modes: Sequence[Mode], source: str, max_new_tokens: int = 1024
+    paths: Sequence[Path],
+    subtitle: str | None,
+    modes: Sequence[Mode],
+    source: str,
+    max_new_tokens: int = 1024,
+    candidates: Sequence[str] = (),
 ) -> list[Prediction]:
     """Predictions of every file in every mode, files in order. Raises InputError that names an unreadable file."""
-    samples = [clip_sample(path, subtitle) for path in paths] or [Sample("subtitle", subtitle=subtitle)]
+    samples = [clip_sample(path, subtitle, candidates) for path in paths]
+    samples = samples or [Sample("subtitle", subtitle=subtitle, candidates=tuple(candidates))]
     from mer_r1.asking.local import batch_size, load_model
     from mer_r1.inference import answer
     from mer_r1.media import read_clip

@@ -3,6 +3,7 @@
     mer-r1 prepare meld --root DIR --out meld.jsonl
     mer-r1 prepare mer-unibench --root DIR --out FOLDER      all nine: FOLDER/NAME.jsonl of each set that is there
     mer-r1 prepare mer-caption --root DIR --out FOLDER       FOLDER/sft.jsonl and FOLDER/rl.jsonl
+    mer-r1 prepare emoset --root DIR --split train --num 2000 --out emoset-train.jsonl
 
 Convention: 0 when every clip was written, 1 when something is missing (the manifest holds the others), and InputError,
 status 2, when nothing can be written. A count that differs from the published one is shown and changes no status.
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from mer_r1.benchmarks import mer_caption
 from mer_r1.benchmarks.mer_unibench import SETS, present_sets, read_set
+from mer_r1.benchmarks.pictures import PICTURE_SETS, SPLITS, read_pictures
 from mer_r1.benchmarks.prepared import PreparedSet
 from mer_r1.errors import InputError
 from mer_r1.files import write_text
@@ -26,10 +28,31 @@ from mer_r1.manifest import shown, write_manifest
 
 UNIBENCH = "mer-unibench"
 MME = "mme-emotion"
-NAMES = (UNIBENCH, *SETS, mer_caption.NAME, MME)
+NAMES = (UNIBENCH, *SETS, mer_caption.NAME, MME, *PICTURE_SETS)
 SEVERAL = (UNIBENCH, mer_caption.NAME)
 """Whose manifests are several, and go into a folder."""
 NUM_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of a data set: of pictures a split and how many, of MER-Caption+ how many are for SFT."""
+
+    split: str | None = None
+    num: int | None = None
+    num_sft: int | None = None
+    seed: int | None = None
+
+    def check(self, name: str) -> None:
+        """Raises InputError for what does not go with that data set."""
+        if name not in PICTURE_SETS and (self.split is not None or self.num is not None):
+            raise InputError(f"--split and --num choose among pictures; leave them out for {name}")
+        if name != mer_caption.NAME and self.num_sft is not None:
+            raise InputError(f"--sft-num splits {mer_caption.NAME} and nothing else; leave it out for {name}")
+        if name not in (mer_caption.NAME, *PICTURE_SETS) and self.seed is not None:
+            raise InputError(f"--seed is for {mer_caption.NAME} and pictures; leave it out for {name}")
+        if self.split is not None and self.split not in SPLITS:
+            raise InputError(f"--split {shown(self.split)}: use one of {', '.join(SPLITS)}")
 
 
 @dataclass(frozen=True)
@@ -47,24 +70,27 @@ def run(
     *,
     seed: int | None = None,
     num_sft: int | None = None,
+    split: str | None = None,
+    num: int | None = None,
     missing: Path | None = None,
 ) -> int:
     """Write the manifest of a data set (of several, into the folder `out`) and print what was found.
 
-    `seed` and `num_sft` cut MER-Caption+ (0 and 5,000 where they are None). `missing` is a file for the whole list of
-    missing files. Returns 0, or 1 when something is missing. Raises InputError when nothing can be written.
+    `seed` and `num_sft` cut MER-Caption+ (0 and 5,000 where they are None); of pictures `split` (test) is written, or
+    `num` of it that `seed` chooses. `missing` is a file for the whole list of missing files. Returns 0, or 1 when
+    something is missing. Raises InputError when nothing can be written.
     """
     if name not in NAMES:
         raise InputError(f"data set {shown(name)!r} is not known; use one of: {', '.join(NAMES)}")
-    if name != mer_caption.NAME and (seed is not None or num_sft is not None):
-        raise InputError(f"--seed and --sft-num split {mer_caption.NAME} and nothing else; leave them out for {name}")
+    part = Part(split, num, num_sft, seed)
+    part.check(name)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder that holds the data set's own")
     if name in SEVERAL and out.is_file():
         raise InputError(f"{out} is a file; give the folder for the manifests of {name}")
     if name not in SEVERAL and out.is_dir():
         raise InputError(f"{out} is a folder; give the path of the manifest to write, such as {out / name}.jsonl")
-    found = _read(name, root, out, seed or 0, mer_caption.NUM_SFT if num_sft is None else num_sft)
+    found = _read(name, root, out, part)
     absent = sorted(set(SETS) - set(present_sets(root)), key=list(SETS).index) if name == UNIBENCH else []
     if missing is not None:
         rows = [f"{shown(file.path, 999)}\t{file.why}\n" for each in found for file in each.whole.missing]
@@ -72,22 +98,27 @@ def run(
     if not any(each.files for each in found):
         raise _nothing(found, root)
     for each in found:
-        for path, part in each.files.items():
-            write_manifest(path, part.samples)
+        for path, prepared in each.files.items():
+            write_manifest(path, prepared.samples)
     _print(found, absent)
     return 1 if absent or any(each.whole.missing for each in found) else 0
 
 
-def _read(name: str, root: Path, out: Path, seed: int, num_sft: int) -> list[Found]:
+def _read(name: str, root: Path, out: Path, part: Part) -> list[Found]:
     """The data sets of that name; one of which no clip is there has no manifest."""
     if name == UNIBENCH:
         wholes = {out / f"{each}.jsonl": read_set(each, root) for each in present_sets(root)}
         return [Found(whole, {path: whole} if whole.samples else {}) for path, whole in wholes.items()]
     if name == mer_caption.NAME:
         whole = mer_caption.read_caption(root)
-        parts = mer_caption.split(whole, num_sft, seed) if whole.samples else {}
-        return [Found(whole, {out / f"{part}.jsonl": prepared for part, prepared in parts.items()})]
-    whole = _read_mme(root) if name == MME else read_set(name, root)
+        num_sft = mer_caption.NUM_SFT if part.num_sft is None else part.num_sft
+        parts = mer_caption.split(whole, num_sft, part.seed or 0) if whole.samples else {}
+        return [Found(whole, {out / f"{each}.jsonl": prepared for each, prepared in parts.items()})]
+    if name in PICTURE_SETS:
+        split = next(each for each in SPLITS if each == (part.split or "test"))
+        whole = read_pictures(name, root, split, part.num, part.seed or 0)
+    else:
+        whole = _read_mme(root) if name == MME else read_set(name, root)
     return [Found(whole, {out: whole} if whole.samples else {})]
 
 
@@ -104,14 +135,15 @@ def _nothing(found: list[Found], root: Path) -> InputError:
         return InputError(f"{root}: none of the folders {folders}; give the folder that holds them")
     first = found[0].whole
     file = f" (the first is {shown(first.missing[0].path)}: {first.missing[0].why})" if first.missing else ""
-    return InputError(f"{root}: no clip of {first.title} is there{file}; {first.where}")
+    kind = "picture" if first.name in PICTURE_SETS else "clip"
+    return InputError(f"{root}: no {kind} of {first.title} is there{file}; {first.where}")
 
 
 def _print(found: list[Found], absent: list[str]) -> None:
     console = Console()
     table = Table(title="prepared", title_justify="left")
-    for head in ("data set", "clips", "missing", "manifest"):
-        table.add_column(head, justify="right" if head in ("clips", "missing") else "left", overflow="fold")
+    for head in ("data set", "samples", "missing", "manifest"):
+        table.add_column(head, justify="right" if head in ("samples", "missing") else "left", overflow="fold")
     for each in found:
         num_missing = f"{len(each.whole.missing):,}"
         for path, part in each.files.items():

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
     from mer_r1.training import Progress
 
+TINY = ("tiny", "tiny-vision")
 _PATIENCE = timedelta(days=1)  # of processes that wait while the first one reads all clips
 _VERSIONED = ("torch", "transformers", "accelerate", "av", "numpy")
 
@@ -62,6 +63,7 @@ def _run(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progres
         _make_trainable(backbone, recipe)
         prompts = _prompts(recipe, recipe.data.train, backbone, samples, prepared)
         eval_prompts = _prompts(recipe, recipe.data.eval, backbone, held_out) if recipe.data.eval and held_out else None
+        taught = _lessons(recipe, backbone, samples) if recipe.kind == "sft" and recipe.sft.reflection else ()
     folder = RunFolder(out)
     facts = {**_facts(recipe, backbone), "rows": len(samples), "processes": processes.num_processes}
     trainer = _trainer(
@@ -69,6 +71,7 @@ def _run(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progres
         backbone,
         (samples, prompts),
         (held_out, eval_prompts) if held_out and eval_prompts else None,
+        taught,
         {"run": folder, "progress": progress, "recipe": recipe},
     )
     if processes.is_main_process:
@@ -148,18 +151,34 @@ def _prompts(
         )
 
 
+def _lessons(recipe: Recipe, backbone: Backbone, samples: list[Sample]) -> list[Any]:
+    """Examples of the questions that a judge is asked, with their answers."""
+    from mer_r1.rl.reflection_lessons import LessonExamples, lessons
+
+    made = []
+    for each in lessons(samples):
+        asked = replace(backbone, own_style=each.style)
+        prompts = _prompts(recipe, recipe.data.train, asked, list(each.samples))
+        made.append(LessonExamples(backbone, prompts, each.answers))
+    return made
+
+
 def _trainer(
     recipe: Recipe,
     backbone: Backbone,
     train: tuple[list[Sample], Sequence[Any]],
     held_out: tuple[list[Sample], Sequence[Any]] | None,
+    taught: Sequence[Any],
     arguments: dict[str, Any],
 ) -> Any:
     if recipe.kind == "sft":
+        from torch.utils.data import ConcatDataset
+
         from mer_r1.sft import SftExamples, SftTrainer
 
         train_set, eval_set = (part and SftExamples(backbone, *part, recipe.sft.targets) for part in (train, held_out))
-        return SftTrainer(backbone, train_dataset=train_set, eval_dataset=eval_set, **arguments)
+        whole = ConcatDataset[Any]([train_set, *taught]) if taught and train_set else train_set
+        return SftTrainer(backbone, train_dataset=whole, eval_dataset=eval_set, **arguments)
     from mer_r1.rl.data import RlPrompts
     from mer_r1.rl.trainer import GrpoTrainer
 
@@ -169,17 +188,14 @@ def _trainer(
 
 
 def load_backbone(model: ModelSection, out: Path) -> Backbone:
-    """The recipe's model, with its media keys laid over the checkpoint's; "tiny" is built into `out`/tiny."""
+    """The recipe's model, with its media keys laid over the checkpoint's; one of TINY is built into `out`/its name."""
     from mer_r1.models import loading
-    from mer_r1.models.tiny import write_tiny
 
     source = model.source
-    if source == "tiny":
-        from mer_r1.synthetic.corpus import minimer_texts
-
-        if not (out / "tiny" / "config.json").exists():
-            write_tiny(out / "tiny", minimer_texts())
-        source = str(out / "tiny")
+    if source in TINY:
+        if not (out / source / "config.json").exists():
+            _write_tiny(source, out / source)
+        source = str(out / source)
     elif (Path(source) / "model").is_dir():
         source = str(Path(source) / "model")
     if model.lora and (Path(source) / "adapter_config.json").is_file():
@@ -190,6 +206,22 @@ def load_backbone(model: ModelSection, out: Path) -> Backbone:
     backbone = loading.load_backbone(source, prompt_style=model.prompt_style)
     backbone.budget = replace(backbone.budget, **model.media_changes())
     return backbone
+
+
+def _write_tiny(name: str, folder: Path) -> None:
+    """A random model for MiniMER's clips (Qwen2.5-Omni) or for its pictures (Qwen2.5-VL)."""
+    if name == "tiny":
+        from mer_r1.models.tiny import write_tiny
+        from mer_r1.synthetic.corpus import minimer_texts
+
+        write_tiny(folder, minimer_texts())
+    else:
+        from mer_r1.models.tiny_vision import write_tiny_vision
+        from mer_r1.rl.reflection import QUESTIONS
+        from mer_r1.synthetic.pictures import picture_texts
+
+        asked = (f"{each.subtitle}\n{each.question}\n{each.choices}\nyes\nno" for each in QUESTIONS.values())
+        write_tiny_vision(folder, (*picture_texts(3000), *asked))
 
 
 def _samples(manifest: Path, num: int | None) -> list[Sample]:
@@ -252,7 +284,7 @@ def _root(source: str) -> str | None:
     if record.is_file():
         known: str | None = json.loads(record.read_text(encoding="utf-8")).get("base_model")
         return known
-    return None if source == "tiny" or Path(source).exists() else source
+    return None if source in TINY or Path(source).exists() else source
 
 
 def run_shown(recipe: Recipe, out: Path) -> int:
@@ -284,7 +316,7 @@ def run_shown(recipe: Recipe, out: Path) -> int:
             bars.update(reading, completed=done, total=total)
 
         def stepped(step: int, total: int, logs: dict[str, float]) -> None:
-            shown = ("loss", "reward/recall", "reward/precision", "kl")
+            shown = ("loss", "reward/recall", "reward/precision", "reward/accuracy", "reward/reflection", "kl")
             note = "  ".join(f"{key.removeprefix('reward/')} {logs[key]:.3f}" for key in shown if key in logs)
             bars.update(steps, completed=step, total=total, note=note)
 

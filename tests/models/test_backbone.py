@@ -1,13 +1,17 @@
 """Reading and scoring: padding, positions, prompts read once, suppressed ids, and what the LM head reads."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from mer_r1.errors import InputError
 from mer_r1.models.backbone import chosen_log_probs, next_positions, pad_right
 from mer_r1.models.omni import OmniBackbone
+from mer_r1.models.vision import VisionBackbone
+from mer_r1.sample import Sample
 from tests.media_samples import (
     ANSWERS,
     answer_log_probs,
@@ -176,3 +180,14 @@ def test_freezing_the_towers_leaves_the_language_model_free(fresh_tiny: OmniBack
 @pytest.mark.parametrize("text", ["a . b , c 's", " two  spaces ", "ünï 心 \U0001f600", "<answer>a,b</answer>\n"])
 def test_text_survives_its_ids(tiny: OmniBackbone, text: str) -> None:
     assert tiny.decode(tiny.text_ids(text)) == text
+
+
+@pytest.mark.parametrize("kind", ["omni", "vision"])
+def test_a_picture_is_shown_with_its_candidates_as_data(kind: str, tiny: OmniBackbone, vision: VisionBackbone) -> None:
+    backbone: OmniBackbone | VisionBackbone = tiny if kind == "omni" else vision
+    choosing, clip = replace(backbone, prompt_style="brief_set"), clip_of("picture")
+    sample = Sample("a", candidates=("awe", "fear<|im_end|>"))
+    text = choosing.tokenizer.decode(choosing.prepare(sample, clip).input_ids_T)
+    assert text.endswith("<|vision_eos|>Steps? awe, fear <|im_end|>\n<|im_start|>assistant\n")
+    with pytest.raises(InputError, match="sample 'a': has no candidates"):
+        choosing.prepare(replace(sample, candidates=()), clip)

@@ -121,3 +121,9 @@ def test_a_worker_names_an_unreadable_clip_in_one_line(
         read_prompts(tiny, [*samples[:2], Sample("bad", video=bad)], tmp_path / "kept", workers=1)
     assert "Traceback" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_other_candidates_are_other_features(tiny: OmniBackbone, samples: list[Sample], tmp_path: Path) -> None:
+    for labels in ((), ("joy",), ("joy", "fear"), ("joy",)):
+        read_prompts(tiny, [replace(samples[0], candidates=labels)], tmp_path)
+    assert len([*tmp_path.iterdir()]) == 3

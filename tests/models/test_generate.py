@@ -17,6 +17,7 @@ from mer_r1.models.backbone import Backbone, Generated, Sampling
 from mer_r1.models.decoding import StopText, draw
 from mer_r1.models.group_attention import DecodeLayout
 from mer_r1.models.omni import OmniBackbone, load_omni
+from mer_r1.response import PROFILES
 from mer_r1.rl.rollouts import uniform_draws
 from mer_r1.synthetic.corpus import minimer_texts
 from tests.media_samples import answer_logits, control_ids, prompts_of_all_kinds, saying
@@ -309,6 +310,39 @@ def test_a_stop_text_cut_over_several_tokens_is_found(untagged: OmniBackbone) ->
         made = untagged.generate(encoded, 1, Sampling(len(ids) + 9))
     assert untagged.decode(_rows(made)[0]) == text
     assert made.mask_BR[1].all()
+
+
+BOXED = "<step1>a {b} c.</step1>\\boxed{sad}"
+
+
+@pytest.mark.parametrize("is_tagged", [True, False])
+def test_a_brace_in_a_step_ends_nothing_and_that_of_the_box_does(
+    tiny: OmniBackbone, untagged: OmniBackbone, is_tagged: bool
+) -> None:
+    backbone, profile = tiny if is_tagged else untagged, PROFILES["set_steps"]
+    encoded = backbone.encode(backbone.collate(prompts_of_all_kinds(backbone)[:2]))
+    rows = [backbone.text_ids(text) for text in (BOXED + " and {more}", "no } box")]
+    for prefill, said in (("", BOXED), (profile.fast_prefill, "<step1>a {b}")):
+        with saying(rows):
+            made = backbone.generate(
+                encoded, 1, Sampling(len(rows[0])), prefill, profile.stop, stop_after=profile.stop_after
+            )
+        assert backbone.decode(_rows(made)[0]) == said
+        assert backbone.decode(_rows(made)[1]).startswith("no }" if prefill else "no } box")
+
+
+@settings(max_examples=60)
+@given(
+    words=st.lists(st.sampled_from(["}", "{}", "\\", "boxed", "{", "\\boxed{", "\\boxed{}", "a", "心"]), max_size=12)
+)
+def test_a_row_is_finished_when_a_stop_follows_what_it_waits_for(untagged: OmniBackbone, words: list[str]) -> None:
+    finished = StopText(untagged, "}", 1, after="\\boxed{")
+    ids = untagged.text_ids("".join(words))
+    for place, ident in enumerate(ids):
+        holds = "}" in untagged.decode(ids[: place + 1]).partition("\\boxed{")[2]
+        assert bool(finished(torch.tensor([ident]))[0]) == holds
+        if holds:
+            break
 
 
 @settings(max_examples=60)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mer_r1.models.tiny import write_tiny
+from mer_r1.models.tiny import tiny_tokenizer, write_tiny
 from mer_r1.models.tiny_text import tiny_text, write_tiny_text
 from mer_r1.models.tiny_vision import write_tiny_vision
 from mer_r1.synthetic.corpus import minimer_texts
@@ -63,3 +63,13 @@ def test_a_text_model_tells_prompts_apart() -> None:
     with torch.no_grad():
         first, second = backbone.model(input_ids=ids).logits[:, -1].softmax(-1)
     assert float((first - second).abs().sum()) > 0.1
+
+
+def test_the_marks_of_three_steps_are_tokens_where_the_texts_have_them() -> None:
+    text = "<step1>A dog.</step1><step2>It warms.</step2><step3>Pleasant.</step3>\\boxed{joy}"
+    plain, stepped = tiny_tokenizer(minimer_texts(20)), tiny_tokenizer([*minimer_texts(20), text])
+    marks = [f"<{close}step{number}>" for number in (1, 2, 3) for close in ("", "/")]
+    for mark in (*marks, "\\boxed{", "}"):
+        assert len(stepped.encode(mark)) == 1
+    assert min(len(plain.encode(mark)) for mark in (*marks, "\\boxed{")) > 1
+    assert stepped.decode(stepped.encode(text)) == plain.decode(plain.encode(text)) == text

@@ -60,6 +60,15 @@ def test_the_full_style_puts_a_system_text_before(words: WordsOnlyBackbone) -> N
     )
 
 
+def test_candidates_are_shown_as_data_and_one_that_lacks_them_is_named(words: WordsOnlyBackbone) -> None:
+    choosing = replace(words, prompt_style="brief_choice")
+    sample = Sample("a", subtitle="No!", candidates=("awe", "fear<|im_end|>"))
+    text = choosing.tokenizer.decode(choosing.prepare(sample, NOTHING).input_ids_T)
+    assert text == "<|im_start|>user\nNo!\nEmotion? awe, fear <|im_end|>\n<|im_start|>assistant\n"
+    with pytest.raises(InputError, match="sample 'a': has no candidates"):
+        choosing.prepare(replace(sample, candidates=()), NOTHING)
+
+
 def _with_template(backbone: WordsOnlyBackbone, folder: Path, template: str | None) -> WordsOnlyBackbone:
     """The backbone, its tokenizer read anew with another chat template."""
     backbone.tokenizer.save_pretrained(folder)

@@ -20,11 +20,13 @@ from mer_r1.rl.advantages import (
     confidence_level,
     needs_calibration,
     needs_initial_answer,
+    needs_reflection,
+    needs_wheels,
     normalise,
 )
 
-LAMBDAS = {"lambda_cali": 0.1, "lambda_fmt": 0.3}
-R, P, F, FMT, PLUS, MINUS, FIRST, BACK = range(8)
+LAMBDAS = {"lambda_cali": 0.1, "lambda_fmt": 0.3, "lambda_rer": 0.2}
+R, P, F, FMT, PLUS, MINUS, FIRST, BACK, ACC, _, _, RER = range(12)
 K = len(REWARDS)
 SCALES: tuple[ScaleRewards, ...] = ("group", "batch", "none")
 GROUPS = arrays.arrays(
@@ -59,6 +61,10 @@ def _by_hand(rewards: Floats, objective: str) -> Floats:
         return _norm(get[F] + get[FMT])
     if objective == "videoauto_r1":
         return _norm(0.9 * zero[FIRST] + 1.1 * get[F] + get[FMT] + 0.3 * zero[BACK])
+    if objective == "accuracy":
+        return _norm(0.9 * get[ACC] + 0.1 * get[FMT])
+    if objective in ("emo_r3", "emo_r3_words"):
+        return _norm(0.8 * get[ACC if objective == "emo_r3" else F] + 0.1 * zero[RER] + 0.1 * get[FMT])
     if objective == "mer_r1_b1":
         return _norm(get[R] + get[P] + 0.1 * (zero[PLUS] + zero[MINUS]) + 0.3 * get[FMT])
     if objective == "mer_r1_b2":
@@ -70,15 +76,17 @@ def _by_hand(rewards: Floats, objective: str) -> Floats:
         return np.asarray((dual - dual.mean()) / (dual.std(ddof=1) + 1e-4))
     if objective == "mer_r1_a2":
         return dual + 0.1 * _norm(get[PLUS])
-    assert objective in ("mer_r1", "mer_r1_a1")
-    return dual + 0.1 * (_norm(get[PLUS]) + _norm(get[MINUS]))
+    assert objective in ("mer_r1", "mer_r1_a1", "mer_r1_rer")
+    calibrated = dual + 0.1 * (_norm(get[PLUS]) + _norm(get[MINUS]))
+    return calibrated + 0.2 * _norm(get[RER]) if objective == "mer_r1_rer" else calibrated
 
 
 def _random_rewards(seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     rewards = rng.choice([0.0, 0.25, 1 / 3, 0.5, 0.6, 1.0], size=(6, 5, K))
     rewards[..., PLUS : MINUS + 1] = rng.normal(size=(6, 5, 2))
-    rewards[..., PLUS:][rng.random((6, 5, 4)) < 0.3] = np.nan
+    for name in (PLUS, MINUS, FIRST, BACK, RER):
+        rewards[..., name][rng.random((6, 5)) < 0.3] = np.nan
     rewards[0, :, PLUS] = np.nan
     rewards[1, :, R] = 0.5
     return rewards
@@ -97,9 +105,11 @@ def test_every_objective_is_its_formula(objective: str, seed: int) -> None:
 
 def test_the_objectives_are_those_a_recipe_can_name() -> None:
     assert tuple(OBJECTIVES) == get_args(RlSection.model_fields["objective"].annotation)
-    calibrated = ["mer_r1", "mer_r1_a1", "mer_r1_a2", "mer_r1_b1", "mer_r1_b2"]
+    calibrated = ["mer_r1", "mer_r1_a1", "mer_r1_a2", "mer_r1_b1", "mer_r1_b2", "mer_r1_rer"]
     assert [name for name in OBJECTIVES if needs_calibration(name)] == calibrated
     assert [name for name in OBJECTIVES if needs_initial_answer(name)] == ["videoauto_r1"]
+    assert [name for name in OBJECTIVES if needs_reflection(name)] == ["emo_r3", "emo_r3_words", "mer_r1_rer"]
+    assert [name for name in OBJECTIVES if not needs_wheels(name)] == ["accuracy", "emo_r3"]
     assert [name for name in OBJECTIVES if confidence_level(name) == "word"] == ["mer_r1_a1"]
 
 

@@ -67,10 +67,10 @@ def cut_responses(draw: st.DrawFn) -> tuple[str, str, list[str], list[int], list
 
     Pieces may begin and end inside a character; one begins somewhere in what the text and the prefill have in common.
     """
-    profile = PROFILES[draw(st.sampled_from(["think_answer", "answer_think_answer"]))]
+    profile = PROFILES[draw(st.sampled_from(sorted(PROFILES)))]
     thought = draw(st.text(st.characters(exclude_characters="<", exclude_categories=["Cs"]), max_size=12))
     first = "<answer>calm, sad</answer>" if profile.name == "answer_think_answer" else ""
-    head = f"{first}<think>{thought}</think><answer>".encode()
+    head = f"{first}<think>{thought}</think>{profile.opens}".encode()
     words = draw(st.lists(st.sampled_from(["happy", "sad", "glücklich", "心痛", "at ease"]), min_size=1, max_size=5))
     answer = b""
     begins: dict[str, int] = {}
@@ -78,9 +78,9 @@ def cut_responses(draw: st.DrawFn) -> tuple[str, str, list[str], list[int], list
         answer += draw(st.sampled_from([b", ", b",", b"\n- "])) if place else draw(st.sampled_from([b"", b" ", b"1. "]))
         begins.setdefault(word, len(head) + len(answer))
         answer += word.encode()
-    answer += b"</answer>"
+    answer += profile.stop.encode()
     whole = head + answer
-    common = b"</think><answer>" if profile.name == "think_answer" else b"<answer>"
+    common = b"</think><answer>" if profile.name == "think_answer" else profile.opens.encode()
     cuts = draw(st.sets(st.integers(1, len(whole) - 1), max_size=20)) - set(range(len(head) - len(common), len(head)))
     edges = sorted({0, *cuts, draw(st.integers(len(head) - len(common), len(head))), len(whole)})
     pieces = [whole[start:end] for start, end in pairwise(edges)]

@@ -90,7 +90,9 @@ def test_rewards_of_the_text_are_the_evaluators_numbers(tiny: OmniBackbone, enco
         score = score_response(parse_response(text), GOLD[index // 3], WHEELS, length_penalty=penalty)
         expected = [score.recall, score.precision, score.f1, score.format]
         assert rewards[divmod(index, 3)].tolist()[:4] == pytest.approx(expected)
-    assert rewards[..., 4:].isnan().all()  # no first answer, and calibration is not of the text
+    not_of_the_text = [place for place in range(4, len(REWARDS)) if REWARDS[place] != "accuracy"]
+    assert rewards[..., not_of_the_text].isnan().all()  # no first answer; calibration and reflection come later
+    assert rewards[..., REWARDS.index("accuracy")].eq(0).all()  # no answer is the one gold word alone
 
 
 def test_a_first_answer_and_its_fallback_are_rewarded_in_their_profile(tiny: OmniBackbone, encoded: Encoded) -> None:
@@ -259,7 +261,7 @@ def test_a_profile_with_two_answers_is_sampled_to_its_second(tiny: OmniBackbone,
 
 def test_logged_rollouts_hold_the_batch_and_leave_out_what_does_not_apply(tiny: OmniBackbone, encoded: Encoded) -> None:
     batch = _batch(tiny, encoded, TEXTS)
-    rewards = torch.arange(48, dtype=torch.float32).view(2, 3, 8)
+    rewards = torch.arange(6.0 * len(REWARDS)).view(2, 3, -1)
     rewards[0, 1, 4] = torch.nan
     advantages = torch.arange(6.0).view(2, 3)
     rows = as_rows(batch, rewards, advantages, [{"happy": (-1.0, -2.0)}, *[{}] * 5], step=7)
@@ -268,7 +270,11 @@ def test_logged_rollouts_hold_the_batch_and_leave_out_what_does_not_apply(tiny: 
     assert [row.text for row in rows] == list(TEXTS)
     assert [row.labels for row in rows] == [parse_response(text).labels for text in TEXTS]
     assert {row.step for row in rows} == {7}
-    assert rows[1].rewards == dict(zip(REWARDS, (8.0, 9.0, 10.0, 11.0, None, 13.0, 14.0, 15.0), strict=True))
+    expected = [len(REWARDS) + float(place) for place in range(len(REWARDS))]
+    assert rows[1].rewards == dict(zip(REWARDS, expected, strict=True)) | {REWARDS[4]: None}
     assert rows[2].status == "no_answer"
     assert (rows[0].confidences, rows[1].confidences) == ({"happy": (-1.0, -2.0)}, {})
-    assert as_rows(batch, rewards, advantages, None, step=7)[0].confidences is None
+    plain = as_rows(batch, rewards, advantages, None, step=7)[0]
+    assert (plain.confidences, plain.reflection) == (None, None)
+    said = [{"coherence": "joy"}, *[{}] * 5]
+    assert [row.reflection for row in as_rows(batch, rewards, advantages, None, 7, said)] == said

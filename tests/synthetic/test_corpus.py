@@ -12,6 +12,7 @@ import pytest
 from mer_r1.errors import InputError
 from mer_r1.manifest import read_manifest
 from mer_r1.media import MediaBudget, read_clip
+from mer_r1.response import is_well_formed
 from mer_r1.sample import Sample
 from mer_r1.synthetic import corpus
 from mer_r1.synthetic.corpus import FPS, SPLITS, Plan, minimer_texts, write_clip, write_corpus
@@ -118,6 +119,18 @@ def test_a_row_has_gold_a_reasoning_and_a_valence_in_range(rows: dict[str, list[
         assert -1 <= sample.valence <= 1
 
 
+def test_the_form_changes_the_reasoning_alone(made: Path, tmp_path: Path) -> None:
+    write_corpus(Plan(7, 11, 0.5), tmp_path / "think")
+    write_corpus(Plan(7, 11, 0.5, "set_steps"), tmp_path / "steps")
+    assert "form" not in json.loads((made / "corpus.json").read_text(encoding="utf-8"))
+    for split in SPLITS:
+        think, steps = (read_manifest(tmp_path / form / f"{split}.jsonl") for form in ("think", "steps"))
+        for one, other in zip(think, steps, strict=True):
+            assert is_well_formed(one.reasoning or "")
+            assert is_well_formed(other.reasoning or "", "set_steps")
+            assert (one.id, one.labels, one.subtitle) == (other.id, other.labels, other.subtitle)
+
+
 def test_a_corpus_can_be_moved(made: Path) -> None:
     row = json.loads((made / "train.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert (row.get("video") or row["audio"]).startswith("clips/")
@@ -132,7 +145,9 @@ def test_a_finished_corpus_is_kept_untouched(made: Path, monkeypatch: pytest.Mon
     assert manifests == {split: made / f"{split}.jsonl" for split in SPLITS}
 
 
-@pytest.mark.parametrize("plan", [Plan(101, 11, 0.5), Plan(100, 12, 0.5), Plan(100, 11, 1.0)])
+@pytest.mark.parametrize(
+    "plan", [Plan(101, 11, 0.5), Plan(100, 12, 0.5), Plan(100, 11, 1.0), Plan(100, 11, 0.5, "set_steps")]
+)
 def test_a_folder_with_another_plan_is_refused_and_left_alone(made: Path, plan: Plan) -> None:
     before = contents(made)
     with pytest.raises(InputError, match="made with other settings; give another folder"):

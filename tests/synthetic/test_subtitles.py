@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from mer_r1.response import is_well_formed, parse_response
+from mer_r1.response_steps import steps_of
 from mer_r1.synthetic import subtitles
+from mer_r1.synthetic.set_text import appraisal, level
 from mer_r1.synthetic.state import Scene, draw_scene
-from mer_r1.synthetic.subtitles import level, reasoning, slow_target, subtitle
+from mer_r1.synthetic.subtitles import reasoning, set_target, slow_target, subtitle
 
 ABSENT = {"face": "No face is seen.", "voice": "No voice is heard.", "words": "No words are given."}
 
@@ -27,6 +29,27 @@ def test_the_slow_target_is_well_formed_and_ends_in_the_leaders_words_which_are_
         assert response.labels == scene.readings[scene.leader]
         assert set(response.labels) <= set(scene.gold)
         assert response.reasoning == reasoning(scene)
+
+
+def test_the_set_target_says_the_same_in_steps_and_boxes_the_same_words(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        text = set_target(scene)
+        assert is_well_formed(text, "set_steps")
+        assert parse_response(text, "set_steps").labels == parse_response(slow_target(scene)).labels
+        perceived, felt, _ = (step or "" for step in steps_of(text))
+        followed = felt.partition(" One feels ")[0]
+        assert f"{perceived} {followed}" == reasoning(scene)
+
+
+def test_the_third_step_is_the_words_valence_and_arousal_not_the_faces(scenes: list[Scene]) -> None:
+    for words, judged in (
+        (("furious",), "Negative, high arousal."),
+        (("calm", "peaceful"), "Positive, low arousal."),
+        (("surprised",), "Mixed, high arousal."),
+    ):
+        fitting = [scene for scene in scenes if set(scene.readings[scene.leader]) == set(words)]
+        assert fitting
+        assert {steps_of(set_target(scene))[2] for scene in fitting} == {judged}
 
 
 def test_reasoning_commits_to_less_than_gold_now_and_then(scenes: list[Scene]) -> None:
@@ -69,3 +92,8 @@ def test_no_clause_stands_for_two_meanings() -> None:
 
 def test_level_cuts_at_its_edges() -> None:
     assert [level(value) for value in (-1.0, -0.33, 0.0, 0.33, 0.34)] == [-1, 0, 0, 0, 1]
+
+
+def test_an_appraisal_names_valence_and_arousal() -> None:
+    assert appraisal(0.5, -0.5) == "Positive, low arousal."
+    assert appraisal(0.0, 0.0) == "Mixed, middle arousal."

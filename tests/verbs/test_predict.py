@@ -225,6 +225,11 @@ def test_the_ending_of_a_name_says_what_medium_it_is() -> None:
     assert clip_sample(Path("a"), "said").subtitle == "said"
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.png", "a.mp4"])
+def test_a_clip_is_given_the_labels_to_choose_from(name: str) -> None:
+    assert clip_sample(Path(name), None, ["joy", "fear"]).candidates == ("joy", "fear")
+
+
 def test_sound_and_pictures_are_answered_too(model: str, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -248,6 +253,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"manifest": Path("a.jsonl")}, "--manifest: goes with --out"),
     ({"manifest": Path("a.jsonl"), "out": Path("b"), "clips": [Path("c.mp4")]}, "--manifest: .*without CLIP"),
     ({"manifest": Path("a.jsonl"), "out": Path("b"), "subtitle": "said"}, "--subtitle"),
+    ({"manifest": Path("a.jsonl"), "out": Path("b"), "candidates": ["joy"]}, "--candidates"),
     ({"manifest": Path("a.jsonl"), "out": Path("b"), "json_lines": True}, "--json"),
     ({"out": Path("b"), "subtitle": "said"}, "--out: goes with --manifest"),
     ({"subtitle": "said", "max_new_tokens": 0}, "--max-new-tokens 0"),

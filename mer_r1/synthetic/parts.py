@@ -1,0 +1,61 @@
+"""A corpus made part by part, in one process or several, and kept once it is finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mer_r1.errors import InputError
+from mer_r1.files import write_json
+from mer_r1.manifest import write_manifest
+from mer_r1.sample import Sample
+
+Make = Callable[[int], tuple[str, Sample]]
+RECORD = "corpus.json"
+
+
+def is_finished(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether `folder` holds a finished corpus of these facts.
+
+    Raises InputError where it holds one of other facts, and where its record is damaged.
+    """
+    record = folder / RECORD
+    if not record.exists():
+        return False
+    try:
+        kept = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError(f"{record}: is damaged; remove it and run the same command again") from None
+    if kept != facts:
+        raise InputError(f"{folder}: holds a corpus made with other settings; give another folder or remove it")
+    return True
+
+
+def write_parts(
+    make: Make,
+    manifests: Mapping[str, Path],
+    folder: Path,
+    facts: Mapping[str, Any],
+    workers: int,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Make parts 0 to facts["num"] - 1, each with its split, write the manifests by split, and last the record."""
+    rows: dict[str, list[Sample]] = {split: [] for split in manifests}
+    for done, (split, sample) in enumerate(_made(make, facts["num"], workers), start=1):
+        rows[split].append(sample)
+        if progress:
+            progress(done)
+    for split, path in manifests.items():
+        write_manifest(path, rows[split])
+    write_json(folder / RECORD, dict(facts))
+
+
+def _made(make: Make, num: int, workers: int) -> Iterator[tuple[str, Sample]]:
+    if workers <= 1:
+        yield from map(make, range(num))
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(make, range(num), chunksize=32)
