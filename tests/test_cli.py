@@ -17,7 +17,10 @@ import pytest
 import mer_r1
 from mer_r1 import cli
 
-VERBS = ("quickstart", "synth", "check", "train", "predict", "score", "diagnose", "report", "wheels")
+VERBS = (
+    *("quickstart", "synth", "prepare", "check", "train", "sweep", "merge", "predict", "score"),
+    *("benchmark", "judge", "diagnose", "report", "wheels"),
+)
 TORCH = {"torch", "torchvision", "transformers", "accelerate", "matplotlib"}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(mer_r1.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 GOOD = '{"id": "a", "subtitle": "well", "labels": ["happy"], "reasoning": "r"}\n'
@@ -169,8 +172,8 @@ WRONG = [
     (("synth", "corpus", "--num", "5"), "corpus: holds a corpus made with other settings"),
     (("quickstart", "--fast", "--out", "gold.jsonl"), "gold.jsonl"),
     (("quickstart", "--fast", "--out", "out", "--seed", "-1"), "--seed -1"),
-    (("report", "none"), "none/metrics.json"),
-    (("report", "folder"), "folder/metrics.json"),
+    (("report", "none"), "none: no such folder"),
+    (("report", "folder"), "folder: no run that can be read"),
     (("wheels", "show", "happy", "--wheels", "zz"), "'zz'"),
     (("score", "--gold", "none\n\x1b[2Jgold", "--pred", "pred.jsonl"), "none"),
 ]

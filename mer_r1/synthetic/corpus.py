@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
 
 import av
 import numpy as np
@@ -111,7 +112,8 @@ def _made(plan: Plan, folder: Path, workers: int) -> Iterator[tuple[str, Sample]
     if workers <= 1:
         yield from map(make, range(plan.num))
         return
-    with ProcessPoolExecutor(workers) as pool:
+    # Ctrl-C is the first process's to answer: a worker that it ends amid a write to the queue would block the others.
+    with ProcessPoolExecutor(workers, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
         yield from pool.map(make, range(plan.num), chunksize=32)
 
 
