@@ -133,6 +133,8 @@ def test_check_lists_what_is_wrong_and_ends_in_one(name: str, files: Path, capsy
     assert "Traceback" not in printed.err
 
 
+MER = ("benchmark", "mer-unibench", "--model", "m", "--data", "folder", "--out", "out")
+MME = ("benchmark", "mme-emotion", "--model", "m", "--data", "folder", "--out", "out")
 WRONG = [
     (("check", "none.jsonl"), "none.jsonl: no such file"),
     (("check", "folder"), "folder: "),
@@ -164,6 +166,13 @@ WRONG = [
     (("predict", "text.mp4"), "runs/quickstart/mer_r1: there is no run here yet"),
     (("predict",), "nothing to predict"),
     (("predict", "text.mp4", "--max-new-tokens", "-1"), "--max-new-tokens -1"),
+    (("predict", "text.mp4", "--key-env", "KEY"), "--key-env goes with --url"),
+    (("predict", "text.mp4", "--url", "http://localhost:1/v1"), "--url goes with --manifest"),
+    ((*MER, "--sets", " , "), "--sets ' , ' names nothing"),
+    ((*MME, "--sets", ""), "--sets '' names nothing"),
+    ((*MER, "--no-sound"), "--no-sound goes with --url"),
+    ((*MER, "--url", "http://localhost:1/v1", "--workers", "0"), "num_workers from 1 to 64"),
+    ((*MME, "--url", "http://localhost:1/v1", "--workers", "65"), "num_workers from 1 to 64"),
     (("synth", "out", "--num", "-5"), "--num -5"),
     (("synth", "out", "--seed", "-5"), "--seed -5"),
     (("synth", "out", "--seconds", "-5"), "--seconds -5"),

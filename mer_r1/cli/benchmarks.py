@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mer_r1.cli.options import Verbs, add_sentiment_options, add_verb, add_wheel_options, sentiment_choice
+from mer_r1.cli.options import (
+    Verbs,
+    add_sentiment_options,
+    add_service_options,
+    add_verb,
+    add_wheel_options,
+    sentiment_choice,
+    service_of,
+)
 from mer_r1.errors import InputError
 
 
@@ -34,11 +42,10 @@ def _mer_unibench(names: Verbs) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="NAME.jsonl of `prepare`, or the owners' folders")
     parser.add_argument("--out", type=Path, help="the run's folder (default runs/mer-unibench-MODEL); goes on there")
     parser.add_argument("--mode", choices=("fast", "slow", "both"), default="both")
-    parser.add_argument("--sets", default="", metavar="A,B", help="these sets only, as meld,mosi")
+    parser.add_argument("--sets", metavar="A,B", help="these sets only, as meld,mosi")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N clips of each set only")
     parser.add_argument("--max-new-tokens", type=int, default=1024)
-    parser.add_argument("--url", help="ask the model at this OpenAI-compatible address instead")
-    parser.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+    add_service_options(parser)
     add_wheel_options(parser)
     add_sentiment_options(parser)
     parser.set_defaults(command=_run_mer_unibench, goes_on=True)
@@ -56,13 +63,22 @@ def _run_mer_unibench(options: argparse.Namespace) -> int:
         options.data,
         options.out,
         modes=("fast", "slow") if options.mode == "both" else (options.mode,),
-        sets=tuple(name.strip() for name in options.sets.split(",") if name.strip()),
+        sets=_names(options.sets),
         limit=options.limit,
         max_new_tokens=options.max_new_tokens,
-        url=options.url,
-        key_env=options.key_env,
+        service=service_of(options),
         scoring=benchmark.Scoring(options.wheels, options.protocol, sentiment_choice(options)),
     )
+
+
+def _names(listed: str | None) -> tuple[str, ...]:
+    """The names that --sets lists; none where it is not given."""
+    if listed is None:
+        return ()
+    names = tuple(name.strip() for name in listed.split(",") if name.strip())
+    if not names:
+        raise InputError(f"--sets {listed!r} names nothing; list names with commas between, or leave it out")
+    return names
 
 
 def judge(verbs: Verbs) -> None:
@@ -80,6 +96,7 @@ def judge(verbs: Verbs) -> None:
     mme.add_argument("--judge-url", required=True, metavar="URL", help="an OpenAI-compatible address")
     mme.add_argument("--judge-model", required=True, metavar="NAME")
     _add_judge_options(mme)
+    mme.add_argument("--workers", type=int, default=8, metavar="N", help="requests at a time (default 8)")
     mme.add_argument("--videos", type=Path, metavar="DIR", help="the clips; without them stage 2 sees no pictures")
     mme.add_argument("--dry-run", action="store_true", help="say calls, tokens and cost, and ask nobody")
     mme.add_argument("--price-in", type=float, metavar="PRICE", help="of a million tokens, for --dry-run")
@@ -115,11 +132,10 @@ def _mme_emotion(names: Verbs) -> None:
     parser.add_argument("--data", type=Path, help="folder of question files and clips, or the manifest of `prepare`")
     parser.add_argument("--out", type=Path, help="the run's folder; the same command goes on there")
     parser.add_argument("--mode", choices=("fast", "slow", "both"), default="slow")
-    parser.add_argument("--sets", default="", metavar="A,B", help="these tasks only, as ER-Lab,SA")
+    parser.add_argument("--sets", metavar="A,B", help="these tasks only, as ER-Lab,SA")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N questions of each task only")
     parser.add_argument("--max-new-tokens", type=int, default=1024)
-    parser.add_argument("--url", help="ask the model at this OpenAI-compatible address instead")
-    parser.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+    add_service_options(parser, requests="with --url, and of the judge: requests at a time")
     parser.add_argument("--judge-url", metavar="URL", help="judge by a model at this OpenAI-compatible address")
     parser.add_argument("--judge-model", metavar="NAME")
     _add_judge_options(parser)
@@ -131,7 +147,6 @@ def _add_judge_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge-key-env", metavar="VARIABLE", help="environment variable that holds the API key")
     parser.add_argument("--steps-model", metavar="NAME", help="the model of stage 1, where it is another")
     parser.add_argument("--clues", type=Path, metavar="FILE", help='a JSON list of {"video_id", "audio_clue"}')
-    parser.add_argument("--workers", type=int, default=8, metavar="N", help="requests at a time (default 8)")
 
 
 def _run_mme_emotion(options: argparse.Namespace) -> int:
@@ -155,10 +170,9 @@ def _run_mme_emotion(options: argparse.Namespace) -> int:
         data=options.data,
         out=options.out,
         modes=("fast", "slow") if options.mode == "both" else (options.mode,),
-        tasks=tuple(name.strip() for name in options.sets.split(",") if name.strip()),
+        tasks=_names(options.sets),
         limit=options.limit,
         max_new_tokens=options.max_new_tokens,
-        url=options.url,
-        key_env=options.key_env,
+        service=service_of(options),
     )
     return benchmark_mme.run(run, choice, clues=options.clues, with_frames=not options.no_frames)

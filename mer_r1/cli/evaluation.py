@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 
 from mer_r1.answer_styles import STYLES
-from mer_r1.cli.options import Verbs, add_sentiment_options, add_verb, add_wheel_options, sentiment_choice
+from mer_r1.cli.options import (
+    Verbs,
+    add_sentiment_options,
+    add_service_options,
+    add_verb,
+    add_wheel_options,
+    sentiment_choice,
+    service_of,
+)
 
 
 def predict(verbs: Verbs) -> None:
@@ -19,8 +27,7 @@ def predict(verbs: Verbs) -> None:
     parser.add_argument("--mode", choices=("fast", "slow", "both"), default="both")
     parser.add_argument("--model", default="runs/quickstart/mer_r1", help="a run, a checkpoint's folder or a Hub id")
     parser.add_argument("--max-new-tokens", type=int, default=1024)
-    parser.add_argument("--url", help="with --manifest: ask the model at this OpenAI-compatible address instead")
-    parser.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+    add_service_options(parser, asked="the rows of --manifest")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
 
     def command(options: argparse.Namespace) -> int:
@@ -35,8 +42,7 @@ def predict(verbs: Verbs) -> None:
             source=options.model,
             max_new_tokens=options.max_new_tokens,
             json_lines=options.json,
-            url=options.url,
-            key_env=options.key_env,
+            service=service_of(options),
         )
 
     parser.set_defaults(command=command, goes_on=True)
