@@ -6,7 +6,8 @@
     r1-omni              <think>…</think><answer>a</answer>; one word is usual, more are read too
     humanomni-v2         <context>…</context><think>…</think><answer>a, b</answer>
     list                 a, b    or    [a, b]    with text before the bracket
-    affectgpt            The character's emotional state is a, b.    Another text is read as a description.
+    affectgpt            The character's emotional state is a, b.    Another text is read as a description; all up to
+                         "###" or "</s>", where its turn ends
     description          any text: the emotion words that stand in it, negated ones left out
 
 Convention of a description: words and phrases of up to 5 words that the wheels know, the longest first, in order and
@@ -59,6 +60,7 @@ _OUTWARD = frozenset(
 )
 _STATE = re.compile(r"(?:the )?[\w’' ]{1,40}['’]s emotional states? (?:is|are)[\s:]*+", re.IGNORECASE)
 _WORDS_OF_A_LABEL = 3
+_TURN_END = re.compile(r"###|</s>")
 
 
 def labels_of(text: str, style: str, wheels: KnownWords) -> Read:
@@ -88,6 +90,7 @@ def _list(text: str) -> Read:
 
 
 def _affectgpt(text: str, wheels: KnownWords) -> Read:
+    text = _TURN_END.split(text, maxsplit=1)[0]
     stripped = text.strip()
     if match := _STATE.match(stripped):
         labels = split_labels(stripped[match.end() :])

@@ -78,10 +78,14 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
+    earlier = folder.with_name(f".{folder.name}.old")
     try:
         yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
+        if folder.exists():
+            folder.rename(earlier)  # removing it takes time, in which a kill would leave half of it
         temporary.rename(folder)
+        shutil.rmtree(earlier, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -12,7 +12,6 @@ the media. Paths come out absolute, so that no file name can pass for a decoder'
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -30,6 +29,7 @@ TEXT_KEYS = ("subtitle", "reasoning", "cluster", "source")
 LIST_KEYS = ("labels", "candidates")
 KEYS = ("id", *MEDIA_KEYS, "subtitle", "labels", "valence", "reasoning", "cluster", "source", "candidates")
 
+MAX_VALENCE = 1000  # any scale of a data set, and no infinity
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|(?:data|file|https?|blob):", re.IGNORECASE)
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
@@ -204,8 +204,8 @@ def _valence_faults(value: object) -> Iterator[str]:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
         yield f"valence must be a number, found {kind_of(value)}"
-    elif not _is_finite(value):
-        yield "valence must be a finite number; leave the key out where it is not known"
+    elif not abs(value) <= MAX_VALENCE:
+        yield f"valence must be a number from {-MAX_VALENCE} to {MAX_VALENCE}; leave it out where not known"
 
 
 def _sample(row: dict[str, Any], folder: Path) -> Sample:
@@ -245,13 +245,6 @@ def _relative(medium: Path, folder: Path) -> str:
     if target.parts[:2] != start.parts[:2]:
         return medium.as_posix()
     return Path(os.path.relpath(target, start)).as_posix()
-
-
-def _is_finite(value: int | float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def _is_unicode(value: str) -> bool:

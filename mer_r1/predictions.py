@@ -67,7 +67,17 @@ def _is_words(value: object) -> bool:
 def _is_numbers(value: object) -> bool:
     if not isinstance(value, dict):
         return False
-    return all(x is None or (isinstance(x, int | float) and not isinstance(x, bool)) for x in value.values())
+    return all(x is None or _is_number(x) for x in value.values())
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
+    return True
 
 
 def _prediction(row: dict[str, Any]) -> Prediction:

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -181,18 +182,22 @@ def interval_of(value: Any) -> tuple[float, float] | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _read_folder(folder: Path) -> tuple[System, ...]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; {NEEDED.split('; ', 1)[1]}")
-    facts = _object(folder / "run.json")
+    facts = read_object(folder / "run.json")
     if facts.get("kind") == "benchmark":
         return (_benchmark(folder, facts),)
-    if isinstance(_object(folder / "metrics.json").get("systems"), dict):
+    if isinstance(read_object(folder / "metrics.json").get("systems"), dict):
         return read_run(folder).systems
     manifest = folder / "manifest.jsonl"
     if not manifest.exists():  # a system of a quickstart, whose clips lie beside it
@@ -201,13 +206,13 @@ def _read_folder(folder: Path) -> tuple[System, ...]:
     if not asked and not (folder / "metrics.jsonl").exists():
         raise InputError(f"{folder}: {NEEDED}")
     name = folder.resolve().name
-    system = _system(folder, name, TITLES.get(name, shown(name)), _object(folder / "metrics.json"))
+    system = _system(folder, name, TITLES.get(name, shown(name)), read_object(folder / "metrics.json"))
     return (replace(system, sets=_sets_of(folder, tuple(read_manifest(manifest)))) if asked else system,)
 
 
 def _benchmark(folder: Path, facts: Json) -> System:
     """A benchmark's one system; its sets stand in the order of metrics.json, further ones follow by name."""
-    numbers, name = _object(folder / "metrics.json"), folder.resolve().name
+    numbers, name = read_object(folder / "metrics.json"), folder.resolve().name
     measured = value_at(numbers, "sets")
     order = [each for each in measured if _NAME.fullmatch(each)] if isinstance(measured, dict) else []
     found = sorted(path.parent.name for path in folder.glob("*/predictions.jsonl"))
@@ -236,18 +241,23 @@ def _evaluated(name: str, title: str, folder: Path, samples: tuple[Sample, ...])
 
 def _distinct(found: Sequence[tuple[Path, System]]) -> tuple[System, ...]:
     """Names and titles made different: a title that stands twice gets its folder's name, and then a number."""
-    names, titles = Counter[str](), Counter[str]()
+    names, titles = set[str](), set[str]()
     repeated = Counter(system.title for _, system in found)
     systems = []
     for folder, system in found:
         title = system.title
         if repeated[title] > 1 and title != shown(folder.resolve().name):
             title = f"{title} ({shown(folder.resolve().name)})"
-        names[system.name] += 1
-        titles[title] += 1
-        name = system.name if names[system.name] == 1 else f"{system.name}-{names[system.name]}"
-        systems.append(replace(system, name=name, title=title if titles[title] == 1 else f"{title} #{titles[title]}"))
+        name, title = free_name(system.name, "-", names), free_name(title, " #", titles)
+        systems.append(replace(system, name=name, title=title))
     return tuple(systems)
+
+
+def free_name(wanted: str, mark: str, taken: set[str]) -> str:
+    """The wanted name, with the first number behind it that makes it another than all taken; it is taken now."""
+    name = next(each for n in count(1) if (each := wanted if n == 1 else f"{wanted}{mark}{n}") not in taken)
+    taken.add(name)
+    return name
 
 
 def _metrics(path: Path) -> Json:
@@ -257,7 +267,7 @@ def _metrics(path: Path) -> Json:
     return metrics
 
 
-def _object(path: Path) -> Json:
+def read_object(path: Path) -> Json:
     """The object of a JSON file; an empty one where there is no file or no object in it."""
     value = _json(path, "") if path.exists() else {}
     return value if isinstance(value, dict) else {}
@@ -281,7 +291,7 @@ def _system(folder: Path, name: str, title: str, numbers: Json) -> System:
         folder=folder,
         numbers=numbers,
         log=tuple(row for _, row in read_json_lines(log)) if log.exists() else (),
-        run=_object(folder / "run.json"),
+        run=read_object(folder / "run.json"),
         recipe=recipe.read_text(encoding="utf-8", errors="replace")[:MAX_RECIPE_LETTERS] if recipe.exists() else "",
         sets=(),
     )

@@ -17,7 +17,10 @@ import pytest
 import mer_r1
 from mer_r1 import cli
 
-VERBS = ("quickstart", "synth", "check", "train", "predict", "score", "diagnose", "report", "wheels")
+VERBS = (
+    *("quickstart", "synth", "prepare", "check", "train", "sweep", "merge", "predict", "score"),
+    *("benchmark", "judge", "diagnose", "report", "wheels"),
+)
 TORCH = {"torch", "torchvision", "transformers", "accelerate", "matplotlib"}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(mer_r1.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 GOOD = '{"id": "a", "subtitle": "well", "labels": ["happy"], "reasoning": "r"}\n'
@@ -130,6 +133,8 @@ def test_check_lists_what_is_wrong_and_ends_in_one(name: str, files: Path, capsy
     assert "Traceback" not in printed.err
 
 
+MER = ("benchmark", "mer-unibench", "--model", "m", "--data", "folder", "--out", "out")
+MME = ("benchmark", "mme-emotion", "--model", "m", "--data", "folder", "--out", "out")
 WRONG = [
     (("check", "none.jsonl"), "none.jsonl: no such file"),
     (("check", "folder"), "folder: "),
@@ -161,6 +166,13 @@ WRONG = [
     (("predict", "text.mp4"), "runs/quickstart/mer_r1: there is no run here yet"),
     (("predict",), "nothing to predict"),
     (("predict", "text.mp4", "--max-new-tokens", "-1"), "--max-new-tokens -1"),
+    (("predict", "text.mp4", "--key-env", "KEY"), "--key-env goes with --url"),
+    (("predict", "text.mp4", "--url", "http://localhost:1/v1"), "--url goes with --manifest"),
+    ((*MER, "--sets", " , "), "--sets ' , ' names nothing"),
+    ((*MME, "--sets", ""), "--sets '' names nothing"),
+    ((*MER, "--no-sound"), "--no-sound goes with --url"),
+    ((*MER, "--url", "http://localhost:1/v1", "--workers", "0"), "num_workers from 1 to 64"),
+    ((*MME, "--url", "http://localhost:1/v1", "--workers", "65"), "num_workers from 1 to 64"),
     (("synth", "out", "--num", "-5"), "--num -5"),
     (("synth", "out", "--seed", "-5"), "--seed -5"),
     (("synth", "out", "--seconds", "-5"), "--seconds -5"),
@@ -169,8 +181,8 @@ WRONG = [
     (("synth", "corpus", "--num", "5"), "corpus: holds a corpus made with other settings"),
     (("quickstart", "--fast", "--out", "gold.jsonl"), "gold.jsonl"),
     (("quickstart", "--fast", "--out", "out", "--seed", "-1"), "--seed -1"),
-    (("report", "none"), "none/metrics.json"),
-    (("report", "folder"), "folder/metrics.json"),
+    (("report", "none"), "none: no such folder"),
+    (("report", "folder"), "folder: no run that can be read"),
     (("wheels", "show", "happy", "--wheels", "zz"), "'zz'"),
     (("score", "--gold", "none\n\x1b[2Jgold", "--pred", "pred.jsonl"), "none"),
 ]

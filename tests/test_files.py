@@ -344,3 +344,37 @@ def test_processes_that_take_turns_are_never_inside_together(tmp_path: Path) -> 
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [("", 0)] * 3
     assert names(tmp_path) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mer_r1.files import atomic_folder
+
+model, removed, remove = Path(sys.argv[1]), [], os.unlink
+
+def killed(*arguments, **options):
+    remove(*arguments, **options)
+    removed.append(arguments)
+    if len(removed) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.unlink = killed
+with atomic_folder(model) as temporary:
+    for k in range(4):
+        (temporary / f"part{k}").write_text("new")
+"""
+
+
+def test_a_kill_while_the_old_folder_is_removed_leaves_the_new_one_whole(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for k in range(4):
+        (model / f"part{k}").write_text("old")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(model)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.read_text() for path in sorted(model.iterdir())] == ["new"] * 4
+    with atomic_folder(model) as temporary:
+        (temporary / "part").write_text("newer")
+    assert names(tmp_path) == ["model"]
+    assert names(model) == ["part"]

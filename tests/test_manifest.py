@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer_r1.errors import InputError
-from mer_r1.manifest import read_manifest, scan_manifest, write_manifest
+from mer_r1.manifest import MAX_VALENCE, read_manifest, scan_manifest, write_manifest
 from mer_r1.sample import Sample
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -38,7 +38,7 @@ def manifests(draw: st.DrawFn) -> list[Sample]:
                 image=None if media["image"] is None else Path("/corpus") / media["image"],
                 subtitle=draw(WORD),
                 labels=tuple(draw(st.lists(WORD, max_size=3))),
-                valence=draw(st.none() | st.floats(allow_nan=False, allow_infinity=False)),
+                valence=draw(st.none() | st.floats(-MAX_VALENCE, MAX_VALENCE)),
                 reasoning=draw(st.none() | TEXT),
                 cluster=draw(st.none() | TEXT),
                 source=draw(st.none() | TEXT),
@@ -124,8 +124,9 @@ FAULTS = [
     ({"id": "a", "subtitle": "x", "labels": ["\udfff"]}, "labels[0] holds half a surrogate pair"),
     ({"id": "a", "subtitle": "x", "valence": True}, "valence must be a number, found true or false"),
     ({"id": "a", "subtitle": "x", "valence": "0.5"}, "valence must be a number, found a text"),
-    ({"id": "a", "subtitle": "x", "valence": float("nan")}, "valence must be a finite number"),
-    ({"id": "a", "subtitle": "x", "valence": 10**400}, "valence must be a finite number"),
+    ({"id": "a", "subtitle": "x", "valence": float("nan")}, "valence must be a number from -1000 to 1000"),
+    ({"id": "a", "subtitle": "x", "valence": 10**400}, "valence must be a number from -1000 to 1000"),
+    ({"id": "a", "subtitle": "x", "valence": -1000.5}, "valence must be a number from -1000 to 1000"),
 ]
 
 

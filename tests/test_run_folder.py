@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mer_r1.errors import InputError
-from mer_r1.run_folder import read_groups, read_run, read_runs
+from mer_r1.run_folder import interval_of, number_at, read_groups, read_run, read_runs
 
 CLIPS = [{"id": "a", "subtitle": "Oh.", "labels": ["happy"]}, {"id": "b", "subtitle": "So.", "labels": ["sad"]}]
 
@@ -136,3 +136,18 @@ def test_groups_are_runs_of_rows_of_one_step_and_clip(tmp_path: Path) -> None:
     write_lines(tmp_path / "r.jsonl", [*rows, {"step": 2, "id": "b", "rewards": {}, "advantage": None}])
     assert [len(group) for group in read_groups(tmp_path / "r.jsonl")] == [2, 1]
     assert list(read_groups(tmp_path / "none.jsonl")) == []
+
+
+def test_a_run_that_is_called_as_another_ones_number_keeps_a_name_of_its_own(tmp_path: Path) -> None:
+    folders = [tmp_path / place for place in ("p/run", "q/run", "z/run-2", "z/run #2")]
+    for folder in folders:
+        write_lines(folder / "manifest.jsonl", CLIPS)
+        write_answers(folder)
+    systems = read_runs(folders)
+    assert [system.name for system in systems] == ["run", "run-2", "run-2-2", "run #2"]
+    assert [system.title for system in systems] == ["run", "run #2", "run-2", "run #2 #2"]
+
+
+def test_a_number_too_large_for_any_is_none() -> None:
+    assert number_at({"a": 10**400}, "a") is number_at({"a": -(10**400)}, "a") is None
+    assert interval_of([0, 10**400]) is None

@@ -2,8 +2,8 @@
 
 Slow thinking asks as usual. Fast thinking prefills the assistant's turn with the style's profile (MER-R1 Section 3.1)
 and has the server go on from there (`continue_final_message`). `stop` ends an answer where a local one ends, and stays
-in the text. Decoding is greedy at temperature 0, without the repetition penalty that a checkpoint's own settings may
-ask for, as it is locally.
+in the text; where a server leaves it out it is put back. Decoding is greedy at temperature 0, without the repetition
+penalty that a checkpoint's own settings may ask for, as it is locally.
 
 At most `num_workers` samples are worked on at a time. Memory of each: about six times its media files while its request
 is made, four thirds while it is under way. An answer that was cut (finish_reason "length") is "truncated". A sample
@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any, NamedTuple, get_args
 
 from mer_r1.asking.media_parts import Delivery, Part, media_parts
-from mer_r1.asking.record import failed
+from mer_r1.asking.record import UNREADABLE, failed
 from mer_r1.errors import InputError
 from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
 from mer_r1.prompts import NO_CANDIDATES, PROMPT_STYLES, PromptStyle
@@ -53,7 +53,6 @@ class EndpointAsker:
         key_env: str | None = None,
         style: PromptStyle | None = None,
         max_new_tokens: int = 1024,
-        temperature: float = 0.0,
         num_workers: int = 8,
         timeout_s: float = 300.0,
         retries: int = 4,
@@ -68,8 +67,8 @@ class EndpointAsker:
 
         Raises InputError for an address, name, number or key that cannot be used.
         """
-        if max_new_tokens < 1 or not 0 <= temperature < float("inf"):
-            raise InputError("endpoint: give max_new_tokens from 1 and a temperature from 0")
+        if max_new_tokens < 1:
+            raise InputError("endpoint: give max_new_tokens from 1")
         if media not in get_args(Delivery):
             raise InputError(f"endpoint: media {media!r} is not known; use one of: {', '.join(get_args(Delivery))}")
         self._open = partial(
@@ -85,7 +84,7 @@ class EndpointAsker:
         self._open().close()  # what cannot be used is said before the first question
         self._model, self._style = model, style or DEFAULT_STYLE
         self._profile = PROFILES[self._style.profile]
-        self._max_new_tokens, self._temperature, self._num_workers = max_new_tokens, temperature, num_workers
+        self._max_new_tokens, self._num_workers = max_new_tokens, num_workers
         self._media, self._sound = media, sound
 
     @property
@@ -96,7 +95,7 @@ class EndpointAsker:
             "model": self._model,
             "prompt": asdict(self._style),
             "max_new_tokens": self._max_new_tokens,
-            "temperature": self._temperature,
+            "temperature": 0.0,
             "sound": self._sound,
         }
 
@@ -134,14 +133,14 @@ class EndpointAsker:
             media, facts = media_parts(sample, self._media, sound=self._sound)
             body = chat.body(self._messages(media, sample, mode), self._fields(mode))
             del media  # the body holds it
-            reply = chat.send(body)
-            return _Outcome(self._prediction(sample.id, mode, reply, facts))
+        except UNREADABLE as error:
+            return _Outcome(failed(sample.id, mode, error), asked=False)
+        try:
+            return _Outcome(self._prediction(sample.id, mode, chat.send(body), facts))
         except ChatError as error:
             if error.of_all:
                 raise
             return _Outcome(failed(sample.id, mode, error), lost=error if error.unreachable else None)
-        except InputError as error:
-            return _Outcome(failed(sample.id, mode, error), asked=False)
 
     def _messages(self, media: list[Part], sample: Sample, mode: Mode) -> list[dict[str, Any]]:
         if self._style.needs_candidates and not sample.candidates:
@@ -156,7 +155,7 @@ class EndpointAsker:
 
     def _fields(self, mode: Mode) -> dict[str, Any]:
         fields: dict[str, Any] = {
-            "temperature": self._temperature,
+            "temperature": 0.0,
             "max_tokens": self._max_new_tokens,
             "repetition_penalty": 1.0,
         }
@@ -176,6 +175,8 @@ class EndpointAsker:
                 "the server began a new turn instead of going on from the prefilled one; fast thinking needs one that "
                 "knows continue_final_message, as vLLM does"
             )
+        if self._profile.stops(mode) == 1 and reply.finish_reason == "stop" and not reply.ended_by_model:
+            text += self._stop_left_out(text)
         response = parse_response(text, self._profile.name)
         return Prediction(
             id=identity,
@@ -186,3 +187,8 @@ class EndpointAsker:
             status="truncated" if reply.finish_reason == "length" else response.status,
             media=facts,
         )
+
+    def _stop_left_out(self, text: str) -> str:
+        """The stop text where the last block that it ends is open: not every server leaves it in the answer."""
+        stop = self._profile.stop
+        return stop if text.rfind(stop.replace("/", "")) > text.rfind(stop) else ""

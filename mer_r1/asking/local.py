@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from mer_r1.asking.make import DEFAULT_MODEL
-from mer_r1.asking.record import failed
+from mer_r1.asking.record import UNREADABLE, failed
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.inference import answer_batch
@@ -34,7 +34,6 @@ from mer_r1.rl.calibration import CategoryTokens, category_tokens
 from mer_r1.sample import Mode, Prediction, Sample
 
 READERS = 4
-UNREADABLE = (ValueError, OSError, RuntimeError, MemoryError)  # InputError, and what decoders and processors raise
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 

@@ -6,8 +6,9 @@
 
 A row counts when its line is whole: a line that a stop cut off is dropped. Under `accelerate launch` process k of W
 asks samples k, k + W, … The first one writes OUT; each of the others writes a part under a lock of its own. The first
-waits for these locks, which the kernel frees when a process dies, moves the parts into OUT and asks what still lacks.
-Nothing but files is shared, so any process may be killed at any time, and another number of processes may go on.
+waits for these locks, which the kernel frees when a process dies, moves the parts into OUT and asks what still lacks;
+a process that comes only then waits for it. Nothing but files is shared, so any process may be killed at any time, and
+another number of processes may go on.
 Memory: the keys of the rows, not the rows.
 """
 
@@ -31,6 +32,7 @@ from mer_r1.sample import Mode, Prediction, Sample
 Key = tuple[str, str]
 Progress = Callable[[int, int], None]
 
+UNREADABLE = (ValueError, OSError, RuntimeError, MemoryError)  # InputError, and what decoders and processors raise
 ROWS = "predictions.jsonl"
 SYNC_EVERY = 64  # rows; what the machine's fall may cost, a killed process loses none
 POLL_S = 0.5
@@ -133,10 +135,11 @@ def ask_into(
             _gather_stopped(out, parts, rows, world)
             _write_settings(out, _check_settings(out, samples, asker, rows.answered))
             asking.into(out, share)
-            for number in range(1, world):
-                with _when_free(parts / str(number)):
+            with ExitStack() as shares:  # held to the end: who comes late would ask all of its share again
+                for number in range(1, world):
+                    shares.enter_context(_when_free(parts / str(number)))
                     _gather(out, parts / str(number) / ROWS, rows)
-            asking.into(out, samples)
+                asking.into(out, samples)
     return AskReport(len(wanted), len(rows.asked & wanted), {k: v for k, v in rows.failed.items() if k in wanted})
 
 
@@ -195,6 +198,8 @@ def _gather_stopped(out: Path, parts: Path, rows: _Rows, world: int) -> None:
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(folder))
+            except FileNotFoundError:  # tidied away while it was opened
+                continue
             except InputError:
                 if int(folder.name) >= world:
                     raise
@@ -220,25 +225,37 @@ def _gather(out: Path, part: Path, rows: _Rows) -> None:
 def _alone(parts: Path) -> Iterator[None]:
     """Holds the folder of parts, which goes when nothing is left in it."""
     try:
-        with locked(parts):
+        with ExitStack() as stack:
+            while True:
+                with suppress(FileNotFoundError):  # tidied away while it was opened
+                    stack.enter_context(locked(parts))
+                    break
             yield
     finally:
-        for folder in (*_part_folders(parts), parts):
-            with suppress(OSError):
-                folder.rmdir()
+        _tidy(*_part_folders(parts), parts)
 
 
 @contextmanager
 def _when_free(folder: Path) -> Iterator[None]:
-    """Holds a folder as soon as nobody else does."""
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(locked(folder))
-                break
-            except (InputError, FileNotFoundError):  # held, or tidied away while it was opened
-                time.sleep(POLL_S)
-        yield
+    """Holds a folder of a part as soon as nobody else does; it goes when nothing is left in it."""
+    try:
+        with ExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(locked(folder))
+                    break
+                except (InputError, FileNotFoundError):  # held, or tidied away while it was opened
+                    time.sleep(POLL_S)
+            yield
+    finally:
+        _tidy(folder, folder.parent)
+
+
+def _tidy(*folders: Path) -> None:
+    """Remove those that are empty."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _read_into(rows: _Rows, path: Path) -> None:

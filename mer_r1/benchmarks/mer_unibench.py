@@ -11,7 +11,6 @@ Source: MER-R1 Section 5.1 and Appendix B.1; the layout is that of AffectGPT's r
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from mer_r1.benchmarks.npz import read_corpus
 from mer_r1.benchmarks.prepared import PreparedSet
 from mer_r1.benchmarks.tables import Table, name_fault, read_table
 from mer_r1.errors import InputError
-from mer_r1.manifest import kind_of, shown
+from mer_r1.manifest import MAX_VALENCE, kind_of, shown
 from mer_r1.response import read_labels
 from mer_r1.sample import Sample
 
@@ -50,9 +49,10 @@ class DataSet:
     """One data set as its owners distribute it; all names are those of folders, files and columns inside `folder`.
 
     `num` is the published number of test clips. `corpus` is the label file's key; empty where labels are a csv.
-    `emotions` are the words an emotion may be, in the order of their numbers where they are numbered; empty where any
-    word, or a number, is a label. `silent` says that the videos carry no sound. `cluster` finds what groups clips in a
-    name, as its first group. `only` is what a test clip's name matches where the label file holds other clips too.
+    `emotions` are the words an emotion may be; empty where any word, or a number, is a label. `numbered` says that a
+    number is one of them too, counted from 0 in their order: only where the owners publish that order. `silent` says
+    that the videos carry no sound. `cluster` finds what groups clips in a name, as its first group. `only` is what a
+    test clip's name matches where the label file holds other clips too.
     """
 
     name: str
@@ -69,6 +69,7 @@ class DataSet:
     audio: str = "audio"
     endings: tuple[str, ...] = (".mp4",)
     emotions: tuple[str, ...] = ()
+    numbered: bool = False
     silent: bool = False
     cluster: str = ""
     only: str = ""
@@ -93,12 +94,12 @@ _SETS = (
     ),
     DataSet(
         "meld", "MELD", "meld-process", 2610, "basic", "English", "label.npz", video="subvideo", audio="subaudio",
-        emotions=MELD_EMOTIONS, cluster=r"((?:.+_)?dia\d+)_utt\d+",
+        emotions=MELD_EMOTIONS, numbered=True, cluster=r"((?:.+_)?dia\d+)_utt\d+",
     ),
     DataSet(
         "iemocap", "IEMOCAP", "iemocap-process", 1241, "basic", "English", "label_4way.npz", corpus="whole_corpus",
-        video="subvideo-tgt", audio="subaudio", endings=(".avi",), emotions=IEMOCAP_EMOTIONS, silent=True,
-        cluster=r"(Ses\d\d[FM]_.+)_[FM]\d+", only=r"....5.*",
+        video="subvideo-tgt", audio="subaudio", endings=(".avi",), emotions=IEMOCAP_EMOTIONS, numbered=True,
+        silent=True, cluster=r"(Ses\d\d[FM]_.+)_[FM]\d+", only=r"....5.*",
     ),
     DataSet(
         "mosi", "CMU-MOSI", "cmumosi-process", 686, "sentiment", "English", "label.npz", video="subvideo",
@@ -185,28 +186,28 @@ def _npz_gold(data: DataSet, folder: Path) -> Gold:
         if data.task == "sentiment":
             gold[clip] = ((), _valence(fields, place))
         else:
-            gold[clip] = ((_emotion(fields, data.emotions, place),), None)
+            gold[clip] = ((_emotion(fields, data, place),), None)
     return gold
 
 
-def _emotion(fields: Mapping[str, Any], emotions: tuple[str, ...], place: str) -> str:
-    """The word of the field `emo`: itself, or its number among `emotions`."""
-    value = fields.get("emo")
+def _emotion(fields: Mapping[str, Any], data: DataSet, place: str) -> str:
+    """The word of the field `emo`: itself, or where emotions are numbered the one of that number."""
+    value, emotions = fields.get("emo"), data.emotions
     if isinstance(value, str) and value in emotions:
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(emotions):
+    if data.numbered and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(emotions):
         return emotions[value]
     seen = shown(repr(value)) if isinstance(value, str | int | float) else kind_of(value)
-    known = ", ".join(f"{number} {word}" for number, word in enumerate(emotions))
+    known = ", ".join(f"{number} {word}" if data.numbered else word for number, word in enumerate(emotions))
     raise InputError(f'{place}: "emo" is {seen}; the emotions are {known}')
 
 
 def _valence(fields: Mapping[str, Any], place: str) -> float:
     value = fields.get("val")
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_VALENCE:
         return float(value)
     seen = shown(repr(value)) if isinstance(value, str | int | float) else kind_of(value)
-    raise InputError(f'{place}: "val" is {seen}; a finite number is needed')
+    raise InputError(f'{place}: "val" is {seen}; a number from {-MAX_VALENCE} to {MAX_VALENCE} is needed')
 
 
 def _csv_gold(table: Table, subtitles: Table) -> Gold:

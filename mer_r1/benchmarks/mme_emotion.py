@@ -183,7 +183,7 @@ def _candidates(path: Path, number: int, row: dict[str, Any]) -> tuple[str, ...]
 def _task(path: Path, number: int, row: dict[str, Any], candidates: Sequence[str]) -> str:
     said = row.get("task")
     if said is not None:
-        if isinstance(said, str) and (known := _FILE_NAMES.get(said.strip().replace("_", "-").lower())):
+        if known := task_named(said):
             return known
         raise InputError(f'{path}: row {number}: task "{shown(said)}" is not known; use {", ".join(TASKS)}')
     stem = path.stem.replace("_", "-").lower()
@@ -193,6 +193,11 @@ def _task(path: Path, number: int, row: dict[str, Any], candidates: Sequence[str
     if deduced := _deduced(str(row["video_id"]).partition("/")[0], candidates):
         return deduced
     raise InputError(f'{path}: row {number}: which task it is of is not known; give "task", one of {", ".join(TASKS)}')
+
+
+def task_named(said: object) -> str | None:
+    """The task of this name in any of the owners' spellings ("ER_Lab"); None for anything else."""
+    return _FILE_NAMES.get(said.strip().replace("_", "-").lower()) if isinstance(said, str) else None
 
 
 def _deduced(source: str, candidates: Sequence[str]) -> str | None:

@@ -23,7 +23,7 @@ _NUMBER = r"([0-9]{1,3})[ \t*]*+(?:[:：)\]]|\.(?![0-9]))"
 _LINE = re.compile(rf"^[ \t>*#\-]*+(?:step)?[ \t*#]*+{_NUMBER}", re.IGNORECASE | re.MULTILINE)
 _INLINE = re.compile(rf"\bstep[ \t*#]*+{_NUMBER}", re.IGNORECASE)
 _SCORE = re.compile(
-    r"(?<![0-9])(?:(?:step[ \t*#]*+)?([0-9]{1,3})[ \t*]*+[:：=.)\]][ \t*]*+)?"
+    r"(?<![0-9])(?:(?:step[ \t*#]*+)?([0-9]{1,3})[ \t*]*+(?:[:：=)\]]|\.(?![0-9]))[ \t*]*+)?"
     r"([0-9]{1,3})[ \t]*+/[ \t]*+([0-9]{1,3})(?![0-9])",
     re.IGNORECASE,
 )
@@ -36,7 +36,7 @@ def parse_steps(text: str) -> tuple[str, ...] | None:
     if body is None:
         return None
     steps = _numbered(body, _LINE)
-    if len(steps) == 1:
+    if len(steps) < 2:
         steps = _numbered(body, _INLINE) or steps
     return steps if steps and len(steps) <= MOST_STEPS and all(steps) else None
 
@@ -70,11 +70,12 @@ def _last_block(text: str, name: str) -> str | None:
 
 
 def _numbered(body: str, mark: re.Pattern[str]) -> tuple[str, ...]:
-    """The texts behind the marks 1, 2, 3, ...; a mark out of turn belongs to the text."""
+    """The texts behind the marks 1, 2, 3, ...; nothing where a mark is out of turn."""
     spans: list[tuple[int, int]] = []
     for found in mark.finditer(body):
-        if int(found[1]) == len(spans) + 1:
-            spans.append(found.span())
+        if int(found[1]) != len(spans) + 1:
+            return ()
+        spans.append(found.span())
     ends = [start for start, _ in spans[1:]] + [len(body)]
     texts = [body[begin:end] for (_, begin), end in zip(spans, ends, strict=False)]  # without spans there is one end
     return tuple([" ".join(text.split()).strip("* ") for text in texts])

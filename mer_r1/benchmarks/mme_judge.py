@@ -46,7 +46,7 @@ FRAMES = MediaBudget(
 )
 PROMPTS = ("mme_steps", "mme_steps_again", "mme_scores", "mme_last_one", "mme_last_several", "mme_scores_again")
 _JPEG_QUALITY = 90
-_OWN_TAGS = re.compile(r"<(/?)(response|sound|label|steps)>", re.IGNORECASE)
+_OWN_TAGS = re.compile(r"<\s*+(/?)\s*+(response|sound|label|steps?|scores?)\s*+/?\s*+>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -116,20 +116,25 @@ class _NoTextError(ChatError):
 
 class Judge(ChatClient):
     """One judging model, its answers kept by content. What it writes is given as it is: whether it has the form is for
-    the parser, so that a filtered or cut-off answer leaves one sample unjudged and does not stop the others.
+    the parser, so that a filtered or cut-off answer leaves one sample unjudged and does not stop the others. A request
+    that the server refuses with a status (400, as filters do) is such an answer once another one was answered.
     """
 
     def __init__(self, url: str, model: str, cache: AnswerCache, key_env: str | None, num_workers: int) -> None:
         """Raises ChatError for an address, name, number or key that cannot be used."""
         super().__init__(url, model, who="judge", key_env=key_env, timeout_s=120.0, num_workers=num_workers)
         self._answers = cache
+        self._heard = False
 
     def unfinished(self, reason: object) -> ChatError:
         """The error for a reply without a text, which `say` takes as an empty one."""
         return _NoTextError(str(super().unfinished(reason)))
 
     def say(self, messages: Messages) -> str:
-        """The answer, from the cache where it is there, "" for none. Raises ChatError where the endpoint fails."""
+        """The answer, from the cache where it is there, "" for none. Raises ChatError where the endpoint fails.
+
+        What a first request is refused for may be true of all of them (no such model, no pictures), so that is raised.
+        """
         parts = [self.model, [dict(message) for message in messages]]
         key = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         kept = self._answers.get(key)
@@ -138,7 +143,12 @@ class Judge(ChatClient):
                 kept = self.ask(messages, {"temperature": 0.0}).text
             except _NoTextError:
                 kept = ""
+            except ChatError as error:
+                if not (error.of_one and self._heard):
+                    raise
+                return ""  # not kept: another server may answer
             self._answers.put(key, self.model, kept)
+        self._heard = True
         return kept
 
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 from mer_r1.benchmarks.mme_judge import Case, Judgement, Verdict
 from mer_r1.errors import InputError
 from mer_r1.files import append_json_line, write_json
+from mer_r1.judge.chat import ChatError
 from mer_r1.manifest import shown
 
 ROWS = "judged.jsonl"
@@ -89,21 +90,35 @@ def judge_into(
 
 
 def _judged(cases: Sequence[Case], judge: Callable[[Case], Judgement], num_workers: int) -> Iterator[Judgement]:
-    rest = iter(cases)
+    """Judgements as they come. Up to `num_workers` refused cases are put last: one alone does not stop the others."""
+    rest = deque(cases)
+    put_last: set[str] = set()
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="judge")
-    waiting: set[Future[Judgement]] = set()
+    waiting: dict[Future[Judgement], Case] = {}
     try:
-        while True:
-            waiting |= {pool.submit(judge, case) for case in islice(rest, 2 * num_workers - len(waiting))}
-            if not waiting:
-                return
-            ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            failures = [error for future in ended if (error := future.exception())]
-            yield from (future.result() for future in ended if not future.exception())
+        while rest or waiting:
+            while rest and len(waiting) < 2 * num_workers:
+                case = rest.popleft()
+                waiting[pool.submit(judge, case)] = case
+            failures: list[BaseException] = []
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                case, error = waiting.pop(future), future.exception()
+                name = case.question.id
+                if error is None:
+                    yield future.result()
+                elif _is_refused(error) and name not in put_last and len(put_last) < num_workers:
+                    put_last.add(name)
+                    rest.append(case)
+                else:
+                    failures.append(error)
             if failures:
                 raise failures[0]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_refused(error: BaseException) -> bool:
+    return isinstance(error, ChatError) and error.of_one
 
 
 def _drop_half_line(path: Path) -> None:

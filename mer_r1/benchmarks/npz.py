@@ -218,7 +218,7 @@ def _set_state(stack: list[Any]) -> None:
     """numpy's states: (version, order, ...) of a dtype; (version, shape, dtype, is Fortran, content) of an array."""
     state, target = stack.pop(), stack[-1]
     if isinstance(target, _Type):
-        target.order = str(state[1])
+        target.order = ">" if state[1] == ">" else "<"
     elif isinstance(target, _Array):
         dtype, content = state[2], state[4]
         target.items = content if isinstance(content, list) else _numbers(dtype, content)
@@ -231,7 +231,9 @@ def _array(*_: object) -> _Array:
 
 
 def _dtype(code: object, *_: object) -> _Type:
-    return _Type(str(code))
+    if not isinstance(code, str):  # the text of nested lists that hold each other twice has no end
+        raise _Refused("names a type by what is no text")
+    return _Type(code)
 
 
 def _scalar(dtype: object, content: object) -> object:
@@ -262,14 +264,13 @@ def _numbers(dtype: object, content: object) -> list[Any]:
         raise _Refused("holds an array of another length than its type")
     if len(content) // size > _MAX_NUMBERS:
         raise _Refused("holds a long array")
-    order = ">" if dtype.order == ">" else "<"
     if kind in "US":
-        encoding = "latin1" if kind == "S" else "utf-32-be" if order == ">" else "utf-32-le"
+        encoding = "latin1" if kind == "S" else "utf-32-be" if dtype.order == ">" else "utf-32-le"
         pieces = [content[k : k + size] for k in range(0, len(content), size)]
         return [piece.decode(encoding).rstrip("\0") for piece in pieces]
     if (letter := _LETTERS.get(dtype.code)) is None:
         raise _Refused(f"holds numbers of the unknown type {shown(dtype.code)!r}")
-    return list(struct.unpack(f"{order}{len(content) // size}{letter}", content))
+    return list(struct.unpack(f"{dtype.order}{len(content) // size}{letter}", content))
 
 
 _LETTERS = {

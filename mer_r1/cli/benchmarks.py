@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mer_r1.cli.options import Verbs, add_sentiment_options, add_verb, add_wheel_options, sentiment_choice
+from mer_r1.cli.options import (
+    Verbs,
+    add_sentiment_options,
+    add_service_options,
+    add_verb,
+    add_wheel_options,
+    sentiment_choice,
+    service_of,
+)
 from mer_r1.errors import InputError
 
 
@@ -15,16 +23,18 @@ def benchmark(verbs: Verbs) -> None:
     parser.add_argument("--published", action="store_true", help="print the published tables and ask nobody")
 
     def command(options: argparse.Namespace) -> int:
+        from mer_r1.verbs import benchmark_pictures
         from mer_r1.verbs.benchmark import show_published
 
         if not options.published:
-            parser.error("name a benchmark, mer-unibench or mme-emotion, or give --published")
-        return show_published()
+            parser.error("name a benchmark, mer-unibench, mme-emotion or emotion-pictures, or give --published")
+        return show_published() or benchmark_pictures.show_published()
 
     parser.set_defaults(command=command)
     names = parser.add_subparsers(metavar="BENCHMARK")
     _mer_unibench(names)
     _mme_emotion(names)
+    _emotion_pictures(names)
 
 
 def _mer_unibench(names: Verbs) -> None:
@@ -34,11 +44,10 @@ def _mer_unibench(names: Verbs) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="NAME.jsonl of `prepare`, or the owners' folders")
     parser.add_argument("--out", type=Path, help="the run's folder (default runs/mer-unibench-MODEL); goes on there")
     parser.add_argument("--mode", choices=("fast", "slow", "both"), default="both")
-    parser.add_argument("--sets", default="", metavar="A,B", help="these sets only, as meld,mosi")
+    parser.add_argument("--sets", metavar="A,B", help="these sets only, as meld,mosi")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N clips of each set only")
     parser.add_argument("--max-new-tokens", type=int, default=1024)
-    parser.add_argument("--url", help="ask the model at this OpenAI-compatible address instead")
-    parser.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+    add_service_options(parser)
     add_wheel_options(parser)
     add_sentiment_options(parser)
     parser.set_defaults(command=_run_mer_unibench, goes_on=True)
@@ -56,13 +65,22 @@ def _run_mer_unibench(options: argparse.Namespace) -> int:
         options.data,
         options.out,
         modes=("fast", "slow") if options.mode == "both" else (options.mode,),
-        sets=tuple(name.strip() for name in options.sets.split(",") if name.strip()),
+        sets=_names(options.sets),
         limit=options.limit,
         max_new_tokens=options.max_new_tokens,
-        url=options.url,
-        key_env=options.key_env,
+        service=service_of(options),
         scoring=benchmark.Scoring(options.wheels, options.protocol, sentiment_choice(options)),
     )
+
+
+def _names(listed: str | None) -> tuple[str, ...]:
+    """The names that --sets lists; none where it is not given."""
+    if listed is None:
+        return ()
+    names = tuple(name.strip() for name in listed.split(",") if name.strip())
+    if not names:
+        raise InputError(f"--sets {listed!r} names nothing; list names with commas between, or leave it out")
+    return names
 
 
 def judge(verbs: Verbs) -> None:
@@ -80,6 +98,7 @@ def judge(verbs: Verbs) -> None:
     mme.add_argument("--judge-url", required=True, metavar="URL", help="an OpenAI-compatible address")
     mme.add_argument("--judge-model", required=True, metavar="NAME")
     _add_judge_options(mme)
+    mme.add_argument("--workers", type=int, default=8, metavar="N", help="requests at a time (default 8)")
     mme.add_argument("--videos", type=Path, metavar="DIR", help="the clips; without them stage 2 sees no pictures")
     mme.add_argument("--dry-run", action="store_true", help="say calls, tokens and cost, and ask nobody")
     mme.add_argument("--price-in", type=float, metavar="PRICE", help="of a million tokens, for --dry-run")
@@ -115,11 +134,10 @@ def _mme_emotion(names: Verbs) -> None:
     parser.add_argument("--data", type=Path, help="folder of question files and clips, or the manifest of `prepare`")
     parser.add_argument("--out", type=Path, help="the run's folder; the same command goes on there")
     parser.add_argument("--mode", choices=("fast", "slow", "both"), default="slow")
-    parser.add_argument("--sets", default="", metavar="A,B", help="these tasks only, as ER-Lab,SA")
+    parser.add_argument("--sets", metavar="A,B", help="these tasks only, as ER-Lab,SA")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N questions of each task only")
     parser.add_argument("--max-new-tokens", type=int, default=1024)
-    parser.add_argument("--url", help="ask the model at this OpenAI-compatible address instead")
-    parser.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+    add_service_options(parser, requests="with --url, and of the judge: requests at a time")
     parser.add_argument("--judge-url", metavar="URL", help="judge by a model at this OpenAI-compatible address")
     parser.add_argument("--judge-model", metavar="NAME")
     _add_judge_options(parser)
@@ -131,7 +149,6 @@ def _add_judge_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge-key-env", metavar="VARIABLE", help="environment variable that holds the API key")
     parser.add_argument("--steps-model", metavar="NAME", help="the model of stage 1, where it is another")
     parser.add_argument("--clues", type=Path, metavar="FILE", help='a JSON list of {"video_id", "audio_clue"}')
-    parser.add_argument("--workers", type=int, default=8, metavar="N", help="requests at a time (default 8)")
 
 
 def _run_mme_emotion(options: argparse.Namespace) -> int:
@@ -155,10 +172,49 @@ def _run_mme_emotion(options: argparse.Namespace) -> int:
         data=options.data,
         out=options.out,
         modes=("fast", "slow") if options.mode == "both" else (options.mode,),
-        tasks=tuple(name.strip() for name in options.sets.split(",") if name.strip()),
+        tasks=_names(options.sets),
         limit=options.limit,
         max_new_tokens=options.max_new_tokens,
-        url=options.url,
-        key_env=options.key_env,
+        service=service_of(options),
     )
     return benchmark_mme.run(run, choice, clues=options.clues, with_frames=not options.no_frames)
+
+
+def _emotion_pictures(names: Verbs) -> None:
+    parser = add_verb(names, "emotion-pictures", "Accuracy on pictures with candidate labels, in and out of domain.")
+    parser.add_argument("--published", action="store_true", default=argparse.SUPPRESS, help="EMO-R3's table alone")
+    parser.add_argument("--model", help="a run, a checkpoint's folder or a Hub id; with --url a model's name there")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="NAME.jsonl of `prepare` or `synth --pictures`")
+    parser.add_argument(
+        "--out", type=Path, help="the run's folder (default runs/emotion-pictures-MODEL); goes on there"
+    )
+    parser.add_argument("--in-domain", metavar="NAME", help="the set whose training part the model was trained on")
+    parser.add_argument("--mode", choices=("fast", "slow", "both"), default="both")
+    parser.add_argument("--sets", metavar="A,B", help="these sets only, as emoset,webemo")
+    parser.add_argument("--prompt-style", metavar="STYLE", help="as set or choice (default the model's own)")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N pictures of each set only")
+    parser.add_argument("--max-new-tokens", type=int, default=1024)
+    add_service_options(parser)
+    parser.set_defaults(command=_run_emotion_pictures, goes_on=True)
+
+
+def _run_emotion_pictures(options: argparse.Namespace) -> int:
+    from mer_r1.verbs import benchmark_pictures
+
+    if options.published:
+        return benchmark_pictures.show_published()
+    if options.model is None or options.data is None:
+        raise InputError("--model and --data are needed; give both, or --published")
+    run = benchmark_pictures.PicturesRun(
+        model=options.model,
+        data=options.data,
+        out=options.out,
+        in_domain=options.in_domain,
+        modes=("fast", "slow") if options.mode == "both" else (options.mode,),
+        sets=_names(options.sets),
+        style=options.prompt_style,
+        limit=options.limit,
+        max_new_tokens=options.max_new_tokens,
+        service=service_of(options),
+    )
+    return benchmark_pictures.run(run)

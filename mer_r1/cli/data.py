@@ -11,17 +11,23 @@ from mer_r1.cli.options import Verbs, add_protocol_option, add_verb, add_wheel_o
 
 def synth(verbs: Verbs) -> None:
     """Add `mer-r1 synth`."""
-    parser = add_verb(verbs, "synth", "Make the MiniMER corpus: mp4 clips with known emotions, and manifests.")
+    parser = add_verb(verbs, "synth", "Make the MiniMER corpus, clips or pictures with known emotions, and manifests.")
     parser.add_argument("out", type=Path, metavar="OUT")
-    parser.add_argument("--num", type=int, default=800, help="clips in all splits together (default 800)")
+    parser.add_argument("--num", type=int, default=800, help="clips or pictures in all splits together (default 800)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of a clip, 0.5 to 60 (default 1)")
+    parser.add_argument("--seconds", type=float, help="length of a clip, 0.5 to 60 (default 1)")
     parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 8))
+    parser.add_argument(
+        "--form", help="profile of a clip's reasoning: think_answer (default) or set_steps, with step tags and a box"
+    )
+    parser.add_argument("--pictures", action="store_true", help="make pictures: scenes with a face, one label each")
 
     def command(options: argparse.Namespace) -> int:
         from mer_r1.verbs import synth
 
-        return synth.run(options.out, options.num, options.seed, options.seconds, options.workers)
+        return synth.run(
+            options.out, options.num, options.seed, options.seconds, options.workers, options.form, options.pictures
+        )
 
     parser.set_defaults(command=command)
 
@@ -33,14 +39,16 @@ def prepare(verbs: Verbs) -> None:
         "name",
         metavar="NAME",
         help="mer-unibench, or one of it (ovmerdplus, mer2023, mer2024, meld, iemocap, mosi, mosei, sims, simsv2), "
-        "mer-caption, mme-emotion",
+        "mer-caption, mme-emotion; of pictures emoset, emotion6, emotion6-folders, webemo, webemo-25, webemo-2",
     )
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the folder that holds the owners' one")
     parser.add_argument(
         "--out", type=Path, required=True, help="the manifest; a folder for mer-unibench (NAME.jsonl) and mer-caption"
     )
-    parser.add_argument("--seed", type=int, help="of mer-caption's split (default 0)")
+    parser.add_argument("--seed", type=int, help="of mer-caption's split, and of what --num chooses (default 0)")
     parser.add_argument("--sft-num", type=int, metavar="N", help="mer-caption: clips in sft.jsonl (default 5000)")
+    parser.add_argument("--split", choices=("train", "val", "test"), help="of pictures (default test)")
+    parser.add_argument("--num", type=int, metavar="N", help="of pictures: N of them, chosen by --seed")
     parser.add_argument("--missing", type=Path, metavar="FILE", help="write the list of all missing files there")
 
     def command(options: argparse.Namespace) -> int:
@@ -53,6 +61,8 @@ def prepare(verbs: Verbs) -> None:
             seed=options.seed,
             num_sft=options.sft_num,
             missing=options.missing,
+            split=options.split,
+            num=options.num,
         )
 
     parser.set_defaults(command=command)

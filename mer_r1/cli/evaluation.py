@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 
 from mer_r1.answer_styles import STYLES
-from mer_r1.cli.options import Verbs, add_sentiment_options, add_verb, add_wheel_options, sentiment_choice
+from mer_r1.cli.options import (
+    Verbs,
+    add_sentiment_options,
+    add_service_options,
+    add_verb,
+    add_wheel_options,
+    sentiment_choice,
+    service_of,
+)
 
 
 def predict(verbs: Verbs) -> None:
@@ -14,13 +22,15 @@ def predict(verbs: Verbs) -> None:
     parser = add_verb(verbs, "predict", "Emotions of any clip, fast and slow, with reasoning and confidence.")
     parser.add_argument("clips", nargs="*", type=Path, metavar="CLIP", help="video, sound or picture files")
     parser.add_argument("--subtitle", help="the words spoken in the clips; alone, without CLIP, it is all there is")
+    parser.add_argument(
+        "--candidates", metavar="A,B,…", help="labels to choose from, for a model that is shown such (rows name theirs)"
+    )
     parser.add_argument("--manifest", type=Path, help="predict every row of a manifest into --out instead")
     parser.add_argument("--out", type=Path, help="predictions file of --manifest (JSON lines, appended to)")
     parser.add_argument("--mode", choices=("fast", "slow", "both"), default="both")
     parser.add_argument("--model", default="runs/quickstart/mer_r1", help="a run, a checkpoint's folder or a Hub id")
     parser.add_argument("--max-new-tokens", type=int, default=1024)
-    parser.add_argument("--url", help="with --manifest: ask the model at this OpenAI-compatible address instead")
-    parser.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+    add_service_options(parser, asked="the rows of --manifest")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
 
     def command(options: argparse.Namespace) -> int:
@@ -29,14 +39,14 @@ def predict(verbs: Verbs) -> None:
         return predict.run(
             options.clips,
             subtitle=options.subtitle,
+            candidates=[label.strip() for label in (options.candidates or "").split(",") if label.strip()],
             manifest=options.manifest,
             out=options.out,
             modes=("fast", "slow") if options.mode == "both" else (options.mode,),
             source=options.model,
             max_new_tokens=options.max_new_tokens,
             json_lines=options.json,
-            url=options.url,
-            key_env=options.key_env,
+            service=service_of(options),
         )
 
     parser.set_defaults(command=command, goes_on=True)

@@ -6,7 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from mer_r1.errors import InputError
+
 if TYPE_CHECKING:
+    from mer_r1.asking.make import Service
     from mer_r1.verbs.sentiment import SentimentChoice
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -26,6 +29,27 @@ def add_wheel_options(parser: argparse.ArgumentParser) -> None:
 def add_protocol_option(parser: argparse.ArgumentParser) -> None:
     """--protocol."""
     parser.add_argument("--protocol", choices=("official", "corrected"), default="official")
+
+
+def add_service_options(parser: argparse.ArgumentParser, asked: str = "the model", requests: str = "") -> None:
+    """A model behind an address as the one that is asked; read back by `service_of`."""
+    parser.add_argument("--url", help=f"ask {asked} at this OpenAI-compatible address instead")
+    parser.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+    parser.add_argument("--no-sound", action="store_true", help="with --url: the model takes no sound")
+    requests = requests or "with --url: requests at a time"
+    parser.add_argument("--workers", type=int, default=8, metavar="N", help=f"{requests} (default 8)")
+
+
+def service_of(options: argparse.Namespace) -> Service | None:
+    """What `add_service_options` asked for; None without an address. Raises InputError for what needs one."""
+    from mer_r1.asking.make import Service
+
+    if options.url is not None:
+        return Service(options.url, options.key_env, sound=not options.no_sound, num_workers=options.workers)
+    if options.key_env is not None or options.no_sound:
+        given = "--no-sound" if options.key_env is None else "--key-env"
+        raise InputError(f"{given} goes with --url; give the address, or leave it out")
+    return None
 
 
 def add_sentiment_options(parser: argparse.ArgumentParser) -> None:

@@ -56,13 +56,16 @@ def train(verbs: Verbs) -> None:
 def sweep(verbs: Verbs) -> None:
     """Add `mer-r1 sweep`."""
     parser = add_verb(
-        verbs, "sweep", "One recipe with one key varied over several seeds: trained, scored, side by side."
+        verbs, "sweep", "Variants of a training over several seeds: trained, asked, scored, side by side."
     )
-    parser.add_argument("recipe", help="as for train")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    parser.add_argument("--vary", required=True, metavar="KEY=A,B,…", help="such as rl.objective=baseline,mer_r1")
+    parser.add_argument(
+        "source", help="a variants file, or the name of one that comes with the package; with --vary a recipe"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="for every stage of every variant")
+    parser.add_argument("--vary", metavar="KEY=A,B,…", help="such as rl.objective=baseline,mer_r1")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
-    parser.add_argument("--test", type=Path, required=True, help="manifest of the clips to be asked about")
+    parser.add_argument("--test", type=Path, required=True, help="manifest of the samples to be asked about")
+    parser.add_argument("--other", type=Path, help="another one, from outside of what was learned")
     parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--out", type=Path, required=True)
 
@@ -70,7 +73,7 @@ def sweep(verbs: Verbs) -> None:
         from mer_r1.verbs import sweep
 
         varied = (options.vary, options.seeds, options.test, options.out)
-        sweep.run(options.recipe, *varied, options.overrides, options.max_new_tokens)
+        sweep.run(options.source, *varied, options.overrides, options.max_new_tokens, options.other)
         return 0
 
     parser.set_defaults(command=command, goes_on=True)

@@ -31,6 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from mer_r1.diagnosis.tables import gold_categories
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.run_folder import Answers, System
 from mer_r1.sample import Mode, Prediction, Sample
@@ -111,7 +112,7 @@ def find_cases(samples: Sequence[Sample], reference: Answers, tuned: Answers | N
 
 
 def _of_clip(sample: Sample, reference: Answers, tuned: Answers | None, wheels: WheelSet) -> Iterator[CaseHit]:
-    gold = wheels.map_words(sample.labels)[0]
+    gold = gold_categories(sample.labels, wheels)
     new = _said(reference if tuned is None else tuned, sample.id, "slow", gold, wheels)
     if not gold or new is None:
         return

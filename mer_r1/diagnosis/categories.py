@@ -4,7 +4,7 @@
 
 over clips, where hits are the clips that have c in gold and answer. Convention: words are mapped as the scorer maps
 them (MER-UniBench, MER-R1 Appendix B); a clip whose gold reaches no category of a wheel is left out of that wheel, as
-there; a clip without an answer, or with an error, counts as an empty answer.
+there; a clip without a prediction counts as an empty answer, and one whose answer failed (an error) is left out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mer_r1.diagnosis.tables import gold_categories
 from mer_r1.emotion.wheel import WheelSet, shifts
 from mer_r1.sample import Prediction, Sample
 
@@ -43,8 +44,8 @@ def category_scores(
     pairs: Counter[tuple[int, int]] = Counter()
     for sample in samples:
         row = predictions.get(sample.id)
-        words = () if row is None or row.status == "error" else row.labels
-        pairs[wheels.map_words(sample.labels)[0], wheels.map_words(words)[0]] += 1
+        if row is None or row.status != "error":
+            pairs[gold_categories(sample.labels, wheels), wheels.map_words(row.labels if row else ())[0]] += 1
     scores: dict[str, dict[str, CategoryScore]] = {}
     starts = shifts(wheels.categories_of)
     for wheel, names, start in zip(wheels.names, wheels.categories_of, starts, strict=True):

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from mer_r1.diagnosis.tables import Mask, category_bits
+from mer_r1.diagnosis.tables import Mask, category_bits, gold_categories
 from mer_r1.emotion.wheel import WheelSet, shifts
 from mer_r1.metrics.corpus_score import score
 from mer_r1.metrics.open_vocabulary import (
@@ -48,11 +48,11 @@ def subtitle_leak(samples: Sequence[Sample], wheels: WheelSet, *, seed: int = 0)
     `{"n", "without_subtitle", "names_any", "names_gold", "found": {measure, "intervals"}, "shuffled": {..},
     "constant": {"words", ..}, "p_value", "finding"}`.
     """
-    asked = [sample for sample in samples if wheels.map_words(sample.labels)[0]]
+    asked = [sample for sample in samples if gold_categories(sample.labels, wheels)]
     kept = [sample for sample in asked if sample.subtitle and sample.subtitle.strip()]
     if not kept:
         return None
-    gold_NC = category_bits([wheels.map_words(sample.labels)[0] for sample in kept], wheels)
+    gold_NC = category_bits([gold_categories(sample.labels, wheels) for sample in kept], wheels)
     said_NC = category_bits(
         [wheels.map_words(known_words(sample.subtitle or "", wheels))[0] for sample in kept], wheels
     )

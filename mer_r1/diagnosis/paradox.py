@@ -23,14 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_r1.diagnosis.tables import by_wheel, category_bits, log_confidences
+from mer_r1.diagnosis.tables import by_wheel, category_bits, gold_categories, log_confidences
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.manifest import shown
 from mer_r1.metrics.confidence import Confidence, confidence
 from mer_r1.metrics.corpus_score import Labels, ScoreReport, compare, load_wheels, score, score_signature
 from mer_r1.metrics.statistics import bootstrap_intervals, or_none, paired_bootstrap
-from mer_r1.response import read_labels
 from mer_r1.sample import Mode, Prediction, Sample
 
 Floats = NDArray[np.float64]
@@ -230,7 +229,7 @@ def _confidence(rows: Sequence[Prediction], gold_NC: NDArray[np.bool_], wheels: 
 
 def _packed(gold: Mapping[str, Labels], wheels: WheelSet) -> list[int]:
     """The gold categories of each clip, packed."""
-    return [wheels.map_words(read_labels(labels, wheels.protocol.parser)[0])[0] for labels in gold.values()]
+    return [gold_categories(labels, wheels) for labels in gold.values()]
 
 
 def _retained(gold: Mapping[str, Labels], fast: Rows, slow: Rows, wheels: WheelSet) -> Floats:

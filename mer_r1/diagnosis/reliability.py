@@ -3,7 +3,11 @@
 For every clip, wheel and category the confidence p = exp(conf) (MER-R1 Definition 1) is set against whether the
 category is a gold one, y in {0, 1}. The pairs of all wheels are pooled and sorted into NUM_BINS bins of equal width:
 
-    ECE = sum over bins |sum of p - sum of y| / number of pairs        interval: bootstrap over clips (or clusters)
+    ECE = sum over bins |sum of p - sum of y| / number of pairs
+    interval = [2 ECE - b_high, 2 ECE - b_low], cut to [0, 1], where b are the bounds over resampled clips (or clusters)
+
+A resample adds its own noise to every |.|, so its ECE lies above that of the sample, as that lies above the true one:
+the interval is therefore the reflected (basic) one (Davison and Hinkley, 1997), and may lie below the estimate.
 
 `top` is the same of the most confident category of each wheel alone, as is usual for classifiers (Guo et al., 2017);
 over all categories most pairs lie in the lowest bin, where a confidence is hardly wrong, so that ECE is small.
@@ -23,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_r1.diagnosis.tables import Mask, by_wheel, category_bits, log_confidences
+from mer_r1.diagnosis.tables import Mask, by_wheel, category_bits, gold_categories, log_confidences
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.statistics import bootstrap_intervals, or_none
 from mer_r1.sample import Prediction, Sample
@@ -46,7 +50,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The bins, and the expected calibration error with its 95 % interval (None: no pair)."""
+    """The bins, and the expected calibration error with its 95 % interval (None: no pair, or one clip alone)."""
 
     bins: tuple[Bin, ...]
     ece: float | None
@@ -80,7 +84,7 @@ def reliability(
     kept = [sample for sample in samples if _has_confidence(predictions.get(sample.id))]
     if not kept:
         return None
-    all_gold_NC = category_bits([wheels.map_words(sample.labels)[0] for sample in kept], wheels)
+    all_gold_NC = category_bits([gold_categories(sample.labels, wheels) for sample in kept], wheels)
     table_NC = np.exp(np.minimum(0.0, log_confidences([predictions[sample.id] for sample in kept], wheels)))
     every, top = (np.zeros((len(kept), 3 * NUM_BINS)) for _ in range(2))
     for part in by_wheel(wheels):
@@ -126,5 +130,7 @@ def _calibration(terms: Floats, clusters: Sequence[str | None]) -> Calibration:
             edges, edges[1:], count.tolist(), confidence.tolist(), gold.tolist(), strict=False
         )
     )
-    bounds = bootstrap_intervals(terms, _ece, clusters)[0]
-    return Calibration(bins, or_none(float(_ece(sums[None])[0, 0])), (or_none(bounds.low), or_none(bounds.high)))
+    ece = float(_ece(sums[None])[0, 0])
+    drawn = bootstrap_intervals(terms, _ece, clusters)[0]
+    low, high = np.clip([2 * ece - drawn.high, 2 * ece - drawn.low], 0.0, 1.0).tolist()  # NaN stays NaN
+    return Calibration(bins, or_none(ece), (or_none(low), or_none(high)))

@@ -8,9 +8,10 @@
     cases        the clips of Appendix E (cases.py)
 
 Convention: sets of several systems are one where name and gold are the same, sample by sample; otherwise the later one
-has a number behind its name. The pair is the baseline and MER-R1, or else the last two systems; cases are those of the
-pair where both were asked, otherwise those of each system alone. What cannot be measured is left out (null), with the
-reason in `notes`.
+has a number behind its name. A clip with a failed answer (status error) is left out of the comparisons that need the
+answer, on both sides: a time-out is no wrong answer. The pair is the baseline and MER-R1, or else the last two
+systems; cases are those of the pair where both were asked, otherwise those of each system alone. What cannot be
+measured is left out (null), with the reason in `notes`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from mer_r1.diagnosis.cases import KINDS, CaseHit, case_rules, find_cases, pair_
 from mer_r1.diagnosis.leak import subtitle_leak
 from mer_r1.diagnosis.paradox import MODES, compare_slow, diagnose
 from mer_r1.diagnosis.reliability import reliability
+from mer_r1.diagnosis.tables import gold_categories
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.metrics.signature import wheels_part
-from mer_r1.run_folder import EvaluatedSet, Json, System
-from mer_r1.sample import Sample
+from mer_r1.run_folder import EvaluatedSet, Json, System, free_name
+from mer_r1.sample import Prediction, Sample
 
 DYNAMICS = ("reward/recall", "reward/precision")
 
@@ -58,15 +60,11 @@ def shared_sets(systems: Sequence[System]) -> tuple[SharedSet, ...]:
         for each in system.sets:
             key = (each.name, tuple((sample.id, sample.labels) for sample in each.samples))
             found.setdefault(key, []).append((system, each))
-    times = Counter[str]()
+    names, titles = set[str](), set[str]()
     sets = []
     for rows in found.values():
         first = rows[0][1]
-        times[first.name] += 1
-        number = times[first.name]
-        name, title = (
-            (first.name, first.title) if number == 1 else (f"{first.name}-{number}", f"{first.title} {number}")
-        )
+        name, title = free_name(first.name, "-", names), free_name(first.title, " ", titles)
         sets.append(SharedSet(name, title, first.samples, {system.name: each for system, each in rows}))
     return tuple(sets)
 
@@ -83,7 +81,7 @@ def diagnose_runs(systems: Sequence[System], wheels: WheelSet) -> Found:
     rows: list[Json] = []
     measured = {}
     for each in sets:
-        if not any(wheels.map_words(sample.labels)[0] for sample in each.samples):
+        if not any(gold_categories(sample.labels, wheels) for sample in each.samples):
             notes.append(f"{each.title}: no gold word that a wheel knows, so it is left out")
             continue
         measured[each.name] = _of_set(each, titles, pair, wheels, notes)
@@ -121,11 +119,26 @@ def _of_set(
 
 
 def _paradox(each: SharedSet, answers: EvaluatedSet, who: str, wheels: WheelSet, notes: list[str]) -> Json | None:
+    samples, (rows,) = _answered(each, [list(answers.predictions.values())], who, notes)
+    if not samples:
+        return None
     try:
-        return diagnose(each.samples, list(answers.predictions.values()), wheels, name=each.name)
+        return diagnose(samples, rows, wheels, name=each.name)
     except InputError as error:
         notes.append(f"{who}: fast and slow are not compared: {error}")
         return None
+
+
+def _answered(
+    each: SharedSet, sides: Sequence[Sequence[Prediction]], who: str, notes: list[str]
+) -> tuple[list[Sample], list[list[Prediction]]]:
+    """The samples, and the rows of every side, without the clips that have a failed answer on one of the sides."""
+    errors = {row.id for rows in sides for row in rows if row.status == "error"}
+    failed = errors & {sample.id for sample in each.samples}
+    if failed:
+        notes.append(f"{who}: {len(failed)} clips with a failed answer are left out of the comparison; ask them again")
+    kept = [sample for sample in each.samples if sample.id not in failed]
+    return kept, [[row for row in rows if row.id not in failed] for rows in sides]
 
 
 def _reliability(each: SharedSet, answers: EvaluatedSet, wheels: WheelSet) -> Json:
@@ -139,11 +152,15 @@ def _reliability(each: SharedSet, answers: EvaluatedSet, wheels: WheelSet) -> Js
 def _pair(each: SharedSet, pair: tuple[System, System] | None, wheels: WheelSet, notes: list[str]) -> Json | None:
     if pair is None or any(system.name not in each.answers for system in pair):
         return None
-    first, second = (list(each.answers[system.name].predictions.values()) for system in pair)
+    who = f"{pair[0].title} and {pair[1].title}, {each.title}"
+    slow = [list(each.answers[system.name].of_mode("slow").values()) for system in pair]
+    samples, (first, second) = _answered(each, slow, who, notes)
+    if not samples:
+        return None
     try:
-        return compare_slow(each.samples, first, second, wheels, name=each.name)
+        return compare_slow(samples, first, second, wheels, name=each.name)
     except InputError as error:
-        notes.append(f"{pair[0].title} and {pair[1].title}, {each.title}: slow answers are not compared: {error}")
+        notes.append(f"{who}: slow answers are not compared: {error}")
         return None
 
 

@@ -15,10 +15,16 @@ from numpy.typing import NDArray
 from mer_r1.emotion.wheel import NEUTRAL, WheelSet, shifts
 from mer_r1.errors import InputError
 from mer_r1.manifest import shown
+from mer_r1.response import read_labels
 from mer_r1.sample import Prediction
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+def gold_categories(labels: object, wheels: WheelSet) -> int:
+    """The categories of a gold label field, packed; its words are read as the scorer reads them."""
+    return wheels.map_words(read_labels(labels, wheels.protocol.parser)[0])[0]
 
 
 def category_bits(packed: Sequence[int], wheels: WheelSet) -> Mask:

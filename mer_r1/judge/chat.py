@@ -45,13 +45,14 @@ PIECE_BYTES = 2**16
 class ChatError(InputError):
     """No answer came. The message is one line and never holds the API key.
 
-    `of_all` says that every other question fails in the same way (address, model or key are wrong), `unreachable` that
-    no connection could be made.
+    `of_all` says that every other question fails in the same way (address, model or key are wrong), `of_one` that the
+    server refused this one request and may answer others, `unreachable` that no connection could be made.
     """
 
-    def __init__(self, message: str, *, of_all: bool = False, unreachable: bool = False) -> None:
+    def __init__(self, message: str, *, of_all: bool = False, of_one: bool = False, unreachable: bool = False) -> None:
         super().__init__(message)
         self.of_all = of_all
+        self.of_one = of_one
         self.unreachable = unreachable
 
 
@@ -65,10 +66,14 @@ class _PassingError(ChatError):
 
 @dataclass(frozen=True)
 class ChatReply:
-    """What the model wrote, and the server's word for why it stopped ("stop", "length", "content_filter", ...)."""
+    """What the model wrote, and the server's word for why it stopped ("stop", "length", "content_filter", ...).
+
+    `ended_by_model`: the server tells a stop text from the model's own end (`stop_reason`, as vLLM): the latter.
+    """
 
     text: str
     finish_reason: str | None
+    ended_by_model: bool = False
 
 
 class ChatClient:
@@ -202,17 +207,20 @@ class ChatClient:
         if status in (401, 403):
             raise ChatError(f"{said}; name the environment variable that holds a valid API key", of_all=True)
         if status != 200:
-            raise ChatError(f"{said}; check the {self._who}'s address and model", of_all=status not in ONE_REQUEST)
+            one = status in ONE_REQUEST
+            raise ChatError(f"{said}; check the {self._who}'s address and model", of_all=not one, of_one=one)
         try:
             choice = json.loads(body)["choices"][0]
             content, reason = choice["message"]["content"], choice.get("finish_reason")
+            ended_by_model = choice.get("stop_reason", "") is None
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise ChatError(
                 f"{self.url}: the reply is no chat completion ({text}); check the {self._who}'s address"
             ) from None
         if not isinstance(content, str):
             raise self.unfinished(reason)
-        return ChatReply(content.encode("utf-8", "replace").decode("utf-8"), None if reason is None else str(reason))
+        written = content.encode("utf-8", "replace").decode("utf-8")
+        return ChatReply(written, None if reason is None else str(reason), ended_by_model)
 
     def unfinished(self, reason: object) -> ChatError:
         """The error for a reply without a finished text."""

@@ -10,9 +10,9 @@ distribution, for less.
     paired     both systems are resampled with the same draw; two-sided p = (1 + #{|d* - d| >= |d|}) / (1 + B)
 
 Convention: a resample whose measure is NaN (no sample counts) is left out of the percentiles; an interval is NaN when
-all are. The seed is fixed, so that one file has one interval. Source: Efron and Tibshirani (1993), percentile method;
-Koehn (2004) for the paired test. Shape letters: N samples, C clusters, D distinct rows of terms, B resamples, K terms,
-M measures.
+all are, and where there is one sample or one cluster alone, for then every resample is the whole. The seed is fixed, so
+that one file has one interval. Source: Efron and Tibshirani (1993), percentile method; Koehn (2004) for the paired
+test. Shape letters: N samples, C clusters, D distinct rows of terms, B resamples, K terms, M measures.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _DRAWS_A_COUNT = 12  # one multinomial count takes as long as this many draws of
 
 
 class Interval(NamedTuple):
-    """Bounds of a measure; NaN when the measure is not defined."""
+    """Bounds of a measure; NaN when the measure is not defined, or is that of one sample or cluster alone."""
 
     low: float
     high: float
@@ -69,7 +69,10 @@ def bootstrap_intervals(
     Raises ValueError for a level outside (0, 1), no resamples, or clusters of another length.
     """
     _check(len(terms_NK), clusters, num_resamples, level)
-    measured_BM = measures(_resampled_sums(_by_cluster(terms_NK, clusters), num_resamples, seed))
+    terms_CK = _by_cluster(terms_NK, clusters)
+    measured_BM = measures(_resampled_sums(terms_CK, num_resamples, seed))
+    if len(terms_CK) == 1:  # every resample is the sample: that is no interval
+        measured_BM = np.full_like(measured_BM, np.nan)
     return tuple(_interval(column, level) for column in measured_BM.T)
 
 
@@ -98,6 +101,8 @@ def paired_bootstrap(
     whole_1K = both_CK.sum(axis=0)[None]
     deltas_M = (measures(whole_1K[:, width:]) - measures(whole_1K[:, :width]))[0]
     drawn_BM = measures(drawn_BK[:, width:]) - measures(drawn_BK[:, :width])
+    if len(both_CK) == 1:
+        drawn_BM = np.full_like(drawn_BM, np.nan)
     return tuple(_difference(float(d), column, level) for d, column in zip(deltas_M, drawn_BM.T, strict=True))
 
 

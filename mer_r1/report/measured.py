@@ -18,6 +18,7 @@ from mer_r1.diagnosis.paradox import diagnose
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import ScoreReport, compare, score
+from mer_r1.metrics.sentiment import is_scored
 from mer_r1.metrics.statistics import Difference, or_none
 from mer_r1.report.sets import MODES, PageSet, ShownSystem
 from mer_r1.run_folder import Answers, interval_of, number_at, value_at
@@ -35,7 +36,8 @@ class ModeScore:
 
     `headline` is the measure that stands for the set: HIT for basic emotions, WAF where gold has valences alone, else
     F1; or what the benchmark says. `missing` and `errors` are disjoint: no row at all, and a row that says what failed.
-    `extra` are answers to samples that the set does not hold.
+    `extra` are answers to samples that the set does not hold. `waf` is there only where metrics.json has it of as many
+    clips as are scored here, or else `waf_problem` says why not; `noted_signature` names who judged.
     """
 
     headline: str
@@ -46,6 +48,8 @@ class ModeScore:
     extra: int
     waf: float | None
     waf_bounds: Bounds
+    noted_signature: str
+    waf_problem: str
     delta: dict[str, Difference] | None
 
     def value(self, measure: str) -> float | None:
@@ -140,6 +144,7 @@ def _mode_score(
     scored = [row for sample in page_set.scored if (row := rows.get((sample.id, mode))) is not None]
     known = {sample.id for sample in page_set.samples}
     noted = value_at(system.system.numbers, "sets", page_set.name, mode)
+    problem = _waf_problem(page_set, noted)
     other = None if compared is None or compared.place == system.place else reports.get((compared.place, mode))
     return ModeScore(
         headline=_headline(page_set, report, noted),
@@ -148,10 +153,29 @@ def _mode_score(
         missing=len(page_set.samples) - len(asked),
         errors=sum(row.status == "error" for row in asked),
         extra=sum(key[1] == mode and key[0] not in known for key in rows),
-        waf=number_at(noted, "waf"),
-        waf_bounds=interval_of(value_at(noted, "intervals", "waf")),
+        waf=None if problem else number_at(noted, "waf"),
+        waf_bounds=None if problem else interval_of(value_at(noted, "intervals", "waf")),
+        noted_signature=_signature(noted),
+        waf_problem=problem,
         delta=None if other is None else compare(other, report),
     )
+
+
+def _waf_problem(page_set: PageSet, noted: object) -> str:
+    """Why the WAF of metrics.json is not of the clips scored here; empty where it is, and where there is none."""
+    if number_at(noted, "waf") is None:
+        return ""
+    protocol = "corrected" if "|protocol:corrected|" in _signature(noted) else "official"
+    valences = [sample.valence for sample in page_set.scored if sample.valence is not None]
+    scored, num = sum(is_scored(valence, protocol) for valence in valences), number_at(noted, "n")
+    if num == scored:
+        return ""
+    return f"metrics.json has it of {'unknown' if num is None else f'{num:.0f}'} clips, here are {scored}"
+
+
+def _signature(noted: object) -> str:
+    signed = value_at(noted, "signature")
+    return signed if isinstance(signed, str) else ""
 
 
 def _diagnosis(

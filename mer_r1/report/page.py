@@ -134,7 +134,9 @@ def context(
 
     wheels = WheelSet.load(source, protocol=protocol)
     looking = WheelSet.load(source, protocol="corrected")
-    judge, facts = Judge(looking), _facts(folders[0])
+    judge, first = Judge(looking), _facts(folders[0])
+    alone = len(folders) == 1
+    facts = first if alone else {}  # one run's facts are not the other's
     sets = page_sets(systems)
     measured, cases = measure(systems, sets, wheels), cases_of(systems, sets, looking)
     highlights = choose_highlights(cases, sets, judge) if cases.pair else []
@@ -143,7 +145,7 @@ def context(
     return {
         "title": _text(facts.get("title")) or " and ".join(folder.resolve().name for folder in folders),
         "systems": systems,
-        "names": {each.system.name for each in systems},
+        "names": {each.system.name for each in systems if alone},
         "modes": MODES,
         "measure_names": NAMES,
         "num_train": number_at(facts, "corpus", "train"),
@@ -153,11 +155,12 @@ def context(
         "is_minimer": bool(samples) and all(sample.id.startswith("minimer-") for sample in samples),
         "reference": reference_of(systems, scored),
         "tables": [_table(page_set, [m for m in measured if m.page_set is page_set], wheels) for page_set in scored],
+        "unscored": _unscored(systems, sets),
         "matrix": _matrix(systems, scored, measured),
         "judged": [_judged(system) for system in systems if judged_by_a_model(system)],
         "paradox": _paradox(systems, measured),
         "measured": measured,
-        **_figures(systems, measured, facts),
+        **_figures(systems, measured, first.get("without")),
         "wheel_views": wheel_views(systems, sets, looking),
         "pair": cases.pair,
         "highlights": highlights,
@@ -224,11 +227,19 @@ def _table(page_set: PageSet, measured: Sequence[Measured], wheels: WheelSet) ->
         rows=rows,
         constant=max(constants, key=lambda answer: float(getattr(answer, headline)), default=None),
         best=max(known, default=None),
-        signature=score_signature(wheels, page_set.name, len(page_set.scored), "+".join(modes)),
+        signature=" ".join(dict.fromkeys(row.score.noted_signature for row in rows if row.score.waf is not None))
+        if headline == "waf"
+        else score_signature(wheels, page_set.name, len(page_set.scored), "+".join(modes)),
         left_out=len(page_set.samples) - len(page_set.scored),
         counts=[line for row in rows if (line := _counted(row))]
         + [f"{each.system.title}: {each.problem}" for each in measured if each.problem],
     )
+
+
+def _unscored(systems: Sequence[ShownSystem], sets: Sequence[PageSet]) -> list[str]:
+    """Titles of sets that no table is of, for no clip was answered by every system that was asked."""
+    judged = {system.place for system in systems if judged_by_a_model(system)}
+    return [each.title for each in sets if each.samples and not each.scored and not judged & each.answers.keys()]
 
 
 def _counted(row: ScoreRow) -> str:
@@ -241,6 +252,8 @@ def _counted(row: ScoreRow) -> str:
         (score.extra, "answers without a sample"),
     )
     said = ", ".join(f"{count} {what}" for count, what in counts if count)
+    problem = f"WAF left out: {score.waf_problem}" if score.waf_problem else ""
+    said = ", ".join(part for part in (said, problem) if part)
     return f"{row.system.title}, {row.mode}: {said}" if said else ""
 
 
@@ -299,7 +312,8 @@ def _paradox(systems: Sequence[ShownSystem], measured: Sequence[Measured]) -> li
     return result
 
 
-def _figures(systems: Sequence[ShownSystem], measured: Sequence[Measured], facts: Json) -> Json:
+def _figures(systems: Sequence[ShownSystem], measured: Sequence[Measured], without: Any) -> Json:
+    """Every figure; `without` is what the first run says of media taken away, and its plot names whose it is."""
     rl = [each for each in systems if each.system.series("reward/recall")[0]]
     sft = [each for each in systems if each not in rl]
     pairs = [pair_plot(measured, key, caption, label) for key, caption, label in PAIRS]
@@ -308,7 +322,7 @@ def _figures(systems: Sequence[ShownSystem], measured: Sequence[Measured], facts
         log_plot(sft if key == "loss" else rl, key, caption, label, smooth=key != "loss", width=3.6, height=2.2)
         for key, caption, label in SMALL_LOGS
     ]
-    width = THIRD if facts.get("without") is not None else WIDE
+    width = THIRD if without is not None else WIDE
     if len({each.page_set.place for each in measured}) > 1:
         width = LONE
     constants = [c.f1 for m in measured for s in m.modes.values() for c in s.report.constant_baselines]
@@ -316,7 +330,7 @@ def _figures(systems: Sequence[ShownSystem], measured: Sequence[Measured], facts
     result = [
         score_plot(measured, max(constants, default=None), width),
         plane_plot(measured, width),
-        without_plot(facts.get("without"), own, width),
+        without_plot(without, own, width),
     ]
     return {
         "result_figures": _present(result),

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mer_r1.errors import InputError
 from mer_r1.report.sets import NUM_COLOURS, ShownSystem
@@ -23,13 +27,15 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID, PAPER = "#010203", "#040506", "#070809", "#0a0b0c"
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--card"}
-PLACEHOLDERS = ("#0d0e0f", "#101112", "#131415", "#161718", "#191a1b")  # of --system-N
-STYLES = ("-", (0, (4, 1.5)), "-", (0, (1, 1)), (0, (6, 1, 1, 1)))  # by colour
+PLACEHOLDERS = ("#0d0e0f", "#101112", "#131415", "#161718", "#191a1b", "#1c1d1e", "#1f2021")  # of --system-N
+STYLES = ("-", (0, (4, 1.5)), "-", (0, (1, 1)), (0, (6, 1, 1, 1)), (0, (2, 1)), (0, (8, 2)))  # by colour
 assert len(PLACEHOLDERS) == len(STYLES) == NUM_COLOURS
 
 MISSING = "the report needs jinja2 and matplotlib; pip install 'mer-r1[report]'"
 SMOOTHED_SHARE = 0.08
 WIDTH = 4.6  # inches
+LETTERS_AN_INCH, MARK_LETTERS = 11.0, 6  # how much of a legend fits into a line
+MAX_LABEL_LETTERS = 24
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def log_plot(
             if smooth:
                 axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.9)
                 values = running_mean(values)
-            axes.plot(steps, values, color=colour, linestyle=style, linewidth=2, label=each.title, marker=mark)
+            axes.plot(steps, values, color=colour, linestyle=style, linewidth=2, label=named(each), marker=mark)
         axes.set_xlabel("step")
         axes.set_ylabel(label)
         axes.grid(color=GRID)
@@ -76,15 +82,36 @@ def log_plot(
 def running_mean(values: Sequence[float]) -> list[float]:
     """Mean over the SMOOTHED_SHARE of the values around each, fewer towards both ends."""
     reach = int(SMOOTHED_SHARE * len(values) / 2)
-    rows = [values[max(0, i - reach) : i + reach + 1] for i in range(len(values))]
-    return [sum(row) / len(row) for row in rows]
+    sums = list(accumulate(values, initial=0.0))
+    ends = [(max(0, i - reach), min(len(values), i + reach + 1)) for i in range(len(values))]
+    return [(sums[end] - sums[start]) / (end - start) for start, end in ends]
+
+
+def named(system: ShownSystem) -> str:
+    """A system's title as a figure's label: a long one without its middle, for it would leave no room for the axes.
+
+    matplotlib leaves out labels that begin with "_"; a hair space helps.
+    """
+    title, half = system.title, MAX_LABEL_LETTERS // 2
+    title = title if len(title) <= MAX_LABEL_LETTERS else f"{title[: half - 1]}…{title[-half:]}"
+    return f"\N{HAIR SPACE}{title}" if title.startswith("_") else title
 
 
 def legend(axes: Axes) -> None:
     """The systems' names above the axes, without a frame."""
+    handles, titles = axes.get_legend_handles_labels()
+    letters = LETTERS_AN_INCH * axes.figure.bbox.width / axes.figure.dpi
     axes.legend(
-        frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderaxespad=0.1, handlelength=1.6
-    )
+        handles, titles, frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.1,
+        handlelength=1.6, ncols=_num_columns([len(title) + MARK_LETTERS for title in titles], letters),
+    )  # fmt: skip
+
+
+def _num_columns(lengths: Sequence[int], letters: float) -> int:
+    """How many columns of a legend fit into a line, filled as matplotlib fills them; at least one, at most three."""
+    columns = {num: np.array_split(lengths, num) for num in (3, 2)}
+    fitting = (num for num, each in columns.items() if sum(max(c, default=0) for c in each) <= letters)
+    return next(fitting, 1)
 
 
 @contextmanager
@@ -113,7 +140,8 @@ def draw_figure(
     name: str, draw: Callable[[Axes], None], caption: str, said: Sequence[str], *, height: float, width: float = WIDTH
 ) -> Figure:
     """What `draw` draws, for the page. `name` is the page's only of that name; `said` are the numbers in words."""
-    with style(name) as new:
+    with style(name) as new, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # one that matplotlib's font has not got; the page's own draws it
         figure = new(figsize=(width, height), layout="constrained")
         figure.patch.set_visible(False)
         axes = figure.add_subplot()

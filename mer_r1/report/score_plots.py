@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mer_r1.report.measured import Bounds, Measured
-from mer_r1.report.plots import GRID, INK, MUTED, PAPER, PLACEHOLDERS, WIDTH, Figure, draw_figure, legend
+from mer_r1.report.plots import GRID, INK, MUTED, PAPER, PLACEHOLDERS, WIDTH, Figure, draw_figure, legend, named
 from mer_r1.report.sets import MODES, ShownSystem
 from mer_r1.run_folder import number_at
 from mer_r1.sample import Mode
@@ -52,7 +52,7 @@ def score_plot(measured: Sequence[Measured], constant_f1: float | None, width: f
         of_set = [each for each in measured if each.page_set.place == place]
         marks = [(mark, mode) for each in of_set for mode in MODES for mark in _score_marks(each, mode)]
         if len(sets) == 1:
-            rows += [Row(f"{mark.system.title}, {mode}", ((mark,),)) for mark, mode in marks]
+            rows += [Row(f"{named(mark.system)}, {mode}", ((mark,),)) for mark, mode in marks]
         elif marks:
             rows.append(Row(of_set[0].page_set.title, tuple((mark,) for mark, _ in marks)))
     measures = {measure for each in measured for measure in _headlines(each)}
@@ -79,7 +79,7 @@ def plane_plot(measured: Sequence[Measured], width: float = WIDTH) -> Figure | N
                 "", slow, fast, arrowprops={"arrowstyle": "-|>", "color": colour, "shrinkA": 5, "shrinkB": 5, "lw": 1.8}
             )
             axes.plot(*fast, "o", color=colour, markerfacecolor=PAPER, markersize=MARK)
-            axes.plot(*slow, "o", color=colour, markersize=MARK, label=system.title)
+            axes.plot(*slow, "o", color=colour, markersize=MARK, label=named(system))
         axes.margins(0.18)
         _equal_f1_lines(axes)
         axes.set_xlabel("recall, %")
@@ -153,7 +153,7 @@ def pair_plot(measured: Sequence[Measured], key: str, caption: str, label: str) 
 
     complete = [each for each in measured if len(marks(each)) == len(MODES)]
     one_set = len({each.page_set.place for each in measured}) <= 1
-    rows = [Row(each.system.title, (marks(each),)) for each in complete] if one_set else _by_set(complete, marks)
+    rows = [Row(named(each.system), (marks(each),)) for each in complete] if one_set else _by_set(complete, marks)
     caption = f"{caption} Open mark: fast; filled mark: slow."
     return _row_plot(f"pair-{key}", rows, caption, label, one_set=one_set, height=PAIR_HEIGHT)
 
@@ -224,10 +224,10 @@ def _row_plot(
     most = max(len(row.groups) for row in rows)
 
     def draw(axes: Axes) -> None:
-        named: set[int] = set()
+        seen: set[int] = set()
         for y, row in enumerate(rows):
             for place, group in enumerate(row.groups):
-                _draw_group(axes, group, y + (place - (len(row.groups) - 1) / 2) * 0.72 / most, named, not one_set)
+                _draw_group(axes, group, y + (place - (len(row.groups) - 1) / 2) * 0.72 / most, seen, not one_set)
         if line is not None:
             axes.axvline(100 * line, color=MUTED, linestyle=":", linewidth=1.4)
         if line:
@@ -241,7 +241,7 @@ def _row_plot(
         axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(label)
         axes.grid(axis="x", color=GRID)
-        if not one_set and len(named) > 1:
+        if not one_set and len(seen) > 1:
             legend(axes)
 
     said = [
@@ -251,7 +251,7 @@ def _row_plot(
     return draw_figure(name, draw, caption, said, height=max(height, needed), width=width)
 
 
-def _draw_group(axes: Axes, group: Sequence[Mark], y: float, named: set[int], with_names: bool) -> None:
+def _draw_group(axes: Axes, group: Sequence[Mark], y: float, seen: set[int], with_names: bool) -> None:
     size = MARK if not with_names else 6
     if len(group) > 1:
         colour = PLACEHOLDERS[group[0].system.colour]
@@ -260,9 +260,9 @@ def _draw_group(axes: Axes, group: Sequence[Mark], y: float, named: set[int], wi
         colour, label = PLACEHOLDERS[mark.system.colour], None
         if mark.bounds:
             axes.plot(mark.bounds, [y, y], color=colour, linewidth=2.2, solid_capstyle="round")
-        if mark.filled and mark.system.place not in named:
-            named.add(mark.system.place)
-            label = mark.system.title
+        if mark.filled and mark.system.place not in seen:
+            seen.add(mark.system.place)
+            label = named(mark.system)
         axes.plot(mark.value, y, "o", color=colour, markerfacecolor=colour if mark.filled else PAPER, markersize=size,
                   label=label)  # fmt: skip
 
@@ -282,7 +282,7 @@ def _gap_bars(rows: Sequence[Measured]) -> Figure | None:
                 if value is None:
                     continue
                 centre = x + (place - (len(rows) - 1) / 2) * width
-                label = each.system.title if x == 0 else None
+                label = named(each.system) if x == 0 else None
                 axes.bar(centre, 100 * value, 0.88 * width, color=PLACEHOLDERS[each.system.colour], label=label)
                 if bounds:
                     axes.plot([centre] * 2, [100 * b for b in bounds], color=INK, linewidth=1.3)

@@ -22,8 +22,8 @@ from mer_r1.sample import Mode, Sample
 
 MODES: tuple[Mode, ...] = ("fast", "slow")
 COLOURS = {"sft": 0, "baseline": 1, "mer_r1": 2}  # place among the page's --system-N
-NUM_COLOURS = 5
-_IN_ORDER = (1, 2, 3, 4, 0)
+NUM_COLOURS = 7
+_IN_ORDER = (1, 2, 3, 4, 0, 5, 6)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ A word is compared with the gold words by category, wheel by wheel, in the wheel
 
 An answer is right when it reaches exactly the gold categories of every wheel and says no unknown word that gold has not
 got; partly right when it reaches some of them; wrong when it reaches none. Without an answer (no row, an error, no
-word) or without gold it has no state. Convention: words are read by the wheels' own parser, repeats count once. These
-marks are for looking; the numbers are those of metrics/corpus_score.py.
+word) it has no state; an answer to a clip without gold words, as in a set of sentiments, is not judged. Convention:
+words are read by the wheels' own parser, repeats count once. These marks are for looking; the numbers are those of
+metrics/corpus_score.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from mer_r1.sample import Prediction
 
 Verdict = Literal["right", "partly", "wrong", "unknown"]
 LETTERS: dict[Verdict, str] = {"right": "r", "partly": "p", "wrong": "w", "unknown": "u"}
-NO_STATE = "-"
+NO_STATE, NO_GOLD = "-", "n"
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,11 @@ class Judge:
         return "".join(LETTERS[_verdict(*self._hits(word, gold[0]))] for word in packed)
 
     def state(self, row: Prediction | None, words: Sequence[str], gold: MappedWords) -> str:
-        """How an answer stands: r, p, w, or "-"."""
-        if row is None or row.status == "error" or not words or not (gold[0] or gold[1]):
+        """How an answer stands: r, p, w, n (not judged), or "-"."""
+        if row is None or row.status == "error" or not words:
             return NO_STATE
+        if not (gold[0] or gold[1]):
+            return NO_GOLD
         said = self.wheels.map_words(words)
         if said[0] == gold[0] and set(said[1]) == set(gold[1]):
             return "r"
@@ -75,7 +78,7 @@ class Judge:
         for text in self.words(labels):
             hits, known = self._hits(self.wheels.map_words((text,))[0], right)
             verdict = _verdict(hits, known)
-            why = {"partly": f"{hits} of {known} wheels", "unknown": "in no wheel"}.get(verdict, verdict)
+            why = {"partly": f"{hits} of {known} wheels", "unknown": "not judged"}.get(verdict, verdict)
             result.append(Word(text, verdict, why, (confidence or {}).get(text)))
         return result
 

@@ -1,8 +1,10 @@
 """The emotion wheel drawn as a wheel: a sector a category, recall in the outer ring, precision in the inner one.
 
 Both rings fill outwards from 0 to 100 %, by the radius; a thin arc marks 50 %. Numbers are those of
-diagnosis/categories.py, added up over all sets that a system was asked about. The colour of a sector follows the
-family of its emotion and says nothing more. The SVG holds names of categories (escaped) and numbers, no text of files.
+diagnosis/categories.py, added up over the sets that every system was asked about in every mode, so that wheels beside
+each other are of the same clips; where no set is such, each wheel is of its own system's sets, and says which. The
+colour of a sector follows the family of its emotion and says nothing more. The SVG holds names of categories (escaped),
+titles of systems (escaped) and numbers.
 """
 
 from __future__ import annotations
@@ -33,20 +35,26 @@ Scores = Mapping[str, CategoryScore]
 
 @dataclass(frozen=True)
 class DrawnWheel:
-    """One wheel of one system: by mode the scores of its categories and the picture."""
+    """One wheel of one system: the titles of its sets, and by mode the scores of its categories and the picture."""
 
     system: ShownSystem
+    sets: tuple[str, ...]
     scores: dict[Mode, Scores]
     svg: dict[Mode, str]
 
 
 @dataclass(frozen=True)
 class WheelView:
-    """One wheel with every system's drawing; `num_gold` counts the clips of each category."""
+    """One wheel with every system's drawing.
+
+    `shared` are the titles of the sets that all of them are of, and `num_gold` counts the clips of each category; both
+    are empty where the systems have no set in common.
+    """
 
     name: str
     title: str
     categories: tuple[str, ...]
+    shared: tuple[str, ...]
     num_gold: dict[str, int]
     drawn: tuple[DrawnWheel, ...]
 
@@ -54,11 +62,14 @@ class WheelView:
 def wheel_views(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: WheelSet) -> tuple[WheelView, ...]:
     """The five wheels of every system that was asked in any mode; none where no set has gold words."""
     labelled = [page_set for page_set in sets if any(sample.labels for sample in page_set.scored)]
+    asked = {(place, mode) for each in labelled for place in each.answers for mode in _modes(each, place)}
+    shared = [each for each in labelled if all(mode in _modes(each, place) for place, mode in asked)]
+    pooled = shared or labelled
     scores = {
         (system.place, mode): found
         for system in systems
         for mode in MODES
-        if (found := _pooled(system, labelled, mode, wheels))
+        if (found := _pooled(system, pooled, mode, wheels))
     }
     views = []
     for name, title, categories in zip(wheels.names, wheels.titles, wheels.categories_of, strict=True):
@@ -69,12 +80,18 @@ def wheel_views(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels:
             }
             pictures = {mode: _draw(f"{system.title}, {mode}", title, each) for mode, each in own.items()}
             if own:
-                drawn.append(DrawnWheel(system, own, pictures))
+                of_sets = tuple(each.title for each in pooled if _modes(each, system.place))
+                drawn.append(DrawnWheel(system, of_sets, own, pictures))
         if drawn:
             first: Scores = next(iter(drawn[0].scores.values()))
-            num_gold = {category: first[category].n_gold for category in categories}
-            views.append(WheelView(name, title, categories, num_gold, tuple(drawn)))
+            num_gold = {category: first[category].n_gold for category in categories} if shared else {}
+            views.append(WheelView(name, title, categories, tuple(s.title for s in shared), num_gold, tuple(drawn)))
     return tuple(views)
+
+
+def _modes(page_set: PageSet, place: int) -> set[Mode]:
+    """In which modes a system was asked about a set."""
+    return {mode for _, mode in page_set.answers.get(place, ())}
 
 
 def _pooled(
@@ -128,8 +145,8 @@ def _draw(who: str, title: str, scores: Scores) -> str:
 def _label(name: str, each: CategoryScore, angle: float) -> str:
     x, y = LABEL * math.sin(angle), -LABEL * math.cos(angle)
     side = "middle" if abs(math.sin(angle)) < 0.2 else "start" if x > 0 else "end"
-    y -= 2 + 14 * math.cos(angle)  # two lines that stand above a wheel's top and hang below its bottom
-    values = f"{_whole(each.recall)} · {_whole(each.precision)}"
+    y -= 2 + 16 * math.cos(angle)  # two lines that stand above a wheel's top and hang below its bottom
+    values = f"{_whole(each.recall)} · {_whole(each.precision)}" if each.n_gold or each.n_predicted else "no clips"
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{side}">{escape(name)}'
         f'<tspan class="v" x="{x:.1f}" dy="1.15em">{values}</tspan></text>'

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
 from typing import Any
 
 from mer_r1.errors import InputError
@@ -57,5 +58,6 @@ def _made(make: Make, num: int, workers: int) -> Iterator[tuple[str, Sample]]:
     if workers <= 1:
         yield from map(make, range(num))
         return
-    with ProcessPoolExecutor(workers) as pool:
+    # Ctrl-C is the first process's to answer: a worker that it ends amid a write to the queue would block the others.
+    with ProcessPoolExecutor(workers, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
         yield from pool.map(make, range(num), chunksize=32)

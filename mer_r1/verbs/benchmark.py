@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -27,7 +27,8 @@ from rich.table import Table
 
 from mer_r1 import __version__
 from mer_r1.asking import Asker, ask_into, process_place
-from mer_r1.asking.make import make_asker
+from mer_r1.asking.make import Service, check_asker, make_asker
+from mer_r1.benchmarks.clips import count_note
 from mer_r1.benchmarks.mer_unibench import SETS, present_sets, read_set
 from mer_r1.benchmarks.prepared import PreparedSet
 from mer_r1.benchmarks.published import BENCHMARKS, published
@@ -45,6 +46,7 @@ from mer_r1.verbs.sentiment import LEXICON, SentimentChoice, sentiment_reports
 
 NAME = "mer-unibench"
 WIDEST = 400  # letters of a table
+ALONE = "; --mode fast or slow scores a mode that was answered alone"
 Json = dict[str, Any]
 
 
@@ -74,8 +76,7 @@ def run_unibench(
     sets: Sequence[str] = (),
     limit: int | None = None,
     max_new_tokens: int = 1024,
-    url: str | None = None,
-    key_env: str | None = None,
+    service: Service | None = None,
     scoring: Scoring | None = None,
     console: Console | None = None,
 ) -> int:
@@ -85,6 +86,7 @@ def run_unibench(
     when it is named, for a folder without any, and as asking and scoring do.
     """
     console, scoring = console or Console(), scoring or Scoring()
+    check_asker(model, service, max_new_tokens=max_new_tokens)
     wheels, choice = scoring.ready()
     found, absent = find_sets(data, sets, limit)
     name = model_name(model)
@@ -96,7 +98,7 @@ def run_unibench(
             _show_found(found, absent, console)
             stack.enter_context(locked(out))
             refuse_other_run(out, NAME)
-        asker = make_asker(model, url=url, key_env=key_env, max_new_tokens=max_new_tokens)
+        asker = make_asker(model, service, max_new_tokens=max_new_tokens)
         record = run_record(NAME, name, settings | {"asked": dict(asker.settings)})
         if is_first:
             write_json(out / "run.json", record | {"status": "running"})
@@ -106,7 +108,7 @@ def run_unibench(
         del asker  # a judge of sentiments may need its memory
         metrics = _metrics(out, found, modes, wheels, choice)
         if not metrics["sets"]:
-            raise InputError(messages[0])
+            raise InputError(messages[0] + (ALONE if len(modes) > 1 else ""))
         metrics |= {"limit": limit, "absent": list(absent), "complete": not messages}
         write_json(out / "metrics.json", metrics)
         write_json(out / "run.json", record | {"status": "done"})
@@ -144,10 +146,21 @@ def find_sets(
     if absent and (names or not found):
         name, why = next(iter(absent.items()))
         raise InputError(f"{SETS[name].title}: {why}")
-    found = {name: replace(each, samples=each.samples[:limit]) for name, each in found.items()}
+    found = {
+        name: replace(each, notes=tuple(_notes(each)), samples=each.samples[:limit]) for name, each in found.items()
+    }
     for name, prepared in found.items():
         _refuse_without_gold(name, prepared)
     return found, absent
+
+
+def _notes(prepared: PreparedSet) -> Iterator[str]:
+    """The set's notes, with the number of clips that are there in the place of that in the owners' tables."""
+    num, published_num = len(prepared.samples), SETS[prepared.name].num
+    of_tables = set(count_note(num + len(prepared.missing), published_num))
+    yield from (note for note in prepared.notes if note not in of_tables)
+    if num != published_num:
+        yield f"{num:,} clips are scored, {published_num:,} published"
 
 
 def _refuse_without_gold(name: str, prepared: PreparedSet) -> None:
@@ -194,7 +207,9 @@ def _ask_sets(out: Path, found: Mapping[str, PreparedSet], asker: Asker, modes: 
     messages = []
     for name, prepared in found.items():
         if process_place()[0] == 0:
-            write_manifest(out / name / "manifest.jsonl", prepared.samples)
+            path = out / name / "manifest.jsonl"  # what a wider run asked stays beside its answers
+            asked = {sample.id: sample for sample in read_manifest(path)} if path.exists() else {}
+            write_manifest(path, (asked | {sample.id: sample for sample in prepared.samples}).values())
         predictions = out / name / "predictions.jsonl"
         with asking_bar(prepared.title) as progress:
             report = ask_into(predictions, prepared.samples, asker, modes, progress)
@@ -209,8 +224,8 @@ def _metrics(
     """What metrics.json says; writes score.json of every set."""
     sets: dict[str, dict[str, Json]] = {}
     judges: set[str] = set()
-    for name in found:
-        reports = _score_set(name, out / name, modes, wheels, choice)
+    for name, prepared in found.items():
+        reports = _score_set(prepared, out / name, modes, wheels, choice)
         if not reports:
             continue
         write_json(out / name / "score.json", {"modes": reports})
@@ -233,19 +248,21 @@ def _metrics(
         "sets": sets,
         "means": means,
         "clips_not_there": missing,
+        "notes": [f"{prepared.title}: {note}" for prepared in found.values() for note in prepared.notes],
         "signature": whole,
     }
 
 
 def _score_set(
-    name: str, folder: Path, modes: Sequence[Mode], wheels: WheelSet, choice: SentimentChoice
+    prepared: PreparedSet, folder: Path, modes: Sequence[Mode], wheels: WheelSet, choice: SentimentChoice
 ) -> dict[str, Json]:
     """The report of each mode over the clips that all modes answered, with the count of those that it did not.
 
     Empty where no clip was answered.
     """
-    pred = folder / "predictions.jsonl"
-    gold, read = read_gold(folder / "manifest.jsonl"), read_modes(pred)
+    name, pred = prepared.name, folder / "predictions.jsonl"
+    gold = _only(read_gold(folder / "manifest.jsonl"), {sample.id for sample in prepared.samples})
+    read = read_modes(pred)
     found: dict[str, ModePredictions] = {mode: read[mode] for mode in modes}
     errors = {mode: sum(i not in answers.labels for i in gold.labels) for mode, answers in found.items()}
     truth = _only(gold, {i for i in gold.labels if all(i in answers.labels for answers in found.values())})
@@ -253,7 +270,14 @@ def _score_set(
         return {}
     if SETS[name].task == "sentiment":
         told = sentiment_reports(truth, found, choice, "sentiment", gold=folder, pred=pred, protocol=wheels.protocol)
-        return {mode: {**told[mode].to_json(), "errors": errors[mode]} for mode in modes}
+        return {
+            mode: {
+                **told[mode].to_json(),
+                "unanswered": len(answers.unanswered & truth.valence.keys()),
+                "errors": errors[mode],
+            }
+            for mode, answers in found.items()
+        }
     task: Task = "basic" if SETS[name].task == "basic" else "open-vocabulary"
     return {
         mode: {
@@ -329,16 +353,26 @@ def _show(model: str, metrics: Json, modes: Sequence[Mode], choice: SentimentCho
     for grid in (official_grid(model, metrics["sets"], modes), unified_grid(model, metrics["sets"], modes)):
         print_grid(grid, console)
     console.print(
-        f"{published()[NAME].source}, and {published()['unified'].source}. {published()[NAME].note}",
+        f"Published rows: {published()[NAME].source}, and {published()['unified'].source}. {published()[NAME].note}",
         style="dim",
         markup=False,
         highlight=False,
     )
+    for note in metrics["notes"]:
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if not all(f"|{part}" in metrics["signature"] for part in ("wheels:official@", "protocol:official|")):
+        console.print("Not the official wheels or protocol: these F1 and HIT are not MER-UniBench's.", style="yellow")
     if choice.name == LEXICON and any(SETS[name].task == "sentiment" for name in metrics["sets"]):
         console.print("Sentiment by the built-in lexicon: these WAF are not MER-UniBench's.", style="yellow")
     if metrics["limit"]:
         console.print(f"The first {metrics['limit']} clips of each set, not the whole sets.", style="yellow")
-    errors = sum(numbers["errors"] for by_mode in metrics["sets"].values() for numbers in by_mode.values())
+    unanswered, errors = (
+        sum(numbers[count] for by_mode in metrics["sets"].values() for numbers in by_mode.values())
+        for count in ("unanswered", "errors")
+    )
+    if unanswered:
+        said = f"unanswered: {unanswered} answers are cut off or empty, and scored by the words they hold, if any"
+        console.print(said, style="yellow", highlight=False, soft_wrap=True)
     if errors:
         console.print(f"errors: {errors} answers failed and are in no number", style="bold red", highlight=False)
     console.print(metrics["signature"], markup=False, highlight=False, soft_wrap=True)

@@ -3,8 +3,8 @@
     OUT/run.json                 what was run with what
     OUT/TASK/manifest.jsonl      the gold; TASK/predictions.jsonl the answers, TASK/score.json the task's numbers
     OUT/responses.MODE.json      the answers as MME-Emotion's own scripts and `mer-r1 judge` take them
-    OUT/judge/MODE/              the judge's replies and judgements (benchmarks/mme_record.py)
-    OUT/metrics.json             all numbers
+    OUT/judge/MODE/              the judge's replies and judgements (benchmarks/mme_record.py), and their numbers
+    OUT/metrics.json             all numbers, of every mode that was judged so far
 
 The model is loaded once; a task's questions with the same label set are asked together. A question whose clip is not
 there, or whose answer failed, has no response: it is counted as missing, and the same command asks it again.
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 
 from mer_r1.asking import Asker, ask_into, process_place
-from mer_r1.asking.make import make_asker
+from mer_r1.asking.make import Service, check_asker, make_asker
 from mer_r1.benchmarks.mme_emotion import (
     NAME,
     TASKS,
@@ -40,9 +40,10 @@ from mer_r1.files import locked, write_json
 from mer_r1.manifest import read_manifest, shown, write_manifest
 from mer_r1.predictions import read_predictions
 from mer_r1.prompts import PromptStyle
+from mer_r1.run_folder import Json, read_object
 from mer_r1.sample import Mode, Prediction, Sample
 from mer_r1.verbs.benchmark import model_name, refuse_other_run, run_record
-from mer_r1.verbs.judge import Answers, JudgeChoice, cases_of, judge_answers, missing_lines
+from mer_r1.verbs.judge import METRICS, Answers, JudgeChoice, cases_of, judge_answers, missing_lines
 from mer_r1.verbs.mme_table import print_mme
 from mer_r1.verbs.predict import asking_bar
 
@@ -84,8 +85,7 @@ class MmeRun:
     tasks: tuple[str, ...] = ()
     limit: int | None = None
     max_new_tokens: int = 1024
-    url: str | None = None
-    key_env: str | None = None
+    service: Service | None = None
 
 
 def run(wanted: MmeRun, choice: JudgeChoice | None, *, clues: Path | None = None, with_frames: bool = True) -> int:
@@ -94,6 +94,7 @@ def run(wanted: MmeRun, choice: JudgeChoice | None, *, clues: Path | None = None
     Raises InputError for data, model or settings that cannot be used, and JudgeError where the judge fails.
     """
     console = Console(highlight=False, emoji=False)
+    check_asker(wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens)
     tasks = read_tasks(wanted)
     is_first = process_place()[0] == 0
     with ExitStack() as stack:
@@ -147,23 +148,24 @@ def _has_medium(sample: Sample) -> bool:
 
 
 def _keep_manifest(path: Path, samples: Sequence[Sample]) -> None:
-    """Write what is asked. Raises InputError where answers to another form of these questions are there."""
-    if path.exists():
-        earlier = {sample.id: question_of(sample) for sample in read_manifest(path)}
-        for sample in samples:
-            if earlier.get(sample.id, question_of(sample)) != question_of(sample):
-                raise InputError(f"{path}: {shown(sample.id)} has another label or label set now; give another --out")
-    if samples:
-        write_manifest(path, samples)
+    """Write what is asked beside what was asked before.
+
+    Raises InputError where answers to another form of these questions are there.
+    """
+    asked = {sample.id: sample for sample in read_manifest(path)} if path.exists() else {}
+    for sample in samples:
+        if question_of(asked.setdefault(sample.id, sample)) != question_of(sample):
+            raise InputError(f"{path}: {shown(sample.id)} has another label or label set now; give another --out")
+        asked[sample.id] = sample
+    if asked:
+        write_manifest(path, list(asked.values()))
 
 
 def _asker(wanted: MmeRun) -> QuestionAsker:
     """The model, loaded once; of an endpoint every style has an asker of its own, which loads nothing."""
-    make = partial(
-        make_asker, wanted.model, url=wanted.url, key_env=wanted.key_env, max_new_tokens=wanted.max_new_tokens
-    )
+    make = partial(make_asker, wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens)
     plain = make()
-    if wanted.url is not None:
+    if wanted.service is not None:
         return QuestionAsker(plain, lambda style: make(style=style))
     from mer_r1.asking.local import LocalAsker
 
@@ -234,15 +236,20 @@ def _answers(
 
 
 def _write_numbers(wanted: MmeRun, reports: Mapping[str, MmeReport]) -> None:
-    """metrics.json of all modes, and score.json of every task."""
-    parts = {mode: report.as_json(TITLE, mode) for mode, report in reports.items()}
-    whole = next(iter(parts.values()))
+    """judge/MODE/metrics.json of these modes, and metrics.json and TASK/score.json of all modes judged so far."""
+    for mode, report in reports.items():
+        write_json(wanted.out / "judge" / mode / METRICS, report.as_json(TITLE, mode))
+    found = {mode: read_object(wanted.out / "judge" / mode / METRICS) for mode in get_args(Mode)}
+    parts = {mode: part for mode, part in found.items() if part}
+    whole: Json = {"title": TITLE, "benchmark": NAME, "complete": True, "sets": {}, "means": {}}
     for part in parts.values():
+        whole["complete"] &= part["complete"]
         whole["means"].update(part["means"])
         for name, numbers in part["sets"].items():
             whole["sets"].setdefault(name, {}).update(numbers)
-    whole["complete"] = all(report.complete for report in reports.values())
-    whole["signatures"] = {mode: report.signature for mode, report in reports.items()}
-    write_json(wanted.out / "metrics.json", whole)
+    whole["sets"] = {name: whole["sets"][name] for name in TASKS if name in whole["sets"]}
+    whole["signatures"] = {mode: part["signature"] for mode, part in parts.items()}
+    whole["signature"] = next(iter(whole["signatures"].values()))
+    write_json(wanted.out / METRICS, whole)
     for name, numbers in whole["sets"].items():
         write_json(wanted.out / name / "score.json", numbers)

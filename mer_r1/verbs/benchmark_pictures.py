@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mer_r1.asking import Asker, ask_into, process_place
-from mer_r1.asking.make import make_asker
+from mer_r1.asking.make import Service, check_asker, make_asker
 from mer_r1.benchmarks.pictures_table import (
     accuracy_grid,
     confusion_grid,
@@ -37,7 +37,7 @@ from mer_r1.metrics.accuracy import PARSER, AccuracyReport, candidates_of, mean_
 from mer_r1.metrics.signature import signature
 from mer_r1.metrics.statistics import or_none
 from mer_r1.predictions import read_predictions
-from mer_r1.prompts import PROMPT_STYLES
+from mer_r1.prompts import PROMPT_STYLES, PromptStyle
 from mer_r1.sample import Mode, Sample
 from mer_r1.verbs.benchmark import Json, model_name, print_grid, refuse_other_run, run_record
 from mer_r1.verbs.predict import asking_bar
@@ -66,8 +66,7 @@ class PicturesRun:
     style: str | None = None
     limit: int | None = None
     max_new_tokens: int = 1024
-    url: str | None = None
-    key_env: str | None = None
+    service: Service | None = None
 
 
 def run(wanted: PicturesRun, console: Console | None = None) -> int:
@@ -77,6 +76,8 @@ def run(wanted: PicturesRun, console: Console | None = None) -> int:
     """
     console = console or Console(highlight=False, emoji=False)
     found = find_sets(wanted)
+    style = _style(wanted.style)
+    check_asker(wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens)
     name = model_name(wanted.model)
     out = wanted.out or Path("runs") / f"{NAME}-{name.replace('/', '-')}"
     is_first = process_place()[0] == 0
@@ -84,7 +85,7 @@ def run(wanted: PicturesRun, console: Console | None = None) -> int:
         if is_first:
             stack.enter_context(locked(out))
             refuse_other_run(out, NAME)
-        asker = _asker(wanted)
+        asker = _asker(wanted, style)
         settings = {"modes": list(wanted.modes), "sets": list(found), "limit": wanted.limit}
         record = run_record(NAME, name, settings | {"in_domain": wanted.in_domain, "asked": dict(asker.settings)})
         if is_first:
@@ -135,18 +136,18 @@ def _refuse_without_gold(path: Path, samples: Sequence[Sample]) -> None:
             )
 
 
-def _asker(wanted: PicturesRun) -> Asker:
+def _style(name: str | None) -> PromptStyle | None:
+    """The style of that name; None for the model's own. Raises InputError for one that is not known."""
+    if name is None:
+        return None
+    if name not in PROMPT_STYLES:
+        raise InputError(f"--prompt-style {shown(name)}: not known; use one of {', '.join(PROMPT_STYLES)}")
+    return PROMPT_STYLES[name]
+
+
+def _asker(wanted: PicturesRun, style: PromptStyle | None) -> Asker:
     """The model, by its own question or another. Raises InputError for a question that shows no candidates."""
-    if wanted.style is not None and wanted.style not in PROMPT_STYLES:
-        known = ", ".join(PROMPT_STYLES)
-        raise InputError(f"--prompt-style {shown(wanted.style)}: not known; use one of {known}")
-    asker = make_asker(
-        wanted.model,
-        url=wanted.url,
-        key_env=wanted.key_env,
-        max_new_tokens=wanted.max_new_tokens,
-        style=None if wanted.style is None else PROMPT_STYLES[wanted.style],
-    )
+    asker = make_asker(wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens, style=style)
     if "{candidates}" not in str(asker.settings["prompt"]):
         raise InputError(
             f"{wanted.model}: its question shows no candidates to choose from; give --prompt-style choice, or set"

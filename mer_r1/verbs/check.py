@@ -10,14 +10,15 @@ wheels, a row without labels or valence in a manifest of labelled rows.
 
 A notice (counted, with its lines, status 0) is worth a look: clips without sound, odd lengths, videos that stand still
 or are black, silence, the same file or content in several rows, rows without subtitle, rows that are only "neutral"
-where the wheels have no such category, repeated or unknown labels.
+where the wheels have no such category, repeated or unknown labels, rows of MME-Emotion (a judge scores those, not the
+wheels).
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
@@ -29,6 +30,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mer_r1.benchmarks.mme_emotion import TASKS, TITLE
 from mer_r1.errors import InputError
 from mer_r1.files import write_json
 from mer_r1.manifest import ManifestScan, scan_manifest, shown
@@ -114,11 +116,14 @@ def gold_faults(sample: Sample, wheels: WheelSet, found: Findings, line: int) ->
     words = [label.lower().strip() for label in sample.labels]
     if len(set(words)) < len(words):
         found.notices["rows that repeat a label"].append(line)
-    unmapped = [word for word in dict.fromkeys(words) if not wheels.reaches(word)]
-    found.unmapped_labels.update(unmapped)
     candidates = {candidate.lower().strip() for candidate in sample.candidates}
     if candidates and (foreign := [word for word in words if word not in candidates]):
         yield f"labels {shown(foreign)} are not among its candidates; add them there, or correct the labels"
+    if (sample.source or "").partition("/")[0] in TASKS:
+        found.notices[f"rows of {TITLE}, whose answers a judge scores and no wheel"].append(line)
+        return
+    unmapped = [word for word in dict.fromkeys(words) if not wheels.reaches(word)]
+    found.unmapped_labels.update(unmapped)
     response = parse_response(f"<think>gold</think><answer>{', '.join(sample.labels)}</answer>")
     if set(response.labels) != set(words):
         yield (
@@ -127,6 +132,8 @@ def gold_faults(sample: Sample, wheels: WheelSet, found: Findings, line: int) ->
         )
         return
     rewards = score_response(response, sample.labels, wheels)
+    if sample.candidates and isnan(rewards.f1) and len(words) == 1:
+        return  # named by the hard match, which needs no wheel
     if isnan(rewards.f1):
         if set(words) == {NEUTRAL}:
             found.notices[f'rows that are only "{NEUTRAL}", which these wheels do not score'].append(line)
@@ -164,7 +171,7 @@ def check_media(
     tasks = tasks_of(scan.lines[:limit], scan.samples[:limit])
     faults: list[tuple[int, str]] = []
     lengths: list[tuple[int, float]] = []
-    content: defaultdict[str, dict[Path, int]] = defaultdict(dict)
+    content: defaultdict[str, defaultdict[Path, list[int]]] = defaultdict(lambda: defaultdict(list))
     columns = (TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         for seen in bars.track(looks(tasks, budget or MediaBudget(), workers), total=len(tasks)):
@@ -179,18 +186,20 @@ def check_media(
             if seen.length_s is not None:
                 lengths.append((seen.line, seen.length_s))
             for path, digest in seen.digests:
-                content[digest][path] = seen.line
+                content[digest][path].append(seen.line)
     found.problems += [f"{manifest}:{line}: {fault}" for line, fault in sorted(faults)]
     _compare(lengths, content.values(), found)
 
 
-def _compare(lengths: Sequence[tuple[int, float]], content: Iterable[dict[Path, int]], found: Findings) -> None:
+def _compare(
+    lengths: Sequence[tuple[int, float]], content: Iterable[Mapping[Path, list[int]]], found: Findings
+) -> None:
     """What shows only beside other rows: an odd length, the same content under another name."""
     usual_s = median(seconds for _, seconds in lengths) if lengths else 0.0
     found.notices[f"clips over {LONG} times the median length"] += [
         line for line, seconds in lengths if seconds > LONG * usual_s
     ]
-    same = {line for files in content if len(files) > 1 for line in files.values()}
+    same = {line for files in content if len(files) > 1 for lines in files.values() for line in lines}
     found.notices["rows with the content of another file"] += sorted(same)
 
 

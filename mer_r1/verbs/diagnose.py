@@ -102,13 +102,12 @@ def print_diagnosis(result: Mapping[str, Any], console: Console) -> None:
     for key, title, percent in ROWS:
         delta = result["delta"].get(key, {})
         cells = [_number(result[mode][key], percent) for mode in MODES]
-        bounds = f"[{_number(delta.get('low'), percent)}, {_number(delta.get('high'), percent)}]" if delta else ""
-        table.add_row(title, *cells, _number(delta["value"], percent) if delta else "", escape(bounds))
+        bounds = _bounds(delta["low"], delta["high"], percent) if delta else ""
+        table.add_row(title, *cells, _number(delta["value"], percent) if delta else "", bounds)
     table.add_section()
-    low, high = (_number(bound, True) for bound in result["retained_hit_rate_interval"])
-    table.add_row(
-        "retained hit rate, %", "", _number(result["retained_hit_rate"], True), "", escape(f"[{low}, {high}]")
-    )
+    low, high = result["retained_hit_rate_interval"]
+    bounds = _bounds(low, high, True)
+    table.add_row("retained hit rate, %", "", _number(result["retained_hit_rate"], True), "", bounds)
     console.print(table)
     console.print(result["finding"], markup=False, highlight=False)
     for mode in MODES:
@@ -119,6 +118,10 @@ def print_diagnosis(result: Mapping[str, Any], console: Console) -> None:
     if not result["fast"]["num_with_confidence"]:
         console.print("The predictions hold no category confidences: write them with `mer-r1 predict`.", markup=False)
     console.print(result["signature"], markup=False, highlight=False, soft_wrap=True)
+
+
+def _bounds(low: float | None, high: float | None, percent: bool) -> str:
+    return "–" if low is None else escape(f"[{_number(low, percent)}, {_number(high, percent)}]")
 
 
 def _number(value: float | None, percent: bool) -> str:

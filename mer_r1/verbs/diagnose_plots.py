@@ -306,10 +306,11 @@ def _diagram(axes: Axes, found: Json, colour: str, heading: str) -> None:
             [each["confidence"] for each in bins], [each["gold"] for each in bins], marker="o", color=colour,
             markerfacecolor=fill, markersize=6, linewidth=1.4, linestyle="--" if mode == "fast" else "-",
         )  # fmt: skip
-        low, high = every["interval"]
+        bounds = interval_of(every["interval"])
         total = sum(each["count"] for each in bins)
         if every["ece"] is not None:
-            words.append(f"{mode}: ECE {every['ece']:.3f} [{low:.3f}, {high:.3f}], {total:,} pairs")
+            around = f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
+            words.append(f"{mode}: ECE {every['ece']:.3f}{around}, {total:,} pairs")
     shown = value_at(found, "slow", "every", "bins") or value_at(found, "fast", "every", "bins")
     total = sum(each["count"] for each in shown) or 1
     axes.bar(

@@ -15,7 +15,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from mer_r1.benchmarks.mme_emotion import TITLE, Question, find_clip, question_of, read_list, read_questions, text_of
+from mer_r1.benchmarks.mme_emotion import (
+    TITLE,
+    Question,
+    find_clip,
+    question_of,
+    read_list,
+    read_questions,
+    task_named,
+    text_of,
+)
 from mer_r1.benchmarks.mme_judge import NUM_FRAMES, Case, Judge, judge_case, prompts_sha256
 from mer_r1.benchmarks.mme_record import CACHE, check_settings, judge_into, kept_judgements
 from mer_r1.benchmarks.mme_score import Judging, MmeReport, score
@@ -59,6 +68,8 @@ class Answers:
 
     cases: tuple[Case, ...]
     missing: tuple[Question, ...] = ()
+    with_frames: bool = False
+    with_clues: bool = False
 
 
 def run(
@@ -116,7 +127,7 @@ def read_responses(path: Path, questions: Sequence[Question]) -> dict[str, str]:
     for number, row in enumerate(read_list(path), start=1):
         video_id = text_of(path, number, row, "video_id")
         task = row.get("task")
-        fitting = [question for question in of_clip.get(video_id, []) if task in (None, question.task)]
+        fitting = [q for q in of_clip.get(video_id, []) if task is None or task_named(task) == q.task]
         if not fitting:
             extra.append(video_id)
             continue
@@ -148,7 +159,8 @@ def cases_of(
         for question, clip in asked
         if question.id in said
     )
-    return Answers(cases, tuple(question for question, _ in asked if question.id not in said))
+    missing = tuple(question for question, _ in asked if question.id not in said)
+    return Answers(cases, missing, with_frames, clues is not None)
 
 
 def judge_answers(answers: Answers, choice: JudgeChoice, out: Path, mode: str) -> MmeReport:
@@ -174,12 +186,11 @@ def judge_answers(answers: Answers, choice: JudgeChoice, out: Path, mode: str) -
 
 
 def _judging(answers: Answers, choice: JudgeChoice) -> Judging:
-    with_frames = any(case.with_frames for case in answers.cases)
     return Judging(
         choice.model,
         choice.steps_model or choice.model,
         prompts_sha256(),
-        NUM_FRAMES if with_frames else 0,
+        NUM_FRAMES if answers.with_frames else 0,
         sum(case.clue is not None for case in answers.cases),
     )
 
@@ -188,8 +199,8 @@ def _seen(answers: Answers) -> dict[str, object]:
     """What else decides a judgement, for the folder's settings."""
     return {
         "prompts": prompts_sha256()[:16],
-        "frames": NUM_FRAMES if any(case.with_frames for case in answers.cases) else 0,
-        "clues": any(case.clue is not None for case in answers.cases),
+        "frames": NUM_FRAMES if answers.with_frames else 0,
+        "clues": answers.with_clues,
     }
 
 

@@ -50,9 +50,7 @@ def _value(report: MmeReport, head: str) -> str:
 def _lines(report: MmeReport) -> Iterator[str]:
     for name, row in (("mean over answers", report.micro), ("mean over tasks", report.macro)):
         parts = zip(HEADS, row.values, row.intervals, strict=True)
-        yield f"{name} " + ", ".join(
-            f"{head} {_percent(x)} [{_percent(a)}, {_percent(b)}]" for head, x, (a, b) in parts
-        )
+        yield f"{name} " + ", ".join(f"{head} {_percent(x)}{_interval(bounds)}" for head, x, bounds in parts)
     total = report.total
     yield (
         f"{total.judged} of {total.n} judged ({total.blank} blank answers among them), {total.unjudged} unjudged, "
@@ -63,6 +61,12 @@ def _lines(report: MmeReport) -> Iterator[str]:
         spans = ", ".join(f"{head} {_percent(low)} to {_percent(high)}" for head, (low, high) in bounds)
         yield f"were they judged, the mean over answers would lie within {spans}"
     yield report.signature
+
+
+def _interval(bounds: tuple[float, float]) -> str:
+    """Behind a number; nothing where there is no interval, as of one answer alone."""
+    low, high = bounds
+    return "" if low != low else f" [{_percent(low)}, {_percent(high)}]"
 
 
 def _percent(value: float) -> str:

@@ -3,8 +3,8 @@
 A model is asked about the same clips with everything, without the pictures, without the sound, without the subtitle,
 and with the subtitle alone. Recall, precision and F1 are the scorer's, each beside its difference from `everything` by
 the paired bootstrap; where the subtitle alone keeps most of the F1, the labels leak into the words, or the model reads
-little else. A medium that a clip has not got cannot be taken away: its answer stays, and the clip counts (`num_had`
-says how many had it).
+little else. A clip with a failed answer under one condition is in the numbers of none. A medium that a clip has not got
+cannot be taken away: its answer stays, and the clip counts (`num_had` says how many had it).
 
 Answers lie in OUT/CONDITION/predictions.jsonl and are not asked again. Memory: as asking/local.py says.
 """
@@ -113,18 +113,25 @@ def score_without(
 ) -> dict[str, Json]:
     """By condition `{"n", "num_had", "errors", "signature", measure.., "intervals", "delta"}`, JSON values, fractions.
 
-    `delta` is the condition minus `everything`, by measure, with its 95 % interval. Raises InputError for files that
-    cannot be read.
+    `delta` is the condition minus `everything`, by measure, with its 95 % interval. A clip with a failed answer under
+    one condition is left out of all; `n` is what is left, `errors` counts the condition's own failures. Raises
+    InputError for files that cannot be read, and where no clip is left.
     """
+    answers = {condition: _rows(samples, out / condition / "predictions.jsonl", mode) for condition in conditions}
+    failed = {condition: {row.id for row in rows if row.status == "error"} for condition, rows in answers.items()}
+    left_out = set().union(*failed.values())
+    samples = [sample for sample in samples if sample.id not in left_out]
+    if not samples:
+        raise InputError(
+            f"{out}: every clip has a failed {mode} answer; ask them again, or score one mode alone (--mode)"
+        )
     gold = {sample.id: sample.labels for sample in samples}
     clusters = {sample.id: sample.cluster for sample in samples if sample.cluster is not None}
     had = _had(samples, out / EVERYTHING / "predictions.jsonl")
     whole: ScoreReport | None = None
     result: dict[str, Json] = {}
     for condition in conditions:
-        found = read_predictions(out / condition / "predictions.jsonl")
-        rows = [row for row in found if row.mode == mode and row.id in gold]
-        answered = {row.id: row.labels for row in rows if row.status != "error"}
+        answered = {row.id: row.labels for row in answers[condition] if row.id in gold}
         report = score(gold, answered, wheels, name=name, mode=mode, clusters=clusters)
         whole = whole or report
         measured, rest = report.open_vocabulary, CONDITIONS[condition]
@@ -132,7 +139,7 @@ def score_without(
         result[condition] = {
             "n": len(samples),
             "num_had": sum(bool(had.get(sample.id, set()) & set(rest)) for sample in samples) if rest else len(samples),
-            "errors": sum(row.status == "error" for row in rows),
+            "errors": len(failed[condition]),
             "signature": report.signature,
             **{key: or_none(getattr(measured, key)) for key in MEASURES},
             "intervals": {key: [or_none(bound) for bound in report.intervals[key]] for key in MEASURES},
@@ -201,7 +208,9 @@ def finding(rows: Mapping[str, Json]) -> str:
 def print_modality(result: Json, console: Console) -> None:
     """The table for people."""
     for mode, rows in result["modes"].items():
-        table = Table(title=f"{mode} answers of {escape(result['model'])}, {result['n']} clips", title_justify="left")
+        num = rows[EVERYTHING]["n"]
+        rest = f" (of {result['n']}, the others have a failed answer)" if num < result["n"] else ""
+        table = Table(title=f"{mode} answers of {escape(result['model'])}, {num} clips{rest}", title_justify="left")
         for head in ("asked with", "had it", "recall", "precision", "F1", "F1 − everything", "errors"):
             table.add_column(head, justify="left" if head == "asked with" else "right")
         for name, row in rows.items():
@@ -241,6 +250,12 @@ def _reader(backbone: Backbone, media: tuple[str, ...]) -> Callable[[Sample], Pr
             return backbone.prepare(shown, clip)
 
     return read
+
+
+def _rows(samples: Sequence[Sample], path: Path, mode: Mode) -> list[Prediction]:
+    """The answers of a mode about these samples."""
+    asked = {sample.id for sample in samples}
+    return [row for row in read_predictions(path) if row.mode == mode and row.id in asked]
 
 
 def _had(samples: Sequence[Sample], path: Path) -> dict[str, set[str]]:

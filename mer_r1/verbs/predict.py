@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mer_r1.asking import Asker, ask_into, process_place
-from mer_r1.asking.make import DEFAULT_MODEL, make_asker
+from mer_r1.asking.make import DEFAULT_MODEL, Service, make_asker
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.manifest import read_manifest, shown
@@ -45,14 +45,13 @@ def run(
     source: str = DEFAULT_MODEL,
     max_new_tokens: int = 1024,
     json_lines: bool = False,
-    url: str | None = None,
-    key_env: str | None = None,
+    service: Service | None = None,
 ) -> int:
     """Predict files (or a subtitle alone) and print, or predict a manifest into `out`.
 
     `candidates` are the labels to choose from, for a model that is shown such; rows of a manifest have their own.
 
-    With `url` the rows of a manifest are asked of the model `source` at that address. Returns 0 when done, and 1 where
+    With `service` the rows of a manifest are asked of the model `source` there. Returns 0 when done, and 1 where
     an answer failed, which the next call asks again.
     """
     if max_new_tokens < 1:
@@ -63,10 +62,10 @@ def run(
         if clips or out is None:
             raise InputError("--manifest: goes with --out PREDICTIONS and without CLIP")
         samples = read_manifest(manifest)
-        asker = make_asker(source, url=url, key_env=key_env, max_new_tokens=max_new_tokens)
+        asker = make_asker(source, service, max_new_tokens=max_new_tokens)
         return _run_manifest(samples, out, modes, asker)
-    if url is not None or key_env is not None:
-        raise InputError("--url and --key-env go with --manifest; CLIP is asked of a model on this machine")
+    if service is not None:
+        raise InputError("--url goes with --manifest; CLIP is asked of a model on this machine")
     if out is not None:
         raise InputError("--out: goes with --manifest; the predictions of CLIP are printed (--json for JSON lines)")
     if not clips and not (subtitle and subtitle.strip()):

@@ -90,6 +90,8 @@ def run(
         raise InputError(f"{out} is a file; give the folder for the manifests of {name}")
     if name not in SEVERAL and out.is_dir():
         raise InputError(f"{out} is a folder; give the path of the manifest to write, such as {out / name}.jsonl")
+    if missing is not None and _is_manifest(missing, name, out):
+        raise InputError(f"--missing {missing} would be a manifest's place; give another file")
     found = _read(name, root, out, part)
     absent = sorted(set(SETS) - set(present_sets(root)), key=list(SETS).index) if name == UNIBENCH else []
     if missing is not None:
@@ -101,6 +103,7 @@ def run(
         for path, prepared in each.files.items():
             write_manifest(path, prepared.samples)
     _print(found, absent)
+    _print_stale(found, absent, out)
     return 1 if absent or any(each.whole.missing for each in found) else 0
 
 
@@ -120,6 +123,12 @@ def _read(name: str, root: Path, out: Path, part: Part) -> list[Found]:
     else:
         whole = _read_mme(root) if name == MME else read_set(name, root)
     return [Found(whole, {out: whole} if whole.samples else {})]
+
+
+def _is_manifest(missing: Path, name: str, out: Path) -> bool:
+    """Whether the list of missing files would take the place of a manifest."""
+    place, out = missing.resolve(), out.resolve()
+    return place == out or (name in SEVERAL and place.parent == out and place.suffix == ".jsonl")
 
 
 def _read_mme(root: Path) -> PreparedSet:
@@ -157,6 +166,14 @@ def _print(found: list[Found], absent: list[str]) -> None:
     for data in (SETS[name] for name in absent):
         line = f"{data.title}: not there, no folder {data.folder}; {data.where}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_stale(found: list[Found], absent: list[str], out: Path) -> None:
+    """Name the manifests of an earlier time, of sets of which nothing is there now: benchmark would take them."""
+    for name in (*(each.whole.name for each in found if not each.files), *absent):
+        if (path := out / f"{name}.jsonl").exists():
+            line = f"{SETS[name].title}: {path} is of an earlier time and was left as it is; remove it, or move it away"
+            Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _lines(whole: PreparedSet) -> list[str]:

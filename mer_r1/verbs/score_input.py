@@ -20,13 +20,12 @@ from typing import Any, get_args
 from mer_r1.answer_styles import STYLES, labels_of
 from mer_r1.errors import InputError
 from mer_r1.files import read_json_lines
-from mer_r1.manifest import KEYS, id_faults, shown, unknown_keys
+from mer_r1.manifest import KEYS, MAX_VALENCE, id_faults, shown, unknown_keys
 from mer_r1.metrics.corpus_score import Labels
 from mer_r1.response import read_labels
 from mer_r1.sample import Prediction, Status
 
 UNSTATED = "unstated"
-MAX_VALENCE = 1000  # any scale of a data set, and no infinity
 PREDICTION_KEYS = (*Prediction.__dataclass_fields__, "sentiment")
 STATUSES = get_args(Status)
 

@@ -119,4 +119,5 @@ def _percent(value: float) -> str:
 
 
 def _range(bounds: tuple[float, float]) -> str:
-    return escape(f"[{_percent(bounds[0])}, {_percent(bounds[1])}]")
+    """Bounds in percent; "–" where there is no interval, as of one clip alone."""
+    return "–" if bounds[0] != bounds[0] else escape(f"[{_percent(bounds[0])}, {_percent(bounds[1])}]")

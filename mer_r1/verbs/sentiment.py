@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,7 @@ from mer_r1.metrics.signature import wheels_part
 from mer_r1.response import read_labels
 
 if TYPE_CHECKING:
+    from mer_r1.models.text import TextModel
     from mer_r1.verbs.score_input import Gold, ModePredictions
 
 Task = Literal["auto", "open-vocabulary", "basic", "sentiment"]
@@ -171,7 +173,7 @@ def _said(clips: list[Words], choice: SentimentChoice, pred: Path) -> tuple[str,
     prompt = load_prompt(PROMPT)
     asked = [words for words in clips if words]
     questions = [prompt.replace("{words}", ", ".join(words)) for words in asked]
-    answers = (_endpoint(choice, pred) if choice.url is not None else _local(choice.model))(questions)
+    answers = (_endpoint(choice, pred) if choice.url is not None else _local(choice.model).answer)(questions)
     said = dict(zip(asked, map(read_answer, answers), strict=True))
     return wheels_part(choice.name, sha256(prompt.encode()).hexdigest()), {(): NO_WORDS, **said}
 
@@ -191,10 +193,12 @@ def _endpoint(choice: SentimentChoice, pred: Path) -> Callable[[Sequence[str]], 
     return ask
 
 
-def _local(model: str) -> Callable[[Sequence[str]], list[str]]:
+@lru_cache(maxsize=1)
+def _local(model: str) -> TextModel:
+    """The model, loaded once for all sets of a benchmark."""
     from mer_r1.models.text import TextModel
 
-    return TextModel.load(model).answer
+    return TextModel.load(model)
 
 
 def _write_record(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mer_r1.asking import Asker
+from mer_r1.asking import endpoint as endpoint_module
 from mer_r1.asking.endpoint import EndpointAsker
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, decode_file
@@ -91,6 +92,44 @@ def test_a_server_that_ignores_the_prefill_gives_no_fast_answer() -> None:
     prediction, _ = ask_one(texts(1)[0], "fast", "\n" + ANSWER)
     assert (prediction.status, prediction.labels) == ("error", ())
     assert "continue_final_message" in str(prediction.error)
+
+
+def left_out(text: str, **more: Any) -> Reply:
+    """A reply that ended at the stop text, which the server took out."""
+    return Reply(
+        body=json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"} | more]}).encode()
+    )
+
+
+def test_a_stop_text_that_the_server_leaves_out_is_put_back() -> None:
+    for mode, text in (("slow", "<think>t</think><answer>happy, calm"), ("fast", "happy, calm")):
+        with serve(lambda number, body, text=text: left_out(text)) as endpoint:  # type: ignore[misc]
+            (prediction,) = asker(endpoint.url).ask(texts(1), cast(Any, mode))
+        assert (prediction.labels, prediction.status) == (("happy", "calm"), "ok"), mode
+        assert prediction.raw.endswith("happy, calm</answer>")
+
+
+def test_an_answer_that_no_stop_text_ended_stays_cut_off() -> None:
+    half = "<think>t</think><answer>happy"
+    for reply in (left_out(half, finish_reason="length"), left_out(half, stop_reason=None), left_out("<think>t")):
+        with serve(lambda number, body, reply=reply: reply) as endpoint:  # type: ignore[misc]
+            (prediction,) = asker(endpoint.url).ask(texts(1), "slow")
+        assert (prediction.labels, prediction.status) == ((), "truncated")
+        assert "</answer>" not in prediction.raw
+    with serve(lambda number, body: left_out("<answer>sad</answer><think>t</think><answer>calm")) as endpoint:
+        (prediction,) = asker(endpoint.url, style=PROMPT_STYLES["full_first"]).ask(texts(1), "slow")
+    assert prediction.status == "truncated", "two stops are written: none was sent to the server"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("decoder"), MemoryError(), OSError("disk"), ValueError("odd")])
+def test_whatever_reading_a_file_raises_is_a_row(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(endpoint_module, "media_parts", breaks)
+    prediction, endpoint = ask_one(Sample("a", subtitle="hm"))
+    assert (prediction.status, endpoint.asked) == ("error", [])
+    assert prediction.error == (str(error) or "MemoryError")
 
 
 def test_an_answer_before_the_reasoning_does_not_stop_at_its_first_answer() -> None:
@@ -190,7 +229,6 @@ def test_settings_are_what_decides_an_answer_and_not_the_address() -> None:
     others = [
         EndpointAsker(url, "other"),
         asker(url, max_new_tokens=7),
-        asker(url, temperature=0.5),
         asker(url, sound=False),
         asker(url, style=PROMPT_STYLES["brief"]),
     ]
@@ -199,7 +237,7 @@ def test_settings_are_what_decides_an_answer_and_not_the_address() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_new_tokens": 0}, {"temperature": -1.0}, {"media": "ftp"}, {"num_workers": 0}, {"key_env": "NOT_SET_AT_ALL"}],
+    [{"max_new_tokens": 0}, {"media": "ftp"}, {"num_workers": 0}, {"key_env": "NOT_SET_AT_ALL"}],
 )
 def test_options_that_cannot_be_used_are_refused_before_the_first_question(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mer_r1.asking import ask_into
-from mer_r1.asking.make import make_asker
+from mer_r1.asking.make import Service, check_asker, make_asker
 from mer_r1.errors import InputError
 from mer_r1.prompts import PROMPT_STYLES
 from mer_r1.sample import Sample
@@ -142,8 +142,22 @@ def test_make_asker_takes_a_checkpoint_or_an_address(tiny_folder: Path) -> None:
     from mer_r1.asking.local import LocalAsker
 
     assert isinstance(make_asker(str(tiny_folder), max_new_tokens=3), LocalAsker)
-    assert isinstance(make_asker("name", url="http://localhost:1/v1"), EndpointAsker)
-    with pytest.raises(InputError, match="--key-env goes with --url"):
-        make_asker(str(tiny_folder), key_env="KEY")
+    served = make_asker("name", Service("http://localhost:1/v1", sound=False))
+    assert isinstance(served, EndpointAsker)
+    assert served.settings["sound"] is False
+    with pytest.raises(InputError, match="num_workers from 1 to 64"):
+        make_asker("name", Service("http://localhost:1/v1", num_workers=65))
     with pytest.raises(InputError, match="--max-new-tokens 0"):
         make_asker(str(tiny_folder), max_new_tokens=0)
+
+
+def test_what_cannot_be_asked_is_said_without_loading_a_model() -> None:
+    wrong = (
+        ("name", Service("localhost")),
+        ("name", Service("http://localhost:1/v1", "NOT_SET_AT_ALL")),
+        ("./no", None),
+    )
+    for model, service in wrong:
+        with pytest.raises(InputError, match=r"web address|API key is not set|\./no: no such folder"):
+            check_asker(model, service)
+    check_asker("owner/name")

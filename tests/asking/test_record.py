@@ -255,6 +255,18 @@ def test_two_processes_make_the_rows_of_one(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
+def test_a_process_that_comes_late_waits_for_the_first_and_leaves_nothing(tmp_path: Path) -> None:
+    ask_into(tmp_path / "whole.jsonl", some(20), Echo())
+    out, parts = tmp_path / "out.jsonl", tmp_path / "out.jsonl.parts"
+    first = start(out, 20, 0.05, 0, 2)
+    wait_for_rows(out, 21)  # its own share is done: it asks the other's
+    second = start(out, 20, 0.05, 1, 2)
+    counts = [int(process.communicate(timeout=60)[0]) for process in (first, second)]
+    assert counts == [40, 0]
+    assert by_key(out) == by_key(tmp_path / "whole.jsonl")
+    assert not parts.exists()
+
+
 def test_the_share_of_a_process_that_dies_is_taken_over(tmp_path: Path) -> None:
     ask_into(tmp_path / "whole.jsonl", some(20), Echo())
     out = tmp_path / "out.jsonl"

@@ -38,6 +38,32 @@ def test_there_are_nine_sets_of_12799_clips_in_the_papers_order() -> None:
     assert [name for name, data in SETS.items() if data.name != name] == []
 
 
+# name -> folder, labels, corpus, subtitles, column, video, audio, clips
+POLISHED = "transcription-engchi-polish.csv"
+PUBLISHED = {
+    "ovmerdplus": ("ovmerdplus-process", "ovlabel.csv", "", "subtitle_eng.csv", "sentence", "video", "audio", 532),
+    "mer2023": ("mer2023-dataset-process", "label-6way.npz", "test1_corpus", POLISHED, "english", "video", "audio",
+                411),
+    "mer2024": ("mer2024-dataset-process", "label-6way.npz", "test1_corpus", "transcription_merge.csv", "chinese",
+                "video", "audio", 1169),
+    "meld": ("meld-process", "label.npz", "test_corpus", POLISHED, "english", "subvideo", "subaudio", 2610),
+    "iemocap": ("iemocap-process", "label_4way.npz", "whole_corpus", POLISHED, "english", "subvideo-tgt", "subaudio",
+                1241),
+    "mosi": ("cmumosi-process", "label.npz", "test_corpus", POLISHED, "english", "subvideo", "subaudio", 686),
+    "mosei": ("cmumosei-process", "label.npz", "test_corpus", POLISHED, "english", "subvideo_new", "subaudio", 4659),
+    "sims": ("sims-process", "label.npz", "test_corpus", POLISHED, "english", "video", "audio", 457),
+    "simsv2": ("simsv2-process", "label.npz", "test_corpus", POLISHED, "english", "video_new", "audio", 1034),
+}  # fmt: skip
+
+
+def test_the_sets_are_where_the_released_code_has_them() -> None:
+    ours = {
+        name: (d.folder, d.labels, d.corpus, d.subtitles, d.column, d.video, d.audio, d.num) for name, d in SETS.items()
+    }
+    assert ours == PUBLISHED
+    assert {name for name, data in SETS.items() if data.numbered} == {"meld", "iemocap"}
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_a_set_is_read_whole(root: Path, name: str) -> None:
     data, prepared = SETS[name], read_set(name, root)
@@ -153,7 +179,24 @@ def test_an_unknown_emotion_is_an_error_that_names_the_clip(tmp_path: Path, valu
     assert "clip 'test_dia0_utt0': \"emo\" is" in refusal("meld", tmp_path)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "0.5", True, None])
+def test_a_number_is_no_emotion_where_no_order_is_published(tmp_path: Path) -> None:
+    folder = write_layout("mer2023", tmp_path, 1)
+    write_npz(folder / "label-6way.npz", test1_corpus={"sample_00000000": {"emo": 3}})
+    said = '"emo" is 3; the emotions are happy, angry, worried, sad, surprise, neutral'
+    assert said in refusal("mer2023", tmp_path)
+
+
+def test_a_row_that_stands_twice_is_noted(tmp_path: Path) -> None:
+    folder = write_layout("mosi", tmp_path, 2)
+    rows = [("03bSnISJMiM_0", "first"), ("03bSnISJMiM_1", "said"), ("03bSnISJMiM_0", "last")]
+    write_table(folder / "transcription-engchi-polish.csv", ["name", "english"], rows)
+    prepared = read_set("mosi", tmp_path)
+    said = "1 rows of transcription-engchi-polish.csv are replaced by a later row of the same clip"
+    assert said in prepared.notes
+    assert prepared.samples[0].subtitle == "last"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**1500, 1000.5, "0.5", True, None])
 def test_an_unknown_valence_is_an_error_that_names_the_clip(tmp_path: Path, value: object) -> None:
     folder = write_layout("mosi", tmp_path, 1)
     write_npz(folder / "label.npz", test_corpus={"03bSnISJMiM_0": {"val": value}})

@@ -32,6 +32,7 @@ STEPS = [
     ("<step>- Step 1: a\n- Step 2: b</step>", ("a", "b")),
     ("<step>Step 1: it is 1.5 s long\nStep 2: b</step>", ("it is 1.5 s long", "b")),
     ("<step>Step 1: says Step 9: loudly\nStep 2: b</step>", ("says Step 9: loudly", "b")),
+    ("<step>Step 1: cues:\n1. a smile\n2. a laugh\nStep 2: b</step>", ("cues: 1. a smile 2. a laugh", "b")),
     ("<step>Step 1: old</step> I mean <step>Step 1: new</step>", ("new",)),
     ("<step>Step 1: kept</step> <step>never closed", ("kept",)),
 ]
@@ -50,6 +51,10 @@ def test_steps_are_read_as_meant(text: str, expected: tuple[str, ...]) -> None:
         "<step></step>",
         "<step>no marks at all</step>",
         "<step>Step 2: starts late</step>",
+        "<step>Step 0: starts early\nStep 1: a\nStep 2: b</step>",
+        "<step>Step 1: a\nStep 3: b</step>",
+        "<step>Step 1: a\nStep 2: b\nStep 2: c\nStep 3: d</step>",
+        "<step>Step 2: b\nStep 1: a</step>",
         "<step>Step 1:\nStep 2: b</step>",
         "<step>Step 1: never closed",
         "</step>Step 1: a<step>",
@@ -93,6 +98,9 @@ REFUSED = [
     ("<score>Step 1: -1/1, done well</score>", 1, 1),
     ("<score>Step 1: 1/1 because 0/1 would be unfair</score>", 2, 1),
     ("<score>Step 1: 0.5/1</score>", 1, 1),
+    ("<score>1.0/1</score>", 1, 1),
+    ("<score>1.1/1</score>", 1, 1),
+    ("<score>1.0/1, 2.1/1</score>", 2, 1),
     ("<score>Step 1: 11/1</score>", 1, 1),
     ("<score>Step 1: 1/1</score> no: <score>Step 1: maybe</score>", 1, 1),
     ("<score>Step 1: ١/١</score>", 1, 1),
@@ -141,3 +149,7 @@ def test_hostile_text_takes_linear_time(piece: str) -> None:
         parse_steps(start + text + end)
         parse_scores(start + text + end, 3, 2)
         assert time.process_time() - began < 2.0
+
+
+def test_a_number_with_a_point_behind_it_is_a_steps_as_long_as_no_digit_follows() -> None:
+    assert parse_scores("<score>1. 1/1, 2. 0/1</score>", 2, 1) == (1, 0)

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from mer_r1.benchmarks.mme_emotion import TASKS, Question
 from mer_r1.benchmarks.mme_judge import (
@@ -24,6 +26,7 @@ from mer_r1.benchmarks.mme_judge import (
 )
 from mer_r1.benchmarks.mme_score import Judging, MmeReport, score
 from mer_r1.judge.client import load_prompt
+from mer_r1.verbs.mme_table import print_mme
 from tests.media.make_media import gray_frames, index_of, write_media
 
 ONE = Question("ER-Lab", "IEMOCAP/a.mp4", ("secretlabel",), ("secretlabel", "sad"))
@@ -235,3 +238,28 @@ def test_intervals_hold_the_values_and_close_where_all_are_equal() -> None:
 def test_another_model_of_stage_one_stands_in_the_signature() -> None:
     made = score([judged("SA", 1)], [], replace(JUDGING, steps_model="a|b:c", num_frames=NUM_FRAMES), None)
     assert "|steps:a_b_c|frames:10|" in made.signature
+
+
+@pytest.mark.parametrize("tag", ["</{} >", "< /{}>", "</ {}>", "<{}/>", "<\n{}>", "<{}>"])
+def test_a_tag_with_spaces_or_of_the_asked_form_is_no_tag_either(tag: str) -> None:
+    for name in ("response", "sound", "label", "step", "steps", "score", "scores"):
+        (message,) = steps_messages(f"before {tag.format(name)} after")
+        data = message["content"].partition("before ")[2].partition(" after")[0]
+        assert not set(data) & set("<>")
+
+
+@pytest.mark.parametrize("piece", ["<", "< ", " ", "</ ", "<response ", "<response / "])
+def test_a_hostile_text_is_made_data_in_linear_time(piece: str) -> None:
+    for text in (piece * (200_000 // len(piece)), "<" + piece[-1] * 200_000, "<response" + piece[-1] * 200_000):
+        began = time.process_time()
+        steps_messages(text)
+        assert time.process_time() - began < 2.0
+
+
+def test_one_answer_alone_is_printed_without_an_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    print_mme({"m": report(judged("SA", 1, 1))}, Console(width=300))
+    printed = capsys.readouterr().out
+    assert "mean over answers Rec 100.0, Rea 100.0, CoT 100.0\n" in printed
+    assert "nan" not in printed
+    print_mme({"m": report(judged("SA", 1, 1), judged("SA", 0, 0))}, Console(width=300))
+    assert "Rec 50.0 [0.0, 100.0]" in capsys.readouterr().out

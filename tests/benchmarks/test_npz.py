@@ -156,6 +156,15 @@ def test_an_array_of_numbers_is_no_table(tmp_path: Path) -> None:
     assert "no text" in refusal(write_npz(path, test_corpus={3: {}}))  # type: ignore[dict-item]
 
 
+def test_nested_lists_that_double_at_each_level_take_no_time(tmp_path: Path) -> None:
+    nested = b"\x80\x02]q\x00" + b"".join(bytes((93, 113, n, 40, 104, n - 1, 104, n - 1, 101)) for n in range(1, 41))
+    named, deepest = b"cnumpy\ndtype\n", b"h\x28"
+    path = write_pickle(tmp_path / "label.npz", nested + named + deepest + b"\x85R.")
+    assert "names a type by what is no text" in refusal(path)
+    write_pickle(path, nested + named + b"X\x02\x00\x00\x00f8\x85R" + b"K\x03" + deepest + b"\x86b.")  # an order
+    assert "no table of clips" in refusal(path)
+
+
 def test_a_file_that_grows_when_unpacked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_npz(tmp_path / "label.npz", test_corpus={"clip": {"emo": "x" * 5000}})
     assert path.stat().st_size < 1000

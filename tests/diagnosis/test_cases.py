@@ -105,3 +105,41 @@ def test_the_pair_is_baseline_and_mer_r1_or_the_last_two_that_were_asked() -> No
     assert names(system("mer_r1"), system("sft"), system("baseline")) == ["baseline", "mer_r1"]
     assert names(system("a"), system("b"), system("c"), system("d", has_set=False)) == ["b", "c"]
     assert names(system("a"), system("b", has_set=False)) == []
+
+
+def sure(row: Prediction, joy: float, anger: float, sadness: float) -> dict[tuple[str, Mode], Prediction]:
+    """The answer with its confidences in every wheel."""
+    logs = confident(math.log(joy), math.log(anger), math.log(sadness))
+    return {(row.id, row.mode): said(row.id, row.mode, *row.labels, categories=logs)}
+
+
+def with_all(row: Answers, fast: tuple[float, ...], slow: tuple[float, ...]) -> Answers:
+    return sure(row["a", "fast"], *fast) | sure(row["a", "slow"], *slow)
+
+
+HIGH, LOW = (0.9, 0.05, 0.05), (0.2, 0.1, 0.7)
+JOYFUL = Sample("a", subtitle="x", labels=("happy",))
+
+
+def test_what_is_lost_is_stronger_the_surer_fast_was_of_it_and_the_less_sure_slow() -> None:
+    rows = answers("happy", "sad")
+    assert kinds(with_all(rows, HIGH, LOW), None, JOYFUL)["lost"] == pytest.approx(1 + 0.7)
+    assert kinds(with_all(rows, LOW, HIGH), None, JOYFUL)["lost"] == pytest.approx(1)
+
+
+def test_what_is_suppressed_is_stronger_the_surer_the_reference_was_of_it() -> None:
+    rows, angry = answers("happy angry", "happy"), (0.05, 0.8, 0.15)
+    assert kinds(with_all(rows, angry, HIGH), None, JOYFUL)["suppressed"] == pytest.approx(1 + 0.75)
+    assert kinds(with_all(rows, HIGH, angry), None, JOYFUL)["suppressed"] == pytest.approx(1)
+
+
+def test_what_is_recovered_is_stronger_the_surer_the_tuned_answer_is_of_it() -> None:
+    rows = answers("angry", "happy angry")
+    assert kinds(with_all(rows, LOW, HIGH), None, JOYFUL)["recovered"] == pytest.approx(1 + 0.7)
+    assert kinds(with_all(rows, HIGH, LOW), None, JOYFUL)["recovered"] == pytest.approx(1)
+
+
+def test_a_failure_is_stronger_the_surer_it_is_of_the_wrong_and_the_less_of_the_right() -> None:
+    rows = answers("happy", "angry")
+    assert kinds(with_all(rows, HIGH, (0.1, 0.8, 0.1)), None, JOYFUL)["failure"] == pytest.approx(2 * (1 + 0.7))
+    assert kinds(with_all(rows, HIGH, (0.8, 0.1, 0.1)), None, JOYFUL)["failure"] == pytest.approx(2)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mer_r1.diagnosis.leak import known_words, subtitle_leak
+from mer_r1.diagnosis.leak import NUM_SHUFFLES, known_words, subtitle_leak
 from mer_r1.emotion.protocol import CORRECTED
 from mer_r1.metrics.corpus_score import score
 from mer_r1.sample import Sample
@@ -66,3 +66,13 @@ def test_a_word_that_no_wheel_knows_is_no_wrong_answer_under_either_protocol() -
     samples = clips(("quite happy blorg", "happy"), ("sad", "sad"))
     both = [subtitle_leak(samples, wheels) for wheels in (SMALL, small_wheels(CORRECTED))]
     assert [each and each["found"]["precision"] for each in both] == [pytest.approx(1)] * 2
+
+
+def test_the_smallest_p_value_is_one_of_the_shuffles_and_the_data() -> None:
+    """A p-value of 0 would say that no shuffle can ever be as good."""
+    found = subtitle_leak(clips(*[("happy", "happy"), ("sad", "sad"), ("angry", "angry")] * 20), SMALL)
+    assert found is not None
+    assert found["p_value"] == 1 / (1 + NUM_SHUFFLES)
+    all_alike = subtitle_leak(clips(*[("happy", "happy")] * 5), SMALL)
+    assert all_alike is not None
+    assert all_alike["p_value"] == 1.0

@@ -110,3 +110,68 @@ def test_confidences_of_other_wheels_are_named_by_file() -> None:
     wrong = {key: replace(row, categories={"w1": {"bliss": -1.0}}) for key, row in one.predictions.items()}
     with pytest.raises(InputError, match=r'meld.predictions.jsonl: id "0": w1 has no category "bliss"'):
         diagnose_runs([system("a", replace(one, predictions=wrong))], SMALL)
+
+
+def failing(each: EvaluatedSet, mode: Mode, *ids: str) -> EvaluatedSet:
+    """The same set, where the answers about these clips failed in this mode."""
+    errors = {(name, mode): said(name, mode, status="error", error="time-out") for name in ids}
+    return replace(each, predictions={**each.predictions, **errors})
+
+
+def test_a_clip_with_a_failed_answer_is_in_no_gap_of_either_mode_and_that_is_said() -> None:
+    one = failing(asked("meld", "happy sad", "happy sad"), "slow", "0", "2", "4")
+    found = diagnose_runs([system("a", one)], SMALL).numbers
+    kept = SAMPLES[1::2]
+    measured = found["sets"]["meld"]["systems"]["a"]["paradox"]
+    assert measured == diagnose(kept, [row for row in rows_of(one) if int(row.id) % 2], SMALL, name="meld")
+    assert (measured["n"], measured["fast"]["missing"], measured["slow"]["missing"]) == (3, 0, 0)
+    assert {row["value"] for row in measured["delta"].values()} == {0.0}
+    assert found["notes"] == ["A, MELD: 3 clips with a failed answer are left out of the comparison; ask them again"]
+
+
+def test_the_pair_leaves_out_the_clips_whose_slow_answer_failed_for_one_of_the_two() -> None:
+    one = failing(failing(asked("meld", "happy", "happy"), "slow", "0"), "fast", "5")
+    two = failing(asked("meld", "happy", "happy sad"), "slow", "1")
+    found = diagnose_runs([system("a", one), system("b", two)], SMALL).numbers
+    first, second = ([row for row in rows_of(each) if row.id not in "01"] for each in (one, two))
+    assert found["sets"]["meld"]["pair"] == compare_slow(SAMPLES[2:], first, second, SMALL, name="meld")
+    note = "A and B, MELD: 2 clips with a failed answer are left out of the comparison; ask them again"
+    assert note in found["notes"]
+
+
+def test_where_every_answer_failed_nothing_is_compared() -> None:
+    one = failing(asked("meld", "happy", "happy"), "slow", *"012345")
+    found = diagnose_runs([system("a", one), system("b", asked("meld", "sad", "sad"))], SMALL).numbers["sets"]["meld"]
+    assert found["systems"]["a"]["paradox"] is None
+    assert found["systems"]["b"]["paradox"] is not None
+    assert found["pair"] is None
+
+
+def test_sets_have_names_and_titles_of_their_own_whatever_they_are_called() -> None:
+    sads = [tuple(replace(sample, labels=("sad",) * k) for sample in SAMPLES) for k in (1, 2)]
+    sets = [asked("run", "", ""), asked("run", "", "", sads[0]), asked("run-2", "", "", sads[1])]
+    found = shared_sets([system("a", *sets), system("b", replace(sets[1], name="x", title="RUN"))])
+    assert [each.name for each in found] == ["run", "run-2", "run-2-2", "x"]
+    assert [each.title for each in found] == ["RUN", "RUN 2", "RUN-2", "RUN 3"]
+
+
+def test_one_clip_alone_is_measured_without_an_interval(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from rich.console import Console
+
+    from mer_r1.verbs.diagnose import print_diagnosis
+    from mer_r1.verbs.diagnose_plots import _reliability
+    from mer_r1.verbs.diagnose_table import print_runs
+
+    one = asked("meld", "happy", "sad", SAMPLES[:1])
+    found = diagnose_runs([system("a", one), system("b", one)], SMALL)
+    measured = found.numbers["sets"]["meld"]["systems"]["a"]
+    assert measured["paradox"]["delta"]["f1"]["low"] is measured["reliability"]["slow"]["every"]["interval"][0] is None
+    assert measured["reliability"]["slow"]["every"]["ece"] > 0
+    with (tmp_path / "said").open("w") as file:
+        print_runs(found, Console(file=file, width=200), 3)
+        print_diagnosis(measured["paradox"], Console(file=file, width=200))
+    printed = (tmp_path / "said").read_text()
+    assert not any(mark in printed for mark in ("nan", "[n/a", "None"))
+    assert _reliability(found.numbers, tmp_path / "reliability")
+    json.dumps(found.numbers, allow_nan=False)

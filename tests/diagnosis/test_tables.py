@@ -7,14 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mer_r1.diagnosis.cases import find_cases
 from mer_r1.diagnosis.categories import category_scores
+from mer_r1.diagnosis.leak import subtitle_leak
 from mer_r1.diagnosis.reliability import NUM_BINS, reliability
 from mer_r1.diagnosis.tables import by_wheel, category_bits, log_confidences
+from mer_r1.emotion.protocol import CORRECTED
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import score
+from mer_r1.run_folder import Answers
 from mer_r1.sample import Prediction, Sample
 from tests.diagnosis.test_paradox import ANSWERS, GOLD, confident, said
-from tests.small_wheels import SMALL
+from tests.small_wheels import SMALL, small_wheels
 
 SAMPLES = [Sample(name, subtitle="x", labels=words) for name, words in GOLD.items()]
 
@@ -58,16 +62,13 @@ def test_category_counts_by_hand_and_their_sums_are_the_scorers() -> None:
         assert sum(row.hits for row in wheel.values()) / each.n == pytest.approx(each.hit)
 
 
-def test_an_error_counts_as_no_answer_and_a_clip_without_gold_in_a_wheel_not_at_all() -> None:
+def test_an_error_is_no_empty_answer_and_a_clip_without_gold_in_a_wheel_does_not_count() -> None:
     samples = [Sample("a", subtitle="x", labels=("sad",)), Sample("b", subtitle="x", labels=("angry",))]
     rows = slow(said("a", "slow", "happy"), said("b", "slow", "angry", status="error"))
     found = category_scores(samples, rows, SMALL)
     assert (found["w1"]["joy"].n_predicted, found["w5"]["joy"].n_predicted) == (1, 0)
-    assert (found["w1"]["anger"].n_predicted, found["w1"]["joy"].recall, found["w5"]["joy"].precision) == (
-        0,
-        None,
-        None,
-    )
+    assert (found["w1"]["anger"].n_gold, found["w1"]["anger"].recall, found["w5"]["joy"].precision) == (0, None, None)
+    assert category_scores(samples, {}, SMALL)["w1"]["anger"].n_gold == 1  # not asked at all: an empty answer
 
 
 def logs(joy: float, anger: float, sadness: float) -> dict[str, Any]:
@@ -89,10 +90,9 @@ def test_calibration_by_hand() -> None:
     assert found.every.ece == pytest.approx(off / 28)
     # the top one: a joy in five wheels; b sadness in four and joy in w5
     assert found.top.ece == pytest.approx((5 * 0.1 + 4 * 0.7 + 1 * 0.75) / 10)
-    low, high = found.every.interval
-    assert low is not None
-    assert high is not None
-    assert low <= off / 28 <= high
+    # a resample is a twice (ECE 0.96 / 14), b twice (6 / 14) or both: those are its bounds, here reflected and cut at 0
+    each = [(5 * 0.08 + 4 * 0.02 + 5 * 0.1) / 14, (5 * 0.05 + 4 * 0.7 + 5 * 0.75) / 14]
+    assert found.every.interval == pytest.approx([max(0.0, 2 * off / 28 - max(each)), 2 * off / 28 - min(each)])
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -118,3 +118,39 @@ def test_calibration_leaves_out_what_has_no_confidence_gold_or_answer() -> None:
     assert sum(each.count for each in found.every.bins) == 4 * 3  # of a alone, and sad has no home in w5
     assert reliability(samples, slow(said("a", "slow", "sad")), SMALL) is None
     assert reliability(samples, {}, SMALL) is None
+
+
+def test_the_interval_of_confidences_that_are_right_is_not_above_their_error() -> None:
+    """A resample's error lies above that of the sample, so that percentiles would leave the small ones out."""
+    generator = np.random.default_rng(0)
+    shares = generator.uniform(0.05, 0.95, 200)
+    labels = [("happy",) if hit else ("angry",) for hit in generator.uniform(size=200) < shares]
+    samples = [Sample(str(n), subtitle="x", labels=label) for n, label in enumerate(labels)]
+    rows = slow(*(said(str(n), "slow", **logs(p, 1 - p, 1e-12)) for n, p in enumerate(shares.tolist())))
+    found = reliability(samples, rows, SMALL)
+    assert found is not None
+    assert found.every.ece is not None
+    low, high = found.every.interval
+    assert low is not None
+    assert high is not None
+    assert low <= found.every.ece <= high
+    assert low == 0.0  # no error at all is in it; percentiles begin at 0.021
+
+
+def test_gold_of_any_spelling_is_read_as_the_scorer_reads_it() -> None:
+    plain, quoted = (Sample("a", subtitle="happy", labels=labels) for labels in (("happy", "sad"), ("happy, sad",)))
+    wheels = small_wheels(CORRECTED)
+    (row,) = rows = slow(said("a", "slow", "happy", "sad", **logs(0.5, 0.25, 0.25))).values()
+    answers: Answers = {("a", mode): row for mode in ("fast", "slow")}
+    measured = [
+        (
+            category_scores([sample], {"a": row}, wheels),
+            reliability([sample], {"a": row}, wheels),
+            find_cases([sample], answers, None, wheels),
+            (subtitle_leak([sample], wheels) or {})["found"]["recall"],
+        )
+        for sample in (plain, quoted)
+    ]
+    assert len(rows) == 1
+    assert measured[0] == measured[1]
+    assert measured[0][0]["w1"]["sadness"].hits == 1

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -159,9 +160,11 @@ def test_two_systems_are_compared_on_the_same_draws(protocol: str) -> None:
     assert differences["accuracy"].delta == pytest.approx(1.0 - first.accuracy)
     assert 0 < differences["waf"].low < differences["waf"].delta < differences["waf"].high
     assert compare_sentiment(first, first)["waf"].p_value == 1.0
-    one = dict.fromkeys(gold, "one")  # a single cluster: every draw is the whole
+    one = dict.fromkeys(gold, "one")  # a single cluster: every draw is the whole, which is no interval
     alone = [sentiment_score(gold, a, backend="x", protocol=protocol, clusters=one) for a in (worse, right)]
-    assert compare_sentiment(*alone)["waf"].low == pytest.approx(differences["waf"].delta)
+    assert compare_sentiment(*alone)["waf"].delta == pytest.approx(differences["waf"].delta)
+    assert isnan(compare_sentiment(*alone)["waf"].low)
+    assert alone[0].to_json()["intervals"]["waf"] == [None, None]
 
 
 def test_systems_of_different_gold_or_protocols_are_not_compared() -> None:

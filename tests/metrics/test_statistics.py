@@ -172,3 +172,13 @@ def test_a_hundred_thousand_samples_need_little_memory() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100e6
+
+
+@pytest.mark.parametrize("clusters", [None, ["one"] * 20])
+def test_one_sample_or_cluster_alone_has_no_interval(clusters: list[str] | None) -> None:
+    values = table(np.arange(20.0) if clusters else np.array([0.25]))
+    assert np.isnan(bootstrap_intervals(values, mean, clusters)).all()
+    (difference,) = paired_bootstrap(values, values + np.array([0.0, 0.5]), mean, clusters)
+    assert difference.delta > 0
+    assert np.isnan([difference.low, difference.high, difference.p_value]).all()
+    assert not np.isnan(bootstrap_intervals(np.concatenate([values, values]), mean)).any()

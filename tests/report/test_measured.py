@@ -108,9 +108,34 @@ def test_a_system_alone_has_no_reference() -> None:
 def test_waf_is_read_from_the_benchmark_where_gold_has_valences_alone() -> None:
     samples = [Sample("1", subtitle="x", valence=1.0)]
     (system,) = systems_of(samples, one={"1": (None, "happy")})
-    numbers = {"sets": {"t": {"slow": {"waf": 0.75, "intervals": {"waf": [0.5, 1.0]}}}}}
+    numbers = {"sets": {"t": {"slow": {"n": 1, "waf": 0.75, "intervals": {"waf": [0.5, 1.0]}}}}}
     systems = shown_systems([replace(system, numbers=numbers, folder=Path("x"))])
     (measured,) = measure(systems, page_sets(systems), SMALL)
     slow = measured.modes["slow"]
     assert slow.headline == "waf"
     assert (slow.value("waf"), slow.bounds("waf"), slow.value("f1")) == (0.75, (0.5, 1.0), None)
+
+
+@pytest.mark.parametrize(
+    ("num", "protocol", "problem"),
+    [
+        (3, "official", ""),  # without the clip of valence 0
+        (4, "corrected", ""),
+        (4, "official", "metrics.json has it of 4 clips, here are 3"),
+        (5, "corrected", "metrics.json has it of 5 clips, here are 4"),
+        (None, "official", "metrics.json has it of unknown clips, here are 3"),
+    ],
+)
+def test_a_waf_of_other_clips_than_those_scored_is_left_out_and_said(
+    num: int | None, protocol: str, problem: str
+) -> None:
+    samples = [Sample(str(n), subtitle="x", valence=float(n)) for n in range(5)]
+    (system,) = systems_of(samples, one={sample.id: (None, "happy") for sample in samples})
+    noted = {"n": num, "waf": 0.75, "signature": f"set:t|n:{num}|protocol:{protocol}|judge:someone"}
+    system = failing(replace(system, numbers={"sets": {"t": {"slow": noted}}}), "4")
+    systems = shown_systems([system])
+    (measured,) = measure(systems, page_sets(systems), SMALL)
+    assert len(measured.page_set.scored) == 4
+    slow = measured.modes["slow"]
+    assert (slow.value("waf"), slow.waf_problem) == (None if problem else 0.75, problem)
+    assert slow.noted_signature.endswith("judge:someone")

@@ -10,7 +10,7 @@ import pytest
 
 from mer_r1.verbs.report import run
 from tests.report.browser_page import Page, chromium, read_log
-from tests.report.runs import EVIL, make_quickstart
+from tests.report.runs import EVIL, make_asked, make_quickstart
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,23 @@ def test_wheel_and_mode_are_chosen_without_script(opened: Page) -> None:
     assert opened.js(height.format("slow")) == 0
 
 
+def test_on_paper_what_was_closed_is_open_and_the_chosen_wheel_is_named(opened: Page) -> None:
+    table, labels = (
+        "document.querySelector('.view-0 table').checkVisibility()",
+        "[...document.querySelectorAll('.wheels > label')]",
+    )
+    shown = f"return {labels}.filter((e) => e.offsetHeight).map((e) => e.innerText)"
+    opened.js("document.getElementById('wheel-0').click(); document.getElementById('mode-slow').click()")
+    assert opened.js(f"return {table}") is False
+    assert len(opened.js(shown)) == 7
+    opened.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert opened.js(f"return {table}") is True
+        assert opened.js(shown) == ["w1", "slow"]
+    finally:
+        opened.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_never_scrolls_sideways(opened: Page, width: int) -> None:
     opened.size(width, 900)
@@ -76,3 +93,14 @@ def test_nothing_is_left_in_the_page_s_folder_but_the_page(opened: Page) -> None
     assert sorted(entry.name for entry in path.parent.iterdir()) == [
         "baseline", "data", "mer_r1", "metrics.json", "report.html"
     ]  # fmt: skip
+
+
+def test_titles_of_forty_letters_do_not_make_a_phone_s_page_scroll(opened: Page, tmp_path: Path) -> None:
+    gold = {"a": ["happy"], "b": ["sad"]}
+    answers = {identity: (words, words) for identity, words in gold.items()}
+    runs = [make_asked(tmp_path / (letter * 40), gold, answers) for letter in "an"]
+    opened.open(run(*runs, out=tmp_path / "report.html"))
+    opened.size(390, 900, phone=True)
+    opened.click("#sb-more > summary")
+    opened.wait(lambda: opened.js("return document.getElementById('sb-a').offsetHeight"))
+    assert opened.js("return document.documentElement.scrollWidth") <= 390

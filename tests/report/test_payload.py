@@ -67,7 +67,7 @@ def test_columns_say_what_was_answered() -> None:
         ["sad"],
     ]
     assert said("verdict", "0.slow") == ["rr", "wu", "u"]
-    assert said("state", "0.slow") == ["r", "w", "-"]
+    assert said("state", "0.slow") == ["r", "w", "n"]
     assert said("status", "0.fast") == ["o", "-", "-"]
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mer_r1.report import plots
 from mer_r1.report.measured import Measured, measure
 from mer_r1.report.pictures import outline, picture
-from mer_r1.report.plots import Figure, log_plot, running_mean
+from mer_r1.report.plots import PLACEHOLDERS, Figure, log_plot, named, running_mean
 from mer_r1.report.score_plots import gap_plots, pair_plot, plane_plot, retained_plot, score_plot
 from mer_r1.report.sets import page_sets, shown_systems
 from mer_r1.run_folder import System
 from mer_r1.sample import Sample
 from tests.media.make_media import gray_frames, tone, write_media
-from tests.report.runs import systems_of
+from tests.report.runs import shown_of, systems_of
 from tests.small_wheels import SMALL
 
 GOLD = [Sample(str(n), subtitle="x", labels=("happy", "sad") if n % 2 else ("angry",)) for n in range(8)]
@@ -78,6 +81,57 @@ def test_titles_are_escaped_in_figures() -> None:
     assert "&lt;script&gt;" in figure.svg
 
 
+def lines_of(titles: Sequence[str]) -> str:
+    """The SVG of the losses of systems of these titles."""
+    log = tuple({"step": step, "loss": 1.0 / step} for step in range(1, 20))
+    figure = log_plot(shown_systems([System(t, t, Path(), {}, log, {}, "", ()) for t in titles]), "loss", "L", "loss")
+    assert figure is not None
+    return figure.svg
+
+
+def test_every_system_stands_in_the_legend_even_with_an_underline_or_in_a_script_the_font_has_not() -> None:
+    svg = lines_of(["_best", "情绪", "b"])
+    for title in ("_best", "情绪"):
+        assert re.search(rf">\s*{title}</text>", svg)
+
+
+@pytest.mark.parametrize(("letters", "rows"), [(4, 1), (24, 3), (90, 3)])
+def test_a_legend_of_long_titles_has_fewer_columns(letters: int, rows: int) -> None:
+    svg = lines_of([c * letters for c in "abc"])
+    places = re.findall(r' y="([\d.]+)"[^>]*>(?:a{4,}|b{4,}|c{4,})[^<]*</text>', svg)
+    assert len(places) == 3
+    assert len(set(places)) == rows
+
+
+def test_short_titles_of_a_narrow_figure_stand_in_one_line() -> None:
+    rows = measure(*shown_of(GOLD, Supervised=ONE, b=ONE, c=ONE), SMALL)
+    figure = plane_plot(rows, 3.8)
+    assert figure is not None
+    assert len(set(re.findall(r' y="([\d.]+)"[^>]*>(?:Supervised|b|c)</text>', figure.svg))) == 1
+
+
+def test_titles_of_any_length_leave_room_for_the_axes() -> None:
+    long = "model of a very long name that says everything about itself"
+    systems, sets = shown_of(GOLD, **{f"{long} 1": ONE, f"{long} 2": ONE})
+    rows = measure(systems, sets, SMALL)
+    pair = pair_plot(rows, "num_categories", "", "")
+    assert None not in (score_plot(rows, 0.4, 3.8), plane_plot(rows, 3.8), pair, *gap_plots(rows))
+    assert [named(system) for system in systems] == ["model of a …out itself 1", "model of a …out itself 2"]
+
+
+def test_seven_systems_have_seven_colours_of_their_own() -> None:
+    systems = shown_systems([System(n, n, Path(), {}, (), {}, "", ()) for n in "abcdefg"])
+    assert sorted(system.colour for system in systems) == list(range(7))
+    assert len(set(PLACEHOLDERS)) == len(PLACEHOLDERS) == 7
+    style = (Path(plots.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
+    for place in range(7):
+        assert f".system-{place} {{ --tile: var(--system-{place}); }}" in style
+        assert len(re.findall(rf"--system-{place}: #", style)) == 3  # light, dark, print
+    schemes = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    for scheme in schemes:
+        assert len(set(re.findall(r"--system-\d: (#\w+)", scheme))) == 7
+
+
 def test_without_numbers_there_is_no_figure() -> None:
     assert score_plot((), None) is None
     assert gap_plots(()) == []
@@ -90,6 +144,15 @@ def test_a_running_mean_keeps_a_constant_and_does_not_lag_a_line() -> None:
     line = [float(n) for n in range(100)]
     assert running_mean(line)[4:-4] == pytest.approx(line[4:-4])
     assert running_mean([1.0, 5.0]) == [1.0, 5.0]
+    assert running_mean([]) == []
+    values = [float(n * n % 7) for n in range(50)]
+    assert running_mean(values) == pytest.approx([np.mean(values[max(0, i - 2) : i + 3]) for i in range(50)])
+
+
+def test_a_running_mean_of_a_long_log_is_quick() -> None:
+    start = time.process_time()
+    running_mean([1.0] * 100_000)
+    assert time.process_time() - start < 2  # every window summed anew takes 10 s and more
 
 
 def test_a_picture_holds_four_frames_with_times_and_the_sound(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from tests.small_wheels import SMALL, small_wheels
 JUDGE = Judge(small_wheels(CORRECTED))
 
 
-def test_a_word_is_right_wrong_or_in_no_wheel() -> None:
+def test_a_word_is_right_wrong_or_not_judged() -> None:
     words = JUDGE.judged(("glad", "angry", "lost", "qwerty", "glad"), ("happy",), {"glad": 0.5})
     assert [(word.verdict, word.why) for word in words] == [
-        ("right", "right"), ("wrong", "wrong"), ("unknown", "in no wheel"), ("unknown", "in no wheel")
+        ("right", "right"), ("wrong", "wrong"), ("unknown", "not judged"), ("unknown", "not judged")
     ]  # fmt: skip
     assert words[0].confidence == 0.5
     assert JUDGE.letters(("glad", "angry", "lost"), JUDGE.mapped(("happy",))) == "rwu"
@@ -44,7 +44,8 @@ def test_missed_words_are_those_that_no_wheel_reaches() -> None:
         ("happy", "angry", "w"),
         ("qwerty", "qwerty", "r"),
         ("happy", "", "-"),
-        ("", "happy", "-"),
+        ("", "happy", "n"),
+        ("", "", "-"),
     ],
 )
 def test_an_answer_is_right_when_it_reaches_exactly_the_gold_categories(gold: str, said: str, state: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
+from mer_r1.report.sets import PageSet, ShownSystem, page_sets, shown_systems
 from mer_r1.report.wheel_drawing import INNER, OUTER, wheel_views
 from mer_r1.sample import Sample
-from tests.report.runs import Page, shown_of
+from tests.report.runs import Page, shown_of, systems_of
 from tests.small_wheels import SMALL
 
 GOLD = [Sample("1", subtitle="x", labels=("happy",)), Sample("2", subtitle="x", labels=("happy", "sad"))]
@@ -57,6 +59,46 @@ def test_names_of_categories_are_escaped() -> None:
 def test_without_gold_words_there_is_no_wheel() -> None:
     systems, sets = shown_of([Sample("1", subtitle="x", valence=1.0)], one={"1": ("happy", "happy")})
     assert wheel_views(systems, sets, SMALL) == ()
+
+
+def systems_with(**sets_of: str) -> tuple[tuple[ShownSystem, ...], tuple[PageSet, ...]]:
+    """Systems by name, each with sets of one letter; every clip is happy, and every answer but those of set x."""
+    found = []
+    for name, sets in sets_of.items():
+        (one,) = systems_of(GOLD[:1], **{name: {"1": ("happy", "happy")}})
+        other = systems_of(GOLD[:1], **{name: {"1": ("angry", "angry")}})[0].sets[0]
+        own = [replace(other if each == "x" else one.sets[0], name=each, title=each) for each in sets]
+        found.append(replace(one, sets=tuple(own)))
+    systems = shown_systems(found)
+    return systems, page_sets(systems)
+
+
+def test_a_wheel_is_of_the_sets_that_all_systems_were_asked_about() -> None:
+    view = wheel_views(*systems_with(one="abx", other="ab"), SMALL)[0]
+    assert view.shared == ("a", "b")
+    assert view.num_gold["joy"] == 2
+    assert [each.scores["slow"]["joy"].n_gold for each in view.drawn] == [2, 2]
+    assert [each.scores["slow"]["joy"].recall for each in view.drawn] == [1.0, 1.0]
+
+
+def test_without_a_common_set_each_wheel_names_its_own_sets() -> None:
+    view = wheel_views(*systems_with(one="ax", other="b"), SMALL)[0]
+    assert (view.shared, view.num_gold) == ((), {})
+    assert [each.sets for each in view.drawn] == [("a", "x"), ("b",)]
+    assert [each.scores["slow"]["joy"].recall for each in view.drawn] == [0.5, 1.0]
+
+
+def test_the_numbers_of_several_sets_are_added_up() -> None:
+    view = wheel_views(*systems_with(one="abx"), SMALL)[0]
+    joy = view.drawn[0].scores["fast"]["joy"]
+    assert (joy.n_gold, joy.n_predicted, joy.hits) == (3, 2, 2)
+
+
+def test_a_category_without_clips_says_so_in_words() -> None:
+    systems, sets = shown_of(GOLD, one={"1": (None, "glad"), "2": (None, "sad")})
+    page = Page(wheel_views(systems, sets, SMALL)[0].drawn[0].svg["slow"])
+    assert "anger no clips" in page.text
+    assert "joy 50 · 100" in page.text
 
 
 def _radii(path: str) -> list[float]:

@@ -17,7 +17,9 @@ import pytest
 from rich.console import Console
 
 from mer_r1.asking import failed
+from mer_r1.asking.make import Service, check_asker
 from mer_r1.benchmarks.mer_unibench import read_set
+from mer_r1.benchmarks.published import published
 from mer_r1.errors import InputError
 from mer_r1.files import locked
 from mer_r1.manifest import read_manifest, write_manifest
@@ -33,9 +35,10 @@ THREE = ("ovmerdplus", "meld", "mosi")
 
 @dataclass
 class Knows:
-    """Answers with the gold, and in fast mode with "bored"; fails for the ids in `faulty`."""
+    """Answers with the gold, and in fast mode with "bored"; fails for the ids in `faulty`, in mode `fails` or both."""
 
     faulty: set[str] = field(default_factory=set)
+    fails: Mode | None = None
     max_new_tokens: int = 8
 
     @property
@@ -47,7 +50,8 @@ class Knows:
             feeling = ("happy",) if (sample.valence or 0) > 0 else ("sad",)
             words = ("bored",) if mode == "fast" else sample.labels or feeling
             fine = Prediction(sample.id, mode, ", ".join(words), "", words, "ok")
-            yield failed(sample.id, mode, InputError("no film")) if sample.id in self.faulty else fine
+            fault = sample.id in self.faulty and self.fails in (None, mode)
+            yield failed(sample.id, mode, InputError("no film")) if fault else fine
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in THREE:
         write_layout(name, folder, 4)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def any_model_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "check_asker", lambda *_, **__: None)
 
 
 def asking(monkeypatch: pytest.MonkeyPatch, asker: Knows) -> None:
@@ -106,7 +115,9 @@ def test_sets_are_asked_scored_and_laid_beside_the_published_rows(
     assert lines[1].count("100.00") == 4
     assert "MER-R1 (published)" in text
     assert "these WAF are not MER-UniBench's" in text
-    assert "official wheels" in text
+    assert "Published rows: MER-R1, arXiv" in text
+    assert "Not the official wheels or protocol: these F1 and HIT are not MER-UniBench's." in text
+    assert "unanswered:" not in text
     assert metrics["signature"] in text
     for left_out in ("MER2023 is left out: neither mer2023.jsonl nor mer2023-dataset-process is in", "AffectGPT"):
         assert left_out in text
@@ -147,6 +158,71 @@ def test_a_set_of_which_no_clip_could_be_asked_is_left_out(
         ran(data, tmp_path / "b", sets=("mosi",))
 
 
+def test_a_clip_that_failed_in_one_mode_is_in_no_number_of_the_other(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking(monkeypatch, Knows({read_set(name, data).samples[0].id for name in ("meld", "mosi")}, "slow"))
+    assert ran(data, tmp_path)[0] == 1
+    sets = read_json(tmp_path / "metrics.json")["sets"]
+    assert [(sets["meld"][mode]["n"], sets["meld"][mode]["errors"]) for mode in ("fast", "slow")] == [(3, 0), (3, 1)]
+    whole = {name: len(read_set(name, data).samples) for name in THREE}
+    scored = [sample for sample in read_set("mosi", data).samples[1:] if sample.valence]
+    assert [sets["mosi"][mode]["n"] for mode in ("fast", "slow")] == [len(scored)] * 2
+    assert sets["ovmerdplus"]["fast"]["n"] == whole["ovmerdplus"]
+
+
+def test_where_a_mode_always_fails_it_is_said_how_the_other_is_scored(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking(monkeypatch, Knows({sample.id for sample in read_set("meld", data).samples}, "fast"))
+    with pytest.raises(
+        InputError, match=r"4 of 8 answers failed.*; --mode fast or slow scores a mode that was answered"
+    ):
+        ran(data, tmp_path, sets=("meld",))
+    assert ran(data, tmp_path, sets=("meld",), modes=("slow",))[0] == 0
+    with pytest.raises(InputError, match=r"the same command asks them again$"):
+        ran(data, tmp_path, sets=("meld",), modes=("fast",))
+
+
+def test_unfinished_answers_are_counted_below_the_tables(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Rambles(Knows):
+        def ask(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+            for sample in samples:
+                yield Prediction(sample.id, mode, "<think>so", "so", (), "truncated")
+
+    asking(monkeypatch, Rambles())
+    status, text = ran(data, tmp_path, modes=("slow",))
+    assert status == 0
+    sets = read_json(tmp_path / "metrics.json")["sets"]
+    assert [sets[name]["slow"]["unanswered"] for name in THREE] == [4, 4, 4]
+    assert "unanswered: 12 answers are cut off or empty" in text
+
+
+def test_the_published_mean_beside_is_of_the_same_sets(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking(monkeypatch, Knows())
+    _, text = ran(data, tmp_path, modes=("slow",), sets=("ovmerdplus", "meld"))
+    values = next(row.values for row in published()["mer-unibench"].rows if row.model == "MER-R1")
+    row = next(line for line in text.splitlines() if "MER-R1 (published)" in line)
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert (values[0], values[3]) == (70.68, 71.90)
+    assert cells == ["MER-R1 (published)", "", "70.68", "71.90", "71.29"]
+
+
+def test_a_model_that_cannot_be_asked_leaves_no_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "check_asker", check_asker)
+    wrong: list[dict[str, Any]] = [{}, {"service": Service("localhost")}, {"max_new_tokens": 0}]
+    for options in wrong:
+        with pytest.raises(InputError, match=r"no such folder|no web address|--max-new-tokens 0"):
+            ran(data, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_mode_or_few_clips_can_be_asked_and_the_rest_later(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,8 +244,21 @@ def test_manifests_that_are_prepared_are_taken_before_folders(
 ) -> None:
     asking(monkeypatch, Knows())
     write_manifest(tmp_path / "data" / "meld.jsonl", read_set("meld", data).samples[:3])
-    assert ran(tmp_path / "data", tmp_path / "out")[0] == 0
-    assert read_json(tmp_path / "out" / "metrics.json")["sets"]["meld"]["slow"]["n"] == 3
+    status, text = ran(tmp_path / "data", tmp_path / "out")
+    metrics = read_json(tmp_path / "out" / "metrics.json")
+    assert (status, metrics["sets"]["meld"]["slow"]["n"]) == (0, 3)
+    assert metrics["notes"] == ["MELD: 3 clips are scored, 2,610 published"]
+    assert metrics["notes"][0] in text[text.index("MER-R1 (published)") :]
+
+
+def test_clips_that_are_not_as_many_as_published_are_noted_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking(monkeypatch, Knows())
+    folder = write_layout("meld", tmp_path / "data", 4)
+    (folder / "subvideo" / "test_dia1_utt0.mp4").unlink()
+    ran(tmp_path / "data", tmp_path / "out", limit=2)
+    assert read_json(tmp_path / "out" / "metrics.json")["notes"] == ["MELD: 3 clips are scored, 2,610 published"]
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -276,3 +365,16 @@ def answers_of(folder: Path) -> Iterator[tuple[str, str, str]]:
     for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         yield row["id"], row["mode"], row["raw"]
+
+
+def test_a_narrower_run_scores_what_it_asked_and_keeps_what_the_wider_one_did(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking(monkeypatch, Knows())
+    out = tmp_path / "run"
+    assert ran(data, out, sets=("meld",))[0] == 0
+    wide, rows = read_manifest(out / "meld/manifest.jsonl"), (out / "meld/predictions.jsonl").read_bytes()
+    assert ran(data, out, sets=("meld",), limit=1)[0] == 0
+    assert read_json(out / "metrics.json")["sets"]["meld"]["slow"]["n"] == 1
+    assert read_manifest(out / "meld/manifest.jsonl") == wide
+    assert (out / "meld/predictions.jsonl").read_bytes() == rows

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mer_r1.asking.make import Service
 from mer_r1.benchmarks.mme_emotion import TASKS
 from mer_r1.errors import InputError
 from mer_r1.run_folder import read_runs
@@ -57,7 +58,7 @@ def first_label(body: Body) -> Reply:
 
 
 def wanted(data: Path, out: Path, url: str | None, **changes: Any) -> MmeRun:
-    return replace(MmeRun("m", data, out, url=url), **changes)
+    return replace(MmeRun("m", data, out, service=Service(url) if url else None), **changes)
 
 
 def metrics(out: Path) -> Any:
@@ -119,6 +120,12 @@ def test_tasks_and_a_limit_narrow_it_and_grow_later(data: Path, tmp_path: Path) 
         assert len(server.asked) == 1
         run(wanted(data, tmp_path, server.url, tasks=("ER-Wild", "SA")), None)
         assert len(server.asked) == 3
+        run(wanted(data, tmp_path, server.url, tasks=("ER-Wild",), limit=1), None)
+        assert len(server.asked) == 3
+    (system,) = read_runs([tmp_path])
+    for each in system.sets:  # what was asked before stays beside its answers
+        assert {sample.id for sample in each.samples} == {identity for identity, _ in each.predictions}
+    assert sorted(len(each.samples) for each in system.sets) == [1, 2]
     for changes, message in (({"tasks": ("ER",)}, "task ER is not known"), ({"limit": 0}, "give 1 or more")):
         with pytest.raises(InputError, match=message):
             run(wanted(data, tmp_path, "http://127.0.0.1:1/v1", **changes), None)
@@ -191,3 +198,20 @@ def test_a_local_model_answers_all_tasks_loaded_once(
     assert whole["unjudged"] + whole["blank"] == 3
     settings = json.loads((tmp_path / "run.json").read_text())["settings"]
     assert settings["asked"]["prompt"].startswith("mme-emotion ")
+
+
+def test_a_mode_that_was_judged_before_keeps_its_numbers(data: Path, tmp_path: Path) -> None:
+    with serve(answering(first_label)) as server:
+        choice = JudgeChoice(server.url, "judge-1")
+        run(wanted(data, tmp_path, server.url, modes=("fast",)), choice)
+        fast = metrics(tmp_path)
+        run(wanted(data, tmp_path, server.url, modes=("slow",), tasks=("SA", "ER-Lab")), choice)
+    both = metrics(tmp_path)
+    assert both["means"]["fast"] == fast["means"]["fast"]
+    assert (both["means"]["slow"]["n"], list(both["sets"])) == (2, list(fast["sets"]))
+    assert set(both["sets"]["SA"]) == {"fast", "slow"}
+    assert {name: numbers["fast"] for name, numbers in both["sets"].items()} == {
+        name: numbers["fast"] for name, numbers in fast["sets"].items()
+    }
+    assert set(both["signatures"]) == {"fast", "slow"}
+    assert json.loads((tmp_path / "SA" / "score.json").read_text()) == both["sets"]["SA"]

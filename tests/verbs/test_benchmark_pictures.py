@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from mer_r1.asking import failed
+from mer_r1.asking.make import Service
 from mer_r1.benchmarks.pictures import EMOSET_LABELS, EMOTION6_LABELS
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
@@ -69,6 +70,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def asking(monkeypatch: pytest.MonkeyPatch, asker: Knows) -> None:
     monkeypatch.setattr(benchmark_pictures, "make_asker", lambda *_, **__: asker)
+    monkeypatch.setattr(benchmark_pictures, "check_asker", lambda *_, **__: None)
 
 
 def ran(data: Path, out: Path, **options: Any) -> tuple[int, str]:
@@ -217,7 +219,7 @@ def test_a_question_that_shows_no_candidates_is_refused(
 
 def test_a_model_at_an_address_is_shown_the_candidates(data: Path, tmp_path: Path) -> None:
     with serve(lambda _, __: says(SAID + "\\boxed{fear}")) as endpoint:
-        options: dict[str, Any] = {"url": endpoint.url, "modes": ("slow",), "sets": ("emotion6",)}
+        options: dict[str, Any] = {"service": Service(endpoint.url), "modes": ("slow",), "sets": ("emotion6",)}
         with pytest.raises(InputError, match="shows no candidates"):
             ran(data, tmp_path / "own", **options)
         assert ran(data, tmp_path / "set", style="set", **options)[0] == 0

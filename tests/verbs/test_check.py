@@ -15,8 +15,10 @@ from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.sample import Sample
 from mer_r1.verbs import check_media
-from mer_r1.verbs.check import Findings, gold_faults, run
+from mer_r1.verbs.check import Findings, _compare, gold_faults, run
 from mer_r1.verbs.check_media import Look, Task, looks
+from mer_r1.verbs.prepare import run as prepare
+from tests.benchmarks.mme_files import write_clips, write_questions
 from tests.media.make_media import gray_frames, tone, write_media
 from tests.small_wheels import SMALL
 from tests.verbs.test_score import write
@@ -203,3 +205,33 @@ def test_an_exception_that_nobody_foresaw_is_a_fault_of_its_row(monkeypatch: pyt
     seen = check_media.look(Task(7, Sample(id="a", video=Path("a.mp4"))), BUDGET)
     assert seen.line == 7
     assert str(seen.fault).startswith("a.mp4: cannot be decoded (ZeroDivisionError: by a frame rate); ")
+
+
+def test_the_questions_of_mme_emotion_are_sound_though_no_wheel_knows_their_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_clips(write_questions(tmp_path / "mme"), seconds=1)
+    path = tmp_path / "mme.jsonl"
+    prepare("mme-emotion", root, path)
+    assert run(path, budget=BUDGET, json_out=tmp_path / "found.json") == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["problems"] == []
+    assert found["notices"]["rows of MME-Emotion, whose answers a judge scores and no wheel"] == list(range(1, 10))
+    assert found["unmapped_labels"] == {}
+    rows = [json.loads(line) | {"source": "another"} for line in path.read_text().splitlines()]
+    assert run(write(tmp_path / "mme" / "other.jsonl", *rows), limit=1, budget=BUDGET) == 1
+
+
+def test_every_row_of_a_copied_file_is_listed(tmp_path: Path) -> None:
+    write_media(tmp_path / "a.mp4", frames=gray_frames(8), sound=tone(1.0, 16_000))
+    (tmp_path / "copy.mp4").write_bytes((tmp_path / "a.mp4").read_bytes())
+    rows = [{"id": str(n), "video": name, "subtitle": "x"} for n, name in enumerate(["a.mp4", "copy.mp4", "a.mp4"])]
+    assert run(write(tmp_path / "m.jsonl", *rows), budget=BUDGET, json_out=tmp_path / "found.json") == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["notices"]["rows with the content of another file"] == [1, 2, 3]
+
+
+def test_a_clip_is_odd_only_above_ten_times_the_median_length() -> None:
+    found = Findings()
+    _compare([(1, 1.0), (2, 1.0), (3, 1.0), (4, 10.0), (5, 10.01)], [], found)
+    assert found.notices["clips over 10 times the median length"] == [5]

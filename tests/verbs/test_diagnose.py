@@ -47,6 +47,8 @@ def test_run_reads_prints_and_writes_the_same(tmp_path: Path, capsys: pytest.Cap
         ({"id": "a", "mode": "fast", "labels": [], "raw": 3}, "raw must be"),
         ({"id": "a", "mode": "fast", "labels": [], "confidence": {"sad": "high"}}, "confidence must map"),
         ({"id": "a", "mode": "fast", "labels": [], "categories": {"w1": 3}}, "categories must map"),
+        ({"id": "a", "mode": "fast", "labels": [], "confidence": {"sad": 10**400}}, "confidence must map"),
+        ({"id": "a", "mode": "fast", "labels": [], "categories": {"w1": {"joy": -(10**400)}}}, "categories must map"),
     ],
 )
 def test_a_wrong_row_is_named_by_file_and_line(tmp_path: Path, row: dict[str, Any], message: str) -> None:

@@ -1,16 +1,17 @@
 """Modality: one medium taken away at a time, answers kept, differences paired, and a finding no stronger than those."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import compare, score
 from mer_r1.sample import MediaFacts, Sample
-from mer_r1.verbs.modality import CONDITIONS, EVERYTHING, ask_without, finding, run, score_without
+from mer_r1.verbs.modality import CONDITIONS, EVERYTHING, ask_without, finding, print_modality, run, score_without
 from tests.diagnosis.test_paradox import said
 from tests.small_wheels import SMALL
 
@@ -57,15 +58,36 @@ def test_each_condition_has_the_scorers_numbers_and_its_paired_difference(tmp_pa
     assert [found[name]["num_had"] for name in CONDITIONS] == [2, 1, 1, 1, 2]
 
 
-def test_a_failed_answer_is_counted_and_is_no_answer(tmp_path: Path) -> None:
+def test_a_clip_with_a_failed_answer_counts_under_no_condition_and_the_failure_is_counted(tmp_path: Path) -> None:
     write_answers(tmp_path)
-    rows = [said("a", "slow", "happy", status="error", error="broken"), said("b", "slow", "sad", "angry")]
-    (tmp_path / "no-video" / "predictions.jsonl").write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
-    found = score_without(CLIPS, tmp_path, "slow", SMALL)["no-video"]
-    assert found["errors"] == 1
-    assert (
-        found["recall"] == score({c.id: c.labels for c in CLIPS}, {"b": ["sad", "angry"]}, SMALL).open_vocabulary.recall
-    )
+    rows = [said("a", "slow", status="error", error="broken"), said("b", "slow", "sad"), said("a", "fast", "happy")]
+    path = tmp_path / "no-video" / "predictions.jsonl"
+    path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    found = score_without(CLIPS, tmp_path, "slow", SMALL)
+    assert {name: (row["n"], row["errors"]) for name, row in found.items()} == {
+        name: (1, int(name == "no-video")) for name in CONDITIONS
+    }
+    of_b = score({"b": CLIPS[1].labels}, {"b": ["sad"]}, SMALL).open_vocabulary
+    assert found[EVERYTHING]["recall"] == found["no-video"]["recall"] == of_b.recall
+    assert found["no-video"]["delta"]["recall"]["value"] == 0
+    path.write_text("".join(json.dumps(asdict(replace(row, status="error"))) + "\n" for row in rows[:2]))
+    with pytest.raises(InputError, match="every clip has a failed slow answer; ask them again"):
+        score_without(CLIPS, tmp_path, "slow", SMALL)
+
+
+def test_the_table_says_how_many_clips_are_left_and_nothing_of_an_interval_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_answers(tmp_path)
+    rows = [said("a", "slow", status="error", error="broken"), said("b", "slow", "sad")]
+    path = tmp_path / "no-video" / "predictions.jsonl"
+    path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    found = score_without(CLIPS, tmp_path, "slow", SMALL)
+    result = {"model": "m", "n": 2, "modes": {"slow": found}, "finding": {"slow": finding(found)}}
+    print_modality(result, Console(width=200))
+    printed = capsys.readouterr().out
+    assert "slow answers of m, 1 clips (of 2, the others have a failed answer)" in printed
+    assert "nan" not in printed
 
 
 def row(f1: float | None, high: float) -> dict[str, Any]:

@@ -71,6 +71,33 @@ def test_a_set_that_is_absent_is_named_and_the_others_are_written(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["sims.jsonl"]
 
 
+def test_a_manifest_of_an_earlier_time_is_named_and_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = tmp_path / "data", tmp_path / "out"
+    for name in ("sims", "mosi", "meld"):
+        write_layout(name, root, 1)
+    assert prepare.run("mer-unibench", root, out) == 1
+    assert "of an earlier time" not in capsys.readouterr().out
+    earlier = {name: (out / f"{name}.jsonl").read_bytes() for name in ("mosi", "meld")}
+    (root / "meld-process").rename(root / "moved")
+    for clip in (root / "cmumosi-process" / "subvideo").iterdir():
+        clip.unlink()
+    assert prepare.run("mer-unibench", root, out) == 1
+    printed = capsys.readouterr().out
+    for title, name in (("CMU-MOSI", "mosi"), ("MELD", "meld")):
+        assert f"{title}: {out / name}.jsonl is of an earlier time and was left as it is" in printed
+        assert (out / f"{name}.jsonl").read_bytes() == earlier[name]
+    assert printed.count("of an earlier time") == 2
+
+
+def test_the_list_of_missing_files_takes_no_manifests_place(root: Path, tmp_path: Path) -> None:
+    places = [("meld", tmp_path / "a.jsonl", tmp_path / "b" / ".." / "a.jsonl"),
+              ("mer-unibench", tmp_path / "out", tmp_path / "out" / "meld.jsonl")]  # fmt: skip
+    for name, out, missing in places:
+        with pytest.raises(InputError, match=r"--missing .* would be a manifest's place"):
+            prepare.run(name, root, out, missing=missing)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_written_where_nothing_was_found(tmp_path: Path) -> None:
     root, out = tmp_path / "data", tmp_path / "out"
     folder = write_layout("meld", root, 1)

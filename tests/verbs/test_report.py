@@ -14,7 +14,7 @@ import pytest
 from mer_r1.errors import InputError
 from mer_r1.report.page import clock, percent, points
 from mer_r1.verbs.report import run
-from tests.report.runs import EVIL, Page, make_asked, make_benchmark, make_quickstart, write_lines
+from tests.report.runs import EVIL, MODES, Page, make_asked, make_benchmark, make_quickstart, write_lines
 
 ALL = {"a": ["happy"], "b": ["sad"], "c": ["angry", "sad"]}
 
@@ -170,6 +170,79 @@ def test_a_benchmark_is_a_table_of_sets_with_its_own_measures(tmp_path: Path) ->
     assert "model fast 100.0 100.0 100.0" in text
     assert "set:meld|n:2" in text
     assert "The paradox shows on" in text
+
+
+def test_a_matrix_leaves_open_what_a_system_was_not_asked_and_gives_it_no_mean_and_no_tile(tmp_path: Path) -> None:
+    sets = {"ovmerdplus": ALL, "meld": {"a": ["happy"], "b": ["sad"]}}
+    both = make_benchmark(tmp_path / "x", sets, "both", {})
+    one = make_benchmark(tmp_path / "y", {"ovmerdplus": ALL}, "one", {})
+    text = Page(run(both, one, out=tmp_path / "p.html").read_text(encoding="utf-8")).text
+    assert "both fast 100.0 100.0 100.0 slow" in text
+    assert "one fast – 100.0 – slow" in text
+    assert "both, slow, mean of 2 sets" in text
+    assert "one, slow, mean" not in text
+    assert "Counted over OV-MERD+, which all of these systems were asked about." in text
+
+
+def test_wheels_without_a_common_set_name_their_sets_and_count_no_clips(tmp_path: Path) -> None:
+    one = make_benchmark(tmp_path / "x", {"ovmerdplus": ALL}, "one", {})
+    other = make_benchmark(tmp_path / "y", {"mer2023": ALL}, "other", {})
+    text = Page(run(one, other, out=tmp_path / "p.html").read_text(encoding="utf-8")).text
+    assert "one OV-MERD+" in text
+    assert "other MER2023" in text
+    assert "category clips" not in text
+    assert "have no set in common" in text
+    assert "category clips" in Page(run(one).read_text(encoding="utf-8")).text
+
+
+def test_a_set_where_every_clip_failed_is_named(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "bench", {"ovmerdplus": ALL, "meld": ALL}, "m", {})
+    rows = [{"id": i, "mode": mode, "labels": [], "status": "error", "error": "x"} for i in ALL for mode in MODES]
+    write_lines(folder / "meld" / "predictions.jsonl", rows)
+    text = Page(run(folder).read_text(encoding="utf-8")).text
+    assert "MELD is in no table and no mean" in text
+    assert "OV-MERD+ is in no table" not in text
+    write_lines(folder / "ovmerdplus" / "predictions.jsonl", rows)
+    text = Page(run(folder).read_text(encoding="utf-8")).text
+    assert "MELD is in no table and no mean" in text
+    assert "OV-MERD+ is in no table and no mean" in text
+
+
+def test_a_set_of_sentiments_says_who_judged_it_and_of_which_clips(tmp_path: Path) -> None:
+    noted = {"measure": "waf", "n": 2, "waf": 0.5, "signature": "set:mosi|n:2|protocol:official|judge:lexicon@ab"}
+    other = {"measure": "waf", "n": 9, "waf": 0.5, "signature": "set:mosi|n:9|protocol:official|judge:lexicon@ab"}
+    folder = make_benchmark(tmp_path / "b", {"mosi": {}}, "m", {"sets": {"mosi": {"fast": noted, "slow": other}}})
+    clips = [{"id": i, "subtitle": "x", "labels": [], "valence": v} for i, v in (("a", 1.5), ("b", -1.0), ("c", 0.0))]
+    write_lines(folder / "mosi" / "manifest.jsonl", clips)
+    rows = [{"id": row["id"], "mode": mode, "labels": ["happy"]} for row in clips for mode in MODES]
+    write_lines(folder / "mosi" / "predictions.jsonl", rows)
+    page = Page(run(folder).read_text(encoding="utf-8"))
+    assert "set:mosi|n:2|protocol:official|judge:lexicon@ab" in page.text
+    assert "n:9" not in page.text
+    assert "m, slow: WAF left out: metrics.json has it of 9 clips, here are 2" in page.text
+    assert "wheels:" not in page.text.split("Counts, intervals")[0].split("set:mosi")[1][:60]
+    assert index_of(page)["answers"]["0.fast"]["state"] == ["n", "n", "n"]
+
+
+def test_hit_has_its_interval_and_its_column_on_a_phone(tmp_path: Path) -> None:
+    gold = {str(n): ["happy"] if n % 3 else ["sad"] for n in range(12)}
+    folder = make_benchmark(tmp_path / "b", {"meld": gold}, "m", {"sets": {"meld": {"fast": {"measure": "hit"}}}})
+    text = run(folder).read_text(encoding="utf-8")
+    assert "<th>HIT</th>" in text
+    assert re.search(r'<td><span>66\.7</span><small class="range">[\d.]+ – [\d.]+</small>\s*</td>', text)
+    assert '<th class="wide">HIT</th>' in run(make_asked(tmp_path / "a", ALL, {"a": (["sad"], ["sad"])})).read_text(
+        encoding="utf-8"
+    )
+
+
+def test_a_page_of_several_runs_says_no_run_s_facts_as_everybody_s(tmp_path: Path) -> None:
+    folder = make_quickstart(tmp_path / "quick")
+    other = make_asked(tmp_path / "other", ALL, {identity: (words, words) for identity, words in ALL.items()})
+    text = Page(run(folder, other, out=tmp_path / "p.html").read_text(encoding="utf-8")).text
+    assert text.startswith("quick and other")
+    for part in ("A run", "training clips", "seed", "Make clips", "in all"):
+        assert part not in text
+    assert "What each medium is worth: F1 of MER-R1’s slow answers" in text
 
 
 def test_what_a_judge_scored_is_shown_as_it_was_written(tmp_path: Path) -> None:

@@ -259,3 +259,16 @@ def test_files_of_several_modes_are_compared_mode_by_mode(
     assert run_compare(gold, slow, unstated)["difference"]["f1"]["delta"] == 0.0
     with pytest.raises(InputError, match=r"has the modes fast, slow and .* unstated; name one that both have"):
         run_compare(gold, both, unstated)
+
+
+def test_one_clip_alone_is_scored_without_an_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gold = write(tmp_path / "one.jsonl", {"id": "a", "labels": ["happy"]})
+    pred = write(tmp_path / "p.jsonl", {"id": "a", "mode": "slow", "labels": ["happy"]})
+    other = write(tmp_path / "q.jsonl", {"id": "a", "mode": "slow", "labels": ["sad"]})
+    run(gold, pred, json_out=tmp_path / "score.json")
+    run_compare(gold, pred, other)
+    printed = capsys.readouterr().out
+    assert "–" in printed
+    assert "nan" not in printed
+    assert "[n/a" not in printed
+    assert json.loads((tmp_path / "score.json").read_text())["intervals"]["f1"] == [None, None]

@@ -403,6 +403,8 @@ def test_a_local_model_is_asked_about_the_words(
     assert str(taught_text.parent) not in json.dumps(result)
     assert [row["sentiment"] for row in lines(kept) if "sentiment" in row] == ["positive", "negative", "neutral"]
     assert run(gold, kept)["sentiment"]["waf"] == result["waf"]
+    monkeypatch.setattr(TextModel, "load", lambda source: pytest.fail("loaded again"))
+    assert run(gold, pred, by(SentimentChoice(model=str(taught_text))))["sentiment"]["waf"] == result["waf"]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

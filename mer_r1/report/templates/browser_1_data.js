@@ -1,9 +1,9 @@
 // The samples as columns, the chunks with the long texts, and elements made of text. What comes from a file becomes a
 // text node or an attribute value, never markup.
 
-const SIGNS = { r: '✓', p: '◐', w: '✗', u: '·', '-': '–' };
-const VERDICTS = { r: 'right', p: 'right in some wheels', w: 'wrong', u: 'in no wheel' };
-const STATES = { r: 'right', p: 'partly right', w: 'wrong', '-': 'no answer' };
+const SIGNS = { r: '✓', p: '◐', w: '✗', u: '·', n: '·', '-': '–' };
+const VERDICTS = { r: 'right', p: 'right in some wheels', w: 'wrong', u: 'not judged: no wheel knows it and a gold word' };
+const STATES = { r: 'right', p: 'partly right', w: 'wrong', n: 'not judged', '-': 'no answer' };
 const STATUSES = { t: 'cut off', n: 'no emotion word', e: 'failed', '-': 'not asked' };
 const GLYPHS = { video: '▶', audio: '♪', image: '▣', text: '“' };
 const PARTS = { v: 'video', i: 'image', a: 'audio file', s: 'subtitle' };

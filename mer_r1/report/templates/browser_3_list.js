@@ -53,7 +53,7 @@ function subtitleLine(i) {
 function markOf(key, i) {
   const state = stateOf(key, i);
   const title = key ? titleOf(key) + ': ' + STATES[state] : '';
-  return element('span', { class: 'sb-mark sb-' + (state === '-' ? 'u' : state), title, role: 'img', 'aria-label': title }, SIGNS[state]);
+  return element('span', { class: 'sb-mark sb-' + ('-n'.includes(state) ? 'u' : state), title, role: 'img', 'aria-label': title }, SIGNS[state]);
 }
 
 function cut(text) {
