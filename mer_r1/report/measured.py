@@ -4,8 +4,9 @@
     delta       against the reference system on the same set and mode, by the paired bootstrap (system - reference)
     diagnosis   diagnosis.paradox.diagnose, the numbers of `mer-r1 diagnose`; where it is not defined, why
 
-Only WAF, which needs sentiments, is read from the metrics.json of a benchmark. Convention: fractions; scores are
-of the samples that sets.py says; the reference is the system "baseline", or else the first.
+Only WAF, which needs sentiments, and accuracy, which needs candidates, are read from the metrics.json of a benchmark.
+Convention: fractions; scores are of the samples that sets.py says; the reference is the system "baseline", or else the
+first.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from mer_r1.report.sets import MODES, PageSet, ShownSystem
 from mer_r1.run_folder import Answers, interval_of, number_at, value_at
 from mer_r1.sample import Mode
 
-MEASURES = ("f1", "hit", "waf")
+NOTED = ("waf", "accuracy")
+MEASURES = ("f1", "hit", *NOTED)
 
 Json = dict[str, Any]
 Bounds = tuple[float, float] | None
@@ -35,9 +37,10 @@ class ModeScore:
     """One system's answers of one mode on one set, scored.
 
     `headline` is the measure that stands for the set: HIT for basic emotions, WAF where gold has valences alone, else
-    F1; or what the benchmark says. `missing` and `errors` are disjoint: no row at all, and a row that says what failed.
-    `extra` are answers to samples that the set does not hold. `waf` is there only where metrics.json has it of as many
-    clips as are scored here, or else `waf_problem` says why not; `noted_signature` names who judged.
+    F1; or what a benchmark says. `missing` and `errors` are disjoint: no row at all, and a row that says what failed.
+    `extra` are answers to samples that the set does not hold. `noted` is the headline where it is one of NOTED, there
+    only if metrics.json has it of as many clips as are scored here, or else `noted_problem` says why not;
+    `noted_signature` says how it was measured.
     """
 
     headline: str
@@ -46,19 +49,23 @@ class ModeScore:
     missing: int
     errors: int
     extra: int
-    waf: float | None
-    waf_bounds: Bounds
+    noted: float | None
+    noted_bounds: Bounds
     noted_signature: str
-    waf_problem: str
+    noted_problem: str
     delta: dict[str, Difference] | None
 
     def value(self, measure: str) -> float | None:
         """A measure; None where it is not defined."""
-        return self.waf if measure == "waf" else or_none(getattr(self.report.open_vocabulary, measure))
+        if measure in NOTED:
+            return self.noted if measure == self.headline else None
+        return or_none(getattr(self.report.open_vocabulary, measure))
 
     def bounds(self, measure: str) -> Bounds:
         """Its interval; None where it is not defined."""
-        return self.waf_bounds if measure == "waf" else interval_of(list(self.report.intervals[measure]))
+        if measure in NOTED:
+            return self.noted_bounds if measure == self.headline else None
+        return interval_of(list(self.report.intervals[measure]))
 
 
 @dataclass(frozen=True)
@@ -91,9 +98,11 @@ def measure(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: Whe
             for mode in MODES
             if any(key[1] == mode for key in rows)
         }
-        for system in (each for each in systems if each.place in page_set.answers):
+        asked = [each for each in systems if each.place in page_set.answers]
+        said = _said_measure(asked, page_set)
+        for system in asked:
             modes = {
-                mode: _mode_score(system, page_set, mode, reports, compared)
+                mode: _mode_score(system, page_set, mode, reports, compared, said)
                 for mode in MODES
                 if (system.place, mode) in reports
             }
@@ -110,9 +119,13 @@ def reference_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet]) -> Sho
     return next((system for system in asked if system.system.name == "baseline"), asked[0])
 
 
-def _headline(page_set: PageSet, report: ScoreReport, noted: object) -> str:
-    if (said := value_at(noted, "measure")) in MEASURES:
-        return str(said)
+def _said_measure(systems: Sequence[ShownSystem], page_set: PageSet) -> str | None:
+    """The first measure that a benchmark says of the set, so that all its systems are shown by one."""
+    noted = [value_at(each.system.numbers, "sets", page_set.name, mode) for each in systems for mode in MODES]
+    return next((str(said) for each in noted if (said := value_at(each, "measure")) in MEASURES), None)
+
+
+def _headline(page_set: PageSet, report: ScoreReport) -> str:
     if page_set.samples and not any(sample.labels for sample in page_set.samples):
         return "waf"
     return report.headline
@@ -138,36 +151,41 @@ def _mode_score(
     mode: Mode,
     reports: Mapping[tuple[int, Mode], ScoreReport],
     compared: ShownSystem | None,
+    said_measure: str | None,
 ) -> ModeScore:
     report, rows = reports[system.place, mode], page_set.answers[system.place]
     asked = [row for sample in page_set.samples if (row := rows.get((sample.id, mode))) is not None]
     scored = [row for sample in page_set.scored if (row := rows.get((sample.id, mode))) is not None]
     known = {sample.id for sample in page_set.samples}
     noted = value_at(system.system.numbers, "sets", page_set.name, mode)
-    problem = _waf_problem(page_set, noted)
+    headline = said_measure or _headline(page_set, report)
+    problem = _noted_problem(page_set, noted, headline)
+    is_noted = headline in NOTED and not problem
     other = None if compared is None or compared.place == system.place else reports.get((compared.place, mode))
     return ModeScore(
-        headline=_headline(page_set, report, noted),
+        headline=headline,
         report=report,
         answer_words=sum(len(row.labels) for row in scored) / max(1, len(page_set.scored)),
         missing=len(page_set.samples) - len(asked),
         errors=sum(row.status == "error" for row in asked),
         extra=sum(key[1] == mode and key[0] not in known for key in rows),
-        waf=None if problem else number_at(noted, "waf"),
-        waf_bounds=None if problem else interval_of(value_at(noted, "intervals", "waf")),
+        noted=number_at(noted, headline) if is_noted else None,
+        noted_bounds=interval_of(value_at(noted, "intervals", headline)) if is_noted else None,
         noted_signature=_signature(noted),
-        waf_problem=problem,
+        noted_problem=problem,
         delta=None if other is None else compare(other, report),
     )
 
 
-def _waf_problem(page_set: PageSet, noted: object) -> str:
-    """Why the WAF of metrics.json is not of the clips scored here; empty where it is, and where there is none."""
-    if number_at(noted, "waf") is None:
+def _noted_problem(page_set: PageSet, noted: object, headline: str) -> str:
+    """Why the headline of metrics.json is not of the clips scored here; empty where it is, and where there is none."""
+    if headline not in NOTED or number_at(noted, headline) is None:
         return ""
-    protocol = "corrected" if "|protocol:corrected|" in _signature(noted) else "official"
-    valences = [sample.valence for sample in page_set.scored if sample.valence is not None]
-    scored, num = sum(is_scored(valence, protocol) for valence in valences), number_at(noted, "n")
+    scored, num = len(page_set.scored), number_at(noted, "n")
+    if headline == "waf":
+        protocol = "corrected" if "|protocol:corrected|" in _signature(noted) else "official"
+        valences = [sample.valence for sample in page_set.scored if sample.valence is not None]
+        scored = sum(is_scored(valence, protocol) for valence in valences)
     if num == scored:
         return ""
     return f"metrics.json has it of {'unknown' if num is None else f'{num:.0f}'} clips, here are {scored}"

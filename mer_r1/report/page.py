@@ -23,7 +23,7 @@ from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import score_signature
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.report.highlights import Cases, cases_of, choose_highlights
-from mer_r1.report.measured import Measured, ModeScore, measure, reference_of
+from mer_r1.report.measured import NOTED, Measured, ModeScore, measure, reference_of
 from mer_r1.report.payload import MAX_UP, Payload, make_payload
 from mer_r1.report.pictures import NUM_BINS
 from mer_r1.report.plots import MISSING, Figure, log_plot
@@ -57,6 +57,8 @@ SMALL_LOGS = (
     ("kl", "Distance from the SFT model", "KL"),
     ("groups_without_signal", "Groups without signal (all advantages 0)", "share"),
     ("reward/format", "Format reward", "format reward"),
+    ("reward/accuracy", "Accuracy reward: the one answer is a gold label", "accuracy reward"),
+    ("reward/reflection", "Reflective reward: the policy’s own view of its steps", "reflective reward"),
 )
 PAIRS = (
     ("num_categories", "Categories an answer names, mean over wheels.", "categories"),
@@ -90,7 +92,7 @@ class SetTable:
     rows: list[ScoreRow]
     constant: ConstantAnswer | None
     best: float | None
-    signature: str
+    signatures: list[str]
     left_out: int
     counts: list[str]
 
@@ -148,6 +150,7 @@ def context(
         "names": {each.system.name for each in systems if alone},
         "modes": MODES,
         "measure_names": NAMES,
+        "noted": NOTED,
         "num_train": number_at(facts, "corpus", "train"),
         "num_samples": len(samples),
         "sets": sets,
@@ -221,15 +224,16 @@ def _table(page_set: PageSet, measured: Sequence[Measured], wheels: WheelSet) ->
     constants = [c for c in rows[0].score.report.constant_baselines if c.measure == headline] if rows else []
     known = [value for row in rows if (value := row.score.value(headline)) is not None]
     modes = dict.fromkeys(row.mode for row in rows)
+    signatures = [row.score.noted_signature for row in rows if row.score.noted is not None]
+    if headline != "waf":
+        signatures.append(score_signature(wheels, page_set.name, len(page_set.scored), "+".join(modes)))
     return SetTable(
         page_set=page_set,
         headline=headline,
         rows=rows,
         constant=max(constants, key=lambda answer: float(getattr(answer, headline)), default=None),
         best=max(known, default=None),
-        signature=" ".join(dict.fromkeys(row.score.noted_signature for row in rows if row.score.waf is not None))
-        if headline == "waf"
-        else score_signature(wheels, page_set.name, len(page_set.scored), "+".join(modes)),
+        signatures=list(dict.fromkeys(filter(None, signatures))),
         left_out=len(page_set.samples) - len(page_set.scored),
         counts=[line for row in rows if (line := _counted(row))]
         + [f"{each.system.title}: {each.problem}" for each in measured if each.problem],
@@ -252,7 +256,7 @@ def _counted(row: ScoreRow) -> str:
         (score.extra, "answers without a sample"),
     )
     said = ", ".join(f"{count} {what}" for count, what in counts if count)
-    problem = f"WAF left out: {score.waf_problem}" if score.waf_problem else ""
+    problem = f"{NAMES[score.headline]} left out: {score.noted_problem}" if score.noted_problem else ""
     said = ", ".join(part for part in (said, problem) if part)
     return f"{row.system.title}, {row.mode}: {said}" if said else ""
 
@@ -314,7 +318,7 @@ def _paradox(systems: Sequence[ShownSystem], measured: Sequence[Measured]) -> li
 
 def _figures(systems: Sequence[ShownSystem], measured: Sequence[Measured], without: Any) -> Json:
     """Every figure; `without` is what the first run says of media taken away, and its plot names whose it is."""
-    rl = [each for each in systems if each.system.series("reward/recall")[0]]
+    rl = [each for each in systems if any(each.system.series(f"reward/{name}")[0] for name in ("recall", "accuracy"))]
     sft = [each for each in systems if each not in rl]
     pairs = [pair_plot(measured, key, caption, label) for key, caption, label in PAIRS]
     large = [log_plot(rl, key, caption, label) for key, caption, label in LARGE_LOGS]

@@ -31,6 +31,10 @@ REWARDS = {
     "format": "format",
     "calibration_plus": "R⁺",
     "calibration_minus": "R⁻",
+    "accuracy": "accuracy",
+    "coherence": "coherence",
+    "consistency": "consistency",
+    "reflection": "reflection",
 }
 
 Json = dict[str, Any]

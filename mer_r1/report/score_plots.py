@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 GAPS = (("recall", "recall"), ("precision", "precision"), ("f1", "F1"))
 RESULT_HEIGHT, PAIR_HEIGHT = 3.1, 2.4  # inches
 MARK = 8
-NAMES = {"f1": "F1", "hit": "HIT", "waf": "WAF"}
+NAMES = {"f1": "F1", "hit": "HIT", "waf": "WAF", "accuracy": "accuracy"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def score_plot(measured: Sequence[Measured], constant_f1: float | None, width: f
     measures = {measure for each in measured for measure in _headlines(each)}
     label = " or ".join(NAMES[name] for name in NAMES if name in measures)
     line = constant_f1 if measures == {"f1"} and len(sets) == 1 else None
-    caption = f"{label} with 95 % intervals. Open mark: fast; filled mark: slow."
+    caption = f"{label[:1].upper()}{label[1:]} with 95 % intervals. Open mark: fast; filled mark: slow."
     return _row_plot("scores", rows, caption, f"{label}, %", line=line, width=width, one_set=len(sets) == 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,5 +138,38 @@ def test_a_waf_of_other_clips_than_those_scored_is_left_out_and_said(
     (measured,) = measure(systems, page_sets(systems), SMALL)
     assert len(measured.page_set.scored) == 4
     slow = measured.modes["slow"]
-    assert (slow.value("waf"), slow.waf_problem) == (None if problem else 0.75, problem)
+    assert (slow.value("waf"), slow.noted_problem) == (None if problem else 0.75, problem)
     assert slow.noted_signature.endswith("judge:someone")
+
+
+def accuracy_of(num: int | None) -> dict[str, Any]:
+    noted = {"measure": "accuracy", "n": num, "accuracy": 0.75, "intervals": {"accuracy": [0.5, 1.0]}}
+    return {"sets": {"t": {"fast": noted}}}
+
+
+def test_accuracy_is_read_from_the_benchmark_that_measures_it() -> None:
+    (system,) = systems_of(GOLD, one=ONE)
+    systems = shown_systems([replace(system, numbers=accuracy_of(8))])
+    fast = measure(systems, page_sets(systems), SMALL)[0].modes["fast"]
+    assert (fast.headline, fast.value("accuracy"), fast.bounds("accuracy")) == ("accuracy", 0.75, (0.5, 1.0))
+    assert (fast.value("waf"), fast.bounds("waf")) == (None, None)
+    assert fast.value("f1") == fast.report.open_vocabulary.f1
+
+
+@pytest.mark.parametrize(("num", "said"), [(7, ""), (8, "8"), (None, "unknown")])
+def test_an_accuracy_of_other_pictures_than_those_scored_is_left_out_and_said(num: int | None, said: str) -> None:
+    (system,) = systems_of(GOLD, one=ONE)
+    systems = shown_systems([failing(replace(system, numbers=accuracy_of(num)), "3")])
+    fast = measure(systems, page_sets(systems), SMALL)[0].modes["fast"]
+    assert fast.headline == "accuracy"
+    assert (fast.value("accuracy"), fast.bounds("accuracy")) == ((None, None) if said else (0.75, (0.5, 1.0)))
+    assert fast.noted_problem == (f"metrics.json has it of {said} clips, here are 7" if said else "")
+
+
+def test_a_set_has_one_headline_whichever_system_a_benchmark_asked() -> None:
+    plain, asked = systems_of(GOLD, plain=ONE, asked=OTHER)
+    systems = shown_systems([plain, replace(asked, numbers=accuracy_of(8))])
+    modes = {each.system.title: each.modes for each in measure(systems, page_sets(systems), SMALL)}
+    found = {(name, mode): score for name, of_modes in modes.items() for mode, score in of_modes.items()}
+    assert {score.headline for score in found.values()} == {"accuracy"}
+    assert [key for key, score in found.items() if score.value("accuracy") is not None] == [("asked", "fast")]
