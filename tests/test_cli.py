@@ -371,7 +371,13 @@ def test_ctrl_c_in_a_process_group_is_one_line(files: Path) -> None:
 
     command = [sys.executable, "-m", "mer_r1", "synth", "many", "--num", "5000", "--workers", "2"]
     job = subprocess.Popen(
-        command, cwd=files, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        cwd=files,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     deadline = time.monotonic() + 30
     while not list(files.glob("many/clips/*.mp4")) and time.monotonic() < deadline:

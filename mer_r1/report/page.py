@@ -58,7 +58,7 @@ SMALL_LOGS = (
     ("groups_without_signal", "Groups without signal (all advantages 0)", "share"),
     ("reward/format", "Format reward", "format reward"),
     ("reward/accuracy", "Accuracy reward: the one answer is a gold label", "accuracy reward"),
-    ("reward/reflection", "Reflective reward: the policy’s own view of its steps", "reflective reward"),
+    ("reward/reflection", "Reflective reward: coherence and consistency of the steps", "reflective reward"),
 )
 PAIRS = (
     ("num_categories", "Categories an answer names, mean over wheels.", "categories"),

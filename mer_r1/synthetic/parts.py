@@ -60,4 +60,4 @@ def _made(make: Make, num: int, workers: int) -> Iterator[tuple[str, Sample]]:
         return
     # Ctrl-C is the first process's to answer: a worker that it ends amid a write to the queue would block the others.
     with ProcessPoolExecutor(workers, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
-        yield from pool.map(make, range(num), chunksize=32)
+        yield from pool.map(make, range(num), chunksize=8)
