@@ -19,7 +19,7 @@ from mer_r1.report.payload import cut
 from mer_r1.report.pictures import ClipPicture, picture
 from mer_r1.report.sets import ShownSystem
 from mer_r1.report.verdicts import Judge, Word
-from mer_r1.response import parse_response
+from mer_r1.response import PROFILES, parse_response
 from mer_r1.run_folder import number_at, read_groups
 from mer_r1.sample import Sample
 
@@ -74,7 +74,8 @@ def shown_group(systems: Sequence[ShownSystem], judge: Judge) -> ShownGroup | No
         identity = str(rows[0].get("id"))
         sample = _training_sample(folder.parent / "data" / "train.jsonl", identity)
         largest = max(abs(float(row["advantage"])) for row in rows) or 1.0
-        shown = [_rollout(row, sample.labels if sample else (), judge, largest) for row in rows]
+        profile = str(system.system.run.get("profile"))
+        shown = [_rollout(row, sample.labels if sample else (), judge, largest, profile) for row in rows]
         return ShownGroup(
             system=system,
             step=rows[0].get("step"),
@@ -108,11 +109,12 @@ def _leaders(group: list[Json], reward: str) -> set[int]:
     return {place for place, value in enumerate(values) if value == max(values)}
 
 
-def _rollout(row: Json, gold: Sequence[str], judge: Judge, largest: float) -> ShownRollout:
+def _rollout(row: Json, gold: Sequence[str], judge: Judge, largest: float, profile: str) -> ShownRollout:
     labels, text = row.get("labels"), row.get("text")
     words = [str(word) for word in labels] if isinstance(labels, list) else []
     advantage = float(row["advantage"])
-    reasoning = parse_response(text).reasoning if isinstance(text, str) else ""
+    profile = profile if profile in PROFILES else "think_answer"  # a run of before did not say
+    reasoning = parse_response(text, profile).reasoning if isinstance(text, str) else ""
     return ShownRollout(
         words=judge.judged(words, gold, None),
         reasoning=cut(reasoning, MAX_REASONING_LETTERS),
