@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
@@ -11,6 +12,7 @@ from mer_r1.response import FALLBACK_ANSWER
 
 NO_CANDIDATES = "has no candidates, which this prompt style shows; add `candidates` to its row, or give --candidates"
 _CANDIDATES = "{candidates}"
+_CONTROL = re.compile(r"<\|[^|<>\s]{1,64}\|>")
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,13 @@ def without_control(tokenizer: Any, control_ids: Iterable[int], text: str | None
         return text
     for token in tokenizer.convert_ids_to_tokens(sorted(control_ids)):
         text = text.replace(token, " ")
+    return text
+
+
+def without_servers_control(text: str) -> str:
+    """Text for a server's chat template, whose control tokens are not known: what is written like one is taken out."""
+    while (cleaned := _CONTROL.sub(" ", text)) != text:
+        text = cleaned
     return text
 
 

@@ -4,8 +4,8 @@
 
 Convention. A step runs from `<stepN>` to `</stepN>`. One that is never closed ends where another step or a box begins,
 and where neither comes it is cut off. A box runs from `\\boxed{` to the next `}`; a second `\\boxed{` before it starts
-the box anew. A box inside a step that is closed later is reasoning, and so are braces. Tags count in lower case as
-written. The time is linear in the text, whatever it is.
+the box anew; `\\text{` at its start is not of the words. A box inside a step that is closed later is reasoning, and so
+are braces. Tags count in lower case as written. The time is linear in the text, whatever it is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BOX = "\\boxed{"
 
 Steps = tuple[str | None, str | None, str | None]
 
-_MARKS = re.compile(r"<(/?)step([123])>|\\boxed\{|\}")
+_MARKS = re.compile(r"<(/?)step([123])>|\\boxed\{(?:\s*\\(?:text|mathrm|textbf)\{)?|\}")
 _BODY = (
     r"((?=\s*+(?!</step))(?:[^<\\]++|<(?!/?step[123]>)|\\(?!boxed\{))++)"  # possessive: no second look, hostile or not
 )
@@ -52,7 +52,7 @@ def read_steps(text: str) -> SteppedText:
     unclosed = False
     for mark in _MARKS.finditer(text):
         closing, digit = mark[1], int(mark[2] or 0)
-        begins_box = mark[0] == BOX and mark.start() > last_close[number]
+        begins_box = mark[0].startswith(BOX) and mark.start() > last_close[number]
         begins_step = digit > 0 and not closing
         if number and (begins_box or begins_step or (closing and digit == number)):
             steps.append(Step(number, step, mark.start()))

@@ -3,7 +3,7 @@
 import pytest
 
 from mer_r1.errors import InputError
-from mer_r1.prompts import PROMPT_STYLES, PromptStyle, media_chat
+from mer_r1.prompts import PROMPT_STYLES, PromptStyle, media_chat, without_servers_control
 from mer_r1.response import PROFILES
 
 LABELS = ("awe", "fear {x}")
@@ -53,3 +53,9 @@ def test_a_chat_shows_media_then_text() -> None:
     assert [turn["role"] for turn in chat] == ["system", "user"]
     text = PROMPT_STYLES["choice"].text(None, LABELS)
     assert chat[1]["content"] == [{"type": "image"}, {"type": "text", "text": text}]
+
+
+def test_what_a_server_would_take_for_its_frame_is_taken_out_of_data() -> None:
+    assert without_servers_control("x<|im_end|>y") == "x y"
+    assert without_servers_control("<|a<|b|>c|>") == "<|a c|>"
+    assert without_servers_control("a <b> | c") == "a <b> | c"

@@ -114,3 +114,10 @@ def test_a_hostile_text_is_read_in_linear_time(head: str, piece: str) -> None:
     steps_of(text)
     PROFILES["set_steps"].spans(text)
     assert time.process_time() - start < 4  # quadratic time would be minutes
+
+
+@pytest.mark.parametrize("mark", [r"\text", r"\mathrm", r"\textbf"])
+def test_the_font_of_a_boxed_word_is_not_read_as_a_word(mark: str) -> None:
+    response = parse_response(rf"<step1>a</step1><step2>b</step2><step3>c</step3>\boxed{{{mark}{{joy}}", "set_steps")
+    assert response.labels == ("joy",)
+    assert not response.well_formed

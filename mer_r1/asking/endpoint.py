@@ -13,7 +13,6 @@ key, and a server that `num_workers` requests in a row could not reach, end the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
@@ -25,13 +24,12 @@ from mer_r1.asking.media_parts import Delivery, Part, media_parts
 from mer_r1.asking.record import UNREADABLE, failed
 from mer_r1.errors import InputError
 from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
-from mer_r1.prompts import NO_CANDIDATES, PROMPT_STYLES, PromptStyle
+from mer_r1.prompts import NO_CANDIDATES, PROMPT_STYLES, PromptStyle, without_servers_control
 from mer_r1.response import PROFILES, parse_response
 from mer_r1.sample import MediaFacts, Mode, Prediction, Sample
 
 DEFAULT_STYLE = PROMPT_STYLES["full"]
 _WITHHELD = ("content_filter", "abort", "error")  # reasons of a server that has stopped the model
-_CONTROL = re.compile(r"<\|[^|<>\s]{1,64}\|>")
 
 
 class _Outcome(NamedTuple):
@@ -146,7 +144,7 @@ class EndpointAsker:
         if self._style.needs_candidates and not sample.candidates:
             raise InputError(f"sample {sample.id!r}: {NO_CANDIDATES}")
         # A control token that a subtitle or a label spells would become one in the server's chat template.
-        subtitle, *candidates = [_CONTROL.sub(" ", text) for text in (sample.subtitle or "", *sample.candidates)]
+        subtitle, *candidates = map(without_servers_control, (sample.subtitle or "", *sample.candidates))
         text = self._style.text(subtitle, candidates)
         system = {"role": "system", "content": self._style.system}
         user = {"role": "user", "content": [*media, {"type": "text", "text": text}]}

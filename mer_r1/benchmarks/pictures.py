@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -150,7 +151,10 @@ def _emoset(folder: Path, split: Split, _seed: int) -> Listing:
         if label not in EMOSET_LABELS:
             raise InputError(f"{place}: label {shown(label)!r}; the labels are {', '.join(EMOSET_LABELS)}")
         _check_path(image, place)
-        found[PurePosixPath(image).stem] = Listed((image,), label)
+        identity = PurePosixPath(image).stem
+        if identity in found:
+            raise InputError(f"{place}: {shown(identity)} is there twice; take the owners' own file")
+        found[identity] = Listed((image,), label)
     return found
 
 
@@ -188,7 +192,10 @@ def _votes(folder: Path, split: Split, seed: int) -> dict[str, tuple[str, tuple[
             _check_heads(cells, f"{path}:1")
         elif any(cells):
             image, votes = _vote_row(cells, f"{path}:{number}")
-            found[str(PurePosixPath(image).with_suffix(""))] = (f"images/{image}", votes)
+            identity = str(PurePosixPath(image).with_suffix(""))
+            if identity in found:
+                raise InputError(f"{path}:{number}: {shown(identity)} is there twice; take the owners' own file")
+            found[identity] = (f"images/{image}", votes)
     if not found:
         raise InputError(f"{path}: no rows; take the owners' own file")
     test = set(first_by_hash(found, round(SHARE_OF_TEST * len(found)), seed))
@@ -198,7 +205,12 @@ def _votes(folder: Path, split: Split, seed: int) -> dict[str, tuple[str, tuple[
 def _check_heads(cells: list[str], place: str) -> None:
     """The votes stand in the order of VOTES, as far as the heads name emotions."""
     heads = [next((emotion for emotion in VOTES if emotion in cell.lower()), None) for cell in cells[3:]]
-    if len(cells) != 3 + len(VOTES) or any(head not in (None, vote) for head, vote in zip(heads, VOTES, strict=True)):
+    is_row = any(re.fullmatch(r"[-+.\deE]+", cell) for cell in cells[1:])  # the heads are missing
+    if (
+        is_row
+        or len(cells) != 3 + len(VOTES)
+        or any(head not in (None, vote) for head, vote in zip(heads, VOTES, strict=True))
+    ):
         raise InputError(
             f"{place}: ten columns with tabs between them are needed, picture, valence, arousal, {', '.join(VOTES)}; "
             "take the owners' own file"
@@ -223,7 +235,7 @@ def _webemo(level: int) -> Callable[[Path, Split, int], Listing]:
 
     def listing(folder: Path, split: Split, _seed: int) -> Listing:
         path = folder / f"{split}25.txt"
-        found: dict[str, Listed] = {}
+        rows: list[tuple[str, str, str]] = []
         for number, line in enumerate(_text(path).splitlines(), 1):
             if not line.strip():
                 continue
@@ -232,17 +244,30 @@ def _webemo(level: int) -> Callable[[Path, Split, int], Listing]:
                 raise InputError(f"{path}:{number}: an address and a number from 0 to 24 are needed, {shown(line)!r}")
             image = address.strip().rsplit("/", 1)[-1]
             _check_path(image, f"{path}:{number}")
-            names = WEBEMO_LEVELS[int(index)]
-            found[f"{names[0]}/{PurePosixPath(image).stem}"] = Listed(
-                (f"{split}/{index}/{image}", f"images/{image}"),
-                names[level],
-                f"{names[0]} is in none of the six labels",
-            )
-        if not found:
+            rows.append((address.strip(), image, index))
+        if not rows:
             raise InputError(f"{path}: no rows; take the owners' own file")
-        return found
+        return _webemo_listed(rows, level, split)
 
     return listing
+
+
+def _webemo_listed(rows: Iterable[tuple[str, str, str]], level: int, split: Split) -> Listing:
+    """Rows (address, file, class's number). A file that several addresses end in says not which picture it is."""
+    rows = tuple(dict.fromkeys(rows))
+    of_file = Counter(file for _, file in {row[:2] for row in rows})
+    of_class = Counter(row[1:] for row in rows)
+    found: dict[str, Listed] = {}
+    for number, (_, image, index) in enumerate(rows):
+        names = WEBEMO_LEVELS[int(index)]
+        identity = f"{names[0]}/{PurePosixPath(image).stem}"
+        if identity in found:
+            identity = f"{names[0]}/{image} {number}"
+        places = (f"{split}/{index}/{image}", *([f"images/{image}"] if of_file[image] == 1 else []))
+        is_one = of_class[image, index] == 1
+        why = f"{names[0]} is in none of the six labels" if is_one else "several addresses of a class end in their name"
+        found[identity] = Listed(places, names[level] if is_one else None, why)
+    return found
 
 
 def _check_path(image: str, place: str) -> None:

@@ -150,6 +150,18 @@ def normal(label: str) -> str:
     return words[0] if words else label
 
 
+def gold_fault(sample: Sample) -> str | None:
+    """Why no answer chosen from a sample's candidates can be right as they are shown; None where one can."""
+    if not sample.labels or not sample.candidates:
+        return f"has no {'candidates' if sample.labels else 'labels'}"
+    several = next((label for label in (*sample.candidates, *sample.labels) if len(split_labels(label)) != 1), None)
+    if several is not None:
+        return f"has the label {several!r}, which is not read as one word"
+    known = candidates_of([sample])
+    outside = next((label for label in sample.labels if normal(label) not in known), None)
+    return None if outside is None else f"has the label {outside!r} outside its candidates"
+
+
 def _column(labels: Sequence[str], columns: Sequence[str]) -> str:
     if not labels:
         return NONE

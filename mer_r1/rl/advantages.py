@@ -125,6 +125,11 @@ def needs_wheels(objective: str) -> bool:
     return not _reads(objective).isdisjoint({"recall", "precision", "f1", "initial_f1"})
 
 
+def needs_choice(objective: str) -> bool:
+    """Whether the objective pays the one right label among a sample's candidates."""
+    return not _reads(objective).isdisjoint({"accuracy", "coherence", "reflection"})
+
+
 def confidence_level(objective: str) -> ConfidenceLevel:
     """Whose confidence the calibration rewards of an objective compare: "category" (Eq. 1) or "word" (ablation A1)."""
     return OBJECTIVES[objective].confidence

@@ -9,10 +9,11 @@ import torch
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
+from mer_r1.metrics.accuracy import gold_fault
 from mer_r1.metrics.open_vocabulary import set_statistics
 from mer_r1.models.backbone import Prompt
 from mer_r1.response import read_labels
-from mer_r1.rl.advantages import needs_reflection, needs_wheels
+from mer_r1.rl.advantages import needs_choice, needs_reflection, needs_wheels
 from mer_r1.sample import Sample
 
 
@@ -40,6 +41,9 @@ class RlPrompts(torch.utils.data.Dataset[RlExample]):
         for sample, gold in zip(samples, self._gold, strict=True):
             if not gold:
                 raise InputError(f"sample {sample.id!r}: no labels, and RL pays answers by them; run mer-r1 check")
+            chosen = bool(sample.candidates) and needs_choice(objective)
+            if chosen and (fault := gold_fault(sample)):
+                raise InputError(f"sample {sample.id!r}: {fault}, so no answer is right; correct its row")
             asks_wheels = needs_wheels(objective) or (needs_reflection(objective) and not sample.candidates)
             if asks_wheels and not any(set_statistics(gold, (), wheels).num_gold):
                 raise InputError(

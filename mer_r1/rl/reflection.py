@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from mer_r1.emotion.wheel import WheelSet
+from mer_r1.metrics.accuracy import normal
 from mer_r1.metrics.open_vocabulary import set_statistics
 from mer_r1.prompts import PromptStyle
 from mer_r1.response import split_labels
@@ -128,7 +129,7 @@ def coherence_score(answer: str, gold: Sequence[str], candidates: Sequence[str],
     """1, NEUTRAL or 0 for what a judge calls the emotion of steps 1 and 2; see the module."""
     if candidates:
         named = _named(answer, candidates)
-        right = named <= {_normal(label) for label in gold}
+        right = named <= {normal(label) for label in gold}
     else:
         words = [word for word in split_labels(answer) if wheels.reaches(word)]
         named = set(words or filter(wheels.reaches, _WORD.findall(answer.lower())))
@@ -144,7 +145,7 @@ def consistency_score(answer: str) -> float:
 
 def _named(answer: str, candidates: Sequence[str]) -> set[str]:
     """The candidates that stand in an answer as words of their own; of two that overlap the longer one."""
-    longest_first = sorted(map(_normal, candidates), key=len, reverse=True)
+    longest_first = sorted(map(normal, candidates), key=len, reverse=True)
     pattern = "|".join(map(re.escape, longest_first))
     return set(re.findall(rf"(?<!\w)(?:{pattern})(?!\w)", _normal(answer)))
 

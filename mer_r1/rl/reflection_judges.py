@@ -32,7 +32,7 @@ from mer_r1.judge.client import JudgeClient
 from mer_r1.media import read_clip
 from mer_r1.models.backbone import Backbone, Encoded, Prompt, PromptBatch, Sampling
 from mer_r1.models.group_attention import NO_MASK_SHAPE
-from mer_r1.prompts import media_chat, without_control
+from mer_r1.prompts import media_chat, without_control, without_servers_control
 from mer_r1.recipe import ReflectionSection
 from mer_r1.rl.packing import Branch, Packed, media_placed, pack
 from mer_r1.rl.reflection import QUESTIONS, Half, Judge, Question
@@ -211,8 +211,8 @@ class EndpointJudge:
         return JudgeClient(section.url, section.model, cache, key_env=section.key_env)
 
     def readable(self, text: str) -> str:
-        """Text as it is: a chat request keeps data apart from its frame."""
-        return text
+        """Text without what a server's chat template would take for its frame."""
+        return without_servers_control(text)
 
     def shows(self, batch: RolloutBatch, samples: Sequence[Sample]) -> list[bool]:
         """Whether each sample has pictures."""
@@ -228,7 +228,8 @@ class EndpointJudge:
             prompt = batch.prompt_of(row)
             if half == "consistency" and prompt not in pictures:
                 pictures[prompt] = self._pictures(samples[prompt])
-            asked = QUESTIONS[half].text(text, samples[prompt].candidates)
+            candidates = [without_servers_control(label) for label in samples[prompt].candidates]
+            asked = QUESTIONS[half].text(text, candidates)
             content = [*pictures[prompt], {"type": "text", "text": asked}] if half == "consistency" else asked
             conversations.append([{"role": "user", "content": content}])
         with self._client(self._cache) as client:

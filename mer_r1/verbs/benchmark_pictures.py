@@ -33,7 +33,7 @@ from mer_r1.benchmarks.pictures_table import (
 from mer_r1.errors import InputError
 from mer_r1.files import locked, write_json
 from mer_r1.manifest import read_manifest, shown, write_manifest
-from mer_r1.metrics.accuracy import PARSER, AccuracyReport, candidates_of, mean_accuracy, normal, score_accuracy
+from mer_r1.metrics.accuracy import PARSER, AccuracyReport, gold_fault, mean_accuracy, score_accuracy
 from mer_r1.metrics.signature import signature
 from mer_r1.metrics.statistics import or_none
 from mer_r1.predictions import read_predictions
@@ -121,18 +121,17 @@ def find_sets(wanted: PicturesRun) -> dict[str, list[Sample]]:
     names.sort(key=lambda name: name != wanted.in_domain)
     found = {name: read_manifest(there[name])[: wanted.limit] for name in names}
     for name, samples in found.items():
-        _refuse_without_gold(there[name], samples)
+        refuse_without_gold(there[name], samples)
     return found
 
 
-def _refuse_without_gold(path: Path, samples: Sequence[Sample]) -> None:
+def refuse_without_gold(path: Path, samples: Sequence[Sample]) -> None:
+    """Raises InputError for a row of which no answer can be right."""
     for sample in samples:
-        candidates = candidates_of([sample])
-        if not sample.labels or any(normal(label) not in candidates for label in sample.labels):
+        if fault := gold_fault(sample):
             raise InputError(
-                f"{path}: {shown(sample.id)} has {'labels outside its' if sample.labels else 'no labels, or no'} "
-                "candidates; give every row its gold label and the candidates it is one of, or leave the set out with "
-                "--sets"
+                f"{path}: {shown(sample.id)} {fault}; give every row its gold label and the candidates it is one of, "
+                "or leave the set out"
             )
 
 

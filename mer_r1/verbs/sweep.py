@@ -26,6 +26,7 @@ from mer_r1.metrics.signature import signature
 from mer_r1.predictions import read_predictions
 from mer_r1.response import names_gold
 from mer_r1.sample import Sample
+from mer_r1.verbs.benchmark_pictures import refuse_without_gold
 from mer_r1.verbs.sweep_plot import plot
 from mer_r1.verbs.sweep_table import LABELS, MODES, WORDS, Measures, markdown, show, summary, thirds
 from mer_r1.verbs.sweep_variants import Cell, cells, read_variants, varied
@@ -72,6 +73,9 @@ def run(
     key, variants = varied(source, vary) if vary is not None else ("variant", read_variants(source))
     planned = cells(variants, overrides, seeds, out)
     sets = [Asked(path, read_manifest(path)) for path in (test, other) if path is not None]
+    for each in sets:
+        if each.measures is LABELS:
+            refuse_without_gold(each.path, each.samples)
     measures = sets[0].measures
     rows = []
     with locked(out):

@@ -183,7 +183,7 @@ def _trainer(
     from mer_r1.rl.trainer import GrpoTrainer
 
     wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
-    prompts, eval_prompts = (part and RlPrompts(*part, wheels) for part in (train, held_out))
+    prompts, eval_prompts = (part and RlPrompts(*part, wheels, recipe.rl.objective) for part in (train, held_out))
     return GrpoTrainer(backbone, wheels=wheels, train_dataset=prompts, eval_dataset=eval_prompts, **arguments)
 
 

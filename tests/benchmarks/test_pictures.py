@@ -16,7 +16,7 @@ from mer_r1.benchmarks.pictures import (
 )
 from mer_r1.errors import InputError
 from mer_r1.manifest import read_manifest, write_manifest
-from tests.benchmarks.picture_layouts import HEADS, write_emoset, write_emotion6, write_list, write_webemo
+from tests.benchmarks.picture_layouts import HEADS, copy_picture, write_emoset, write_emotion6, write_list, write_webemo
 
 JOY = [0.1, 0, 0, 0.6, 0, 0.1, 0.2]
 
@@ -192,3 +192,25 @@ def test_a_folder_or_split_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_pictures("emotion6", tmp_path, "val")
     with pytest.raises(InputError, match="--num 0"):
         read_pictures("emotion6", tmp_path, num=0)
+
+
+def test_two_addresses_that_end_alike_are_two_pictures_and_neither_takes_the_place_of_the_other(tmp_path: Path) -> None:
+    folder = write_webemo(tmp_path, 1)
+    copy_picture(folder / "images" / "photo.jpg")
+    lines = ["https://a.example/photo.jpg 0", "https://b.example/photo.jpg 3", "https://c.example/photo.jpg 3"]
+    (folder / "test25.txt").write_text("\n".join([*lines, "https://d.example/220_F_0.jpg 0"]) + "\n")
+    read = read_pictures("webemo-25", tmp_path)
+    assert [sample.id.partition("/")[2] for sample in read.samples] == ["220_F_0"]
+    assert "2 pictures are left out: several addresses of a class end in their name" in read.notes
+
+
+def test_a_picture_that_is_listed_twice_is_an_error(tmp_path: Path) -> None:
+    folder = write_emotion6(tmp_path, [[1.0, 0, 0, 0, 0, 0, 0]] * 3)
+    path = folder / "ground_truth.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[-1]]) + "\n")
+    with pytest.raises(InputError, match="is there twice"):
+        read_pictures("emotion6", tmp_path)
+    path.write_text("\n".join(lines[1:]) + "\n")
+    with pytest.raises(InputError, match=r"ground_truth\.txt"):
+        read_pictures("emotion6", tmp_path)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_r1.metrics.accuracy import NONE, OTHER, mean_accuracy, score_accuracy
+from mer_r1.metrics.accuracy import NONE, OTHER, gold_fault, mean_accuracy, score_accuracy
 from mer_r1.response import names_gold
 from mer_r1.sample import Sample
 
@@ -78,7 +78,7 @@ def test_the_confusion_adds_up_and_agrees_with_the_reward(rows: list[tuple[str, 
     diagonal = sum(row.get(label, 0) for label, row in report.confusion.items())
     assert diagonal == sum(names_gold(said[sample.id], sample.labels) for sample in gold)
     assert report.accuracy == pytest.approx(diagonal / len(gold))
-    assert report.interval.low <= report.accuracy <= report.interval.high
+    assert len(gold) == 1 or report.interval.low <= report.accuracy <= report.interval.high  # of one there is none
 
 
 def test_samples_of_a_cluster_are_drawn_together() -> None:
@@ -122,3 +122,20 @@ def test_a_report_is_json_without_numbers_that_are_none() -> None:
     assert all(math.isfinite(bound) for bound in told["intervals"]["accuracy"])
     assert set(told) >= {"n", "accuracy", "unparsed", "confusion", "constant", "signature"}
     assert "right" not in told
+
+
+@pytest.mark.parametrize(
+    ("sample", "fault"),
+    [
+        (Sample("a", labels=("Joy!",), candidates=("joy", "fear")), None),
+        (Sample("a", candidates=("joy",)), "has no labels"),
+        (Sample("a", labels=("joy",)), "has no candidates"),
+        (Sample("a", labels=("joy",), candidates=("fear",)), "has the label 'joy' outside its candidates"),
+        (
+            Sample("a", labels=("fear",), candidates=("joy/happiness", "fear")),
+            "has the label 'joy/happiness', which is not read as one word",
+        ),
+    ],
+)
+def test_gold_that_no_answer_can_name_is_a_fault(sample: Sample, fault: str | None) -> None:
+    assert gold_fault(sample) == fault

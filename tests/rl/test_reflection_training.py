@@ -211,3 +211,14 @@ def test_two_processes_hear_what_one_hears(
     ]
     assert said[0] == said[1]
     assert any(len(row[3]) == 2 for row in said[0])
+
+
+def test_a_run_paid_for_accuracy_needs_no_wheel(stepped_folder: Path, pictures: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in pictures.read_text(encoding="utf-8").splitlines()][:2]
+    for row in rows:
+        row |= {"labels": ["zzz"], "candidates": ["zzz", "yyy"], "image": str(pictures.parent / row["image"])}
+    manifest = tmp_path / "strange.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    recipe = _recipe(stepped_folder, manifest)
+    optim = recipe.optim.model_copy(update={"max_steps": 1, "save_steps": 1, "batch_size": 2})
+    assert (run(recipe.model_copy(update={"optim": optim}), tmp_path / "run") / "config.json").is_file()

@@ -235,9 +235,9 @@ def test_a_set_without_gold_among_its_candidates_is_named(data: Path, tmp_path: 
         ran(tmp_path, tmp_path / "out")
     image = data / "gray.png"
     for sample, message in (
-        (Sample("a", image=image, candidates=("joy",)), "no labels, or no"),
-        (Sample("a", image=image, labels=("joy",)), "labels outside its candidates"),
-        (Sample("a", image=image, labels=("joy",), candidates=("fear",)), "labels outside its candidates"),
+        (Sample("a", image=image, candidates=("joy",)), "no labels"),
+        (Sample("a", image=image, labels=("joy",)), "no candidates"),
+        (Sample("a", image=image, labels=("joy",), candidates=("fear",)), "the label 'joy' outside its candidates"),
     ):
         write_manifest(tmp_path / "own.jsonl", [sample])
         with pytest.raises(InputError, match=f"own.jsonl: a has {message}"):
