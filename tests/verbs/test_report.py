@@ -5,6 +5,8 @@ import gzip
 import hashlib
 import json
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -274,6 +276,26 @@ def test_a_training_run_alone_has_curves_and_no_samples(tmp_path: Path) -> None:
 def test_a_page_is_written_of_metrics_alone(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"systems": {"mine": {"slow": {"f1": null}, "diagnosis": 3}, "sft": {}}}')
     assert Page(run(tmp_path).read_text(encoding="utf-8")).stack == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mer_r1.verbs.report import run
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+run(Path(sys.argv[1]))
+"""
+
+
+def test_a_page_that_is_killed_while_it_is_written_leaves_the_one_before(tmp_path: Path) -> None:
+    folder = make_asked(tmp_path / "run", ALL, dict.fromkeys(ALL, (["happy"], ["happy"])))
+    page = run(folder)
+    before = page.read_bytes()
+    make_asked(folder, ALL, dict.fromkeys(ALL, (["sad"], ["sad"])))
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert page.read_bytes() == before
+    assert run(folder).read_bytes() != before
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
