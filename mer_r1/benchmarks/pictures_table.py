@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from mer_r1.benchmarks.pictures import PICTURE_SETS
-from mer_r1.benchmarks.unibench_table import Grid
+from mer_r1.benchmarks.unibench_table import Grid, mean_of_all, percent
 from mer_r1.manifest import shown
 
 UNTRAINED = "Vanilla"
@@ -129,14 +129,5 @@ def title_of(name: str) -> str:
 
 
 def _cells(accuracies: Mapping[str, float | None], in_domain: str | None) -> list[str]:
-    means = [_mean([accuracies[name] for name in names]) for names in domains(accuracies, in_domain).values()]
-    return [_percent(value) for value in (*accuracies.values(), *means)]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
+    means = [mean_of_all([accuracies[name] for name in names]) for names in domains(accuracies, in_domain).values()]
+    return [percent(value) for value in (*accuracies.values(), *means)]

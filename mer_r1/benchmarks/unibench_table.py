@@ -40,10 +40,10 @@ def means_of(numbers: Mapping[str, Numbers]) -> dict[str, Any]:
     recognition = [name for name in numbers if SETS[name].task != "sentiment"]
     return {
         "num_sets": len(numbers),
-        "mean": _mean([_value(numbers[name], name, OFFICIAL) for name in numbers]),
-        "mean_f1": _mean([_value(numbers[name], name, UNIFIED) for name in numbers]),
+        "mean": mean_of_all([_value(numbers[name], name, OFFICIAL) for name in numbers]),
+        "mean_f1": mean_of_all([_value(numbers[name], name, UNIFIED) for name in numbers]),
         "num_recognition_sets": len(recognition),
-        "r_mean": _mean([_value(numbers[name], name, UNIFIED) for name in recognition]),
+        "r_mean": mean_of_all([_value(numbers[name], name, UNIFIED) for name in recognition]),
     }
 
 
@@ -86,7 +86,7 @@ def _own_row(
     model: str, mode: str, sets: Mapping[str, Mapping[str, Numbers]], measures: Mapping[str, str]
 ) -> tuple[str, ...]:
     values = {name: _value(modes[mode], name, measures) for name, modes in sets.items()}
-    return (shown(model), mode, *map(_percent, values.values()), *_means(values, measures))
+    return (shown(model), mode, *map(percent, values.values()), *_means(values, measures))
 
 
 def _published_row(
@@ -101,14 +101,14 @@ def _published_row(
     here: dict[str, float | None] = {name: by_set[name] / 100 for name in sets}
     measures = UNIFIED if table.name == "unified" else OFFICIAL
     means = [f"{value:.2f}" for value in values[len(SETS) :]] if len(sets) == len(SETS) else _means(here, measures)
-    return (f"{model} (published)", mode, *map(_percent, here.values()), *means)
+    return (f"{model} (published)", mode, *map(percent, here.values()), *means)
 
 
 def _means(values: Mapping[str, float | None], measures: Mapping[str, str]) -> list[str]:
     """The cells of the means, that of the recognition sets first where the table has it."""
-    cells = [_percent(_mean(list(values.values())))]
+    cells = [percent(mean_of_all(list(values.values())))]
     recognition = [value for name, value in values.items() if SETS[name].task != "sentiment"]
-    return [_percent(_mean(recognition)), *cells] if measures is UNIFIED else cells
+    return [percent(mean_of_all(recognition)), *cells] if measures is UNIFIED else cells
 
 
 def _heads(sets: Mapping[str, object], measures: Mapping[str, str]) -> tuple[str, ...]:
@@ -132,10 +132,12 @@ def _value(numbers: Numbers, name: str, measures: Mapping[str, str]) -> float | 
     return numbers.get(measures[SETS[name].task])
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """The plain mean; None where a value is missing or there is none."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A fraction as a cell of a table."""
     return "-" if value is None else f"{100 * value:.2f}"
