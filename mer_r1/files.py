@@ -6,19 +6,16 @@ import errno
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
+
 from mer_r1.errors import InputError
 
-if sys.platform != "win32":
-    import fcntl
-
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # as some network file systems answer
-_held: set[int] = set()
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -95,72 +92,43 @@ def locked(folder: Path) -> Iterator[None]:
     """Holds `folder`, which is made where it is missing, for this process alone.
 
     The lock is the kernel's, on `folder`/.lock: it ends with the process, however that ends, and no forked child keeps
-    it. The file is removed when the block ends. On Windows, and on a file system without locks, nothing is held.
+    it. The file is removed when the block ends. On a file system without locks nothing is held.
     Raises InputError at once where another process holds it, or another block of this one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":
-        yield
-        return
     path = folder / ".lock"
-    descriptor = _take(path)
-    _held.add(descriptor)
+    # A soft lock in place of the kernel's would outlive a killed process.
+    lock = FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False, on_acquired=_write_pid)
     try:
-        yield
-    finally:
-        if descriptor in _held:  # not in a forked child that came here on its way out
-            path.unlink(missing_ok=True)
-            _held.remove(descriptor)
-            os.close(descriptor)
-
-
-def _take(path: Path) -> int:
-    """The open descriptor of a lock file that is locked, and still the one under this name."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        try:
-            _lock(descriptor, path.parent)
-            if _is_there(path, descriptor):
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, str(os.getpid()).encode())
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # the one that held it has just removed it
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    assert sys.platform != "win32"
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 20).decode(errors="replace")
+        lock.acquire()
+    except Timeout:
         raise InputError(
-            f"{folder}: another process is at work here (pid {holder if holder.isdigit() else 'not known'}); "
-            "wait for it, or give another folder"
+            f"{folder}: another process is at work here (pid {_holder(path)}); wait for it, or give another folder"
         ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-
-
-def _is_there(path: Path, descriptor: int) -> bool:
+        path.unlink(missing_ok=True)
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        yield
+    finally:
+        if lock.is_locked:  # not in a forked child that came here on its way out
+            with suppress(OSError):  # Windows removes it when the lock ends
+                path.unlink()
+            lock.release()
 
 
-def _let_go() -> None:
-    """In a forked child: else a killed process's folder would stay locked for as long as a child of it lives."""
-    for descriptor in _held:
-        os.close(descriptor)
-    _held.clear()
+def _write_pid(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+def _holder(path: Path) -> str:
+    try:
+        pid = path.read_bytes()[:20].decode(errors="replace")
+    except OSError:  # gone by now, or not readable while it is locked (Windows)
+        pid = ""
+    return pid if pid.isdigit() else "not known"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -311,6 +312,52 @@ def test_a_block_that_fails_frees_its_folder_and_no_block_enters_another(tmp_pat
     assert names(tmp_path) == []
     with locked(tmp_path):
         assert names(tmp_path) == [".lock"]
+
+
+def test_a_second_thread_is_refused_while_the_first_is_inside(tmp_path: Path) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(tmp_path):
+            inside.set()
+            leave.wait(10)
+
+    first = threading.Thread(target=hold)
+    first.start()
+    assert inside.wait(10)
+    with pytest.raises(InputError, match="another process is at work"), locked(tmp_path):
+        pytest.fail("both hold it")
+    leave.set()
+    first.join()
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock is not used here")
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks_holds_nothing_and_keeps_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with locked(tmp_path), locked(tmp_path):
+        assert names(tmp_path) == []
+    monkeypatch.undo()
+    with locked(tmp_path):
+        assert names(tmp_path) == [".lock"]
+
+
+def test_an_error_of_the_disk_while_locking_is_not_taken_for_a_lack_of_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(OSError, match="Input/output"), locked(tmp_path):
+        pytest.fail("held")
 
 
 def test_a_lock_that_is_a_link_overwrites_nothing(tmp_path: Path) -> None:
