@@ -11,9 +11,9 @@ from typing import Any
 __version__ = "0.1.0"
 _HOMES = {
     "WheelSet": "mer_r1.emotion.wheel",
-    "predict_clips": "mer_r1.verbs.predict",
+    "predict_clips": "mer_r1.pipelines.predict",
     "read_clip": "mer_r1.media",
-    "read_manifest": "mer_r1.manifest",
+    "read_manifest": "mer_r1.data.manifest",
     "score": "mer_r1.metrics.corpus_score",
 }
 __all__ = ["WheelSet", "__version__", "predict_clips", "read_clip", "read_manifest", "score"]

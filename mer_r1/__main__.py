@@ -1,5 +1,5 @@
 """`python -m mer_r1` is the command `mer-r1`."""
 
-from mer_r1.cli import main
+from mer_r1.commands import main
 
 raise SystemExit(main())

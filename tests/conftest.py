@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from mer_r1.sample import Sample
+from mer_r1.data.sample import Sample
 
 if TYPE_CHECKING:
-    from mer_r1.models.backbone import Prompt
-    from mer_r1.models.omni import OmniBackbone
+    from mer_r1.models.qwen2_5_omni import OmniBackbone
+    from mer_r1.models.types import Prompt
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("shared machine", deadline=None)  # a busy machine is no fault of the code
@@ -55,7 +55,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def samples(corpus: dict[str, Path]) -> list[Sample]:
     """The eight samples of the train split; among them one without subtitle and one without picture."""
-    from mer_r1.manifest import read_manifest
+    from mer_r1.data.manifest import read_manifest
 
     return read_manifest(corpus["train"])
 
@@ -63,7 +63,7 @@ def samples(corpus: dict[str, Path]) -> list[Sample]:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """A random tiny Thinker's folder."""
-    from mer_r1.models.tiny import write_tiny
+    from mer_r1.models.tiny.omni import write_tiny
     from mer_r1.synthetic.corpus import minimer_texts
 
     return write_tiny(tmp_path_factory.mktemp("tiny") / "model", minimer_texts(300))
@@ -72,7 +72,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> P
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> OmniBackbone:
     """The tiny Thinker loaded; tests leave it as it is and take `fresh_tiny` to change one."""
-    from mer_r1.models.omni import load_omni
+    from mer_r1.models.qwen2_5_omni import load_omni
 
     return load_omni(str(tiny_folder))
 
@@ -80,7 +80,7 @@ def tiny(tiny_folder: Path) -> OmniBackbone:
 @pytest.fixture
 def fresh_tiny(tiny_folder: Path) -> OmniBackbone:
     """The tiny Thinker once more, for one test alone."""
-    from mer_r1.models.omni import load_omni
+    from mer_r1.models.qwen2_5_omni import load_omni
 
     return load_omni(str(tiny_folder))
 
@@ -96,8 +96,8 @@ def prompts(tiny: OmniBackbone, samples: list[Sample]) -> Sequence[Prompt]:
 @pytest.fixture(scope="session")
 def taught_folder(tiny_folder: Path, corpus: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has taught the tiny Thinker to answer about the samples, slow and fast, in the right form."""
+    from mer_r1.pipelines.train import run
     from mer_r1.recipe import Recipe
-    from mer_r1.verbs.train import run
 
     recipe = Recipe.model_validate(
         {
@@ -114,6 +114,6 @@ def taught_folder(tiny_folder: Path, corpus: dict[str, Path], tmp_path_factory: 
 @pytest.fixture(scope="session")
 def taught(taught_folder: Path) -> OmniBackbone:
     """The taught tiny Thinker; tests leave it as it is."""
-    from mer_r1.models.omni import load_omni
+    from mer_r1.models.qwen2_5_omni import load_omni
 
     return load_omni(str(taught_folder / "model"))

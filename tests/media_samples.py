@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.models import backbone as backbone_module
-from mer_r1.models.backbone import Backbone, Prompt, chosen_log_probs, pad_right
-from mer_r1.models.omni import OmniBackbone
-from mer_r1.sample import Clip, MediaFacts, Sample
+from mer_r1.models.backbone import Backbone, chosen_log_probs, pad_right
+from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.types import Prompt
 
 ANSWERS = (
     "<think>The face shows a small smile.</think><answer>happy, calm</answer>",

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mer_r1.models.backbone import Backbone, Encoded, Prompt, chosen_log_probs, pad_right
-from mer_r1.rl.calibration import CategoryTokens, Confidence
-from mer_r1.rl.packing import Branch, GroupPass, group_pass, pack
+from mer_r1.models.backbone import Backbone, chosen_log_probs, pad_right
+from mer_r1.models.category_confidence import CategoryTokens, Confidence
+from mer_r1.models.packing import Branch, GroupPass, group_pass, pack
+from mer_r1.models.types import Encoded, Prompt
 from tests.media_samples import clip_of, make_clip, prompt_of
 
 

@@ -35,7 +35,7 @@ def run(script: str, *arguments: object, command: tuple[str, ...] = ()) -> str:
 CHECKS = """
 import sys
 from pathlib import Path
-from mer_r1.verbs import check
+from mer_r1.pipelines import check
 assert check.run(Path(sys.argv[1]), limit=1, workers=1) == 0
 print(peak_mb())
 """
@@ -56,8 +56,8 @@ LOOKS = """
 import sys
 from pathlib import Path
 from mer_r1.media import MediaBudget
-from mer_r1.sample import Sample
-from mer_r1.verbs.check_media import Task, look, looks
+from mer_r1.data.sample import Sample
+from mer_r1.media.validate import Task, look, looks
 tasks = [Task(k, Sample(str(k), video=Path(sys.argv[1]))) for k in range(12)]
 budget = MediaBudget(fps=None, min_pixels=448 * 448, max_pixels=448 * 448)
 seen = list(looks(tasks, budget, 1))
@@ -80,8 +80,8 @@ WAITS = """
 import sys, time
 from pathlib import Path
 from mer_r1.media import MediaBudget
-from mer_r1.sample import Sample
-from mer_r1.verbs.check_media import Task, looks
+from mer_r1.data.sample import Sample
+from mer_r1.media.validate import Task, looks
 for _ in looks([Task(k, Sample(str(k), video=Path(sys.argv[1]))) for k in range(3)], MediaBudget(), 2):
     print("one", flush=True)
     time.sleep(60)
@@ -143,7 +143,7 @@ def full(work):
         raise SystemExit("nothing was full")
 """
 WHOLE = """
-from mer_r1.files import append_json_line, read_json_lines, write_json, write_json_lines
+from mer_r1.data.files import append_json_line, read_json_lines, write_json, write_json_lines
 write_json(folder / "a.json", {"kept": True})
 write_json_lines(folder / "a.jsonl", [{"kept": True}])
 before = [(folder / name).read_bytes() for name in ("a.json", "a.jsonl")]
@@ -163,9 +163,9 @@ def test_a_full_disk_leaves_what_was_there_whole(tmp_path: Path, small_disk: tup
 
 
 ANSWERS = """
-from mer_r1.asking import ask_into
-from mer_r1.predictions import read_predictions
-from mer_r1.sample import Prediction, Sample
+from mer_r1.generation import ask_into
+from mer_r1.data.predictions import read_predictions
+from mer_r1.data.sample import Prediction, Sample
 
 class Asker:
     settings = {"model": "none"}
@@ -224,7 +224,7 @@ def test_judgements_that_meet_a_full_disk_are_kept(tmp_path: Path, small_disk: t
 
 COMMANDS = """
 import contextlib, io, json
-from mer_r1.cli import main
+from mer_r1.commands import main
 gold = folder / "gold.jsonl"
 gold.write_text(json.dumps({"id": "a", "subtitle": "x", "labels": ["happy"]}) + "\\n")
 pred = folder / "pred.jsonl"

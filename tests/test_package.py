@@ -32,7 +32,7 @@ def test_the_short_names_are_the_things_themselves() -> None:
     from mer_r1 import WheelSet, predict_clips, read_clip, read_manifest, score
     from mer_r1.emotion import wheel
     from mer_r1.metrics import corpus_score
-    from mer_r1.verbs import predict
+    from mer_r1.pipelines import predict
 
     assert WheelSet is wheel.WheelSet
     assert score is corpus_score.score
@@ -60,7 +60,7 @@ def test_no_short_name_loads_torch(name: str) -> None:
 def test_the_version_is_that_of_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert mer_r1.__version__ == project["version"]
-    assert project["scripts"] == {"mer-r1": "mer_r1.cli:main"}
+    assert project["scripts"] == {"mer-r1": "mer_r1.commands:main"}
     try:
         assert metadata.version("mer-r1") == project["version"]
     except metadata.PackageNotFoundError:

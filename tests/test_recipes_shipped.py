@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from mer_r1.recipe import Recipe, RlSection, read_recipe, recipe_names
-from mer_r1.shape import KNOWN
-from mer_r1.verbs.dry_run import dry_run, find_origin
+from mer_r1.training.dry_run import dry_run, find_origin
+from mer_r1.training.model_shape import KNOWN
 
 REAL = [name for name in recipe_names() if name.startswith("omni")]
 LAUNCHES = sorted(path.name for path in (resources.files("mer_r1.recipes") / "accelerate").iterdir())

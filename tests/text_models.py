@@ -25,7 +25,7 @@ def write_text_model(
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from mer_r1.models.tiny import tiny_tokenizer
+    from mer_r1.models.tiny.omni import tiny_tokenizer
 
     torch.set_num_threads(1)
     tokenizer = tiny_tokenizer(texts, vocab_size=400)

@@ -10,7 +10,7 @@ import torch
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from mer_r1.media import MediaBudget
-from mer_r1.models.omni import OmniBackbone
+from mer_r1.models.qwen2_5_omni import OmniBackbone
 from tests.small_wheels import WORDS
 
 LETTER_OF = bytes_to_unicode()

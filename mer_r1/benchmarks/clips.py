@@ -9,7 +9,7 @@ from pathlib import Path
 from mer_r1.benchmarks.prepared import MissingFile
 from mer_r1.benchmarks.tables import Table
 from mer_r1.errors import InputError
-from mer_r1.manifest import shown
+from mer_r1.text import printable
 
 SOUND_ENDINGS = (".wav",)
 
@@ -62,7 +62,7 @@ class Clips:
 
     def lacks_row(self, name: str, table: Table) -> None:
         """Note that `table` has no row for a clip."""
-        self._lacks(table.path.parent, table.path.name, f"no row for the clip {shown(name)!r}")
+        self._lacks(table.path.parent, table.path.name, f"no row for the clip {printable(name)!r}")
 
     def notes(self) -> Iterator[str]:
         """What is worth knowing of the clips that were found."""
@@ -90,7 +90,7 @@ def subtitle_notes(table: Table, names: Iterable[str]) -> Iterator[str]:
     """How many of the clips `names` have no row in the table of subtitles."""
     without = [name for name in names if name not in table.cells]
     if without:
-        first = shown(without[0])
+        first = printable(without[0])
         yield f"{len(without)} clips have no row in {table.path.name}: they go without subtitle (first {first!r})"
 
 

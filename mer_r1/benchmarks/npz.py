@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mer_r1.errors import InputError
-from mer_r1.manifest import shown
+from mer_r1.text import printable
 
 MAX_BYTES = 8 * 2**20
 MAX_FILE_BYTES = 64 * 2**20
@@ -81,14 +81,14 @@ def read_corpus(path: Path, key: str) -> dict[str, dict[str, Any]]:
     except _Refused as error:
         raise InputError(f"{path}: {error}; take the owners' own file") from None
     except _BROKEN as error:
-        reason = shown(error) or type(error).__name__
+        reason = printable(error) or type(error).__name__
         raise InputError(f"{path}: not a readable label file ({reason}); copy it again") from None
     if not isinstance(table, dict):
         raise InputError(f'{path}: "{key}" holds no table of clips; take the owners\' own file')
     corpus: dict[str, dict[str, Any]] = {}
     for clip, fields in table.items():
         if not isinstance(clip, str) or not isinstance(fields, dict):
-            raise InputError(f'{path}: "{key}", clip {shown(clip)!r}: a clip has a name and a table of fields')
+            raise InputError(f'{path}: "{key}", clip {printable(clip)!r}: a clip has a name and a table of fields')
         corpus[clip] = {str(name): _plain(value) for name, value in fields.items()}
     return corpus
 
@@ -99,7 +99,7 @@ def _read(path: Path, key: str) -> object:
     with zipfile.ZipFile(path) as archive:
         names = [Path(name).stem for name in archive.namelist()]
         if f"{key}.npy" not in archive.namelist():
-            raise _Refused(f'holds no "{key}", only {shown(", ".join(names)) or "nothing"}')
+            raise _Refused(f'holds no "{key}", only {printable(", ".join(names)) or "nothing"}')
         with archive.open(f"{key}.npy") as member:
             data = member.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
@@ -156,7 +156,7 @@ def _name(module: object, name: object) -> _Name:
     if not isinstance(module, str) or not isinstance(name, str):
         raise _Refused("asks for a name that is no text")
     if (module, name) not in _KNOWN:
-        raise _Refused(f"asks for {shown(f'{module}.{name}')}, which no table of labels needs")
+        raise _Refused(f"asks for {printable(f'{module}.{name}')}, which no table of labels needs")
     return _Name(module, name)
 
 
@@ -269,7 +269,7 @@ def _numbers(dtype: object, content: object) -> list[Any]:
         pieces = [content[k : k + size] for k in range(0, len(content), size)]
         return [piece.decode(encoding).rstrip("\0") for piece in pieces]
     if (letter := _LETTERS.get(dtype.code)) is None:
-        raise _Refused(f"holds numbers of the unknown type {shown(dtype.code)!r}")
+        raise _Refused(f"holds numbers of the unknown type {printable(dtype.code)!r}")
     return list(struct.unpack(f"{dtype.order}{len(content) // size}{letter}", content))
 
 

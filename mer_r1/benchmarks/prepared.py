@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mer_r1.sample import Sample
+from mer_r1.data.sample import Sample
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mer_r1.errors import InputError, first_line
-from mer_r1.manifest import shown
+from mer_r1.text import printable
 
 MAX_BYTES = 256 * 2**20
 NAME = "name"
@@ -48,7 +48,7 @@ def read_table(path: Path, columns: Sequence[str]) -> Table:
     for line, row in _rows(path, (NAME, *columns)):
         clip = row[NAME].strip()
         if fault := name_fault(clip):
-            raise InputError(f'{path}:{line}: column "{NAME}" holds {shown(clip)!r}, which {fault}')
+            raise InputError(f'{path}:{line}: column "{NAME}" holds {printable(clip)!r}, which {fault}')
         num_repeated += clip in cells
         cells[clip] = {column: row[column] for column in columns}
         lines[clip] = line
@@ -83,7 +83,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, s
             head = [title.strip() for title in next(reader, [])]
             for column in columns:
                 if column not in head:
-                    titles = shown(", ".join(head)) or "none"
+                    titles = printable(", ".join(head)) or "none"
                     raise InputError(f'{path}:1: no column "{column}", only {titles}; take the owners\' own file')
             places = {column: head.index(column) for column in columns}
             for row in reader:

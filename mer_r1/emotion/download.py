@@ -19,11 +19,11 @@ from typing import Literal
 from urllib import request
 from urllib.error import HTTPError
 
+from mer_r1.data.files import atomic_path
 from mer_r1.emotion.official import PINNED, published_folder
 from mer_r1.emotion.tables import MAX_FILE_BYTES
 from mer_r1.errors import InputError
-from mer_r1.files import atomic_path
-from mer_r1.manifest import shown
+from mer_r1.text import printable
 
 BASE_URLS: Mapping[str, str] = {
     "official": "https://raw.githubusercontent.com/zeroQiaoba/AffectGPT/"
@@ -114,7 +114,7 @@ def _fetched(url: str, path: Path, pinned: str, absent: Sequence[str]) -> bytes:
         error.close()
         raise InputError(f"{path.name}: not fetched from {url} (status {error.code}); {by_hand}") from None
     except (OSError, HTTPException) as error:
-        reason = shown(getattr(error, "reason", None) or error or type(error).__name__)
+        reason = printable(getattr(error, "reason", None) or error or type(error).__name__)
         raise InputError(f"{path.name}: not fetched from {url} ({reason}); {by_hand}") from None
     found = sha256(data).hexdigest()
     if found != pinned:

@@ -204,7 +204,7 @@ def _read_compiled(path: Path, key: str, source: Source, protocol: Protocol, lev
 
 
 def _write_compiled(path: Path, key: str, categories_of: tuple[tuple[str, ...], ...], table: Mapping[str, int]) -> None:
-    from mer_r1.files import write_text
+    from mer_r1.data.files import write_text
 
     body = json.dumps({"categories_of": categories_of, "table": table})
     with suppress(OSError):  # a cache that cannot be written costs time, nothing else

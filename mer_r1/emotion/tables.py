@@ -203,9 +203,9 @@ def _list(cell: str) -> list[str]:
 
 def _named(word: str) -> str:
     """A word or title between quotes, as it may stand in a one-line message."""
-    from mer_r1.manifest import shown  # here, for reading compiled wheels needs none of it
+    from mer_r1.text import printable  # here, for reading compiled wheels needs none of it
 
-    return f'"{shown(word)}"'
+    return f'"{printable(word)}"'
 
 
 def _csv_rows(data: bytes, path: Path, columns: Sequence[str]) -> Iterator[_Row]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mer_r1.errors import InputError
-from mer_r1.manifest import shown
+from mer_r1.text import printable
 
 if TYPE_CHECKING:
     import httpx
@@ -225,7 +225,8 @@ class ChatClient:
     def unfinished(self, reason: object) -> ChatError:
         """The error for a reply without a finished text."""
         return ChatError(
-            f"{self.url}: {shown(self.model)} gave no finished text (finish_reason {shown(reason)}); use another"
+            f"{self.url}: {printable(self.model)} gave no finished text "
+            f"(finish_reason {printable(reason)}); use another"
         )
 
     def _connected(self) -> httpx.Client:
@@ -255,7 +256,7 @@ class ChatClient:
 
     def _safe(self, text: str) -> str:
         """What a server or library said, in one short line and without the API key."""
-        return shown(text.replace(self._key, "***") if self._key else text)
+        return printable(text.replace(self._key, "***") if self._key else text)
 
 
 def _pieces(body: bytes) -> Iterator[bytes]:

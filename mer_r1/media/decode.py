@@ -23,6 +23,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget, frame_times
 from mer_r1.media.formats import STILL_DEMUXERS, open_media, packets
@@ -30,7 +31,6 @@ from mer_r1.media.lengths import video_seconds
 from mer_r1.media.orientation import jpeg_turn
 from mer_r1.media.pictures import PictureTaker, VideoTrack
 from mer_r1.media.sound import SoundTrack
-from mer_r1.sample import Clip, MediaFacts, Sample
 
 Pictures = Literal["video", "image", "none"]
 

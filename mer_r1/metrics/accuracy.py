@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from mer_r1.data.labels import corrected_labels, names_gold, split_labels
+from mer_r1.data.sample import Sample
 from mer_r1.metrics.signature import signature
 from mer_r1.metrics.statistics import LEVEL, Floats, Interval, bootstrap_intervals, or_none
-from mer_r1.response import corrected_labels, names_gold, split_labels
-from mer_r1.sample import Sample
 
 OTHER, NONE = "other", "none"
 PARSER = "one-label"

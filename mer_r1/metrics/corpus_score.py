@@ -20,9 +20,9 @@ from itertools import islice
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mer_r1.data.labels import read_labels
 from mer_r1.emotion.protocol import protocol_of
 from mer_r1.errors import InputError
-from mer_r1.manifest import shown
 from mer_r1.metrics.constant_answer import ConstantAnswer, best_constant_answers, by_frequency
 from mer_r1.metrics.open_vocabulary import (
     MEASURES,
@@ -45,7 +45,7 @@ from mer_r1.metrics.statistics import (
     or_none,
     paired_bootstrap,
 )
-from mer_r1.response import read_labels
+from mer_r1.text import printable
 
 if TYPE_CHECKING:
     from mer_r1.emotion.wheel import MappedWords, WheelSet
@@ -321,7 +321,7 @@ def _unmapped(samples: Iterable[MappedWords]) -> dict[str, int]:
 
 def _frequent(counts: Mapping[str, int]) -> dict[str, int]:
     """The most frequent words, cut to what a person reads."""
-    return {shown(word, WORD_LENGTH_KEPT): count for word, count in islice(counts.items(), NUM_WORDS_KEPT)}
+    return {printable(word, WORD_LENGTH_KEPT): count for word, count in islice(counts.items(), NUM_WORDS_KEPT)}
 
 
 def _numbers(score: object) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ the system.
 
 from __future__ import annotations
 
-from mer_r1.manifest import shown
+from mer_r1.text import printable
 
 PARTS = ("set", "n", "wheels", "protocol", "parser", "mode", "judge", "version")
 
@@ -36,4 +36,4 @@ def wheels_part(name: str, sha256: str) -> str:
 
 def _plain(value: str | int) -> str:
     """The value without the two separators, white space and what cannot be printed."""
-    return shown("_".join(str(value).replace("|", "_").replace(":", "_").split()), 200)
+    return printable("_".join(str(value).replace("|", "_").replace(":", "_").split()), 200)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -20,77 +20,15 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.checkpoint import write_settings
 from mer_r1.models.decoding import Decoder, StopText, draw, head_reads_last
 from mer_r1.models.group_attention import GROUP, DecodeLayout
-from mer_r1.prompts import NO_CANDIDATES, PROMPT_STYLES, PromptStyle, without_control
-from mer_r1.response import PROFILES, Profile
-from mer_r1.sample import Clip, MediaFacts, Sample
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One sample made ready: CPU tensors. `media` holds the processor's arrays under the model's argument names."""
-
-    id: str
-    input_ids_T: Tensor
-    positions_3T: Tensor
-    media: dict[str, Tensor]
-    facts: MediaFacts
-
-
-@dataclass(frozen=True)
-class PromptBatch:
-    """P prompts padded on the left. `mask_PT` is 1 on real tokens."""
-
-    input_ids_PT: Tensor
-    mask_PT: Tensor
-    positions_3PT: Tensor
-    media: dict[str, Tensor]
-
-    def to(self, device: torch.device) -> PromptBatch:
-        """The same, ids and positions on a device; media go there when they are used, in the model's precision."""
-        return PromptBatch(
-            self.input_ids_PT.to(device), self.mask_PT.to(device), self.positions_3PT.to(device), self.media
-        )
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """P prompts read once: towers and language model have run, nothing of it is done again for an answer.
-
-    `embeds_PTD` is what the language model read, media in place (None for a model without towers); `keys` and `values`
-    are its cache, per layer (P, J, T, D); `logits_PV` predict the first id of an answer.
-    """
-
-    prompts: PromptBatch
-    embeds_PTD: Tensor | None
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-    logits_PV: Tensor
-
-    def without_cache(self) -> Encoded:
-        """What a later pass needs: the cache is as large as the prompt is long, times layers."""
-        return replace(self, keys=(), values=(), logits_PV=self.logits_PV[:, :0])
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How an answer is drawn. Temperature 0 is greedy."""
-
-    max_new_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-
-
-@dataclass(frozen=True)
-class Generated:
-    """B responses: the ids after the prefill, up to and with the stop, padded on the right; mask 1 on real ids."""
-
-    ids_BR: Tensor
-    mask_BR: Tensor
+from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Sampling
+from mer_r1.prompting.response import PROFILES, Profile
+from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_STYLES, PromptStyle, without_control
 
 
 @dataclass

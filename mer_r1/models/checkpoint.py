@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mer_r1.data.files import write_json
 from mer_r1.errors import InputError, first_line
-from mer_r1.files import write_json
 from mer_r1.media import MediaBudget
-from mer_r1.prompts import PROMPT_STYLES
+from mer_r1.prompting.templates import PROMPT_STYLES
 
 SETTINGS_FILE = "mer_r1.json"
 CAUSAL_FIX = (

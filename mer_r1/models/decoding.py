@@ -15,7 +15,8 @@ from torch import Tensor
 from mer_r1.models.group_attention import NO_MASK_SHAPE, DecodeLayout, own_cache
 
 if TYPE_CHECKING:
-    from mer_r1.models.backbone import Backbone, Encoded, Sampling
+    from mer_r1.models.backbone import Backbone
+    from mer_r1.models.types import Encoded, Sampling
 
 
 class Decoder:

@@ -15,13 +15,13 @@ import torch
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
+from mer_r1.models.causal_lm import load_words_only
 from mer_r1.models.checkpoint import SETTINGS_FILE, folder_kind, looks_like_hub_id, settings_of
 from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, peft_is_behind
-from mer_r1.models.omni import FIX as FOLDER_FIX
-from mer_r1.models.omni import MODEL_TYPES as OMNI_TYPES
-from mer_r1.models.omni import load_omni
-from mer_r1.models.vision import load_vision
-from mer_r1.models.words_only import load_words_only
+from mer_r1.models.qwen2_5_omni import FIX as FOLDER_FIX
+from mer_r1.models.qwen2_5_omni import MODEL_TYPES as OMNI_TYPES
+from mer_r1.models.qwen2_5_omni import load_omni
+from mer_r1.models.qwen2_5_vl import load_vision
 
 _LOADERS = dict.fromkeys(OMNI_TYPES, load_omni) | {"qwen2_5_vl": load_vision}
 

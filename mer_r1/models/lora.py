@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.errors import InputError
-from mer_r1.files import atomic_folder, disk_full_named
 from mer_r1.recipe import LoraSection
 
 if TYPE_CHECKING:

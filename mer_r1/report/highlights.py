@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mer_r1.diagnosis.cases import case_rules, find_cases, pair_of
+from mer_r1.analysis.cases import case_rules, find_cases, pair_of
+from mer_r1.data.sample import Mode, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.report.payload import Kind, cut
 from mer_r1.report.pictures import ClipPicture, picture
 from mer_r1.report.sets import MODES, PageSet, ShownSystem
 from mer_r1.report.verdicts import Judge, Word
-from mer_r1.sample import Mode, Sample
 
 NUM_CLIPS = 8
 MAX_REASONING_LETTERS = 1_200

@@ -15,15 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mer_r1.diagnosis.paradox import diagnose
+from mer_r1.analysis.paradox import diagnose
+from mer_r1.data.sample import Mode
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
+from mer_r1.evaluation.runs import Answers, interval_of, number_at, value_at
 from mer_r1.metrics.corpus_score import ScoreReport, compare, score
 from mer_r1.metrics.sentiment import is_scored
 from mer_r1.metrics.statistics import Difference, or_none
 from mer_r1.report.sets import MODES, PageSet, ShownSystem
-from mer_r1.run_folder import Answers, interval_of, number_at, value_at
-from mer_r1.sample import Mode
 
 NOTED = ("waf", "accuracy")
 MEASURES = ("f1", "hit", *NOTED)

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mer_r1.data.sample import Mode
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
+from mer_r1.evaluation.runs import System, interval_of, number_at, value_at
 from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import score_signature
 from mer_r1.metrics.signature import wheels_part
@@ -28,20 +30,10 @@ from mer_r1.report.payload import MAX_UP, Payload, make_payload
 from mer_r1.report.pictures import NUM_BINS
 from mer_r1.report.plots import MISSING, Figure, log_plot
 from mer_r1.report.rollout_group import shown_group
-from mer_r1.report.score_plots import (
-    NAMES,
-    gap_plots,
-    pair_plot,
-    plane_plot,
-    retained_plot,
-    score_plot,
-    without_plot,
-)
+from mer_r1.report.score_plots import NAMES, gap_plots, pair_plot, plane_plot, retained_plot, score_plot, without_plot
 from mer_r1.report.sets import MODES, PageSet, ShownSystem, judged_by_a_model, page_sets, shown_systems
 from mer_r1.report.verdicts import Judge
 from mer_r1.report.wheel_drawing import wheel_views
-from mer_r1.run_folder import System, interval_of, number_at, value_at
-from mer_r1.sample import Mode
 
 Json = dict[str, Any]
 

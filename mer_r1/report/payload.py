@@ -26,11 +26,11 @@ from urllib.parse import quote
 
 import numpy as np
 
+from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.emotion.wheel import MappedWords
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.report.sets import MODES, PageSet, ShownSystem
 from mer_r1.report.verdicts import NO_STATE, Judge
-from mer_r1.sample import Mode, Prediction, Sample
 
 CHUNK_SIZE = 200
 MAX_UP = 2

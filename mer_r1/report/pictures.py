@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
-from mer_r1.sample import Clip, Sample
 
 NUM_FRAMES = 4
 MAX_SIDE = 96

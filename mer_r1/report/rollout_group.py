@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mer_r1.manifest import read_manifest
+from mer_r1.data.manifest import read_manifest
+from mer_r1.data.sample import Sample
+from mer_r1.evaluation.runs import number_at, read_groups
+from mer_r1.prompting.response import PROFILES, parse_response
 from mer_r1.report.highlights import MAX_REASONING_LETTERS
 from mer_r1.report.payload import cut
 from mer_r1.report.pictures import ClipPicture, picture
 from mer_r1.report.sets import ShownSystem
 from mer_r1.report.verdicts import Judge, Word
-from mer_r1.response import PROFILES, parse_response
-from mer_r1.run_folder import number_at, read_groups
-from mer_r1.sample import Sample
 
 MIN_PAIRS = 3
 REWARDS = {

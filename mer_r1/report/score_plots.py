@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mer_r1.data.sample import Mode
+from mer_r1.evaluation.runs import number_at
 from mer_r1.report.measured import Bounds, Measured
 from mer_r1.report.plots import GRID, INK, MUTED, PAPER, PLACEHOLDERS, WIDTH, Figure, draw_figure, legend, named
 from mer_r1.report.sets import MODES, ShownSystem
-from mer_r1.run_folder import number_at
-from mer_r1.sample import Mode
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mer_r1.benchmarks.mer_unibench import SETS
-from mer_r1.run_folder import Answers, EvaluatedSet, System
-from mer_r1.sample import Mode, Sample
+from mer_r1.benchmarks.mer_unibench.layouts import SETS
+from mer_r1.data.sample import Mode, Sample
+from mer_r1.evaluation.runs import Answers, EvaluatedSet, System
 
 MODES: tuple[Mode, ...] = ("fast", "slow")
 COLOURS = {"sft": 0, "baseline": 1, "mer_r1": 2}  # place among the page's --system-N

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from mer_r1.data.labels import read_labels
+from mer_r1.data.sample import Prediction
 from mer_r1.emotion.wheel import MappedWords, WheelSet, shifts
-from mer_r1.response import read_labels
-from mer_r1.sample import Prediction
 
 Verdict = Literal["right", "partly", "wrong", "unknown"]
 LETTERS: dict[Verdict, str] = {"right": "r", "partly": "p", "wrong": "w", "unknown": "u"}

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
+from mer_r1.data.labels import read_labels
+from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.metrics.accuracy import gold_fault
 from mer_r1.metrics.open_vocabulary import set_statistics
-from mer_r1.models.backbone import Prompt
-from mer_r1.response import read_labels
-from mer_r1.rl.advantages import needs_choice, needs_reflection, needs_wheels
-from mer_r1.sample import Sample
+from mer_r1.models.types import Prompt
+from mer_r1.objectives import needs_choice, needs_reflection, needs_wheels
 
 
 @dataclass(frozen=True)

@@ -17,22 +17,17 @@ from math import isnan
 import torch
 from torch import Tensor
 
+from mer_r1.data.sample import Response, Rollout
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.models.backbone import Backbone, Encoded, Generated, PromptBatch, Sampling
-from mer_r1.response import Profile, parse_response
-from mer_r1.rewards import LengthPenalty, score_response
-from mer_r1.rl.advantages import REWARDS
-from mer_r1.rl.calibration import (
-    Answer,
-    CategoryTokens,
-    Confidence,
-    Level,
-    calibration_pair,
-    fast_branch,
-    locate_answer,
-)
-from mer_r1.rl.packing import Branch
-from mer_r1.sample import Response, Rollout
+from mer_r1.metrics.rewards import LengthPenalty, score_response
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.category_confidence import CategoryTokens, Confidence, Level
+from mer_r1.models.packing import Branch
+from mer_r1.models.token_offsets import Answer, fast_branch, locate_answer
+from mer_r1.models.types import Encoded, Generated, PromptBatch, Sampling
+from mer_r1.objectives import REWARDS
+from mer_r1.prompting.response import Profile, parse_response
+from mer_r1.rl.calibration import calibration_pair
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.open_vocabulary import set_statistics
-from mer_r1.rewards import sample_scores
+from mer_r1.metrics.rewards import sample_scores
 
 Floats = NDArray[np.float64]
 

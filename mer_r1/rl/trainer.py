@@ -22,26 +22,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.models.backbone import Backbone, Encoded, PromptBatch, Sampling
+from mer_r1.metrics.rewards import score_response
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.category_confidence import CategoryTokens, category_tokens
+from mer_r1.models.packing import GroupPass, Packed, group_pass, pack
+from mer_r1.models.types import Encoded, PromptBatch, Sampling
+from mer_r1.objectives import REWARDS, confidence_level, needs_calibration, needs_initial_answer, needs_reflection
+from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe
-from mer_r1.response import parse_response
-from mer_r1.rewards import score_response
-from mer_r1.rl.advantages import (
-    REWARDS,
-    advantages,
-    confidence_level,
-    needs_calibration,
-    needs_initial_answer,
-    needs_reflection,
-)
-from mer_r1.rl.calibration import CategoryTokens, category_tokens
+from mer_r1.rl.advantages import advantages
 from mer_r1.rl.data import BlockOrder, RlExample
 from mer_r1.rl.losses import policy_loss, scheduled_beta
-from mer_r1.rl.packing import GroupPass, Packed, group_pass, pack
-from mer_r1.rl.reflection import Reflection, reflect
-from mer_r1.rl.reflection_judges import make_judge
+from mer_r1.rl.reflection.judges import make_judge
+from mer_r1.rl.reflection.scores import Reflection, reflect
 from mer_r1.rl.rollouts import (
     Contexts,
     RolloutBatch,
@@ -52,8 +48,7 @@ from mer_r1.rl.rollouts import (
     text_rewards,
     uniform_draws,
 )
-from mer_r1.sample import Sample
-from mer_r1.training import RunTrainer
+from mer_r1.training.trainer import RunTrainer
 
 _PLUS, _MINUS = REWARDS.index("calibration_plus"), REWARDS.index("calibration_minus")
 _REFLECTION = [REWARDS.index(name) for name in ("coherence", "consistency", "reflection")]

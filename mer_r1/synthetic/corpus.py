@@ -17,9 +17,9 @@ import numpy as np
 from av.container import OutputContainer
 from numpy.typing import NDArray
 
+from mer_r1.data.files import atomic_path
+from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.files import atomic_path
-from mer_r1.sample import Sample
 from mer_r1.synthetic import faces, voices
 from mer_r1.synthetic.parts import is_finished, write_parts
 from mer_r1.synthetic.state import draw_scene

@@ -9,10 +9,10 @@ from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
 from typing import Any
 
+from mer_r1.data.files import write_json
+from mer_r1.data.manifest import write_manifest
+from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.files import write_json
-from mer_r1.manifest import write_manifest
-from mer_r1.sample import Sample
 
 Make = Callable[[int], tuple[str, Sample]]
 RECORD = "corpus.json"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mer_r1.data.files import atomic_path
+from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.files import atomic_path
-from mer_r1.sample import Sample
 from mer_r1.synthetic.parts import is_finished, write_parts
 from mer_r1.synthetic.picture_drawing import draw_picture
 from mer_r1.synthetic.picture_scenes import EIGHT, SIX, draw_picture_scene, picture_target

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mer_r1.benchmarks.mer_caption import FOLDER as CAPTION_FOLDER
-from mer_r1.benchmarks.mer_unibench import SETS, DataSet
+from mer_r1.benchmarks.mer_unibench.layouts import SETS, DataSet
 from tests.media.make_media import gray_frames, tone, write_media
 
 SUBTITLE = 'Well, "fine"\nthen {}'

@@ -7,7 +7,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from mer_r1.benchmarks.pictures import EMOSET_LABELS, EMOTION6_LABELS, VOTES, WEBEMO_LEVELS
+from mer_r1.benchmarks.emotion_pictures.layouts import EMOSET_LABELS, EMOTION6_LABELS, VOTES, WEBEMO_LEVELS
 from tests.media.make_media import gray_frames, write_image
 
 HEADS = ["[image_filename]", "[valence]", "[arousal]", *(f"[prob. of {vote}]" for vote in VOTES)]

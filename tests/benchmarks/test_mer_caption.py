@@ -9,8 +9,8 @@ import pytest
 
 from mer_r1.benchmarks.mer_caption import read_caption, split
 from mer_r1.benchmarks.prepared import PreparedSet
+from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.sample import Sample
 from tests.benchmarks.layouts import write_layout, write_table
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mer_r1.benchmarks.mme_emotion import (
+from mer_r1.benchmarks.mme_emotion.questions import (
     TASKS,
     Question,
     find_clip,
@@ -15,9 +15,9 @@ from mer_r1.benchmarks.mme_emotion import (
     read_questions,
     style_for,
 )
+from mer_r1.data.manifest import read_manifest, write_manifest
+from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.manifest import read_manifest, write_manifest
-from mer_r1.sample import Sample
 from tests.benchmarks.mme_files import BASIC, INTENTS, NINE, ROWS, THREE, write_clips, write_questions
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_r1.benchmarks.mme_forms import MOST_STEPS, parse_scores, parse_steps
+from mer_r1.benchmarks.mme_emotion.forms import MOST_STEPS, parse_scores, parse_steps
 
 WORDS = st.text("abc xyz,'", min_size=1, max_size=20).filter(lambda text: text.strip(" *"))
 GAPS = st.sampled_from(["", " ", "  ", "\n", "\t"])

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mer_r1.benchmarks.mme_emotion import TASKS, Question
-from mer_r1.benchmarks.mme_judge import (
+from mer_r1.benchmarks.mme_emotion.judge import (
     NUM_FRAMES,
     PROMPTS,
     Case,
@@ -24,9 +23,10 @@ from mer_r1.benchmarks.mme_judge import (
     scores_messages,
     steps_messages,
 )
-from mer_r1.benchmarks.mme_score import Judging, MmeReport, score
+from mer_r1.benchmarks.mme_emotion.questions import TASKS, Question
+from mer_r1.benchmarks.mme_emotion.score import Judging, MmeReport, score
+from mer_r1.display.mme_emotion import print_mme
 from mer_r1.judge.client import load_prompt
-from mer_r1.verbs.mme_table import print_mme
 from tests.media.make_media import gray_frames, index_of, write_media
 
 ONE = Question("ER-Lab", "IEMOCAP/a.mp4", ("secretlabel",), ("secretlabel", "sad"))

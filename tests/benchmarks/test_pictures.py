@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mer_r1.benchmarks.pictures import (
+from mer_r1.benchmarks.emotion_pictures.layouts import (
     EMOSET_LABELS,
     EMOTION6_LABELS,
     PICTURE_SETS,
@@ -14,9 +14,16 @@ from mer_r1.benchmarks.pictures import (
     first_by_hash,
     read_pictures,
 )
+from mer_r1.data.manifest import read_manifest, write_manifest
 from mer_r1.errors import InputError
-from mer_r1.manifest import read_manifest, write_manifest
-from tests.benchmarks.picture_layouts import HEADS, copy_picture, write_emoset, write_emotion6, write_list, write_webemo
+from tests.benchmarks.picture_layouts import (
+    HEADS,
+    copy_picture,
+    write_emoset,
+    write_emotion6,
+    write_list,
+    write_webemo,
+)
 
 JOY = [0.1, 0, 0, 0.6, 0, 0.1, 0.2]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mer_r1.benchmarks.pictures import PICTURE_SETS
-from mer_r1.benchmarks.pictures_table import (
+from mer_r1.benchmarks.emotion_pictures.layouts import PICTURE_SETS
+from mer_r1.benchmarks.emotion_pictures.table import (
     PublishedCells,
     accuracy_grid,
     confusion_grid,
@@ -13,8 +13,8 @@ from mer_r1.benchmarks.pictures_table import (
     published_grid,
     published_pictures,
 )
+from mer_r1.data.sample import Sample
 from mer_r1.metrics.accuracy import score_accuracy
-from mer_r1.sample import Sample
 
 ROUNDED = 0.0051
 ROWS = published_pictures().rows

@@ -15,7 +15,7 @@ from mer_r1.emotion.protocol import CORRECTED, OFFICIAL
 from mer_r1.emotion.wheel import NUM_WHEELS, WheelSet, pack
 from mer_r1.emotion.words import BaseWord, read_words
 from mer_r1.errors import InputError
-from mer_r1.verbs.wheels import show
+from mer_r1.pipelines.wheels import show
 
 WHEELS = WheelSet.load(protocol="corrected")
 NOWHERE: frozenset[int] = frozenset()

@@ -8,10 +8,10 @@ import av
 import numpy as np
 import pytest
 
+from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, decode_file, frame_times, read_clip
 from mer_r1.media.pictures import PictureTaker
-from mer_r1.sample import Clip, MediaFacts, Sample
 from tests.media.make_media import (
     gray_frames,
     index_of,

@@ -19,14 +19,7 @@ from hypothesis import strategies as st
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, decode_file
 from mer_r1.media.formats import demuxer_of
-from tests.media.make_media import (
-    gray_frames,
-    png_declaring,
-    tone,
-    with_declared_seconds,
-    write_image,
-    write_media,
-)
+from tests.media.make_media import gray_frames, png_declaring, tone, with_declared_seconds, write_image, write_media
 
 FOUR = MediaBudget(num_frames=4, fps=None)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mer_r1.data.labels import names_gold
+from mer_r1.data.sample import Sample
 from mer_r1.metrics.accuracy import NONE, OTHER, gold_fault, mean_accuracy, score_accuracy
-from mer_r1.response import names_gold
-from mer_r1.sample import Sample
 
 CANDIDATES = ("joy", "fear", "sadness")
 

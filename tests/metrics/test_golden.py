@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from mer_r1.data.labels import read_labels
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.corpus_score import ScoreReport, score
 from mer_r1.metrics.open_vocabulary import SetStatistics, stack, wheel_scores
-from mer_r1.response import read_labels
 from tests.golden import load_golden, shared_wheels
 
 TOLERANCE = 1e-12

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from mer_r1.models.vision import VisionBackbone
-    from mer_r1.models.words_only import WordsOnlyBackbone
+    from mer_r1.models.causal_lm import WordsOnlyBackbone
+    from mer_r1.models.qwen2_5_vl import VisionBackbone
 
 
 @pytest.fixture(scope="session")
 def vision_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """A random tiny Qwen2.5-VL's folder."""
-    from mer_r1.models.tiny_vision import write_tiny_vision
+    from mer_r1.models.tiny.vision import write_tiny_vision
     from mer_r1.synthetic.corpus import minimer_texts
 
     return write_tiny_vision(tmp_path_factory.mktemp("vision") / "model", minimer_texts(300))
@@ -24,7 +24,7 @@ def vision_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) ->
 @pytest.fixture(scope="session")
 def vision(vision_folder: Path) -> VisionBackbone:
     """The tiny Qwen2.5-VL loaded; tests leave it as it is."""
-    from mer_r1.models.vision import load_vision
+    from mer_r1.models.qwen2_5_vl import load_vision
 
     return load_vision(str(vision_folder))
 
@@ -32,7 +32,7 @@ def vision(vision_folder: Path) -> VisionBackbone:
 @pytest.fixture(scope="session")
 def words_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """A random tiny language model's folder."""
-    from mer_r1.models.tiny_text import write_tiny_text
+    from mer_r1.models.tiny.text import write_tiny_text
     from mer_r1.synthetic.corpus import minimer_texts
 
     return write_tiny_text(tmp_path_factory.mktemp("words") / "model", minimer_texts(300))
@@ -41,6 +41,6 @@ def words_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> 
 @pytest.fixture(scope="session")
 def words(words_folder: Path) -> WordsOnlyBackbone:
     """The tiny language model loaded; tests leave it as it is."""
-    from mer_r1.models.words_only import load_words_only
+    from mer_r1.models.causal_lm import load_words_only
 
     return load_words_only(str(words_folder))

@@ -17,7 +17,7 @@ from mer_r1.media import TINY_BUDGET
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.lora import peft_is_behind
-from mer_r1.models.tiny_text import tiny_text
+from mer_r1.models.tiny.text import tiny_text
 from tests.media_samples import make_clip, prompt_of
 
 

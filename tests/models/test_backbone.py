@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import chosen_log_probs, next_positions, pad_right
-from mer_r1.models.omni import OmniBackbone
-from mer_r1.models.vision import VisionBackbone
-from mer_r1.sample import Sample
+from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.qwen2_5_vl import VisionBackbone
 from tests.media_samples import (
     ANSWERS,
     answer_log_probs,

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.models import features
-from mer_r1.models.backbone import Prompt
 from mer_r1.models.features import read_prompts
-from mer_r1.models.omni import OmniBackbone
-from mer_r1.sample import Sample
+from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.types import Prompt
 
 
 def _equal(one: Prompt, other: Prompt) -> bool:

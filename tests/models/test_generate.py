@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mer_r1.models import backbone as backbone_module
-from mer_r1.models import tiny as tiny_module
-from mer_r1.models.backbone import Backbone, Generated, Sampling
+from mer_r1.models.backbone import Backbone
 from mer_r1.models.decoding import StopText, draw
 from mer_r1.models.group_attention import DecodeLayout
-from mer_r1.models.omni import OmniBackbone, load_omni
-from mer_r1.response import PROFILES
+from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
+from mer_r1.models.tiny import omni as tiny_module
+from mer_r1.models.types import Generated, Sampling
+from mer_r1.prompting.response import PROFILES
 from mer_r1.rl.rollouts import uniform_draws
 from mer_r1.synthetic.corpus import minimer_texts
 from tests.media_samples import answer_logits, control_ids, prompts_of_all_kinds, saying

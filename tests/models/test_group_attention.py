@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mer_r1.errors import InputError
-from mer_r1.models.backbone import Sampling
+from mer_r1.models.causal_lm import WordsOnlyBackbone
 from mer_r1.models.group_attention import DecodeLayout, Grid, GroupLayout, group_attention, make_grid, own_cache
-from mer_r1.models.omni import OmniBackbone
-from mer_r1.models.words_only import WordsOnlyBackbone
-from mer_r1.rl.packing import Branch, group_pass, pack
+from mer_r1.models.packing import Branch, group_pass, pack
+from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.types import Sampling
 from tests.media_samples import ANSWERS, answer_log_probs, make_clip, prompt_of, prompts_of_all_kinds
 
 CPU = torch.device("cpu")

@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from mer_r1.errors import InputError
 from mer_r1.media import TINY_BUDGET, MediaBudget
 from mer_r1.models.backbone import Backbone
+from mer_r1.models.causal_lm import WordsOnlyBackbone
 from mer_r1.models.loading import load_backbone
-from mer_r1.models.omni import OmniBackbone, load_omni
-from mer_r1.models.tiny import write_tiny
-from mer_r1.models.vision import VisionBackbone
-from mer_r1.models.words_only import WordsOnlyBackbone
+from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
+from mer_r1.models.qwen2_5_vl import VisionBackbone
+from mer_r1.models.tiny.omni import write_tiny
 from mer_r1.synthetic.corpus import minimer_texts
 from tests.media_samples import ANSWERS, answer_logits, prompts_of_all_kinds
 

@@ -23,9 +23,9 @@ from transformers import (
 )
 
 from mer_r1.errors import InputError
-from mer_r1.models.backbone import Prompt
 from mer_r1.models.lora import adapter_base, add_lora, merge_adapter, save_adapter
-from mer_r1.models.omni import OmniBackbone
+from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.types import Prompt
 from mer_r1.recipe import LoraSection
 from tests.text_models import write_text_model
 
@@ -123,7 +123,7 @@ def test_the_named_base_may_be_given_as_the_recipe_has_it(fresh_tiny: OmniBackbo
 def test_the_merged_checkpoint_loads_plainly_and_answers_as_the_adapted_model(
     adapted: tuple[OmniBackbone, Path], tiny: OmniBackbone, prompts: Sequence[Prompt], tmp_path: Path
 ) -> None:
-    from mer_r1.models.omni import load_omni
+    from mer_r1.models.qwen2_5_omni import load_omni
 
     backbone, folder = adapted
     merged = merge_adapter(folder, tmp_path / "merged")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mer_r1.models.tiny import tiny_tokenizer, write_tiny
-from mer_r1.models.tiny_text import tiny_text, write_tiny_text
-from mer_r1.models.tiny_vision import write_tiny_vision
+from mer_r1.models.tiny.omni import tiny_tokenizer, write_tiny
+from mer_r1.models.tiny.text import tiny_text, write_tiny_text
+from mer_r1.models.tiny.vision import write_tiny_vision
 from mer_r1.synthetic.corpus import minimer_texts
 
 WRITERS = {"omni": (write_tiny, 1.4e6), "vision": (write_tiny_vision, 1.2e6), "text": (write_tiny_text, 0.7e6)}

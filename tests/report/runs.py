@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.evaluation.runs import Answers, EvaluatedSet, System
 from mer_r1.report.sets import ShownSystem, page_sets, shown_systems
-from mer_r1.run_folder import Answers, EvaluatedSet, System
-from mer_r1.sample import Mode, Prediction, Sample
 from tests.media.make_media import gray_frames, tone, write_media
 
 Json = dict[str, Any]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mer_r1.data.sample import Sample
 from mer_r1.report.highlights import NUM_CLIPS, Highlight, cases_of, choose_highlights
 from mer_r1.report.verdicts import Judge
-from mer_r1.sample import Sample
 from tests.report.runs import shown_of
 from tests.small_wheels import SMALL
 

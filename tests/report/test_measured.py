@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from mer_r1.diagnosis.paradox import diagnose
+from mer_r1.analysis.paradox import diagnose
+from mer_r1.data.sample import Prediction, Sample
+from mer_r1.evaluation.runs import System
 from mer_r1.metrics.corpus_score import score
 from mer_r1.report.measured import measure, reference_of
 from mer_r1.report.sets import page_sets, shown_systems
-from mer_r1.run_folder import System
-from mer_r1.sample import Prediction, Sample
 from tests.report.runs import rows_of, shown_of, systems_of
 from tests.small_wheels import SMALL
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mer_r1.verbs.report import run
+from mer_r1.pipelines.report import run
 from tests.report.runs import Page, make_benchmark, write_lines
 
 PICTURES = {"1": ["fear"], "2": ["awe"], "3": ["sadness"]}

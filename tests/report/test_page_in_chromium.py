@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mer_r1.verbs.report import run
+from mer_r1.pipelines.report import run
 from tests.report.browser_page import Page, chromium, read_log
 from tests.report.runs import EVIL, make_asked, make_quickstart
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from mer_r1.data.sample import Prediction, Sample
 from mer_r1.emotion.protocol import CORRECTED
+from mer_r1.evaluation.runs import EvaluatedSet, System
 from mer_r1.report.payload import CHUNK_SIZE, Kind, Payload, cut, make_payload, relative_url, script_json
 from mer_r1.report.sets import page_sets, shown_systems
 from mer_r1.report.verdicts import Judge
-from mer_r1.run_folder import EvaluatedSet, System
-from mer_r1.sample import Prediction, Sample
 from tests.report.runs import shown_of
 from tests.small_wheels import CATEGORIES, small_wheels
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mer_r1.data.sample import Sample
+from mer_r1.evaluation.runs import System
 from mer_r1.report import plots
 from mer_r1.report.measured import Measured, measure
 from mer_r1.report.pictures import outline, picture
 from mer_r1.report.plots import PLACEHOLDERS, Figure, log_plot, named, running_mean
 from mer_r1.report.score_plots import gap_plots, pair_plot, plane_plot, retained_plot, score_plot
 from mer_r1.report.sets import page_sets, shown_systems
-from mer_r1.run_folder import System
-from mer_r1.sample import Sample
 from tests.media.make_media import gray_frames, tone, write_media
 from tests.report.runs import shown_of, systems_of
 from tests.small_wheels import SMALL

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mer_r1.evaluation.runs import read_groups
 from mer_r1.report.rollout_group import choose_group
-from mer_r1.run_folder import read_groups
 from tests.report.runs import write_lines
 
 

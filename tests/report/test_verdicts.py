@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mer_r1.data.sample import Prediction
 from mer_r1.emotion.protocol import CORRECTED
 from mer_r1.emotion.wheel import WheelSet, pack
 from mer_r1.report.verdicts import Judge
-from mer_r1.sample import Prediction
 from tests.small_wheels import SMALL, small_wheels
 
 JUDGE = Judge(small_wheels(CORRECTED))

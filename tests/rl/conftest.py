@@ -47,9 +47,9 @@ def stepped_folder(pictures: Path, tmp_path_factory: pytest.TempPathFactory, one
     """A run that has taught a tiny Qwen2.5-VL to answer about the pictures in three steps."""
     from mer_r1.media import TINY_BUDGET
     from mer_r1.models.checkpoint import write_settings
-    from mer_r1.models.tiny_vision import write_tiny_vision
+    from mer_r1.models.tiny.vision import write_tiny_vision
+    from mer_r1.pipelines.train import run
     from mer_r1.recipe import Recipe
-    from mer_r1.verbs.train import run
 
     rows = [json.loads(line) for line in pictures.read_text(encoding="utf-8").splitlines()]
     folder = tmp_path_factory.mktemp("stepped")

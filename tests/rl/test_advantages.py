@@ -11,19 +11,18 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mer_r1.recipe import RlSection
-from mer_r1.rl.advantages import (
+from mer_r1.objectives import (
     OBJECTIVES,
     REWARDS,
     ScaleRewards,
-    advantages,
     confidence_level,
     needs_calibration,
     needs_initial_answer,
     needs_reflection,
     needs_wheels,
-    normalise,
 )
+from mer_r1.recipe import RlSection
+from mer_r1.rl.advantages import advantages, normalise
 
 LAMBDAS = {"lambda_cali": 0.1, "lambda_fmt": 0.3, "lambda_rer": 0.2}
 R, P, F, FMT, PLUS, MINUS, FIRST, BACK, ACC, _, _, RER = range(12)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from mer_r1.data.manifest import read_manifest
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.inference import answer
-from mer_r1.manifest import read_manifest
-from mer_r1.models.backbone import Sampling
+from mer_r1.generation.answering import answer
 from mer_r1.models.features import read_prompts
 from mer_r1.models.loading import load_backbone
-from mer_r1.response import parse_response
-from mer_r1.verbs.train import run
-from tests.test_training import lines, make_recipe
+from mer_r1.models.types import Sampling
+from mer_r1.pipelines.train import run
+from mer_r1.prompting.response import parse_response
+from tests.training.test_training import lines, make_recipe
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,10 @@ from torch import Tensor
 from mer_r1.emotion.wheel import WheelSet, pack
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.tiny import tiny_tokenizer
-from mer_r1.rl.calibration import (
-    CLIP,
-    CategoryTokens,
-    Confidence,
-    Level,
-    SharedTokens,
-    calibration_pair,
-    category_tokens,
-    require_byte_level,
-    text_and_starts,
-)
+from mer_r1.models.category_confidence import CategoryTokens, Confidence, Level, SharedTokens, category_tokens
+from mer_r1.models.tiny.omni import tiny_tokenizer
+from mer_r1.models.token_offsets import require_byte_level, text_and_starts
+from mer_r1.rl.calibration import CLIP, calibration_pair
 from mer_r1.synthetic.corpus import minimer_texts
 from tests.small_wheels import CATEGORIES, IDS, SMALL
 from tests.word_pieces import Pieces, Words, glued_tokenizer, sentence_pieces, whole_words

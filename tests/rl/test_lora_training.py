@@ -11,17 +11,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mer_r1.models.backbone import Backbone, Prompt, chosen_log_probs
+from mer_r1.data.sample import Sample
+from mer_r1.models.backbone import Backbone, chosen_log_probs
 from mer_r1.models.loading import load_backbone
-from mer_r1.models.omni import OmniBackbone, load_omni
+from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
+from mer_r1.models.types import Prompt
+from mer_r1.pipelines import merge, predict, train
+from mer_r1.pipelines.train import run
 from mer_r1.recipe import Recipe
 from mer_r1.rl import losses, rollouts, trainer
 from mer_r1.rl.trainer import GrpoTrainer
-from mer_r1.sample import Sample
-from mer_r1.training import RunTrainer
-from mer_r1.verbs import merge, predict, train
-from mer_r1.verbs.train import run
-from tests.test_training import lines, make_recipe, run_stopped_at
+from mer_r1.training.trainer import RunTrainer
+from tests.training.test_training import lines, make_recipe, run_stopped_at
 
 
 def recipe_of(kind: str, source: Path, corpus: dict[str, Path], dropout: float = 0.0, **optim: Any) -> Recipe:

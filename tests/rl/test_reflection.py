@@ -16,16 +16,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mer_r1.data.manifest import read_manifest
+from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.manifest import read_manifest
 from mer_r1.media import read_clip
-from mer_r1.models.backbone import Backbone, Generated, Prompt, pad_right
-from mer_r1.models.omni import OmniBackbone
-from mer_r1.models.vision import VisionBackbone, load_vision
+from mer_r1.models.backbone import Backbone, pad_right
+from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.qwen2_5_vl import VisionBackbone, load_vision
+from mer_r1.models.types import Generated, Prompt
+from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import ReflectionSection
-from mer_r1.response import parse_response
-from mer_r1.rl.reflection import (
+from mer_r1.rl.reflection.judges import EndpointJudge, PolicyJudge, make_judge
+from mer_r1.rl.reflection.scores import (
     QUESTIONS,
     Half,
     Question,
@@ -34,9 +37,7 @@ from mer_r1.rl.reflection import (
     questions_of,
     reflect,
 )
-from mer_r1.rl.reflection_judges import EndpointJudge, PolicyJudge, make_judge
 from mer_r1.rl.rollouts import RolloutBatch, uniform_draws
-from mer_r1.sample import Sample
 from tests.judge.endpoint import Reply, says, serve
 from tests.media_samples import KINDS, clip_of
 from tests.rl.conftest import CANDIDATES

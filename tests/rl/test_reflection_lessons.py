@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from mer_r1.data.manifest import read_manifest
+from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.manifest import read_manifest
 from mer_r1.media import read_clip
 from mer_r1.models.loading import load_backbone
+from mer_r1.pipelines.train import load_backbone as load_recipe_s
+from mer_r1.pipelines.train import run
 from mer_r1.recipe import ModelSection
-from mer_r1.rl.reflection import QUESTIONS, coherence_score, consistency_score
-from mer_r1.rl.reflection_lessons import LessonExamples, lessons
-from mer_r1.sample import Sample
-from mer_r1.shape import KNOWN
-from mer_r1.verbs.train import load_backbone as load_recipe_s
-from mer_r1.verbs.train import run
-from tests.test_training import make_recipe
+from mer_r1.rl.reflection.lessons import LessonExamples, lessons
+from mer_r1.rl.reflection.scores import QUESTIONS, coherence_score, consistency_score
+from mer_r1.training.model_shape import KNOWN
+from tests.training.test_training import make_recipe
 
 
 def _sample(number: int, seen: str) -> Sample:

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
+from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.models.vision import load_vision
+from mer_r1.models.qwen2_5_vl import load_vision
+from mer_r1.objectives import OBJECTIVES
+from mer_r1.pipelines.train import run
 from mer_r1.recipe import Recipe
-from mer_r1.rl.advantages import OBJECTIVES
 from mer_r1.rl.data import RlPrompts
-from mer_r1.rl.reflection import Question, coherence_score, consistency_score
-from mer_r1.rl.reflection_judges import PolicyJudge
-from mer_r1.sample import Sample
-from mer_r1.verbs.train import run
-from tests import test_processes
+from mer_r1.rl.reflection.judges import PolicyJudge
+from mer_r1.rl.reflection.scores import Question, coherence_score, consistency_score
 from tests.judge.endpoint import Reply, says, serve
 from tests.rl.conftest import CANDIDATES
-from tests.test_training import lines, make_recipe, run_stopped_at, weights
+from tests.training import test_processes
+from tests.training.test_training import lines, make_recipe, run_stopped_at, weights
 
 WHEELS = WheelSet.load("builtin")
 
@@ -202,7 +202,9 @@ def test_two_processes_hear_what_one_hears(
     folder = tmp_path / "two"
     folder.mkdir()
     (folder / "emo_r3.yaml").write_text(halves.as_yaml(), encoding="utf-8")
-    test_processes.finished(test_processes.start(test_processes.DDP, "-m", "tests.test_processes", str(folder)))
+    test_processes.finished(
+        test_processes.start(test_processes.DDP, "-m", "tests.training.test_processes", str(folder))
+    )
     assert json.loads((folder / "emo_r3" / "run.json").read_text())["processes"] == 2
     test_processes.assert_alike(tmp_path / "one", folder / "emo_r3")
     said = [

@@ -10,21 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.models.backbone import Encoded, Generated, Prompt, Sampling, pad_right
-from mer_r1.models.omni import OmniBackbone
-from mer_r1.response import FALLBACK_ANSWER, PROFILES, parse_response
-from mer_r1.rewards import score_response
-from mer_r1.rl.advantages import REWARDS
-from mer_r1.rl.calibration import (
-    CategoryTokens,
-    Confidence,
-    Level,
-    calibration_pair,
-    category_tokens,
-    locate_answer,
-)
-from mer_r1.rl.packing import group_pass, pack
+from mer_r1.metrics.rewards import score_response
+from mer_r1.models.backbone import pad_right
+from mer_r1.models.category_confidence import CategoryTokens, Confidence, Level, category_tokens
+from mer_r1.models.packing import group_pass, pack
+from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.token_offsets import locate_answer
+from mer_r1.models.types import Encoded, Generated, Prompt, Sampling
+from mer_r1.objectives import REWARDS
+from mer_r1.prompting.response import FALLBACK_ANSWER, PROFILES, parse_response
+from mer_r1.rl.calibration import calibration_pair
 from mer_r1.rl.rollouts import (
     Calibration,
     RolloutBatch,
@@ -35,7 +32,6 @@ from mer_r1.rl.rollouts import (
     text_rewards,
     uniform_draws,
 )
-from mer_r1.sample import Sample
 from tests.media_samples import saying
 
 WHEELS = WheelSet.load("builtin")

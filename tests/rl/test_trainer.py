@@ -11,24 +11,26 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mer_r1.data.manifest import read_manifest
+from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.manifest import read_manifest
 from mer_r1.metrics.corpus_score import score
-from mer_r1.models.backbone import Prompt, chosen_log_probs
+from mer_r1.metrics.rewards import score_response
+from mer_r1.models.backbone import chosen_log_probs
 from mer_r1.models.features import read_prompts
 from mer_r1.models.group_attention import GroupLayout
-from mer_r1.models.omni import OmniBackbone, load_omni
+from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
+from mer_r1.models.types import Prompt
+from mer_r1.objectives import OBJECTIVES, REWARDS
+from mer_r1.pipelines.train import run
+from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe, read_recipe
-from mer_r1.response import parse_response
-from mer_r1.rewards import score_response
 from mer_r1.rl import losses, rollouts, trainer
-from mer_r1.rl.advantages import OBJECTIVES, REWARDS, advantages
+from mer_r1.rl.advantages import advantages
 from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.rollouts import RolloutBatch
-from mer_r1.sample import Sample
-from mer_r1.verbs.train import run
-from tests.test_training import lines, make_recipe, run_stopped_at, weights
+from tests.training.test_training import lines, make_recipe, run_stopped_at, weights
 
 HEALTH = {"groups_without_signal", "answer_words", "answered_share", "response_tokens", "entropy", "kl", "clip_share"}
 

@@ -24,16 +24,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.media import read_clip
-from mer_r1.models.backbone import Encoded, Generated, pad_right
-from mer_r1.models.tiny_text import tiny_text
-from mer_r1.models.words_only import WordsOnlyBackbone, load_words_only
+from mer_r1.metrics.rewards import score_response
+from mer_r1.models.backbone import pad_right
+from mer_r1.models.causal_lm import WordsOnlyBackbone, load_words_only
+from mer_r1.models.tiny.text import tiny_text
+from mer_r1.models.types import Encoded, Generated
+from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe
-from mer_r1.response import parse_response
-from mer_r1.rewards import score_response
 from mer_r1.rl.data import RlPrompts
-from mer_r1.sample import Sample
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -183,7 +184,7 @@ def _longest(backbone: WordsOnlyBackbone) -> int:
 
 def _ours(folder: Path, case: Case, out: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     from mer_r1.rl.trainer import GrpoTrainer
-    from mer_r1.training import RunFolder
+    from mer_r1.training.run_folder import RunFolder
 
     backbone, samples = load_words_only(str(folder)), SAMPLES[: case.num_samples]
     monkeypatch.setattr(WordsOnlyBackbone, "suppressed_V", torch.zeros(backbone.model.config.vocab_size))

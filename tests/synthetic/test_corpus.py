@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
+from mer_r1.data.manifest import read_manifest
+from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.manifest import read_manifest
 from mer_r1.media import MediaBudget, read_clip
-from mer_r1.response import is_well_formed
-from mer_r1.sample import Sample
+from mer_r1.prompting.response import is_well_formed
 from mer_r1.synthetic import corpus
 from mer_r1.synthetic.corpus import FPS, SPLITS, Plan, minimer_texts, write_clip, write_corpus
 from mer_r1.synthetic.state import WORDS

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from mer_r1.response import is_well_formed, parse_response
-from mer_r1.response_steps import steps_of
+from mer_r1.prompting.response import is_well_formed, parse_response
+from mer_r1.prompting.steps import steps_of
 from mer_r1.synthetic.picture_scenes import (
     AFFECT,
     BY_LIGHT,

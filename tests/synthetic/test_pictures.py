@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mer_r1.data.manifest import read_manifest
+from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.manifest import read_manifest
 from mer_r1.media import MediaBudget, read_clip
-from mer_r1.sample import Sample
 from mer_r1.synthetic import pictures
 from mer_r1.synthetic.corpus import Plan, write_corpus
 from mer_r1.synthetic.picture_scenes import EIGHT, SIX

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mer_r1.response import is_well_formed, parse_response
-from mer_r1.response_steps import steps_of
+from mer_r1.prompting.response import is_well_formed, parse_response
+from mer_r1.prompting.steps import steps_of
 from mer_r1.synthetic import subtitles
 from mer_r1.synthetic.set_text import appraisal, level
 from mer_r1.synthetic.state import Scene, draw_scene

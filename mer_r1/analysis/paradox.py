@@ -1,0 +1,294 @@
+"""The thinking paradox measured: fast against slow thinking of one system, and slow against slow of two.
+
+    recall, precision, F1     the scorer's own (metrics/open_vocabulary.py), fast - slow by the paired bootstrap
+    num_categories            categories an answer reaches, mean over clips and wheels
+    confidence_gold, margin   MER-R1 Definitions 1 and 2 (metrics/confidence.py), mean over clips, then over wheels
+    retained_hit_rate         sum |G ∩ fast ∩ slow| / sum |G ∩ fast| over clips, G the gold categories, then mean over
+                              wheels: what slow keeps of fast's right categories (Appendix D, Figure 8)
+
+Source: MER-R1 Section 3, Figures 1b and 3; Figure 5 for two systems. Convention: deltas are fast minus slow, or tuned
+minus reference; confidences are compared on the clips where both sides have one; a clip without an answer counts as
+an empty answer, as the scorer counts it. The paradox shows (true) when the 95 % intervals say that fast leads in recall
+and F1 and slow in precision, does not show (false) when an interval says that one of the three is not so, and is not
+decided (null) otherwise.
+Shape letters: N clips, W wheels, C categories of a wheel, B resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_r1.analysis.tables import by_wheel, category_bits, gold_categories, log_confidences
+from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
+from mer_r1.metrics.confidence import Confidence, confidence
+from mer_r1.metrics.corpus_score import Labels, ScoreReport, compare, load_wheels, score, score_signature
+from mer_r1.metrics.statistics import bootstrap_intervals, or_none, paired_bootstrap
+from mer_r1.text import printable
+
+Floats = NDArray[np.float64]
+Rows = dict[str, Prediction]
+Delta = dict[str, float | None]
+
+MODES: tuple[Mode, ...] = ("fast", "slow")
+LEADS = ("recall", "f1", "precision")
+NAMES = {"recall": "recall", "f1": "F1", "precision": "precision"}
+MEANS = ("num_categories", "confidence_gold", "margin")
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of two compared lists of answers: its rows by id, its report, and its confidences (N, W)."""
+
+    rows: Rows
+    report: ScoreReport
+    confidence: Confidence
+
+
+def diagnose(
+    gold: Sequence[Sample] | Mapping[str, Labels],
+    predictions: Sequence[Prediction],
+    wheels: str | WheelSet = "builtin",
+    *,
+    name: str = "gold",
+    clusters: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """How fast and slow thinking differ, as JSON values (fractions, not percent; undefined is None).
+
+    `{"n", "signature", "fast", "slow", "delta": {measure: {"value", "low", "high"}}, "retained_hit_rate",
+    "retained_hit_rate_interval", "paradox", "finding"}`. `name` stands in the signature; `clusters` maps ids to the
+    cluster that the intervals resample, and is taken from the samples when `gold` is a sequence of them.
+
+    Raises InputError when a mode is missing, when gold and the two modes do not hold the same ids, or when the
+    categories are those of other wheels.
+    """
+    wheels = load_wheels(wheels)
+    gold, clusters = _gold(gold, clusters)
+    rows = {mode: rows_of(gold, predictions, mode) for mode in MODES}
+    sides = dict(zip(MODES, _sides(gold, [(mode, rows[mode]) for mode in MODES], wheels, name, clusters), strict=True))
+    delta = _deltas(sides["slow"], sides["fast"])
+    retained = _retained(gold, rows["fast"], rows["slow"], wheels)
+    names = sides["fast"].report.clusters
+    paradox = paradox_shows(delta)
+    return {
+        "n": len(gold),
+        "signature": score_signature(wheels, name, len(gold), "fast+slow"),
+        **{mode: _side_json(sides[mode]) for mode in MODES},
+        "delta": delta,
+        "retained_hit_rate": or_none(_mean_of_sums(retained.sum(axis=0)[None])[0, 0]),
+        "retained_hit_rate_interval": [
+            or_none(bound) for bound in bootstrap_intervals(retained, _mean_of_sums, names)[0]
+        ],
+        "paradox": paradox,
+        "finding": finding(delta, paradox),
+    }
+
+
+def compare_slow(
+    gold: Sequence[Sample],
+    reference: Sequence[Prediction],
+    tuned: Sequence[Prediction],
+    wheels: WheelSet,
+    *,
+    name: str = "gold",
+) -> dict[str, Any]:
+    """Slow thinking of two systems on the same clips: `{"n", "signature", "reference", "tuned", "delta"}`.
+
+    Measures as in `diagnose`; deltas are tuned minus reference (MER-R1 Figure 5). Raises InputError as it does.
+    """
+    labels, clusters = _gold(gold, None)
+    rows: list[tuple[Mode, Rows]] = [("slow", rows_of(labels, side, "slow")) for side in (reference, tuned)]
+    first, second = _sides(labels, rows, wheels, name, clusters)
+    return {
+        "n": len(labels),
+        "signature": first.report.signature,
+        "reference": _side_json(first),
+        "tuned": _side_json(second),
+        "delta": _deltas(first, second),
+    }
+
+
+def paradox_shows(delta: Mapping[str, Mapping[str, float | None]]) -> bool | None:
+    """Whether fast leads in recall and F1 and slow in precision, as far as the intervals say; None: not decided."""
+    signs = (("recall", 1), ("f1", 1), ("precision", -1))
+    bounds = [(sign * (delta[key]["low"] or 0), sign * (delta[key]["high"] or 0)) for key, sign in signs]
+    known = [delta[key]["low"] is not None and delta[key]["value"] is not None for key, _ in signs]
+    if any(k and max(pair) <= 0 for k, pair in zip(known, bounds, strict=True)):
+        return False
+    return True if all(k and min(pair) > 0 for k, pair in zip(known, bounds, strict=True)) else None
+
+
+def finding(delta: Mapping[str, Mapping[str, float | None]], paradox: bool | None) -> str:
+    """In plain words the three gaps, no stronger than their intervals."""
+    heads = {
+        True: "The thinking paradox shows on this data",
+        False: "The thinking paradox does not show on this data",
+        None: "This data does not decide whether the thinking paradox shows",
+    }
+    head = heads[paradox]
+    if paradox is False and (delta["f1"]["low"] or 0) > 0:
+        head = "Fast beats slow on this data, but not by trading precision for recall as in the thinking paradox"
+    leads = "; ".join(_lead(NAMES[key], delta[key]) for key in LEADS)
+    return f"{head}. In points, with 95\N{NO-BREAK SPACE}% intervals: {leads}."
+
+
+def rows_of(gold: Mapping[str, Labels], predictions: Sequence[Prediction], mode: Mode) -> Rows:
+    """The answers of a mode by id, an error's emptied.
+
+    Raises InputError unless they hold exactly the ids of the gold.
+    """
+    if not gold:
+        raise InputError("the gold holds no clip; give the manifest of the predictions")
+    rows: Rows = {}
+    for prediction in predictions:
+        if prediction.mode == mode:
+            if prediction.status == "error":  # the scorer's missing clip: whatever the row holds is no answer
+                prediction = replace(prediction, labels=(), categories=None)
+            rows[prediction.id] = prediction
+    if not rows:
+        raise InputError(f"no {mode} predictions; ask the model in both modes (`mer-r1 predict`)")
+    if strangers := [identity for identity in rows if identity not in gold]:
+        raise InputError(f'id "{printable(strangers[0])}" is not in the gold file; give the manifest it was made from')
+    if missing := [identity for identity in gold if identity not in rows]:
+        raise InputError(
+            f'{len(missing)} of {len(gold)} clips have no {mode} prediction, first "{printable(missing[0])}"; finish '
+            "the predictions with the command that began them, or give the manifest they were made from"
+        )
+    return rows
+
+
+def _lead(name: str, row: Mapping[str, float | None]) -> str:
+    value, low, high = (row[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return f"{name} is not defined"
+    if low > 0:
+        return f"fast leads in {name} by {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    if high < 0:
+        return f"slow leads in {name} by {-100 * value:.1f} [{-100 * high:.1f}, {-100 * low:.1f}]"
+    if low == high == 0:
+        return f"the two are equal in {name}"
+    return f"neither leads surely in {name} (fast − slow [{100 * low:.1f}, {100 * high:.1f}])"
+
+
+def _gold(
+    gold: Sequence[Sample] | Mapping[str, Labels], clusters: Mapping[str, str] | None
+) -> tuple[Mapping[str, Labels], Mapping[str, str] | None]:
+    if isinstance(gold, Mapping):
+        return gold, clusters
+    found = {sample.id: sample.cluster for sample in gold if sample.cluster is not None}
+    return {sample.id: sample.labels for sample in gold}, found
+
+
+def _sides(
+    gold: Mapping[str, Labels],
+    answers: Sequence[tuple[Mode, Rows]],
+    wheels: WheelSet,
+    name: str,
+    clusters: Mapping[str, str] | None,
+) -> list[_Side]:
+    """Each list of answers scored, and its confidences, NaN wherever one of the lists has none."""
+    gold_NC = category_bits(_packed(gold, wheels), wheels)
+    found = [_confidence([rows[identity] for identity in gold], gold_NC, wheels) for _, rows in answers]
+    for field in ("gold_N", "negative_N", "margin_N"):
+        columns = [getattr(each, field) for each in found]
+        gap = np.any([np.isnan(column) for column in columns], axis=0)
+        for column in columns:
+            column[gap] = np.nan
+    reports = [_score(gold, rows, wheels, name, mode, clusters) for mode, rows in answers]
+    return [_Side(rows, *pair) for (_, rows), pair in zip(answers, zip(reports, found, strict=True), strict=True)]
+
+
+def _score(
+    gold: Mapping[str, Labels],
+    rows: Rows,
+    wheels: WheelSet,
+    name: str,
+    mode: Mode,
+    clusters: Mapping[str, str] | None,
+) -> ScoreReport:
+    """The scorer's report of one mode: an error is a clip without prediction, as in `mer-r1 score`."""
+    answered = {identity: row.labels for identity, row in rows.items() if row.status != "error"}
+    unanswered = {identity for identity, row in rows.items() if row.status not in ("ok", "error")}
+    return score(gold, answered, wheels, name=name, mode=mode, clusters=clusters, unanswered=unanswered)
+
+
+def _confidence(rows: Sequence[Prediction], gold_NC: NDArray[np.bool_], wheels: WheelSet) -> Confidence:
+    """Confidence of each clip and wheel, (N, W)."""
+    table_NC = log_confidences(rows, wheels)
+    columns = [confidence(table_NC[:, part], gold_NC[:, part]) for part in by_wheel(wheels)]
+    return Confidence(
+        *(np.stack([getattr(c, field) for c in columns], axis=1) for field in ("gold_N", "negative_N", "margin_N"))
+    )
+
+
+def _packed(gold: Mapping[str, Labels], wheels: WheelSet) -> list[int]:
+    """The gold categories of each clip, packed."""
+    return [gold_categories(labels, wheels) for labels in gold.values()]
+
+
+def _retained(gold: Mapping[str, Labels], fast: Rows, slow: Rows, wheels: WheelSet) -> Floats:
+    """(N, 2W): of each clip the right categories of fast that slow keeps, and the right categories of fast."""
+    table = np.empty((len(gold), 2 * len(wheels.names)))
+    for n, (identity, right) in enumerate(zip(gold, _packed(gold, wheels), strict=True)):
+        hit = right & wheels.map_words(fast[identity].labels)[0]
+        kept = hit & wheels.map_words(slow[identity].labels)[0]
+        table[n] = (*wheels.count(kept), *wheels.count(hit))
+    return table
+
+
+def _deltas(first: _Side, second: _Side) -> dict[str, Delta]:
+    """Second minus first of every measure, each with its paired interval."""
+    names = first.report.clusters
+    deltas = {key: _delta(row) for key, row in compare(first.report, second.report).items() if key in LEADS}
+    for key in MEANS:
+        one, other = (_sums(_values(key, side)) for side in (first, second))
+        deltas[key] = _delta(paired_bootstrap(one, other, _mean_of_sums, names)[0])
+    return deltas
+
+
+def _values(key: str, side: _Side) -> Floats:
+    """(N, W) of a measure that is a mean over clips, then over wheels."""
+    if key == "num_categories":
+        return side.report.arrays.num_predicted_NW.astype(np.float64)
+    values = side.confidence
+    fields = {"confidence_gold": values.gold_N, "confidence_negative": values.negative_N, "margin": values.margin_N}
+    return fields[key]
+
+
+def _sums(values_NW: Floats) -> Floats:
+    """(N, W) with NaN -> (N, 2W) of [value or 0, counted 0/1], which a resample adds up."""
+    counted = ~np.isnan(values_NW)
+    return np.concatenate([np.where(counted, values_NW, 0.0), counted.astype(np.float64)], axis=1)
+
+
+def _mean_of_sums(sums_BK: Floats) -> Floats:
+    """(B, 2W) sums of numerators and denominators -> (B, 1) mean over wheels of their ratios; NaN for 0/0."""
+    total, counted = np.split(sums_BK, 2, axis=1)
+    ratios = np.divide(total, counted, out=np.full_like(total, np.nan), where=counted > 0)
+    return np.asarray(ratios.mean(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _side_json(side: _Side) -> dict[str, Any]:
+    report = side.report
+    means = {
+        key: or_none(_mean_of_sums(_sums(_values(key, side)).sum(axis=0)[None])[0, 0])
+        for key in ("num_categories", "confidence_gold", "confidence_negative", "margin")
+    }
+    return {
+        **{key: or_none(getattr(report.open_vocabulary, key)) for key in ("recall", "precision", "f1", "hit")},
+        "answer_words": sum(len(row.labels) for row in side.rows.values()) / len(side.rows),
+        **means,
+        "num_with_confidence": int((~np.isnan(side.confidence.gold_N)).any(axis=1).sum()),
+        "missing": report.missing,
+        "unanswered": report.unanswered,
+    }
+
+
+def _delta(row: Any) -> Delta:
+    return {"value": or_none(row.delta), "low": or_none(row.low), "high": or_none(row.high)}

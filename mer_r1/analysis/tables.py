@@ -1,0 +1,72 @@
+"""Categories and confidences of many clips as tables, a column a category of all wheels.
+
+The columns of wheel k begin at `emotion.wheel.shifts(categories_of)[k]`, as its bits do in a packed set.
+Shape letters: N clips, C categories of all wheels together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_r1.data.labels import read_labels
+from mer_r1.data.sample import Prediction
+from mer_r1.emotion.wheel import NEUTRAL, WheelSet, shifts
+from mer_r1.errors import InputError
+from mer_r1.text import printable
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def gold_categories(labels: object, wheels: WheelSet) -> int:
+    """The categories of a gold label field, packed; its words are read as the scorer reads them."""
+    return wheels.map_words(read_labels(labels, wheels.protocol.parser)[0])[0]
+
+
+def category_bits(packed: Sequence[int], wheels: WheelSet) -> Mask:
+    """Packed categories as (N, C) booleans."""
+    places: dict[int, int] = {}
+    place_N = [places.setdefault(each, len(places)) for each in packed]  # few sets are different
+    width = sum(len(names) for names in wheels.categories_of)
+    rows = np.array([[each >> bit & 1 for bit in range(width)] for each in places], dtype=np.bool_)
+    return rows.reshape(-1, width)[place_N]
+
+
+def log_confidences(rows: Sequence[Prediction], wheels: WheelSet) -> Floats:
+    """The log-confidence of every category, (N, C); NaN where there is none.
+
+    Raises InputError for a category that is not of these wheels.
+    """
+    allowed = {
+        wheel: frozenset({*names, NEUTRAL}) for wheel, names in zip(wheels.names, wheels.categories_of, strict=True)
+    }
+    table = np.array(list(chain.from_iterable(_row(row, wheels) for row in rows)), dtype=np.float64)
+    for row in rows:
+        for wheel, values in (row.categories or {}).items():
+            if wheel in allowed and not values.keys() <= allowed[wheel]:
+                stranger = min(values.keys() - allowed[wheel])
+                raise InputError(
+                    f'id "{printable(row.id)}": {wheel} has no category "{printable(stranger)}"; name the wheels that '
+                    "the predictions were made with"
+                )
+    table[~np.isfinite(table)] = np.nan
+    return table.reshape(len(rows), -1)
+
+
+def by_wheel(wheels: WheelSet) -> Iterator[slice]:
+    """The columns of each wheel."""
+    for start, names in zip(shifts(wheels.categories_of), wheels.categories_of, strict=True):
+        yield slice(start, start + len(names))
+
+
+def _row(row: Prediction, wheels: WheelSet) -> list[float]:
+    found = row.categories or {}
+    values: list[float] = []
+    for wheel, names in zip(wheels.names, wheels.categories_of, strict=True):
+        logs = found.get(wheel)
+        values += [logs.get(name, np.nan) for name in names] if logs else [np.nan] * len(names)
+    return values

@@ -1,9 +1,0 @@
-"""Asking a model about many samples: who is asked, and the file that its answers go to.
-
-record.py holds the file: what it lacks is asked, what is there is kept. local.py asks a checkpoint, endpoint.py a
-server.
-"""
-
-from mer_r1.asking.record import Asker, AskReport, ask_into, failed, process_place
-
-__all__ = ["AskReport", "Asker", "ask_into", "failed", "process_place"]

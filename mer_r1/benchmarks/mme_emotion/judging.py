@@ -1,0 +1,238 @@
+"""`mer-r1 judge mme-emotion`: answers that are there already, judged step by step; the benchmark verb ends with it too.
+
+Responses are a JSON list of `{"video_id", "model_response"}`, joined to the questions by `video_id`; where one clip
+stands in several tasks, the row says `"task"`. Questions without a response are named, left out and make the result
+incomplete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from mer_r1.benchmarks.mme_emotion.judge import NUM_FRAMES, Case, Judge, judge_case, prompts_sha256
+from mer_r1.benchmarks.mme_emotion.questions import (
+    TITLE,
+    Question,
+    find_clip,
+    question_of,
+    read_list,
+    read_questions,
+    task_named,
+    text_of,
+)
+from mer_r1.benchmarks.mme_emotion.score import Judging, MmeReport, score
+from mer_r1.benchmarks.mme_emotion.store import CACHE, check_settings, judge_into, kept_judgements
+from mer_r1.data.files import locked, write_json
+from mer_r1.data.manifest import read_manifest
+from mer_r1.display.mme_emotion import print_mme
+from mer_r1.errors import InputError
+from mer_r1.judge.client import AnswerCache, load_prompt
+from mer_r1.text import printable
+
+GIVEN = "given"
+METRICS = "metrics.json"
+# What a dry run reckons with; none of it is measured.
+LETTERS_A_TOKEN = 4
+TOKENS_A_PICTURE = 258
+STEPS_AN_ANSWER = 6
+TOKENS_A_SCORE = 10
+
+
+@dataclass(frozen=True)
+class JudgeChoice:
+    """Who judges: `model` at `url`, and `steps_model` there for stage 1 (None: the same)."""
+
+    url: str
+    model: str
+    key_env: str | None = None
+    steps_model: str | None = None
+    num_workers: int = 8
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a million tokens cost, in any currency; None where it is not given."""
+
+    tokens_in: float | None = None
+    tokens_out: float | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The cases to judge, and the questions that have no response."""
+
+    cases: tuple[Case, ...]
+    missing: tuple[Question, ...] = ()
+    with_frames: bool = False
+    with_clues: bool = False
+
+
+def run(
+    questions: Path,
+    responses: Path,
+    choice: JudgeChoice,
+    out: Path,
+    *,
+    videos: Path | None = None,
+    clues: Path | None = None,
+    dry_run: bool = False,
+    prices: Prices = Prices(),
+) -> int:
+    """Judge a file of responses into `out`; 0 when all is judged, 1 when responses or clips are missing.
+
+    Raises InputError for files that do not fit together, and JudgeError where the endpoint fails.
+    """
+    console = Console(highlight=False, emoji=False)
+    asked = _asked(questions, videos)
+    said = read_responses(responses, [question for question, _ in asked])
+    answers = cases_of(asked, said, clues, with_frames=videos is not None or questions.suffix == ".jsonl")
+    if dry_run:
+        for line in plan(answers, out, prices):
+            console.print(line, markup=False, soft_wrap=True)
+        return 0
+    report = judge_answers(answers, choice, out, GIVEN)
+    write_json(out / METRICS, report.as_json(responses.stem, GIVEN))
+    print_mme({"responses": report}, console)
+    for line in missing_lines(answers):
+        console.print(line, markup=False, soft_wrap=True)
+    return 0 if report.complete else 1
+
+
+def _asked(questions: Path, videos: Path | None) -> list[tuple[Question, Path | None]]:
+    """The questions, of a manifest or of question files, each with its clip where that is known."""
+    if questions.suffix == ".jsonl":
+        samples = read_manifest(questions)
+        return [(question_of(sample), sample.video) for sample in samples]
+    asked = [(q, find_clip(videos, q.task, q.video_id) if videos else None) for q in read_questions(questions)]
+    if videos is not None and not any(clip for _, clip in asked):
+        raise InputError(f"{videos}: holds none of the clips; give the folder below which {asked[0][0].video_id} is")
+    return asked
+
+
+def read_responses(path: Path, questions: Sequence[Question]) -> dict[str, str]:
+    """The responses of a file by the question's id; a row whose response is null is left out.
+
+    Raises InputError for rows of no question, of several, and for a second response to one question.
+    """
+    of_clip: dict[str, list[Question]] = {}
+    for question in questions:
+        of_clip.setdefault(question.video_id, []).append(question)
+    said: dict[str, str] = {}
+    extra: list[str] = []
+    for number, row in enumerate(read_list(path), start=1):
+        video_id = text_of(path, number, row, "video_id")
+        task = row.get("task")
+        fitting = [q for q in of_clip.get(video_id, []) if task is None or task_named(task) == q.task]
+        if not fitting:
+            extra.append(video_id)
+            continue
+        if len(fitting) > 1:
+            names = ", ".join(question.task for question in fitting)
+            raise InputError(f'{path}: row {number}: {printable(video_id)} stands in {names}; give "task", one of them')
+        if fitting[0].id in said:
+            raise InputError(f"{path}: row {number}: a second response to {printable(video_id)}; keep one")
+        if row.get("model_response") is not None:
+            said[fitting[0].id] = text_of(path, number, row, "model_response")
+    if extra:
+        raise InputError(
+            f"{path}: {len(extra)} responses belong to no question, the first {printable(extra[0])}; take them out, or "
+            "give the questions that they answer"
+        )
+    return said
+
+
+def cases_of(
+    asked: Sequence[tuple[Question, Path | None]], said: Mapping[str, str], clues: Path | None, *, with_frames: bool
+) -> Answers:
+    """Questions, clips and responses joined; `clues` is a file of descriptions of the sound. Raises InputError."""
+    heard: dict[str, str] = {}
+    for number, row in enumerate(read_list(clues) if clues else (), start=1):
+        assert clues is not None, "there are rows"
+        heard.setdefault(text_of(clues, number, row, "video_id"), text_of(clues, number, row, "audio_clue"))
+    cases = tuple(
+        Case(question, said[question.id], heard.get(question.video_id), with_frames, clip if with_frames else None)
+        for question, clip in asked
+        if question.id in said
+    )
+    missing = tuple(question for question, _ in asked if question.id not in said)
+    return Answers(cases, missing, with_frames, clues is not None)
+
+
+def judge_answers(answers: Answers, choice: JudgeChoice, out: Path, mode: str) -> MmeReport:
+    """Judge into `out`, going on from what is there, and score. Raises InputError and JudgeError."""
+    judging = _judging(answers, choice)
+    with locked(out):
+        check_settings(out, {"judge": choice.model, "steps": judging.steps_model} | _seen(answers))
+        with (
+            closing(AnswerCache(out / CACHE)) as cache,
+            closing(Judge(choice.url, judging.steps_model, cache, choice.key_env, choice.num_workers)) as steps_judge,
+            closing(Judge(choice.url, choice.model, cache, choice.key_env, choice.num_workers)) as judge,
+            Progress() as bars,
+        ):
+            bar = bars.add_task("Judging", total=len(answers.cases))
+            judgements = judge_into(
+                out,
+                answers.cases,
+                lambda case: judge_case(case, steps_judge.say, judge.say),
+                choice.num_workers,
+                lambda done, _: bars.update(bar, completed=done),
+            )
+    return score(judgements, [question.task for question in answers.missing], judging, mode)
+
+
+def _judging(answers: Answers, choice: JudgeChoice) -> Judging:
+    return Judging(
+        choice.model,
+        choice.steps_model or choice.model,
+        prompts_sha256(),
+        NUM_FRAMES if answers.with_frames else 0,
+        sum(case.clue is not None for case in answers.cases),
+    )
+
+
+def _seen(answers: Answers) -> dict[str, object]:
+    """What else decides a judgement, for the folder's settings."""
+    return {
+        "prompts": prompts_sha256()[:16],
+        "frames": NUM_FRAMES if answers.with_frames else 0,
+        "clues": answers.with_clues,
+    }
+
+
+def plan(answers: Answers, out: Path, prices: Prices) -> Iterator[str]:
+    """What judging would take: calls, tokens, cost. Nothing is written and nobody is asked."""
+    kept = kept_judgements(out, answers.cases)
+    to_ask = [case for case in answers.cases if case.question.id not in kept and case.response.strip()]
+    tokens_in = tokens_out = 0
+    asked = len(load_prompt("mme_steps")) + len(load_prompt("mme_scores")) + len(load_prompt("mme_last_several"))
+    for case in to_ask:
+        letters = asked + 2 * len(case.response) + len(case.clue or "")
+        pictures = NUM_FRAMES if case.clip else 0
+        tokens_in += letters // LETTERS_A_TOKEN + TOKENS_A_PICTURE * pictures
+        tokens_out += len(case.response) // LETTERS_A_TOKEN + TOKENS_A_SCORE * STEPS_AN_ANSWER
+    yield f"{len(answers.cases)} responses, {len(kept)} judged already, {len(answers.missing)} questions without one"
+    yield f"{2 * len(to_ask)} calls, and as many again at most where replies are not in their form"
+    yield (
+        f"about {tokens_in:,} tokens in and {tokens_out:,} out. A guess: {LETTERS_A_TOKEN} letters a token, "
+        f"{TOKENS_A_PICTURE} tokens a picture, {NUM_FRAMES} pictures a clip (shorter clips have fewer), "
+        f"{STEPS_AN_ANSWER} steps an answer"
+    )
+    if prices.tokens_in is None or prices.tokens_out is None:
+        yield "cost: give --price-in and --price-out, per million tokens"
+    else:
+        cost = (tokens_in * prices.tokens_in + tokens_out * prices.tokens_out) / 1e6
+        yield f"cost: about {cost:,.2f} at {prices.tokens_in:g} in and {prices.tokens_out:g} out per million tokens"
+
+
+def missing_lines(answers: Answers) -> Iterator[str]:
+    """The questions without a response, the first ones by name."""
+    if answers.missing:
+        names = ", ".join(printable(question.id) for question in answers.missing[:5])
+        more = ", ..." if len(answers.missing) > 5 else ""
+        yield f"incomplete: {len(answers.missing)} questions of {TITLE} have no response: {names}{more}"

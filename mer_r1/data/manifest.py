@@ -1,0 +1,247 @@
+"""The manifest: JSON lines <-> `Sample`, every fault named by file, line and field.
+
+One JSON object a line, no other key is taken (docs/architecture.md):
+
+    {"id", "video"?, "audio"?, "image"?, "subtitle"?, "labels"?: [..], "valence"?, "reasoning"?, "cluster"?, "source"?,
+     "candidates"?: [..]}
+
+Convention: media paths are relative to the manifest's folder, or absolute; a URL is refused. A row needs at least one
+of video, audio, image, subtitle. null means "absent". Nothing is opened here but the manifest: `mer-r1 check` reads
+the media. Paths come out absolute, so that no file name can pass for a decoder's protocol ("concat:…").
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mer_r1.data.files import read_json_lines, write_json_lines
+from mer_r1.data.sample import Sample
+from mer_r1.errors import InputError
+from mer_r1.text import kind_of, printable
+
+MEDIA_KEYS = ("video", "audio", "image")
+TEXT_KEYS = ("subtitle", "reasoning", "cluster", "source")
+LIST_KEYS = ("labels", "candidates")
+KEYS = ("id", *MEDIA_KEYS, "subtitle", "labels", "valence", "reasoning", "cluster", "source", "candidates")
+
+MAX_VALENCE = 1000  # any scale of a data set, and no infinity
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|(?:data|file|https?|blob):", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ManifestScan:
+    """The sound rows of a manifest, the line of each, and every problem found, in order, one line each."""
+
+    samples: tuple[Sample, ...]
+    lines: tuple[int, ...]
+    problems: tuple[str, ...]
+
+
+def read_manifest(path: Path) -> list[Sample]:
+    """The samples of a manifest, in order.
+
+    Raises InputError for the first problem, with the number of the others; `scan_manifest` lists them all.
+    """
+    scan = scan_manifest(path)
+    if scan.problems:
+        others = len(scan.problems) - 1
+        more = f" (and {others} more; `mer-r1 check` lists them all)" if others else ""
+        raise InputError(scan.problems[0] + more)
+    return list(scan.samples)
+
+
+def scan_manifest(path: Path) -> ManifestScan:
+    """Read a manifest to its end and collect what is wrong instead of stopping.
+
+    A line that is no JSON object ends the reading, and is the last problem. A file without rows is a problem.
+    """
+    path = Path(path)
+    folder = Path(os.path.abspath(path.parent))
+    samples: list[Sample] = []
+    lines: list[int] = []
+    problems: list[str] = []
+    first_line: dict[str, int] = {}
+    try:
+        for number, row in read_json_lines(path):
+            faults = list(row_faults(row))
+            identity = row.get("id")
+            if isinstance(identity, str) and identity in first_line:
+                faults.append(
+                    f'id "{identity}" stands on line {first_line[identity]} already; give every row its own id'
+                )
+            elif isinstance(identity, str):
+                first_line[identity] = number
+            problems += [f"{path}:{number}: {fault}" for fault in faults]
+            if not faults:
+                samples.append(_sample(row, folder))
+                lines.append(number)
+    except InputError as error:
+        problems.append(str(error))
+    if not first_line and not problems:
+        problems.append(f"{path}: no rows; write one JSON object a line")
+    return ManifestScan(tuple(samples), tuple(lines), tuple(problems))
+
+
+def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
+    """Write samples as a manifest, whole or not at all; absent fields are left out.
+
+    Media are written relative to the manifest's folder wherever the two share a folder other than the root, so the
+    whole can be moved. Raises InputError when a sample would not be read back (a repeated id, no medium, ...).
+    """
+    path = Path(path)
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for sample in samples:
+        row = _row(sample, path.parent)
+        faults = list(row_faults(row))
+        if sample.id in seen:
+            faults.append("its id stands in the manifest already; give every sample its own id")
+        if faults:
+            raise InputError(f"{path}: sample {sample.id!r} cannot be written: {faults[0]}")
+        seen.add(sample.id)
+        rows.append(row)
+    write_json_lines(path, rows)
+
+
+def row_faults(row: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with one row, each fault with its field and its fix."""
+    yield from unknown_keys(row, KEYS)
+    yield from id_faults(row)
+    for key in MEDIA_KEYS:
+        yield from _media_faults(key, row.get(key))
+    for key in TEXT_KEYS:
+        yield from _text_faults(key, row.get(key))
+    for key in LIST_KEYS:
+        yield from _list_faults(key, row.get(key))
+    yield from _valence_faults(row.get("valence"))
+    subtitle = row.get("subtitle")
+    blank = subtitle is None or (isinstance(subtitle, str) and not subtitle.strip())
+    if blank and all(row.get(key) is None for key in MEDIA_KEYS):
+        yield "no medium; give at least one of video, audio, image, subtitle"
+
+
+def unknown_keys(row: dict[str, Any], known: Iterable[str]) -> Iterator[str]:
+    """A fault for every key that is not known, with the key that was probably meant."""
+    known = tuple(known)
+    for key in row:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f'did you mean "{close[0]}"?' if close else f"the keys are {', '.join(known)}"
+            yield f'unknown key "{printable(key)}"; {hint}'
+
+
+def id_faults(row: dict[str, Any]) -> Iterator[str]:
+    """A fault when a row has no usable id."""
+    identity = row.get("id")
+    if identity is None:
+        yield 'no id; give the row an "id", a text of its own'
+    elif not isinstance(identity, str):
+        yield f'id must be a text, found {kind_of(identity)}; write "id": "{printable(identity)}"'
+    elif not identity.strip():
+        yield "id is empty; give the row a text of its own"
+    else:
+        yield from _text_faults("id", identity)
+
+
+def _media_faults(key: str, value: object) -> Iterator[str]:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        yield f"{key} must be a path in quotes, found {kind_of(value)}"
+    elif not value.strip():
+        yield f"{key} is empty; give a path or leave the key out"
+    elif _URL.match(value):
+        yield f'{key} is a URL ("{printable(value)}"); download it and give the path of the file'
+    elif "\0" in value:
+        yield f"{key} holds a NUL character; give the path of a file"
+    else:
+        yield from _text_faults(key, value)
+
+
+def _text_faults(key: str, value: object) -> Iterator[str]:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        yield f"{key} must be a text in quotes, found {kind_of(value)}"
+    elif not _is_unicode(value):
+        yield f"{key} holds half a surrogate pair; write the character itself, in UTF-8"
+
+
+def _list_faults(key: str, value: object) -> Iterator[str]:
+    if value is None:
+        return
+    if isinstance(value, str):
+        yield f'{key} must be a list, found a text; write "{key}": ["{printable(value)}"]'
+        return
+    if not isinstance(value, list):
+        yield f'{key} must be a list of words, found {kind_of(value)}; write "{key}": ["happy"]'
+        return
+    for place, word in enumerate(value):
+        if not isinstance(word, str):
+            yield f"{key}[{place}] must be a word in quotes, found {kind_of(word)}"
+        elif not word.strip():
+            yield f"{key}[{place}] is empty; give a word or take the entry out"
+        else:
+            yield from _text_faults(f"{key}[{place}]", word)
+
+
+def _valence_faults(value: object) -> Iterator[str]:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        yield f"valence must be a number, found {kind_of(value)}"
+    elif not abs(value) <= MAX_VALENCE:
+        yield f"valence must be a number from {-MAX_VALENCE} to {MAX_VALENCE}; leave it out where not known"
+
+
+def _sample(row: dict[str, Any], folder: Path) -> Sample:
+    media = {key: None if row.get(key) is None else folder / row[key] for key in MEDIA_KEYS}
+    texts = {key: row.get(key) for key in TEXT_KEYS}
+    valence = row.get("valence")
+    return Sample(
+        id=row["id"],
+        labels=tuple(row.get("labels") or ()),
+        candidates=tuple(row.get("candidates") or ()),
+        valence=None if valence is None else float(valence),
+        **media,
+        **texts,
+    )
+
+
+def _row(sample: Sample, folder: Path) -> dict[str, Any]:
+    values: dict[str, Any] = {"id": sample.id}
+    for key in MEDIA_KEYS:
+        medium: Path | None = getattr(sample, key)
+        written = None if medium is None else _relative(medium, folder)
+        values[key] = f"./{written}" if written and _URL.match(written) else written
+    values["subtitle"] = sample.subtitle
+    values["labels"] = list(sample.labels)
+    values |= {key: getattr(sample, key) for key in ("valence", "reasoning", "cluster", "source")}
+    values["candidates"] = list(sample.candidates) or None
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _relative(medium: Path, folder: Path) -> str:
+    """`medium` seen from `folder`, in forward slashes; absolute where the two share no folder but the root."""
+    medium, folder = Path(os.path.abspath(medium)), Path(os.path.abspath(folder))
+    if medium.is_relative_to(folder):
+        return medium.relative_to(folder).as_posix()
+    # A way up ("..") follows what the folders really are, not the names of links to them.
+    target, start = Path(os.path.realpath(medium.parent), medium.name), Path(os.path.realpath(folder))
+    if target.parts[:2] != start.parts[:2]:
+        return medium.as_posix()
+    return Path(os.path.relpath(target, start)).as_posix()
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""What is printed of MME-Emotion: CoT of each task; Rec, Rea, CoT of all; MER-R1's Table 2 beside, in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mer_r1.benchmarks.mme_emotion.questions import NAME, TASKS, TITLE
+from mer_r1.benchmarks.mme_emotion.score import MmeReport
+from mer_r1.benchmarks.published import published
+from mer_r1.text import printable
+
+HEADS = ("Rec", "Rea", "CoT")
+BESIDE = ("AffectGPT", "Baseline", "MER-R1")
+
+
+def print_mme(reports: Mapping[str, MmeReport], console: Console) -> None:
+    """A column a report and a published system, the overall numbers with their intervals, counts, signatures."""
+    table = Table(title=f"{TITLE}: CoT of each task, then all answers, in %", title_justify="left")
+    table.add_column("")
+    theirs = published()[NAME].rows_of(*BESIDE)
+    for title in reports:
+        table.add_column(escape(printable(title)), justify="right")
+    for row in theirs:
+        table.add_column(f"{row.model}\n(published)", justify="right", style="dim")
+    for place, head in enumerate((*TASKS, *HEADS)):
+        if place == len(TASKS):
+            table.add_section()
+        own = (_value(report, head) for report in reports.values())
+        table.add_row(
+            head, *own, *(f"{row.values[place]:.1f}" for row in theirs), style="bold" if head == "CoT" else ""
+        )
+    console.print(table)
+    note = f"{published()[NAME].source}. {published()[NAME].note} Numbers of two judges are not comparable."
+    console.print(note, style="dim", markup=False, soft_wrap=True)
+    for title, report in reports.items():
+        for line in _lines(report):
+            console.print(f"{printable(title)}: {line}", markup=False, soft_wrap=True)
+
+
+def _value(report: MmeReport, head: str) -> str:
+    if head in HEADS:
+        return _percent(report.micro.values[HEADS.index(head)])
+    return _percent(report.tasks[head].values[-1]) if head in report.tasks else ""
+
+
+def _lines(report: MmeReport) -> Iterator[str]:
+    for name, row in (("mean over answers", report.micro), ("mean over tasks", report.macro)):
+        parts = zip(HEADS, row.values, row.intervals, strict=True)
+        yield f"{name} " + ", ".join(f"{head} {_percent(x)}{_interval(bounds)}" for head, x, bounds in parts)
+    total = report.total
+    yield (
+        f"{total.judged} of {total.n} judged ({total.blank} blank answers among them), {total.unjudged} unjudged, "
+        f"{total.no_clip} without their clip, {total.missing} without an answer"
+    )
+    if total.unjudged or total.no_clip:
+        bounds = zip(HEADS, report.micro.bounds, strict=True)
+        spans = ", ".join(f"{head} {_percent(low)} to {_percent(high)}" for head, (low, high) in bounds)
+        yield f"were they judged, the mean over answers would lie within {spans}"
+    yield report.signature
+
+
+def _interval(bounds: tuple[float, float]) -> str:
+    """Behind a number; nothing where there is no interval, as of one answer alone."""
+    low, high = bounds
+    return "" if low != low else f" [{_percent(low)}, {_percent(high)}]"
+
+
+def _percent(value: float) -> str:
+    return "n/a" if value != value else f"{100 * value:.1f}"

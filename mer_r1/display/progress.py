@@ -1,0 +1,116 @@
+"""A long job shown to a person: a bar for each stage and an honest estimate of what is left of the whole.
+
+The estimate starts from seconds measured on two CPU cores and is corrected by how fast this machine turns out to be.
+Where the output is not a terminal, stages are announced in plain lines instead of bars.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from mer_r1.data.files import write_json
+
+LINE_EVERY_S = 20.0
+
+
+@dataclass
+class Stages:
+    """The stages of a job. `expected_s` maps each stage's name to its seconds on the reference machine, in order.
+
+    `record` keeps the seconds of a job that is stopped and goes on: `total_s` adds up what each stage took in all.
+    """
+
+    expected_s: dict[str, float]
+    record: Path
+    console: Console = field(default_factory=Console)
+    seconds: dict[str, float] = field(default_factory=dict)
+    total_s: dict[str, float] = field(init=False)
+    _bars: Progress = field(init=False)
+    _started: float = field(init=False)
+    _name: str = field(init=False, default="")
+    _task: TaskID | None = field(init=False, default=None)
+    _last_line: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        try:
+            self.total_s = json.loads(self.record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self.total_s = {}
+        self._bars = Progress(
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self.console,
+        )
+
+    def __enter__(self) -> Stages:
+        if self.console.is_terminal:
+            self._bars.start()
+        self.console.print(f"About {self._minutes(sum(self.expected_s.values()))} on two CPU cores.")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Within the block `report` speaks of this stage; its seconds are kept when the block ends."""
+        self._name, self._started = name, time.monotonic()
+        self._last_line = self._started
+        if self.console.is_terminal:
+            self._task = self._bars.add_task(name, total=None, note=self._left(0.0))
+        else:
+            self.console.print(f"{name} ... ({self._left(0.0)})")
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - self._started, 1)
+            self.total_s[name] = round(self.total_s.get(name, 0.0) + self.seconds[name], 1)
+            write_json(self.record, self.total_s)
+        if self._task is not None:
+            total = self._bars.tasks[self._task].total or 1
+            self._bars.update(self._task, total=total, completed=total, note="")
+            self._task = None
+        else:
+            self.console.print(f"{name} done in {self.seconds[name]:.0f} s")
+
+    def report(self, done: int, total: int, note: str = "") -> None:
+        """Tell how far the current stage is."""
+        text = f"{note}  {self._left(done / max(total, 1))}".strip()
+        if self._task is not None:
+            self._bars.update(self._task, total=total, completed=done, note=text)
+        elif time.monotonic() - self._last_line > LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            self.console.print(f"  {done}/{total}  {text}")
+
+    def _left(self, share: float) -> str:
+        """What is left of the job, from the finished stages' speed and, once it says something, the current one's."""
+        spent = time.monotonic() - self._started
+        expected = self.expected_s[self._name]
+        done = [
+            name for name, taken in self.seconds.items() if taken > 0.1 * self.expected_s[name]
+        ]  # not found finished
+        known = sum(self.expected_s[name] for name in done)
+        used = sum(self.seconds[name] for name in done)
+        if share > 0.05:
+            known, used = known + expected * share, used + spent
+        pace = used / known if known else 1.0
+        names = list(self.expected_s)
+        later = sum(self.expected_s[name] for name in names[names.index(self._name) + 1 :])
+        return f"about {self._minutes(pace * (later + expected * (1 - share)))} left"
+
+    @staticmethod
+    def _minutes(seconds: float) -> str:
+        if seconds < 90:
+            return f"{max(5, round(seconds / 5) * 5)} s"
+        return f"{seconds / 60:.0f} min"

@@ -1,0 +1,241 @@
+"""The sentiment part of `mer-r1 score`: who says positive, negative or neutral, asked clip by clip, then WAF.
+
+Backends: "predictions" (rows carry `"sentiment"`), "lexicon" (the built-in wheels, offline), or a language model, which
+gets the words of an answer and this package's own prompt: behind an OpenAI-compatible endpoint, or a local one of
+transformers (models/text.py). Clips without a valence are not asked about, nor under "official" those of valence 0. An
+answer without a word is neutral, and no model is asked.
+
+The step has a record of its own: `SentimentChoice.out` is written as a predictions file, one row a prediction, whose
+words and sentiments give the same score again without a model, under the protocol they were made for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.markup import escape
+from rich.table import Table
+
+from mer_r1.data.files import write_json_lines
+from mer_r1.data.labels import read_labels
+from mer_r1.emotion.protocol import OFFICIAL, Protocol
+from mer_r1.errors import InputError
+from mer_r1.metrics.sentiment import SentimentReport, is_scored, lexicon_sentiment, lexicon_sha256, sentiment_score
+from mer_r1.metrics.signature import wheels_part
+from mer_r1.text import printable
+
+if TYPE_CHECKING:
+    from mer_r1.evaluation.score_files import Gold, ModePredictions
+    from mer_r1.models.text_model import TextModel
+
+Task = Literal["auto", "open-vocabulary", "basic", "sentiment"]
+Words = tuple[str, ...]
+Answers = dict[Words, str]
+
+GIVEN = "predictions"
+LEXICON = "lexicon"
+NO_WORDS = "neutral"
+PROMPT = "sentiment"
+
+
+@dataclass(frozen=True)
+class SentimentChoice:
+    """Who turns words into a sentiment, as the user says it; nothing said: the predictions' own, where they have it.
+
+    `backend` is "lexicon"; or `model` names a model: of the endpoint at `url`, or without `url` a local one, a folder
+    or a Hub id. `out` is the record of the answers.
+    """
+
+    backend: str | None = None
+    url: str | None = None
+    model: str | None = None
+    key_env: str | None = None
+    cache: Path | None = None
+    out: Path | None = None
+
+    def check(self) -> None:
+        """Raises InputError for options that do not go together."""
+        if self.backend not in (None, LEXICON):
+            raise InputError(f"sentiment backend {self.backend!r} is not known; use {LEXICON}, or --sentiment-model")
+        if self.backend and (self.url or self.model):
+            raise InputError("--sentiment excludes --sentiment-url and --sentiment-model; give one of the two ways")
+        if self.model is not None and not self.model.strip():
+            raise InputError("--sentiment-model is empty; give the name of a model")
+        if self.url is not None and self.model is None:
+            raise InputError("--sentiment-url needs --sentiment-model, the model's name at that address; give both")
+        if self.url is None and (self.key_env or self.cache):
+            raise InputError(
+                "--sentiment-key-env and --sentiment-cache need --sentiment-url; give it, or leave them out"
+            )
+
+    @property
+    def name(self) -> str | None:
+        """The backend chosen, None where the user chose none; of a local folder its name, not its place."""
+        if self.model is not None and self.url is None and Path(self.model).exists():
+            return Path(self.model).resolve().name or self.model
+        return self.backend or self.model
+
+
+def sentiment_reports(
+    truth: Gold,
+    modes: Mapping[str, ModePredictions],
+    choice: SentimentChoice,
+    task: Task,
+    *,
+    gold: Path,
+    pred: Path,
+    protocol: Protocol = OFFICIAL,
+) -> dict[str, SentimentReport]:
+    """The sentiment report of each mode; empty where none is asked for and the files do not hold one.
+
+    Writes `choice.out`. Raises InputError where sentiment is asked for and cannot be computed, and JudgeError where an
+    endpoint fails.
+    """
+    choice.check()
+    backend = _backend(truth, modes, choice, task, gold, pred)
+    if backend is None:
+        return {}
+    scored = {identity for identity, valence in truth.valence.items() if is_scored(valence, protocol.name)}
+    words = {name: _words(scored, mode, protocol) for name, mode in modes.items()}
+    if not choice.name:
+        judge, answers = GIVEN, {name: _given(scored, mode, pred) for name, mode in modes.items()}
+    else:
+        judge, said = _said(sorted({clip for of_mode in words.values() for clip in of_mode.values()}), choice, pred)
+        answers = {name: {clip: said[found] for clip, found in of_mode.items()} for name, of_mode in words.items()}
+    if choice.out is not None:
+        _write_record(choice.out, modes, answers, protocol)
+    return {
+        name: sentiment_score(
+            truth.valence,
+            of_mode,
+            backend=backend,
+            protocol=protocol.name,
+            judge=judge,
+            name=gold.stem,
+            parser=protocol.parser if choice.name else None,
+            mode=modes[name].mode,
+            clusters=truth.clusters,
+        )
+        for name, of_mode in answers.items()
+    }
+
+
+def _backend(
+    truth: Gold, modes: Mapping[str, ModePredictions], choice: SentimentChoice, task: Task, gold: Path, pred: Path
+) -> str | None:
+    given = any(mode.sentiment for mode in modes.values())
+    if task in ("open-vocabulary", "basic"):
+        if choice.name or choice.out:
+            raise InputError(f"--task {task} computes no sentiment; leave out its options, or the task")
+        return None
+    if not truth.valence:
+        if choice.name or choice.out or task == "sentiment":
+            raise InputError(f'{gold}: no row has a valence, which sentiment is scored against; give "valence": number')
+        return None
+    if not (choice.name or given) and (task == "sentiment" or choice.out):
+        raise InputError(f'{pred}: no row has a "sentiment"; give --sentiment lexicon, or --sentiment-model')
+    if choice.out is not None and choice.out.resolve() in (gold.resolve(), pred.resolve()):
+        raise InputError(f"{choice.out}: --sentiment-out would overwrite what is scored; give another file")
+    return choice.name or (GIVEN if given else None)
+
+
+def _given(scored: set[str], mode: ModePredictions, pred: Path) -> dict[str, str]:
+    """The predictions' own words. A clip that has a row but no word there is an error: no score is made up for it."""
+    for identity in mode.labels:
+        if identity in scored and identity not in mode.sentiment:
+            raise InputError(
+                f'{pred}:{mode.line[identity]}: no sentiment, which other rows have; give one, or "status": "error"'
+            )
+    return {identity: word for identity, word in mode.sentiment.items() if identity in scored}
+
+
+def _words(scored: set[str], mode: ModePredictions, protocol: Protocol) -> dict[str, Words]:
+    """The words of each scored clip that has a prediction."""
+    return {
+        identity: tuple(filter(None, read_labels(labels, protocol.parser)[0]))
+        for identity, labels in mode.labels.items()
+        if identity in scored
+    }
+
+
+def _said(clips: list[Words], choice: SentimentChoice, pred: Path) -> tuple[str, Answers]:
+    """Who answers, as the signature names it, and the answer to each distinct clip's words."""
+    assert choice.name is not None, "the caller has checked it"
+    if choice.model is None:
+        return wheels_part(LEXICON, lexicon_sha256()), {words: lexicon_sentiment(words) for words in clips}
+    from mer_r1.judge.client import load_prompt
+
+    prompt = load_prompt(PROMPT)
+    asked = [words for words in clips if words]
+    questions = [prompt.replace("{words}", ", ".join(words)) for words in asked]
+    answers = (_endpoint(choice, pred) if choice.url is not None else _local(choice.model).answer)(questions)
+    said = dict(zip(asked, map(read_answer, answers), strict=True))
+    return wheels_part(choice.name, sha256(prompt.encode()).hexdigest()), {(): NO_WORDS, **said}
+
+
+def _endpoint(choice: SentimentChoice, pred: Path) -> Callable[[Sequence[str]], list[str]]:
+    from mer_r1.judge.client import JudgeClient
+
+    url, model = choice.url, choice.model
+    assert url is not None, "the caller asks an endpoint"
+    assert model is not None, "check() wants both"
+    cache = choice.cache or pred.with_name(f"{pred.name}.judge.sqlite")
+
+    def ask(questions: Sequence[str]) -> list[str]:
+        with JudgeClient(url, model, cache, key_env=choice.key_env) as client:
+            return client.ask_all([[{"role": "user", "content": question}] for question in questions])
+
+    return ask
+
+
+@lru_cache(maxsize=1)
+def _local(model: str) -> TextModel:
+    """The model, loaded once for all sets of a benchmark."""
+    from mer_r1.models.text_model import TextModel
+
+    return TextModel.load(model)
+
+
+def _write_record(
+    out: Path,
+    modes: Mapping[str, ModePredictions],
+    answers: Mapping[str, Mapping[str, str]],
+    protocol: Protocol,
+) -> None:
+    """One row a clip and mode that has a prediction, with the sentiment of those that are scored for it."""
+    rows: list[dict[str, Any]] = []
+    for name, mode in modes.items():
+        named = {"mode": mode.mode} if mode.mode else {}
+        for identity, words in _words(set(mode.labels), mode, protocol).items():
+            said = {"sentiment": answers[name][identity]} if identity in answers[name] else {}
+            rows.append({"id": identity, **named, "labels": list(words), **said})
+    write_json_lines(out, rows)
+
+
+def read_answer(answer: str) -> str:
+    """The judge's word without white space, quotes, marks and capitals around it; whatever else it says stays."""
+    return answer.strip(" \t\r\n\"'`*.").lower()
+
+
+def sentiment_table(report: SentimentReport) -> Table:
+    """An empty table for the row of a report that stands alone."""
+    table = Table(title=f"Sentiment by {escape(printable(report.backend))}, in %", title_justify="left")
+    for title in ("", "score", "95 % interval"):
+        table.add_column(title, justify="right" if title else "left")
+    return table
+
+
+def count_lines(report: SentimentReport) -> Iterator[str]:
+    """What stands below the table, the signature last."""
+    official = report.protocol == OFFICIAL.name
+    zero, others = ("left out", "as negative, as neutral does") if official else ("gold neutral", "as wrong")
+    yield f"{report.n} clips are scored for sentiment, {report.zero_gold} of valence 0 are {zero}"
+    yield f"{report.invalid} invalid and {report.missing} missing answers count {others}"
+    constants = (f'always "{word}" {100 * waf:.2f}' for word, waf in report.constants.items() if waf == waf)
+    yield f"accuracy {100 * report.accuracy:.2f}; WAF of {', '.join(constants)}" if report.n else "nothing to score"
+    yield report.signature

@@ -1,0 +1,192 @@
+"""A model behind an OpenAI-compatible address, vLLM's chat API first: media go out as content parts, answers come back.
+
+Slow thinking asks as usual. Fast thinking prefills the assistant's turn with the style's profile (MER-R1 Section 3.1)
+and has the server go on from there (`continue_final_message`). `stop` ends an answer where a local one ends, and stays
+in the text; where a server leaves it out it is put back. Decoding is greedy at temperature 0, without the repetition
+penalty that a checkpoint's own settings may ask for, as it is locally.
+
+At most `num_workers` samples are worked on at a time. Memory of each: about six times its media files while its request
+is made, four thirds while it is under way. An answer that was cut (finish_reason "length") is "truncated". A sample
+that fails, with its file, in the server, or after all tries, is a row with status "error"; a wrong address, model or
+key, and a server that `num_workers` requests in a row could not reach, end the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple, get_args
+
+from mer_r1.data.sample import MediaFacts, Mode, Prediction, Sample
+from mer_r1.errors import InputError
+from mer_r1.generation.media_parts import Delivery, Part, media_parts
+from mer_r1.generation.store import UNREADABLE, failed
+from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
+from mer_r1.prompting.response import PROFILES, parse_response
+from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_STYLES, PromptStyle, without_servers_control
+
+DEFAULT_STYLE = PROMPT_STYLES["full"]
+_WITHHELD = ("content_filter", "abort", "error")  # reasons of a server that has stopped the model
+
+
+class _Outcome(NamedTuple):
+    """A sample's prediction; whether the server was `asked`, and the failure where it could not be reached."""
+
+    prediction: Prediction
+    asked: bool = True
+    lost: ChatError | None = None
+
+
+class EndpointAsker:
+    """An `Asker` of the model `model` that is served at `url` (the API's base, such as http://localhost:8000/v1)."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        key_env: str | None = None,
+        style: PromptStyle | None = None,
+        max_new_tokens: int = 1024,
+        num_workers: int = 8,
+        timeout_s: float = 300.0,
+        retries: int = 4,
+        media: Delivery = "data",
+        sound: bool = True,
+    ) -> None:
+        """`key_env` names the environment variable of the API key (None: none is sent). `style` None is "full".
+
+        `num_workers` (1 to 64) samples are asked about at a time; `timeout_s` bounds each wait for the server, and
+        `retries` is the number of tries after the first. `media` "path" sends `file://` addresses to a server that
+        reads the same disk. `sound` False is for a model that takes none.
+
+        Raises InputError for an address, name, number or key that cannot be used.
+        """
+        if max_new_tokens < 1:
+            raise InputError("endpoint: give max_new_tokens from 1")
+        if media not in get_args(Delivery):
+            raise InputError(f"endpoint: media {media!r} is not known; use one of: {', '.join(get_args(Delivery))}")
+        self._open = partial(
+            ChatClient,
+            url,
+            model,
+            who="endpoint",
+            key_env=key_env,
+            timeout_s=timeout_s,
+            retries=retries,
+            num_workers=num_workers,
+        )
+        self._open().close()  # what cannot be used is said before the first question
+        self._model, self._style = model, style or DEFAULT_STYLE
+        self._profile = PROFILES[self._style.profile]
+        self._max_new_tokens, self._num_workers = max_new_tokens, num_workers
+        self._media, self._sound = media, sound
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides an answer, as JSON values. Not the address: a model may move."""
+        return {
+            "backend": "endpoint",
+            "model": self._model,
+            "prompt": asdict(self._style),
+            "max_new_tokens": self._max_new_tokens,
+            "temperature": 0.0,
+            "sound": self._sound,
+        }
+
+    def ask(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+        """One prediction of each sample, in the order in which they come.
+
+        Closing the iterator ends all requests under way. Raises InputError for what fails for all samples.
+        """
+        waiting = iter(samples)
+        under_way: set[Future[_Outcome]] = set()
+        lost: list[_Outcome] = []  # in a row, and held back until somebody is reached
+        with ThreadPoolExecutor(self._num_workers, thread_name_prefix="asking") as pool, self._open() as chat:
+            while True:
+                for sample in islice(waiting, self._num_workers - len(under_way)):
+                    under_way.add(pool.submit(self._answer, chat, sample, mode))
+                if not under_way:
+                    break
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                for outcome in [future.result() for future in done]:
+                    if outcome.lost is not None:
+                        lost.append(outcome)
+                        continue
+                    if outcome.asked:
+                        yield from (each.prediction for each in lost)
+                        lost = []
+                    yield outcome.prediction
+                if len(lost) >= self._num_workers:
+                    break
+        for outcome in lost:  # the last that was asked was not reached, so the server is gone
+            assert outcome.lost is not None, "only these are held back"
+            raise outcome.lost
+
+    def _answer(self, chat: ChatClient, sample: Sample, mode: Mode) -> _Outcome:
+        try:
+            media, facts = media_parts(sample, self._media, sound=self._sound)
+            body = chat.body(self._messages(media, sample, mode), self._fields(mode))
+            del media  # the body holds it
+        except UNREADABLE as error:
+            return _Outcome(failed(sample.id, mode, error), asked=False)
+        try:
+            return _Outcome(self._prediction(sample.id, mode, chat.send(body), facts))
+        except ChatError as error:
+            if error.of_all:
+                raise
+            return _Outcome(failed(sample.id, mode, error), lost=error if error.unreachable else None)
+
+    def _messages(self, media: list[Part], sample: Sample, mode: Mode) -> list[dict[str, Any]]:
+        if self._style.needs_candidates and not sample.candidates:
+            raise InputError(f"sample {sample.id!r}: {NO_CANDIDATES}")
+        # A control token that a subtitle or a label spells would become one in the server's chat template.
+        subtitle, *candidates = map(without_servers_control, (sample.subtitle or "", *sample.candidates))
+        text = self._style.text(subtitle, candidates)
+        system = {"role": "system", "content": self._style.system}
+        user = {"role": "user", "content": [*media, {"type": "text", "text": text}]}
+        begun = {"role": "assistant", "content": self._profile.prefill(mode)}
+        return [*([system] if self._style.system else []), user, *([begun] if begun["content"] else [])]
+
+    def _fields(self, mode: Mode) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "temperature": 0.0,
+            "max_tokens": self._max_new_tokens,
+            "repetition_penalty": 1.0,
+        }
+        if self._profile.stops_at_first(mode):  # which is all that a server can do
+            fields |= {"stop": [self._profile.stop], "include_stop_str_in_output": True}
+        if self._profile.prefill(mode):
+            fields |= {"continue_final_message": True, "add_generation_prompt": False}
+        return fields
+
+    def _prediction(self, identity: str, mode: Mode, reply: ChatReply, facts: MediaFacts | None) -> Prediction:
+        if reply.finish_reason in _WITHHELD:
+            raise ChatError(f"the server withheld the answer (finish_reason {reply.finish_reason}); ask another model")
+        prefill = self._profile.prefill(mode)
+        text = reply.text if reply.text.startswith(prefill) else prefill + reply.text
+        if prefill and text[len(prefill) :].lstrip().startswith(("<think>", "<step1>")):
+            raise ChatError(
+                "the server began a new turn instead of going on from the prefilled one; fast thinking needs one that "
+                "knows continue_final_message, as vLLM does"
+            )
+        if self._profile.stops(mode) == 1 and reply.finish_reason == "stop" and not reply.ended_by_model:
+            text += self._stop_left_out(text)
+        response = parse_response(text, self._profile.name)
+        return Prediction(
+            id=identity,
+            mode=mode,
+            raw=text,
+            reasoning=response.reasoning,
+            labels=response.labels,
+            status="truncated" if reply.finish_reason == "length" else response.status,
+            media=facts,
+        )
+
+    def _stop_left_out(self, text: str) -> str:
+        """The stop text where the last block that it ends is open: not every server leaves it in the answer."""
+        stop = self._profile.stop
+        return stop if text.rfind(stop.replace("/", "")) > text.rfind(stop) else ""

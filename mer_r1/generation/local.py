@@ -1,0 +1,159 @@
+"""A checkpoint on this machine, asked about many samples: media are read while earlier ones are answered.
+
+Memory beside the model: the prompts of two batches, one that is answered and one that waits (a batch is 4 prompts, or
+64 of a model below 100 million parameters), and the decoded clips of READERS threads. The number of samples does not
+matter. Answers are greedy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from functools import cached_property
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+
+from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.distributed import local_rank
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
+from mer_r1.generation.answering import answer_batch
+from mer_r1.generation.make import DEFAULT_MODEL
+from mer_r1.generation.store import UNREADABLE, failed
+from mer_r1.media import read_clip
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.category_confidence import CategoryTokens, category_tokens
+from mer_r1.models.loading import load_backbone
+from mer_r1.models.types import Prompt, Sampling
+from mer_r1.prompting.templates import PromptStyle
+
+READERS = 4
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def load_model(source: str) -> Backbone:
+    """The model of a run's folder, of a checkpoint's folder, or of a Hub id, on the GPU where there is one.
+
+    Processes of one launch take the GPUs in turn. Raises InputError for what cannot be loaded.
+    """
+    folder = Path(source)
+    if source == DEFAULT_MODEL and not folder.exists():
+        raise InputError(f"{source}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
+    backbone = load_backbone(str(folder / "model") if (folder / "model").is_dir() else source)
+    num_gpus = torch.cuda.device_count()
+    backbone.model.to(f"cuda:{local_rank() % num_gpus}" if num_gpus else "cpu")
+    return backbone
+
+
+def kept(samples: Sequence[Sample], prompts: Sequence[Prompt]) -> Callable[[Sample], Prompt]:
+    """Gives the prompts of `samples` that were made before, for LocalAsker's `read`."""
+    row_of = {sample.id: row for row, sample in enumerate(samples)}
+    return lambda sample: prompts[row_of[sample.id]]
+
+
+def batch_size(backbone: Backbone) -> int:
+    """Prompts answered together: logits of 64 long answers do not fit beside 7B."""
+    return 64 if backbone.model.num_parameters() < 10**8 else 4
+
+
+class LocalAsker:
+    """Asks a checkpoint; see `asking.record.Asker`. Without `style` the question is the model's own."""
+
+    def __init__(
+        self,
+        model: str | Backbone,
+        max_new_tokens: int = 1024,
+        style: PromptStyle | None = None,
+        read: Callable[[Sample], Prompt] | None = None,
+    ) -> None:
+        """`model` is what `load_model` takes, or loaded already. `read` gives prompts that were made before."""
+        backbone = load_model(model) if isinstance(model, str) else model
+        self.backbone = replace(backbone, own_style=style) if style else backbone
+        self.max_new_tokens = max_new_tokens
+        self._read_prompt = read or self._decode
+        self._preparing = Lock()
+
+    def with_style(self, style: PromptStyle) -> LocalAsker:
+        """The same model, asked another question."""
+        other = LocalAsker(self.backbone, self.max_new_tokens, style)
+        other._weights = self._weights
+        return other
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "model": {"weights": self._weights, "kind": type(self.backbone).__name__},
+            "prompt": asdict(self.backbone.style),
+            "budget": asdict(self.backbone.budget),
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": 0.0,
+        }
+
+    def ask(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+        """Batch by batch in the order of `samples`; those of a batch that cannot be read come first."""
+        size, rest = batch_size(self.backbone), iter(samples)
+        waiting: deque[Future[Prompt | Prediction]] = deque()
+        with ThreadPoolExecutor(READERS) as pool:
+            try:
+                while True:
+                    waiting.extend(
+                        pool.submit(self._read, sample, mode) for sample in islice(rest, 2 * size - len(waiting))
+                    )
+                    batch = [waiting.popleft().result() for _ in range(min(size, len(waiting)))]
+                    if not batch:
+                        return
+                    yield from (made for made in batch if isinstance(made, Prediction))
+                    yield from self._answered([made for made in batch if isinstance(made, Prompt)], mode)
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _read(self, sample: Sample, mode: Mode) -> Prompt | Prediction:
+        try:
+            return self._read_prompt(sample)
+        except UNREADABLE as error:
+            return failed(sample.id, mode, error)
+
+    def _decode(self, sample: Sample) -> Prompt:
+        clip = read_clip(sample, self.backbone.budget)
+        with self._preparing:  # tokenizers are not for several threads at once
+            return self.backbone.prepare(sample, clip)
+
+    def _answered(self, prompts: Sequence[Prompt], mode: Mode) -> list[Prediction]:
+        """The answers to a batch; prompt by prompt where memory does not suffice, and one that fails alone is a row."""
+        if not prompts:
+            return []
+        sampling = Sampling(self.max_new_tokens, temperature=0.0)
+        try:
+            return answer_batch(self.backbone, prompts, mode, sampling, self._tokens, self._wheels)
+        except torch.OutOfMemoryError as error:
+            fault = RuntimeError(str(error))  # without the frames that hold the memory
+        torch.cuda.empty_cache()
+        if len(prompts) == 1:
+            return [failed(prompts[0].id, mode, fault)]
+        return [row for prompt in prompts for row in self._answered([prompt], mode)]
+
+    @cached_property
+    def _wheels(self) -> WheelSet:
+        """What is shown of an answer knows "neutral" too, whatever a later score makes of it."""
+        return WheelSet.load(protocol="corrected")
+
+    @cached_property
+    def _tokens(self) -> CategoryTokens:
+        return category_tokens(self.backbone, self._wheels)
+
+    @cached_property
+    def _weights(self) -> str:
+        """A fingerprint of the weights: per tensor the sum of its bits, which no device rounds."""
+        digest = sha256()
+        for name, tensor in sorted(self.backbone.model.state_dict().items()):
+            bits = tensor.detach().contiguous().reshape(-1).view(_BITS[tensor.element_size()])
+            digest.update(f"{name} {tuple(tensor.shape)} {int(bits.sum(dtype=torch.int64))}".encode())
+        return digest.hexdigest()[:16]

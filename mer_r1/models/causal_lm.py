@@ -1,0 +1,114 @@
+"""A language model without eyes and ears: any causal one of transformers, which reads the subtitle and nothing else.
+
+A prompt is one chat of the tokenizer's template, the style's system text and question around the subtitle. A template
+that takes no system turn gets that text at the head of the user's, and a tokenizer without template the text as it
+stands. What a model writes of its thoughts is part of its answer, so a template's own thinking switch is left alone.
+Positions count from 0, the same on all three axes, of which the model takes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mer_r1.data.sample import Clip, MediaFacts, Sample
+from mer_r1.errors import InputError
+from mer_r1.media import MediaBudget
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.checkpoint import CAUSAL_FIX as FIX
+from mer_r1.models.checkpoint import read_parts, settings_of
+from mer_r1.models.types import Prompt
+
+
+@dataclass
+class WordsOnlyBackbone(Backbone):
+    """A causal language model; its processor is its tokenizer."""
+
+    reads = "subtitle"
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor
+
+    @property
+    def language_model(self) -> Any:
+        return self.model.get_decoder()
+
+    @property
+    def num_position_axes(self) -> int:
+        return 1
+
+    def placeholder_ids(self) -> Sequence[int]:
+        return ()
+
+    def towers(self) -> Sequence[Any]:
+        return ()
+
+    def prepare(self, sample: Sample, clip: Clip) -> Prompt:
+        """One sample's subtitle as ids and positions. `clip` is not looked at, and the facts say that nothing was seen.
+
+        Raises InputError, naming the sample, where there is no subtitle.
+        """
+        subtitle, candidates = self.texts_of(sample)
+        if not (subtitle and subtitle.strip()):
+            raise InputError(
+                f"sample {sample.id}: no subtitle, and this model can only read; "
+                "give a subtitle, or take a model that sees and hears (Qwen2.5-Omni)"
+            )
+        ids_T = torch.tensor(self._ids(subtitle, candidates), dtype=torch.long)
+        return Prompt(sample.id, ids_T, torch.arange(len(ids_T)).expand(3, -1), {}, MediaFacts())
+
+    def _ids(self, subtitle: str, candidates: Sequence[str]) -> list[int]:
+        style = self.style
+        user = style.text(subtitle, candidates)
+        whole = f"{style.system}\n{user}" if style.system else user
+        if not self.tokenizer.chat_template:
+            return list(self.tokenizer(f"{whole}\n")["input_ids"])
+        turns = [("system", style.system), ("user", user)] if style.system else [("user", user)]
+        return self.text_ids(self._chat(turns) or self._chat([("user", whole)], must=True))
+
+    def _chat(self, turns: Sequence[tuple[str, str]], must: bool = False) -> str:
+        """The template's text of a chat; "" where the template refuses it, unless it `must` take it."""
+        from jinja2 import TemplateError
+
+        chat = [{"role": role, "content": text} for role, text in turns]
+        try:
+            return str(self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+        except TemplateError:
+            if must:
+                raise
+            return ""
+
+
+def load_words_only(
+    source: str, budget: MediaBudget | None = None, prompt_style: str | None = None
+) -> WordsOnlyBackbone:
+    """Load a causal language model from a folder or a Hub id, with the settings saved beside it or the given ones.
+
+    Raises InputError for a folder that is no whole checkpoint of this kind, for a Hub id that cannot be had, and for a
+    model whose attention is not exchangeable or whose table of embeddings is smaller than its vocabulary.
+    """
+    shown_as = settings_of(source, budget, prompt_style)
+    import transformers
+
+    classes = transformers.AutoModelForCausalLM, transformers.AutoTokenizer
+    model, tokenizer = read_parts(source, "causal language model", FIX, *classes, "auto")
+    if not getattr(model, "_supports_attention_backend", False):
+        raise InputError(
+            f"{source}: the attention of a model of kind {model.config.model_type!r} cannot be exchanged, which is "
+            f"needed to read a prompt once for all its answers; {FIX}"
+        )
+    num_embeddings = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > num_embeddings:
+        raise InputError(
+            f"{source}: its tokenizer has {len(tokenizer)} tokens and its model embeds {num_embeddings}; "
+            "copy both from one checkpoint"
+        )
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"{source}: its tokenizer names no end token (eos_token); name it in tokenizer_config.json")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any will do
+    return WordsOnlyBackbone(model, tokenizer, *shown_as)

@@ -1,0 +1,255 @@
+"""The packed group pass: prompts, their answers and the fast contexts of calibration in one sequence, once.
+
+Shape letters: P prompts, B answers, R answer ids, S places of the flat sequence, N places read by the LM head,
+A anchors, V vocabulary, D width.
+
+    [ prompt_1 … prompt_P | slow_1 … slow_B | fast_1 … fast_F ]
+
+Every branch attends to its prompt and to itself, and its positions go on from its prompt's largest, so it is read as if
+it stood alone behind a copy of the prompt: same log-probabilities, same gradients, for one prompt instead of K. A fast
+branch is the prefill and the answer ids up to the last anchor (Eq. 8), so calibration costs its few ids and no pass.
+
+Only places that predict something go through the LM head, in chunks that are computed again for the gradient, so that
+no (N, V) array is kept. The head is read inside the model's own forward: a model whose weights are spread over
+processes (DDP, FSDP) is called as it wants to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from mer_r1.models.backbone import Backbone, pad_right
+from mer_r1.models.category_confidence import CategoryTokens, Confidence
+from mer_r1.models.group_attention import NO_MASK_SHAPE, GroupLayout, make_grid
+from mer_r1.models.types import Encoded, PromptBatch
+
+_CHUNK = 2**25  # logits made at a time
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Ids behind prompt number `prompt`, and the places in them at which confidence is read, with the ids there.
+
+    A place may be the branch's length: what its last id predicts.
+    """
+
+    prompt: int
+    ids: tuple[int, ...]
+    places: tuple[int, ...] = ()
+    targets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """One flat sequence. `source_N` are the places that predict the answers' ids, row by row, `probe_A` those that
+    predict the ids at anchors, branch by branch; `num_probes` says how many each branch with anchors has.
+    """
+
+    prompts: PromptBatch
+    input_ids_S: Tensor
+    positions_3S: Tensor
+    layout: GroupLayout
+    ids_BR: Tensor
+    mask_BR: Tensor
+    source_N: Tensor
+    probe_A: Tensor
+    probe_ids_A: Tensor
+    num_probes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GroupPass:
+    """What a pass gives: log p of every answer id and the entropy there, 0 on padding; and the confidences of every
+    branch that has places, slow branches first."""
+
+    log_probs_BR: Tensor
+    entropy_BR: Tensor
+    confidences: list[Confidence]
+
+
+def pack(prompts: PromptBatch, slow: Sequence[Branch], fast: Sequence[Branch] = ()) -> Packed:
+    """Lay prompts and branches end to end. Log-probabilities are read on all ids of `slow`, in its order."""
+    device = prompts.input_ids_PT.device
+    real_PT = prompts.mask_PT.bool()
+    lengths = real_PT.sum(1).tolist()
+    firsts = (prompts.positions_3PT.amax(dim=(0, 2)) + 1).tolist()
+    starts = _starts(lengths)
+    branches = [*slow, *fast]
+    begins = _starts([len(branch.ids) for branch in branches], sum(lengths))
+    size = sum(lengths) + sum(len(branch.ids) for branch in branches)
+    last = [start + length - 1 for start, length in zip(starts, lengths, strict=True)]
+
+    def before(branch: Branch, begin: int, place: int) -> int:
+        """The flat place whose output predicts what stands at a branch's place."""
+        return begin + place - 1 if place else last[branch.prompt]
+
+    owned = list(zip(branches, begins, strict=True))
+    source = [before(branch, begin, place) for branch, begin in owned[: len(slow)] for place in range(len(branch.ids))]
+    probes = [before(branch, begin, place) for branch, begin in owned for place in branch.places]
+    positions = [firsts[branch.prompt] + place for branch in branches for place in range(len(branch.ids))]
+    # A branch without ids asks only what its prompt predicts, and has no place of its own.
+    parts = [[pair for pair in part if pair[0].ids] for part in (owned[: len(slow)], owned[len(slow) :])]
+    grids = tuple(
+        make_grid([begin for _, begin in part], [len(b.ids) for b, _ in part], [b.prompt for b, _ in part], device)
+        for part in parts
+        if part
+    )
+    ids_BR, mask_BR = pad_right([branch.ids for branch in slow], 0, device)
+
+    def long(values: Sequence[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.long).to(device)
+
+    return Packed(
+        prompts=prompts,
+        input_ids_S=torch.cat([prompts.input_ids_PT[real_PT], long([i for b in branches for i in b.ids])]),
+        positions_3S=torch.cat([prompts.positions_3PT[:, real_PT], long(positions).expand(3, -1)], dim=1),
+        layout=GroupLayout(make_grid(starts, lengths, [], device), grids, size),
+        ids_BR=ids_BR,
+        mask_BR=mask_BR,
+        source_N=long(source),
+        probe_A=long(probes),
+        probe_ids_A=long([target for branch in branches for target in branch.targets]),
+        num_probes=tuple(len(branch.places) for branch in branches if branch.places),
+    )
+
+
+def _starts(lengths: Sequence[int], first: int = 0) -> list[int]:
+    """Where each of several stretches begins when they are laid end to end."""
+    starts = []
+    for length in lengths:
+        starts.append(first)
+        first += length
+    return starts
+
+
+def group_pass(
+    backbone: Backbone,
+    model: Any,
+    packed: Packed,
+    encoded: Encoded | None = None,
+    temperature: float = 1.0,
+    tokens: CategoryTokens | None = None,
+) -> GroupPass:
+    """Run `model`, the backbone's own or a wrapper of it (DDP, PEFT), over the packed sequence.
+
+    With `encoded` the media's embeddings are taken from there; without, the towers run, with gradient where they
+    learn. Confidences need `tokens`; they are read at temperature 1 and carry no gradient.
+    """
+    head = _Head(backbone, packed, temperature, tokens)
+    media = backbone.media_arguments(packed.prompts) if encoded is None else {}
+    with media_placed(backbone, packed.input_ids_S, encoded), head.in_place():
+        log_probs_N = model(
+            input_ids=packed.input_ids_S[None],
+            attention_mask=torch.ones(NO_MASK_SHAPE, dtype=torch.bool, device=backbone.device),
+            position_ids=backbone.position_argument(packed.positions_3S[:, None]),
+            use_cache=False,
+            layout=packed.layout,
+            **media,
+        ).logits
+    real_BR = packed.mask_BR.bool()
+    log_probs_BR = torch.zeros(real_BR.shape, device=log_probs_N.device).masked_scatter(real_BR, log_probs_N)
+    entropy_BR = torch.zeros_like(log_probs_BR).masked_scatter(real_BR, torch.cat(head.entropy))
+    return GroupPass(log_probs_BR, entropy_BR, head.confidences())
+
+
+@contextmanager
+def media_placed(backbone: Backbone, input_ids_S: Tensor, encoded: Encoded | None) -> Iterator[None]:
+    """Within the block the embedding table's output for `input_ids_S` carries the media of `encoded`, in order."""
+    if encoded is None or encoded.embeds_PTD is None:
+        yield
+        return
+    placeholders = input_ids_S.new_tensor(list(backbone.placeholder_ids()))
+    media_ND = encoded.embeds_PTD[torch.isin(encoded.prompts.input_ids_PT, placeholders)]
+    where_1S1 = torch.isin(input_ids_S, placeholders)[None, :, None]
+
+    def place(_: Any, __: Any, words_1SD: Tensor) -> Tensor:
+        return words_1SD.masked_scatter(where_1S1, media_ND.to(words_1SD.dtype))
+
+    handle = backbone.model.get_input_embeddings().register_forward_hook(place)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _Head:
+    """Stands in for the LM head within one forward: hidden states in, log p of the answers' ids out, (N,)."""
+
+    def __init__(self, backbone: Backbone, packed: Packed, temperature: float, tokens: CategoryTokens | None) -> None:
+        self._head: Any = backbone.model.get_output_embeddings()
+        self._suppressed_V = backbone.suppressed_V
+        self._packed, self._temperature, self._tokens = packed, temperature, tokens
+        self._read: list[Confidence] = []
+        self.entropy: list[Tensor] = []
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within the block the model's head is this one."""
+        project: Callable[[Tensor], Tensor] = self._head.forward
+        was_wrapped = "forward" in vars(self._head)  # by what spreads a model over devices, for one
+        self._head.forward = lambda hidden_1SD: self._answers(hidden_1SD[0], project)
+        try:
+            yield
+        finally:
+            del self._head.forward
+            if was_wrapped:
+                self._head.forward = project
+
+    def _answers(self, hidden_SD: Tensor, project: Callable[[Tensor], Tensor]) -> Tensor:
+        packed = self._packed
+        ids_N = packed.ids_BR[packed.mask_BR.bool()]
+
+        def logits(hidden_ND: Tensor) -> Tensor:
+            return project(hidden_ND).float() / self._temperature + self._suppressed_V
+
+        def log_probs(hidden_ND: Tensor, some_ids_N: Tensor) -> tuple[Tensor, Tensor]:
+            logits_NV = logits(hidden_ND)
+            total_N = logits_NV.logsumexp(-1)
+            with torch.no_grad():
+                share_NV = (logits_NV - total_N[:, None]).exp()
+                entropy_N = total_N - (share_NV * logits_NV.masked_fill(share_NV == 0, 0.0)).sum(-1)
+            return logits_NV.gather(-1, some_ids_N[:, None])[:, 0] - total_N, entropy_N
+
+        rows = max(1, _CHUNK // len(self._suppressed_V))
+        pieces = list(zip(torch.split(packed.source_N, rows), torch.split(ids_N, rows), strict=True))
+        parts = []
+        for source, ids in pieces:
+            hidden_ND = hidden_SD.index_select(0, source)
+            if len(pieces) > 1 and torch.is_grad_enabled():
+                part, entropy = checkpoint(log_probs, hidden_ND, ids, use_reentrant=False)
+            else:
+                part, entropy = log_probs(hidden_ND, ids)
+            parts.append(part)
+            self.entropy.append(entropy)
+        self._read = self._confidences(hidden_SD.detach(), project)
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def _confidences(self, hidden_SD: Tensor, project: Callable[[Tensor], Tensor]) -> list[Confidence]:
+        if self._tokens is None:
+            return []
+        rows = max(1, _CHUNK // len(self._suppressed_V))
+        packed = self._packed
+        found = []
+        for source, ids in zip(torch.split(packed.probe_A, rows), torch.split(packed.probe_ids_A, rows), strict=True):
+            logits_AV = project(hidden_SD.index_select(0, source)).float() + self._suppressed_V
+            found.append(self._tokens.confidence(logits_AV.log_softmax(-1), ids))
+        return found
+
+    def confidences(self) -> list[Confidence]:
+        """The confidences, one for every branch that has places, on the CPU."""
+        if not self._read:
+            return []
+        category_AC = torch.cat([part.category_AC for part in self._read]).cpu()
+        word_A = torch.cat([part.word_A for part in self._read]).cpu()
+        sizes = list(self._packed.num_probes)
+        return [
+            Confidence(*pair) for pair in zip(torch.split(category_AC, sizes), torch.split(word_A, sizes), strict=True)
+        ]

@@ -1,0 +1,114 @@
+"""Qwen2.5-Omni's Thinker, the paper's backbone: a Hub id or a folder, the official processor, one code path.
+
+A sample's frames and sound are separate elements of the prompt, the subtitle a line of its text. Frames come sized from
+the media budget, so the processor only cuts them into patches; sound is padded to its own length, not to the
+processor's maximum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mer_r1.data.sample import Clip, Sample
+from mer_r1.errors import InputError
+from mer_r1.media import MediaBudget
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.checkpoint import folder_kind, looks_like_hub_id, read_parts, settings_of
+from mer_r1.models.checkpoint import read_settings as read_settings
+from mer_r1.models.qwen2_5_vl import AS_TAKEN, frames_hz, is_picture
+from mer_r1.models.types import Prompt
+from mer_r1.prompting.templates import media_chat
+
+MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
+FIX = "give a run's folder or its `model`"
+_SHORTEST_SOUND = 1600  # samples; a tenth of a second still gives the tower two tokens
+
+
+@dataclass
+class OmniBackbone(Backbone):
+    """A Qwen2.5-Omni Thinker of any size."""
+
+    reads = "pictures, sound and subtitle"
+
+    def placeholder_ids(self) -> Sequence[int]:
+        config = self.model.config
+        return (config.audio_token_id, config.image_token_id, config.video_token_id)
+
+    def _chat_text(self, sample: Sample, clip: Clip) -> str:
+        media = [] if clip.frames_THWC is None else ["image" if is_picture(clip) else "video"]
+        media += ["audio"] if clip.waveform_N is not None else []
+        subtitle, candidates = self.texts_of(sample)
+        chat = media_chat(self.style, media, subtitle, candidates)
+        return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+
+    def prepare(self, sample: Sample, clip: Clip) -> Prompt:
+        """One sample as ids, positions and the processor's arrays; floats are kept in float16."""
+        arguments: dict[str, Any] = {"text": self._chat_text(sample, clip), "return_tensors": "pt"}
+        frames = None if clip.frames_THWC is None else torch.from_numpy(clip.frames_THWC).permute(0, 3, 1, 2)
+        if frames is not None and is_picture(clip):
+            arguments |= {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
+        elif frames is not None:
+            rate = frames_hz(clip, self.budget.max_video_s)
+            arguments |= {"videos": [frames], "videos_kwargs": {**AS_TAKEN, "fps": rate}}
+        if clip.waveform_N is not None:
+            wave = clip.waveform_N
+            wave = np.pad(wave, (0, max(0, _SHORTEST_SOUND - len(wave))))
+            arguments |= {"audio": [wave], "audio_kwargs": {"max_length": len(wave)}}
+        features = self.processor(**arguments)
+        ids, mask = features.pop("input_ids"), features.pop("attention_mask")
+        features.pop("num_audio_tokens", None)
+        media = {name: torch.as_tensor(value) for name, value in features.items()}
+        positions = self._positions(ids, mask, media)
+        halves = {name: value.half() if value.is_floating_point() else value for name, value in media.items()}
+        if "video_second_per_grid" in media:
+            halves["video_second_per_grid"] = media["video_second_per_grid"].float()
+        return Prompt(sample.id, ids[0], positions[:, 0], halves, clip.facts)
+
+    def _positions(self, ids: Tensor, mask: Tensor, media: dict[str, Tensor]) -> Tensor:
+        """M-RoPE positions (3, 1, T) as the Thinker itself makes them; plain counting where there is no picture."""
+        lengths = media["feature_attention_mask"].sum(-1) if "feature_attention_mask" in media else None
+        positions, _ = self.model.get_rope_index(
+            ids,
+            media.get("image_grid_thw"),
+            media.get("video_grid_thw"),
+            mask,
+            False,
+            lengths,
+            media.get("video_second_per_grid"),
+        )
+        return torch.as_tensor(positions)
+
+    def towers(self) -> Sequence[Any]:
+        return self.model.model.visual, self.model.model.audio_tower
+
+
+def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> OmniBackbone:
+    """Load a Thinker from a folder or a Hub id, with the settings saved beside it or the given ones.
+
+    Raises InputError for a folder that is no checkpoint or one of another kind, and for a Hub id that cannot be had.
+    """
+    folder = Path(source)
+    if folder.exists():
+        kind = folder_kind(folder, FIX)
+        if kind not in MODEL_TYPES:
+            raise InputError(
+                f"{folder}: a checkpoint of kind {kind!r}; a Qwen2.5-Omni Thinker ({MODEL_TYPES[1]}) is needed"
+            )
+    elif not looks_like_hub_id(source):
+        raise InputError(f"{source}: no such folder; give a run, a checkpoint's folder, or a Hub id")
+    shown_as = settings_of(source, budget, prompt_style)
+    import transformers
+
+    fix = (
+        "give the folder of a run, the folder of a downloaded checkpoint, or a Hub id such as "
+        "Qwen/Qwen2.5-Omni-7B while online"
+    )
+    classes = transformers.Qwen2_5OmniThinkerForConditionalGeneration, transformers.Qwen2_5OmniProcessor
+    return OmniBackbone(*read_parts(source, "Qwen2.5-Omni Thinker", fix, *classes, "auto"), *shown_as)

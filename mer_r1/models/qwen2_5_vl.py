@@ -1,0 +1,123 @@
+"""Qwen2.5-VL, EMO-R3's backbone: it sees video or a picture and reads the subtitle; it cannot hear.
+
+Frames come sized from the media budget, so the processor only cuts them into patches. Positions are M-RoPE's, a video's
+time axis counted from the rate at which its frames were taken; text goes on after it from its largest position on any
+axis + 1, as the model was trained (huggingface/transformers, pull request 35569). The sound of a clip is left out, and
+the facts of a prompt say so: 0 seconds taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mer_r1.data.sample import Clip, Sample
+from mer_r1.errors import InputError
+from mer_r1.media import MediaBudget
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.checkpoint import read_parts, settings_of
+from mer_r1.models.types import Prompt
+from mer_r1.prompting.templates import media_chat
+
+_FIX = (
+    "give the folder of a run, the folder of a downloaded checkpoint, or a Hub id such as "
+    "Qwen/Qwen2.5-VL-3B-Instruct while online"
+)
+
+
+@dataclass
+class VisionBackbone(Backbone):
+    """A Qwen2.5-VL of any size."""
+
+    reads = "pictures and subtitle"
+
+    def placeholder_ids(self) -> Sequence[int]:
+        return self.model.config.image_token_id, self.model.config.video_token_id
+
+    def towers(self) -> Sequence[Any]:
+        return (self.model.model.visual,)
+
+    def prepare(self, sample: Sample, clip: Clip) -> Prompt:
+        """One sample as ids, positions and the processor's arrays; floats are kept in float16.
+
+        Raises InputError, naming the sample, where there is nothing that this model can see or read.
+        """
+        subtitle, candidates = self.texts_of(sample)
+        if clip.frames_THWC is None and not (subtitle and subtitle.strip()):
+            raise InputError(
+                f"sample {sample.id}: no video, image or subtitle, and a Qwen2.5-VL cannot hear; "
+                "give one of them, or take a model that hears (Qwen2.5-Omni)"
+            )
+        media = [] if clip.frames_THWC is None else ["image" if is_picture(clip) else "video"]
+        chat = media_chat(self.style, media, subtitle, candidates)
+        text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        features = self.processor(text=text, return_tensors="pt", **self._frames(clip))
+        ids, mask, kinds = (features.pop(name) for name in ("input_ids", "attention_mask", "mm_token_type_ids"))
+        seconds = features.pop("second_per_grid_ts", None)
+        grids = {name: value for name, value in features.items() if name.endswith("_grid_thw")}
+        positions, _ = self.model.model.get_rope_index(
+            ids, kinds, second_per_grid_ts=seconds, attention_mask=mask, **grids
+        )
+        arrays = {name: value.half() if value.is_floating_point() else value for name, value in features.items()}
+        heard = None if clip.facts.audio_s is None else 0.0
+        positions_3T = _text_after_media(positions[:, 0], kinds[0])
+        return Prompt(sample.id, ids[0], positions_3T, arrays, replace(clip.facts, audio_taken_s=heard))
+
+    def _frames(self, clip: Clip) -> dict[str, Any]:
+        """The processor's arguments for the frames of a clip."""
+        if clip.frames_THWC is None:
+            return {}
+        frames = torch.from_numpy(clip.frames_THWC).permute(0, 3, 1, 2)
+        if is_picture(clip):
+            return {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
+        about = {
+            "total_num_frames": len(frames),
+            "frames_indices": list(range(len(frames))),
+            "fps": frames_hz(clip, self.budget.max_video_s),
+        }
+        return {"videos": [frames], "videos_kwargs": {**AS_TAKEN, "video_metadata": [about]}}
+
+
+def _text_after_media(positions_3T: Tensor, kinds_T: Tensor) -> Tensor:
+    """Positions whose text goes on from the largest of the video before it, + 1.
+
+    transformers 5.3 and later count from the video's larger side instead, which puts text amid a long video's time and
+    agrees neither with the checkpoints nor with an answer that starts after all that the prompt holds.
+    """
+    if not kinds_T.any():
+        return positions_3T
+    end = int(kinds_T.nonzero()[-1]) + 1
+    late = positions_3T[:, :end].max() + 1 - positions_3T[0, end]
+    return torch.cat([positions_3T[:, :end], positions_3T[:, end:] + late], dim=1)
+
+
+# The processor's arguments that leave the frames of a video as they are.
+AS_TAKEN: dict[str, Any] = {"do_resize": False, "do_sample_frames": False, "cap_pixels_per_frame": False}
+
+
+def is_picture(clip: Clip) -> bool:
+    """Whether a clip's one frame is shown as a picture rather than as a video."""
+    return clip.frames_THWC is not None and len(clip.frames_THWC) == 1
+
+
+def frames_hz(clip: Clip, max_video_s: float) -> float:
+    """Frames a second at which a clip was taken, which sets how far their time positions lie apart; else 2."""
+    assert clip.frames_THWC is not None
+    seconds = clip.facts.video_s
+    return len(clip.frames_THWC) / min(seconds, max_video_s) if seconds else 2.0
+
+
+def load_vision(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> VisionBackbone:
+    """Load a Qwen2.5-VL from a folder or a Hub id, with the settings saved beside it or the given ones.
+
+    Raises InputError for a folder that is no whole checkpoint of this kind, and for a Hub id that cannot be had.
+    """
+    shown_as = settings_of(source, budget, prompt_style)
+    import transformers
+
+    classes = transformers.Qwen2_5_VLForConditionalGeneration, transformers.Qwen2_5_VLProcessor
+    return VisionBackbone(*read_parts(source, "Qwen2.5-VL", _FIX, *classes, "auto"), *shown_as)

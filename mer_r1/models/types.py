@@ -1,0 +1,77 @@
+"""What travels between a sample and a model's answer: prompts, batches, caches, generated ids.
+
+Shape letters: P prompts, B sequences (prompts x generations), J key-value heads, T prompt and R response tokens,
+D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mer_r1.data.sample import MediaFacts
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One sample made ready: CPU tensors. `media` holds the processor's arrays under the model's argument names."""
+
+    id: str
+    input_ids_T: Tensor
+    positions_3T: Tensor
+    media: dict[str, Tensor]
+    facts: MediaFacts
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """P prompts padded on the left. `mask_PT` is 1 on real tokens."""
+
+    input_ids_PT: Tensor
+    mask_PT: Tensor
+    positions_3PT: Tensor
+    media: dict[str, Tensor]
+
+    def to(self, device: torch.device) -> PromptBatch:
+        """The same, ids and positions on a device; media go there when they are used, in the model's precision."""
+        return PromptBatch(
+            self.input_ids_PT.to(device), self.mask_PT.to(device), self.positions_3PT.to(device), self.media
+        )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """P prompts read once: towers and language model have run, nothing of it is done again for an answer.
+
+    `embeds_PTD` is what the language model read, media in place (None for a model without towers); `keys` and `values`
+    are its cache, per layer (P, J, T, D); `logits_PV` predict the first id of an answer.
+    """
+
+    prompts: PromptBatch
+    embeds_PTD: Tensor | None
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    logits_PV: Tensor
+
+    def without_cache(self) -> Encoded:
+        """What a later pass needs: the cache is as large as the prompt is long, times layers."""
+        return replace(self, keys=(), values=(), logits_PV=self.logits_PV[:, :0])
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is drawn. Temperature 0 is greedy."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class Generated:
+    """B responses: the ids after the prefill, up to and with the stop, padded on the right; mask 1 on real ids."""
+
+    ids_BR: Tensor
+    mask_BR: Tensor

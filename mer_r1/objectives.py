@@ -1,0 +1,131 @@
+"""Objectives as data: which rewards an advantage adds before, and which after, its normalisation (MER-R1 Section 4).
+
+An objective is a sum of terms. A term weighs some rewards, adds them, normalises the sum within its group and weighs
+the result. So adding inside a term entangles rewards before normalisation (the baseline), and separate terms keep them
+apart (dual-objective disentanglement). docs/objectives.md has the table of all names; rl/advantages.py is the algebra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+REWARDS = (
+    "recall",
+    "precision",
+    "f1",
+    "format",
+    "calibration_plus",
+    "calibration_minus",
+    "initial_f1",
+    "fallback",
+    "accuracy",
+    "coherence",
+    "consistency",
+    "reflection",
+)
+
+
+ScaleRewards = Literal["group", "batch", "none"]
+
+
+ConfidenceLevel = Literal["category", "word"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """`weight` x norm(sum of `parts`). A weight is a number or the name of a recipe's coefficient."""
+
+    parts: Mapping[str, float | str]
+    weight: float | str = 1.0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A sum of terms; see the module for `scale` and `whiten`.
+
+    `confidence` says whose confidence feeds the calibration rewards: the category's of a word (Eq. 1), or the word's
+    own (ablation A1).
+    """
+
+    terms: tuple[Term, ...]
+    scale: bool = True
+    whiten: bool = False
+    confidence: ConfidenceLevel = "category"
+
+
+_FORMAT = Term({"format": 1.0}, "lambda_fmt")
+
+
+_DUAL = (Term({"recall": 1.0}), Term({"precision": 1.0}), _FORMAT)
+
+
+_PLUS, _MINUS = Term({"calibration_plus": 1.0}, "lambda_cali"), Term({"calibration_minus": 1.0}, "lambda_cali")
+
+
+_BASELINE = (Term({"f1": 1.0, "format": "lambda_fmt"}),)
+
+
+_CALIBRATED_SUM = {"calibration_plus": "lambda_cali", "calibration_minus": "lambda_cali", "format": "lambda_fmt"}
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "baseline": Objective(_BASELINE),
+    "rd": Objective((Term({"recall": 1.0, "precision": 1.0, "format": "lambda_fmt"}),)),
+    "rd_ad": Objective(_DUAL),
+    "mer_r1": Objective((*_DUAL, _PLUS, _MINUS)),
+    "mer_r1_a1": Objective((*_DUAL, _PLUS, _MINUS), confidence="word"),
+    "mer_r1_a2": Objective((*_DUAL, _PLUS)),
+    # The paper says "in the reward space" and no more: here all rewards meet before one normalisation, as in rd.
+    "mer_r1_b1": Objective((Term({"recall": 1.0, "precision": 1.0, **_CALIBRATED_SUM}),)),
+    "mer_r1_b2": Objective(
+        (
+            Term({"recall": 1.0, "calibration_plus": "lambda_cali"}),
+            Term({"precision": 1.0, "calibration_minus": "lambda_cali"}),
+            _FORMAT,
+        )
+    ),
+    "gdpo": Objective(_DUAL, whiten=True),
+    "dr_grpo": Objective(_BASELINE, scale=False),
+    "affectgpt_r1": Objective((Term({"f1": 1.0, "format": 1.0}),)),
+    "videoauto_r1": Objective((Term({"initial_f1": 0.9, "f1": 1.1, "format": 1.0, "fallback": 0.3}),)),
+    "accuracy": Objective((Term({"accuracy": 0.9, "format": 0.1}),)),
+    "emo_r3": Objective((Term({"accuracy": 0.8, "reflection": 0.1, "format": 0.1}),)),
+    "emo_r3_words": Objective((Term({"f1": 0.8, "reflection": 0.1, "format": 0.1}),)),
+    "mer_r1_rer": Objective((*_DUAL, _PLUS, _MINUS, Term({"reflection": 1.0}, "lambda_rer"))),
+}
+
+
+def _reads(objective: str) -> set[str]:
+    return {name for term in OBJECTIVES[objective].terms for name in term.parts}
+
+
+def needs_calibration(objective: str) -> bool:
+    """Whether the objective reads the slow-fast confidence gap, and so needs the fast pass."""
+    return not _reads(objective).isdisjoint({"calibration_plus", "calibration_minus"})
+
+
+def needs_initial_answer(objective: str) -> bool:
+    """Whether the objective pays the answer before thinking, and so needs a profile that has one."""
+    return not _reads(objective).isdisjoint({"initial_f1", "fallback"})
+
+
+def needs_reflection(objective: str) -> bool:
+    """Whether the objective pays what a judge says of an answer's steps, and so needs a profile that has steps."""
+    return not _reads(objective).isdisjoint({"coherence", "consistency", "reflection"})
+
+
+def needs_wheels(objective: str) -> bool:
+    """Whether the objective pays categories, so that gold which reaches none has no reward."""
+    return not _reads(objective).isdisjoint({"recall", "precision", "f1", "initial_f1"})
+
+
+def needs_choice(objective: str) -> bool:
+    """Whether the objective pays the one right label among a sample's candidates."""
+    return not _reads(objective).isdisjoint({"accuracy", "coherence", "reflection"})
+
+
+def confidence_level(objective: str) -> ConfidenceLevel:
+    """Whose confidence the calibration rewards of an objective compare: "category" (Eq. 1) or "word" (ablation A1)."""
+    return OBJECTIVES[objective].confidence

@@ -1,0 +1,248 @@
+"""`mer-r1 check`: a manifest proved sound before anything trains on it.
+
+Every row is read, every medium decoded under the budget in processes of their own (check_media.py), and the gold answer
+of every row written out, parsed and scored by the functions that training uses: it must score 1.0. All problems are
+listed, not only the first.
+
+A problem (exit status 1) would break training: a faulty row, a medium that cannot be read, a label that does not
+survive being written as an answer or is not among the row's own candidates, a row whose labels are all unknown to the
+wheels, a row without labels or valence in a manifest of labelled rows.
+
+A notice (counted, with its lines, status 0) is worth a look: clips without sound, odd lengths, videos that stand still
+or are black, silence, the same file or content in several rows, rows without subtitle, rows that are only "neutral"
+where the wheels have no such category, repeated or unknown labels, rows of MME-Emotion (a judge scores those, not the
+wheels).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isnan
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mer_r1.benchmarks.mme_emotion.questions import TASKS, TITLE
+from mer_r1.data.files import write_json
+from mer_r1.data.manifest import ManifestScan, scan_manifest
+from mer_r1.data.sample import Sample
+from mer_r1.errors import InputError
+from mer_r1.metrics.corpus_score import load_wheels
+from mer_r1.metrics.rewards import score_response
+from mer_r1.prompting.response import parse_response
+from mer_r1.text import printable
+
+if TYPE_CHECKING:
+    from mer_r1.emotion.wheel import WheelSet
+    from mer_r1.media import MediaBudget
+
+NEUTRAL = "neutral"
+PERFECT = 1.0
+NUM_SHOWN = 20
+NUM_LINES = 5
+LONG = 10  # times the median length
+
+
+@dataclass
+class Findings:
+    """What a check found: problems in words, the lines of each notice, unknown labels and how often each stands."""
+
+    problems: list[str] = field(default_factory=list)
+    notices: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    unmapped_labels: Counter[str] = field(default_factory=Counter)
+    num_read: int = 0
+    frames: int = 0
+    sound_s: float = 0.0
+
+
+def run(
+    manifest: Path,
+    limit: int | None = None,
+    wheels: str = "builtin",
+    budget: MediaBudget | None = None,
+    *,
+    protocol: str = "official",
+    workers: int | None = None,
+    json_out: Path | None = None,
+) -> int:
+    """Check a manifest and print what was found; 0 when sound, 1 with problems.
+
+    `limit` decodes the media of the first rows only; rows and labels are all checked. `workers` processes decode, by
+    default one a core and at most eight. `json_out` gets all that was found, every line of every notice. Raises
+    InputError for unknown wheels, a limit or workers below 1, or a manifest that cannot be opened.
+    """
+    for option, value in (("--limit", limit), ("--workers", workers)):
+        if value is not None and value < 1:
+            raise InputError(f"{option} is {value}; give 1 or more, or leave it out")
+    if not manifest.is_file():
+        raise InputError(f"{manifest}: no such file; give the path of a manifest (JSON lines)")
+    if not os.access(manifest, os.R_OK):
+        raise InputError(f"{manifest}: may not be read; change its permissions")
+    table = load_wheels(wheels, protocol)
+    console = Console()
+    scan = scan_manifest(manifest)
+    found = Findings(problems=list(scan.problems))
+    check_labels(manifest, scan, table, found)
+    check_rows(scan, found)
+    check_media(manifest, scan, limit, budget, workers or min(os.cpu_count() or 1, 8), found)
+    if json_out is not None:
+        write_json(json_out, _as_json(manifest, scan, table, found))
+    _print(manifest, scan, table, found, console)
+    return 1 if found.problems else 0
+
+
+def check_labels(manifest: Path, scan: ManifestScan, wheels: WheelSet, found: Findings) -> None:
+    """The gold answer of every row against itself."""
+    labelled = any(sample.labels for sample in scan.samples)
+    for number, sample in zip(scan.lines, scan.samples, strict=True):
+        faults = list(gold_faults(sample, wheels, found, number))
+        if labelled and not sample.labels and sample.valence is None:
+            faults.append("no labels, which other rows have, so that nothing is learned here; add them, or a valence")
+        found.problems += [f"{manifest}:{number}: {fault}" for fault in faults]
+
+
+def gold_faults(sample: Sample, wheels: WheelSet, found: Findings, line: int) -> Iterator[str]:
+    """What keeps the gold answer of a sample from scoring 1.0; notices are counted into `found` on the way."""
+    if not sample.labels:
+        found.notices["rows without labels"].append(line)
+        return
+    words = [label.lower().strip() for label in sample.labels]
+    if len(set(words)) < len(words):
+        found.notices["rows that repeat a label"].append(line)
+    candidates = {candidate.lower().strip() for candidate in sample.candidates}
+    if candidates and (foreign := [word for word in words if word not in candidates]):
+        yield f"labels {printable(foreign)} are not among its candidates; add them there, or correct the labels"
+    if (sample.source or "").partition("/")[0] in TASKS:
+        found.notices[f"rows of {TITLE}, whose answers a judge scores and no wheel"].append(line)
+        return
+    unmapped = [word for word in dict.fromkeys(words) if not wheels.reaches(word)]
+    found.unmapped_labels.update(unmapped)
+    response = parse_response(f"<think>gold</think><answer>{', '.join(sample.labels)}</answer>")
+    if set(response.labels) != set(words):
+        yield (
+            f"labels {printable(list(sample.labels))} are read back from an answer as "
+            f"{printable(list(response.labels))}; "
+            "write one plain word or phrase an entry"
+        )
+        return
+    rewards = score_response(response, sample.labels, wheels)
+    if sample.candidates and isnan(rewards.f1) and len(words) == 1:
+        return  # named by the hard match, which needs no wheel
+    if isnan(rewards.f1):
+        if set(words) == {NEUTRAL}:
+            found.notices[f'rows that are only "{NEUTRAL}", which these wheels do not score'].append(line)
+        else:
+            labels = printable(list(sample.labels))
+            yield f"labels {labels} reach no category of any wheel; look them up with `mer-r1 wheels show WORD`"
+    elif (rewards.recall, rewards.precision, rewards.f1, rewards.format) != (PERFECT,) * 4:
+        yield f"the gold answer scores {rewards} against itself; look its labels up with `mer-r1 wheels show WORD`"
+
+
+def check_rows(scan: ManifestScan, found: Findings) -> None:
+    """Rows without subtitle, rows of text alone, and media that several rows use."""
+    from mer_r1.media.validate import media_of
+
+    users: defaultdict[Path, list[int]] = defaultdict(list)
+    for line, sample in zip(scan.lines, scan.samples, strict=True):
+        if sample.subtitle is None or not sample.subtitle.strip():
+            found.notices["rows without subtitle"].append(line)
+        media = media_of(sample)
+        if not media:
+            found.notices["rows of text alone"].append(line)
+        for medium in media:
+            users[medium].append(line)
+    shared = {line for lines in users.values() if len(lines) > 1 for line in lines}
+    found.notices["rows that share a file with another row"] += sorted(shared)
+
+
+def check_media(
+    manifest: Path, scan: ManifestScan, limit: int | None, budget: MediaBudget | None, workers: int, found: Findings
+) -> None:
+    """Decode every medium of the first `limit` sound rows."""
+    from mer_r1.media import MediaBudget
+    from mer_r1.media.validate import looks, tasks_of
+
+    tasks = tasks_of(scan.lines[:limit], scan.samples[:limit])
+    faults: list[tuple[int, str]] = []
+    lengths: list[tuple[int, float]] = []
+    content: defaultdict[str, defaultdict[Path, list[int]]] = defaultdict(lambda: defaultdict(list))
+    columns = (TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        for seen in bars.track(looks(tasks, budget or MediaBudget(), workers), total=len(tasks)):
+            if seen.fault is not None:
+                faults.append((seen.line, seen.fault))
+                continue
+            found.num_read += 1
+            found.frames += seen.num_frames
+            found.sound_s += seen.sound_s
+            for remark in seen.remarks:
+                found.notices[remark].append(seen.line)
+            if seen.length_s is not None:
+                lengths.append((seen.line, seen.length_s))
+            for path, digest in seen.digests:
+                content[digest][path].append(seen.line)
+    found.problems += [f"{manifest}:{line}: {fault}" for line, fault in sorted(faults)]
+    _compare(lengths, content.values(), found)
+
+
+def _compare(
+    lengths: Sequence[tuple[int, float]], content: Iterable[Mapping[Path, list[int]]], found: Findings
+) -> None:
+    """What shows only beside other rows: an odd length, the same content under another name."""
+    usual_s = median(seconds for _, seconds in lengths) if lengths else 0.0
+    found.notices[f"clips over {LONG} times the median length"] += [
+        line for line, seconds in lengths if seconds > LONG * usual_s
+    ]
+    same = {line for files in content if len(files) > 1 for lines in files.values() for line in lines}
+    found.notices["rows with the content of another file"] += sorted(same)
+
+
+def _as_json(manifest: Path, scan: ManifestScan, wheels: WheelSet, found: Findings) -> dict[str, Any]:
+    return {
+        "manifest": manifest.name,
+        "sound": not found.problems,
+        "rows": len(scan.samples),
+        "decoded": found.num_read,
+        "frames": found.frames,
+        "sound_s": round(found.sound_s, 3),
+        "problems": found.problems,
+        "notices": {notice: sorted(lines) for notice, lines in sorted(found.notices.items()) if lines},
+        "unmapped_labels": dict(found.unmapped_labels.most_common()),
+        "wheels": f"{wheels.source}@{wheels.sha256[:8]}",
+    }
+
+
+def _print(manifest: Path, scan: ManifestScan, wheels: WheelSet, found: Findings, console: Console) -> None:
+    for problem in found.problems:
+        console.print(printable(problem, 10_000), markup=False, highlight=False, soft_wrap=True)
+    title = f"{escape(printable(manifest.name))}: {'NOT sound' if found.problems else 'sound'}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("what")
+    table.add_column("count", justify="right")
+    table.add_column("lines")
+    table.add_row("sound rows", str(len(scan.samples)))
+    table.add_row("rows whose media were decoded", str(found.num_read))
+    table.add_row("frames taken", str(found.frames))
+    table.add_row("seconds of sound taken", f"{found.sound_s:.1f}")
+    table.add_section()
+    for notice, lines in sorted(found.notices.items()):
+        if lines:
+            first = ", ".join(map(str, sorted(lines)[:NUM_LINES]))
+            table.add_row(notice, str(len(lines)), first + (", …" if len(lines) > NUM_LINES else ""))
+    table.add_section()
+    for word, count in found.unmapped_labels.most_common(NUM_SHOWN):
+        table.add_row(escape(f'label "{printable(word)}" is not in the wheels'), str(count))
+    if (more := len(found.unmapped_labels) - NUM_SHOWN) > 0:
+        table.add_row("further labels not in the wheels", str(more))
+    table.add_section()
+    table.add_row("problems", str(len(found.problems)), style="bold")
+    console.print(table)
+    console.print(f"wheels {wheels.source}, sha256 {wheels.sha256[:8]}", markup=False, highlight=False)

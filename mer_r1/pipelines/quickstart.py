@@ -1,0 +1,232 @@
+"""`mer-r1 quickstart`: the whole job on one laptop, from clips to a report, with nothing downloaded.
+
+Clips are made (MiniMER), a tiny Qwen2.5-Omni Thinker learns to reason by SFT, RL goes on from there twice (the F1
+baseline and MER-R1), each model is asked in fast and slow mode about clips of people it has not met, and the answers
+are scored, diagnosed and shown on a page. A stopped quickstart goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mer_r1.data.files import disk_full_named, locked, write_json
+from mer_r1.data.manifest import read_manifest
+from mer_r1.data.sample import Sample
+from mer_r1.display.progress import Stages
+from mer_r1.errors import InputError
+from mer_r1.recipe import Recipe, read_recipe
+
+if TYPE_CHECKING:
+    from mer_r1.training.trainer import Progress
+
+SYSTEMS = ("sft", "baseline", "mer_r1")
+MEDIA = ("video", "sound", "subtitle")
+TITLES = {"sft": "after SFT", "baseline": "Baseline (F1 reward)", "mer_r1": "MER-R1"}
+MAX_NEW_TOKENS = 64
+_CLIPS, _SFT, _BASELINE, _MER_R1, _ASK, _WITHOUT, _PAGE = (
+    "Make clips",
+    "Teach by SFT",
+    "RL: baseline",
+    "RL: MER-R1",
+    "Ask fast and slow",
+    "Ask without one medium",
+    "Score and diagnose",
+)
+_EXPECTED_S = {_CLIPS: 35.0, _SFT: 170.0, _BASELINE: 95.0, _MER_R1: 110.0, _ASK: 35.0, _WITHOUT: 20.0, _PAGE: 12.0}
+_EXPECTED_FAST_S = {_CLIPS: 3.0, _SFT: 35.0, _BASELINE: 4.0, _MER_R1: 5.0, _ASK: 6.0, _WITHOUT: 3.0, _PAGE: 2.0}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done: clips in all, SFT steps, RL steps, test clips asked without one medium."""
+
+    num_clips: int = 7000
+    sft_steps: int = 700
+    rl_steps: int = 150
+    num_without: int = 300
+
+
+FULL, FAST = Size(), Size(num_clips=600, sft_steps=150, rl_steps=5, num_without=40)
+
+
+def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = None) -> dict[str, Any]:
+    """Do the whole job in `out`; returns what it writes to out/metrics.json."""
+    from mer_r1.metrics.corpus_score import score
+    from mer_r1.pipelines import report
+    from mer_r1.synthetic.corpus import Plan, write_corpus
+
+    if seed < 0:
+        raise InputError(f"--seed {seed}: give 0 or more")
+    for module, extra in (
+        ("torch", "train"),
+        ("transformers", "train"),
+        ("matplotlib", "report"),
+        ("jinja2", "report"),
+    ):
+        if find_spec(module) is None:
+            raise InputError(f"{module} is not installed; install it with: pip install 'mer-r1[{extra}]'")
+    console = console or Console()
+    size = FAST if fast else FULL
+    workers = min(os.cpu_count() or 1, 8)
+    stages = Stages(_EXPECTED_FAST_S if fast else _EXPECTED_S, out / "stages.json", console)
+    with locked(out), stages:
+        with stages.stage(_CLIPS):
+            plan = Plan(size.num_clips, seed)
+            manifests = write_corpus(plan, out / "data", workers, lambda done: stages.report(done, plan.num))
+        for name, stage in zip(SYSTEMS, (_SFT, _BASELINE, _MER_R1), strict=True):
+            with stages.stage(stage):
+                _train(name, _recipe(name, out, size, seed, workers), out, stages)
+        train, test = read_manifest(manifests["train"]), read_manifest(manifests["test"])
+        with stages.stage(_ASK):
+            _ask(out, test, workers, stages)
+        with stages.stage(_WITHOUT):
+            without = _without(out, test[: size.num_without], stages)
+        with stages.stage(_PAGE):
+            gold = {sample.id: sample.labels for sample in test}
+            systems = {name: _judge(out, name, manifests["test"]) for name in SYSTEMS}
+            metrics: dict[str, Any] = {
+                "title": "MER-R1 quickstart",
+                "corpus": {"name": "MiniMER", "seed": seed, "train": len(train), "test": len(test)},
+                "systems": systems,
+                "without": without,
+                "constant": _best_constant(score(gold, {}, name=manifests["test"].stem)),
+                "seconds": stages.total_s,
+            }
+            metrics["signature"] = systems["mer_r1"]["diagnosis"]["signature"]
+    write_json(out / "metrics.json", metrics)
+    page = report.run(out)
+    show(metrics, console)
+    console.print(f"\nReport: [bold]{page}[/bold]\nNumbers: {out / 'metrics.json'}")
+    return metrics
+
+
+def _recipe(name: str, out: Path, size: Size, seed: int, workers: int) -> Recipe:
+    shared = [f"data.train={out / 'data' / 'train.jsonl'}", f"data.workers={workers}", f"seed={seed}"]
+    if name == "sft":
+        return read_recipe("minimer-sft", [*shared, f"optim.max_steps={size.sft_steps}"])
+    own = [f"model.source={out / 'sft'}", f"rl.objective={name}", f"optim.max_steps={size.rl_steps}"]
+    return read_recipe("minimer-rl", [*shared, *own])
+
+
+def _train(name: str, recipe: Recipe, out: Path, stages: Stages) -> None:
+    from mer_r1.pipelines import train
+
+    def note(logs: dict[str, float]) -> str:
+        if name == "sft":
+            return f"loss {logs['loss']:.2f}" if "loss" in logs else ""
+        if "reward/recall" not in logs:
+            return ""
+        return f"recall {logs['reward/recall']:.2f} precision {logs['reward/precision']:.2f}"
+
+    def prepared(done: int, total: int, _: dict[str, float]) -> None:
+        stages.report(done, total * 5, "reading clips")  # about a fifth of the stage
+
+    def stepped(step: int, total: int, logs: dict[str, float]) -> None:
+        stages.report(step + total // 4, total + total // 4, note(logs))
+
+    progress: Progress = stepped
+    train.run(recipe, out / name, progress, prepared if name == "sft" else None)
+
+
+def _ask(out: Path, test: Sequence[Sample], workers: int, stages: Stages) -> None:
+    from mer_r1.generation import ask_into
+    from mer_r1.generation.local import LocalAsker, kept, load_model
+    from mer_r1.models.features import read_prompts
+
+    for place, name in enumerate(SYSTEMS):
+        backbone = load_model(str(out / name))
+        with disk_full_named(out / "data" / "features"):
+            prompts = read_prompts(backbone, test, out / "data" / "features", workers)
+
+        def progress(done: int, total: int, place: int = place, name: str = name) -> None:
+            stages.report(done + place * total, len(SYSTEMS) * total, TITLES[name])
+
+        asker = LocalAsker(backbone, MAX_NEW_TOKENS, read=kept(test, prompts))
+        predictions = out / name / "predictions.jsonl"
+        report = ask_into(predictions, test, asker, progress=progress)
+        if report.errors:
+            raise InputError(report.summary(predictions))
+
+
+def _without(out: Path, test: Sequence[Sample], stages: Stages) -> dict[str, Any]:
+    """F1 of MER-R1's slow answers on the first test clips with all media and with each one dropped."""
+    from mer_r1.analysis.modality import EVERYTHING, ask_without, score_without
+    from mer_r1.emotion.wheel import WheelSet
+    from mer_r1.generation.local import load_model
+
+    names = {"nothing": EVERYTHING, **{medium: f"no-{medium}" for medium in MEDIA}}
+    conditions = tuple(names.values())
+
+    def progress(done: int, total: int) -> None:
+        stages.report(done, total, conditions[min(done * len(conditions) // total, len(conditions) - 1)])
+
+    folder, model = out / "without", load_model(str(out / "mer_r1"))
+    if faults := ask_without(model, test, folder, ("slow",), MAX_NEW_TOKENS, conditions=conditions, progress=progress):
+        raise InputError(faults[0])
+    scored = score_without(test, folder, "slow", WheelSet.load(), conditions=conditions)
+    kept = ("n", "signature", "precision", "recall", "f1")
+    return {medium: {key: scored[name][key] for key in kept} for medium, name in names.items()}
+
+
+def _judge(out: Path, name: str, gold: Path) -> dict[str, Any]:
+    """Scores of both modes and the diagnosis of one system."""
+    from mer_r1.analysis.paradox import diagnose
+    from mer_r1.data.predictions import read_predictions
+    from mer_r1.evaluation.score import score_files
+
+    predictions = out / name / "predictions.jsonl"
+    result: dict[str, Any] = {}
+    for mode, report in score_files(gold, predictions).items():
+        numbers = report.to_json()
+        result[mode] = {
+            **{key: numbers["open_vocabulary"][key] for key in ("precision", "recall", "f1", "hit")},
+            "intervals": numbers["intervals"],
+            "signature": numbers["signature"],
+            "missing": numbers["missing"],
+            "unanswered": numbers["unanswered"],
+        }
+    result["diagnosis"] = diagnose(read_manifest(gold), read_predictions(predictions), name=gold.stem)
+    return result
+
+
+def _best_constant(report: Any) -> dict[str, Any]:
+    """The constant answer with the best F1."""
+    rows = [row for row in report.to_json()["constant_baselines"] if row["f1"] is not None]
+    best: dict[str, Any] = max(rows, key=lambda row: float(row["f1"]))
+    return {**best, "signature": report.signature}
+
+
+def show(metrics: dict[str, Any], console: Console) -> None:
+    """The closing table."""
+    table = Table(title="Held-out MiniMER clips of people not met in training", title_justify="left")
+    for column in ("system", "thinking", "recall", "precision", "F1"):
+        table.add_column(column, justify="left" if column in ("system", "thinking") else "right")
+    for name, system in metrics["systems"].items():
+        for mode in ("fast", "slow"):
+            numbers = system[mode]
+            cells = (_percent(numbers[key]) for key in ("recall", "precision", "f1"))
+            table.add_row(TITLES[name] if mode == "fast" else "", mode, *cells, end_section=mode == "slow")
+    constant = metrics["constant"]
+    table.add_row(
+        f"always “{', '.join(constant['words'])}”",
+        "-",
+        *(_percent(constant[key]) for key in ("recall", "precision", "f1")),
+    )
+    console.print(table)
+    console.print(f"[dim]{metrics['signature']}[/dim]")
+    without = metrics["without"]
+    drops = ", ".join(f"no {medium} {_percent(without[medium]['f1'])}" for medium in MEDIA)
+    whole = _percent(without["nothing"]["f1"])
+    console.print(f"MER-R1 slow F1 on {without['nothing']['n']} clips: all media {whole}, {drops}")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

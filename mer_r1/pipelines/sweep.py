@@ -1,0 +1,165 @@
+"""`mer-r1 sweep`: variants of a training, several seeds each, trained, asked, scored and laid side by side.
+
+Variants are one recipe with one key varied, or the chains of recipes of a variants file (sweep_variants.py). Runs of
+one seed start alike and differ in what is varied alone. Every model is asked slow and fast, greedily, about a held-out
+manifest and, if wanted, about another one from outside; beside these stand the rewards of the sampled answers in
+training. All is shown as mean and range over the seeds (sweep_table.py) and as curves over the steps (sweep_plot.py). A
+stopped sweep goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from mer_r1.data.files import disk_full_named, locked, write_json, write_text
+from mer_r1.data.labels import names_gold
+from mer_r1.data.manifest import read_manifest
+from mer_r1.data.predictions import read_predictions
+from mer_r1.data.sample import Sample
+from mer_r1.display.sweep import LABELS, MODES, WORDS, Measures, markdown, show, summary, thirds
+from mer_r1.display.sweep_plot import plot
+from mer_r1.errors import InputError
+from mer_r1.evaluation.emotion_pictures import refuse_without_gold
+from mer_r1.metrics.corpus_score import load_wheels, score_signature
+from mer_r1.metrics.signature import signature
+from mer_r1.pipelines.sweep_variants import Cell, cells, read_variants, varied
+
+if TYPE_CHECKING:
+    from mer_r1.models.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A manifest that the models are asked about."""
+
+    path: Path
+    samples: list[Sample]
+
+    @property
+    def measures(self) -> Measures:
+        """Accuracy where every sample says what its answer is chosen from, else the scores of free words."""
+        return LABELS if all(sample.candidates for sample in self.samples) else WORDS
+
+
+def run(
+    source: str,
+    vary: str | None,
+    seeds: Sequence[int],
+    test: Path,
+    out: Path,
+    overrides: Sequence[str] = (),
+    max_new_tokens: int = 64,
+    other: Path | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Do what is missing of the sweep in `out`; returns what it writes to out/sweep.json.
+
+    `source` is a recipe with `vary` written key=value,value,… and without it a variants file. Raises InputError for one
+    that is not, for what a recipe refuses, and under a launcher of several processes, which would all ask and score.
+    """
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
+        raise InputError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: a sweep runs in one process; start it without a launcher, or "
+            "launch `mer-r1 train` for each value and seed"
+        )
+    console = console or Console()
+    key, variants = varied(source, vary) if vary is not None else ("variant", read_variants(source))
+    planned = cells(variants, overrides, seeds, out)
+    sets = [Asked(path, read_manifest(path)) for path in (test, other) if path is not None]
+    for each in sets:
+        if each.measures is LABELS:
+            refuse_without_gold(each.path, each.samples)
+    measures = sets[0].measures
+    rows = []
+    with locked(out):
+        for number, cell in enumerate(planned, 1):
+            console.print(f"{number}/{len(planned)}  {key}={cell.value}  seed {cell.seed}", highlight=False)
+            rows.append(_run_cell(cell, sets, max_new_tokens))
+        facts = [{"test": s.path.name, "n": len(s.samples), "signature": _signature(s)} for s in sets]
+        result = {"key": key, **facts[0], "other": facts[1:], "runs": rows, "summary": summary(rows)}
+        write_json(out / "sweep.json", result)
+        write_text(out / "sweep.md", markdown(result, measures))
+        if any(line for row in rows for line in row["dynamics"].values()):
+            for ending in ("svg", "png"):
+                plot(rows, measures.plotted, out / f"dynamics.{ending}")
+    show(result, measures, console)
+    return result
+
+
+def _run_cell(cell: Cell, sets: Sequence[Asked], max_new_tokens: int) -> dict[str, Any]:
+    """Train, ask and score one variant with one seed."""
+    from mer_r1.generation.local import load_model
+    from mer_r1.pipelines import train
+
+    for each in cell.runs:
+        train.run_shown(each.recipe, each.out)
+    backbone = load_model(str(cell.out))
+    test, *others = [
+        _greedy(cell, backbone, asked, cell.out / name, max_new_tokens)
+        for asked, name in zip(sets, ("predictions.jsonl", "predictions-other.jsonl"), strict=False)
+    ]
+    dynamics = _dynamics(cell.out / "metrics.jsonl", sets[0].measures.rewards)
+    ends = {name.removeprefix("reward/"): thirds(line) for name, line in dynamics.items()}
+    leading = sets[-1].measures.greedy[-1]
+    return {
+        "value": cell.value,
+        "seed": cell.seed,
+        "greedy": test,
+        "other": {mode: other[mode][leading] for other in others for mode in MODES},
+        "sampled": {name: both and both[1] for name, both in ends.items()},
+        "rise": {name: both and both[1] - both[0] for name, both in ends.items()},
+        "dynamics": dynamics,
+    }
+
+
+def _greedy(
+    cell: Cell, backbone: Backbone, asked: Asked, predictions: Path, max_new_tokens: int
+) -> dict[str, dict[str, float]]:
+    """Ask what is not asked yet, and score: by mode and metric."""
+    from mer_r1.generation import ask_into
+    from mer_r1.generation.local import LocalAsker, kept
+    from mer_r1.models.features import read_prompts
+
+    data, folder = cell.runs[-1].recipe.data, asked.path.parent
+    with disk_full_named(folder):
+        keep_in = folder / "features" if data.keep_features else None
+        prompts = read_prompts(backbone, asked.samples, keep_in, data.workers)
+    asker = LocalAsker(backbone, max_new_tokens, read=kept(asked.samples, prompts))
+    report = ask_into(predictions, asked.samples, asker)
+    if report.errors:
+        raise InputError(report.summary(predictions))
+    return _scores(asked, predictions)
+
+
+def _scores(asked: Asked, predictions: Path) -> dict[str, dict[str, float]]:
+    """By mode and metric, as `score` and the reward count: an answer that cannot be read is wrong."""
+    if asked.measures is LABELS:
+        answers = {(row.mode, row.id): row.labels for row in read_predictions(predictions)}
+        right = {mode: [names_gold(answers[mode, row.id], row.labels) for row in asked.samples] for mode in MODES}
+        return {mode: {"accuracy": sum(hits) / len(hits)} for mode, hits in right.items()}
+    from mer_r1.evaluation.score import score_files
+
+    reports = score_files(asked.path, predictions)
+    return {mode: {key: reports[mode].to_json()["open_vocabulary"][key] for key in WORDS.greedy} for mode in MODES}
+
+
+def _signature(asked: Asked) -> str:
+    """What the greedy numbers of a test set were computed on, and how."""
+    name, number = asked.path.stem, len(asked.samples)
+    if asked.measures is LABELS:
+        return signature(set=name, n=number, parser="corrected", mode="fast+slow")
+    return score_signature(load_wheels("builtin", "official"), name, number, "fast+slow")
+
+
+def _dynamics(metrics: Path, rewards: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of every logged one of the rewards."""
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    names = [f"reward/{name}" for name in rewards]
+    return {name: [(row["step"], row[name]) for row in rows if row.get(name) is not None] for name in names}

@@ -1,0 +1,320 @@
+"""`mer-r1 train`: a recipe in, a run's folder out; the same command goes on with a stopped run."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mer_r1 import __version__
+from mer_r1.data.files import atomic_folder, disk_full_named, locked, write_json, write_text
+from mer_r1.data.manifest import read_manifest
+from mer_r1.data.sample import Sample
+from mer_r1.distributed import is_first_process
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
+from mer_r1.metrics.signature import wheels_part
+from mer_r1.recipe import ModelSection, Recipe
+
+if TYPE_CHECKING:
+    from mer_r1.models.backbone import Backbone
+    from mer_r1.training.trainer import Progress
+
+TINY = ("tiny", "tiny-vision")
+_PATIENCE = timedelta(days=1)  # of processes that wait while the first one reads all clips
+_VERSIONED = ("torch", "transformers", "accelerate", "av", "numpy")
+
+
+def run(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: Progress | None = None) -> Path:
+    """Train as the recipe says and return the folder of the finished model, `out`/model.
+
+    A finished run of the same recipe is kept as it is. Raises InputError where `out` holds another recipe's run, or
+    another process trains into it.
+    """
+    with locked(out) if is_first_process() else nullcontext():  # of several processes the first one writes
+        return _run(recipe, out, progress, prepared)
+
+
+def _run(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progress | None) -> Path:
+    resolved = recipe.as_yaml()
+    if _is_finished(out, resolved):
+        if is_first_process():
+            _close(out)
+        return out / "model"
+    samples = _samples(recipe.data.train, recipe.data.num)
+    held_out = _samples(recipe.data.eval, recipe.data.eval_num) if recipe.data.eval else None
+    import torch
+    from accelerate import PartialState
+
+    from mer_r1.training.run_folder import RunFolder
+
+    processes = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
+    with processes.main_process_first():  # the first one builds and keeps, the others find it done
+        if processes.is_main_process:
+            _remove_half_written(out)
+        backbone = load_backbone(recipe.model, out)
+        _make_trainable(backbone, recipe)
+        prompts = _prompts(recipe, recipe.data.train, backbone, samples, prepared)
+        eval_prompts = _prompts(recipe, recipe.data.eval, backbone, held_out) if recipe.data.eval and held_out else None
+        taught = _lessons(recipe, backbone, samples) if recipe.kind == "sft" and recipe.sft.reflection else ()
+    folder = RunFolder(out)
+    facts = {**_facts(recipe, backbone), "rows": len(samples), "processes": processes.num_processes}
+    trainer = _trainer(
+        recipe,
+        backbone,
+        (samples, prompts),
+        (held_out, eval_prompts) if held_out and eval_prompts else None,
+        taught,
+        {"run": folder, "progress": progress, "recipe": recipe},
+    )
+    if processes.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "recipe.yaml", resolved)
+        write_json(out / "run.json", {**facts, "status": "running"})
+    processes.wait_for_everyone()
+    with disk_full_named(out):
+        trainer.train_or_go_on()
+        facts["steps"] = trainer.state.global_step
+        if processes.is_main_process:
+            write_json(out / "run.json", {**facts, "status": "running"})
+        _write_model(trainer, backbone, folder.model, recipe, facts)
+    if processes.is_main_process:
+        _close(out)
+    processes.wait_for_everyone()
+    return folder.model
+
+
+def _close(out: Path) -> None:
+    """What is left to do when the model is written; a run that was stopped in the middle of it is closed later."""
+    path = out / "run.json"
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if facts.get("status") != "finished":
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        write_json(path, {**facts, "status": "finished"})
+
+
+def _remove_half_written(out: Path) -> None:
+    """Temporary files of a run that was killed while it wrote."""
+    for path in out.glob(".*.tmp"):
+        if path.is_file():
+            path.unlink()
+
+
+def _make_trainable(backbone: Backbone, recipe: Recipe) -> None:
+    """Put the model into the precision it learns in, and say which of its weights learn."""
+    lora = recipe.model.lora
+    if lora is None or not recipe.optim.bf16:
+        backbone.model.float()  # small steps vanish in bfloat16 weights; optim.bf16 computes in it by autocast
+    backbone.set_towers_trainable(recipe.model.train_towers)
+    if lora is not None:
+        import torch
+
+        from mer_r1.models.lora import add_lora
+
+        if recipe.optim.bf16:  # buffers, such as the rotation's frequencies, keep their precision
+            for parameter in backbone.model.parameters():
+                parameter.data = parameter.data.to(torch.bfloat16)
+        torch.manual_seed(recipe.seed)  # adapters start at random
+        backbone.entry = add_lora(backbone.model, lora)
+
+
+def _prompts(
+    recipe: Recipe,
+    manifest: Path,
+    backbone: Backbone,
+    samples: list[Sample],
+    prepared: Progress | None = None,
+) -> Sequence[Any]:
+    """The prompts of a manifest's samples, made when asked for or now."""
+    from mer_r1.models.features import read_prompts
+
+    with disk_full_named(manifest.parent):
+        return read_prompts(
+            backbone,
+            samples,
+            manifest.parent / "features" if recipe.data.keep_features else None,
+            recipe.data.workers,
+            (lambda done: prepared(done, len(samples), {})) if prepared else None,
+        )
+
+
+def _lessons(recipe: Recipe, backbone: Backbone, samples: list[Sample]) -> list[Any]:
+    """Examples of the questions that a judge is asked, with their answers."""
+    from mer_r1.rl.reflection.lessons import LessonExamples, lessons
+
+    made = []
+    for each in lessons(samples):
+        asked = replace(backbone, own_style=each.style)
+        prompts = _prompts(recipe, recipe.data.train, asked, list(each.samples))
+        made.append(LessonExamples(backbone, prompts, each.answers))
+    return made
+
+
+def _trainer(
+    recipe: Recipe,
+    backbone: Backbone,
+    train: tuple[list[Sample], Sequence[Any]],
+    held_out: tuple[list[Sample], Sequence[Any]] | None,
+    taught: Sequence[Any],
+    arguments: dict[str, Any],
+) -> Any:
+    if recipe.kind == "sft":
+        from torch.utils.data import ConcatDataset
+
+        from mer_r1.training.sft import SftExamples, SftTrainer
+
+        train_set, eval_set = (part and SftExamples(backbone, *part, recipe.sft.targets) for part in (train, held_out))
+        whole = ConcatDataset[Any]([train_set, *taught]) if taught and train_set else train_set
+        return SftTrainer(backbone, train_dataset=whole, eval_dataset=eval_set, **arguments)
+    from mer_r1.rl.data import RlPrompts
+    from mer_r1.rl.trainer import GrpoTrainer
+
+    wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
+    prompts, eval_prompts = (part and RlPrompts(*part, wheels, recipe.rl.objective) for part in (train, held_out))
+    return GrpoTrainer(backbone, wheels=wheels, train_dataset=prompts, eval_dataset=eval_prompts, **arguments)
+
+
+def load_backbone(model: ModelSection, out: Path) -> Backbone:
+    """The recipe's model, with its media keys laid over the checkpoint's; one of TINY is built into `out`/its name."""
+    from mer_r1.models import loading
+
+    source = model.source
+    if source in TINY:
+        if not (out / source / "config.json").exists():
+            _write_tiny(source, out / source)
+        source = str(out / source)
+    elif (Path(source) / "model").is_dir():
+        source = str(Path(source) / "model")
+    if model.lora and (Path(source) / "adapter_config.json").is_file():
+        raise InputError(
+            f"model.source: {model.source} is an adapter, and new adapters need a whole model; "
+            f"run mer-r1 merge {model.source} --out {model.source}-merged and name that"
+        )
+    backbone = loading.load_backbone(source, prompt_style=model.prompt_style)
+    backbone.budget = replace(backbone.budget, **model.media_changes())
+    return backbone
+
+
+def _write_tiny(name: str, folder: Path) -> None:
+    """A random model for MiniMER's clips (Qwen2.5-Omni) or for its pictures (Qwen2.5-VL)."""
+    if name == "tiny":
+        from mer_r1.models.tiny.omni import write_tiny
+        from mer_r1.synthetic.corpus import minimer_texts
+
+        write_tiny(folder, minimer_texts())
+    else:
+        from mer_r1.models.tiny.vision import write_tiny_vision
+        from mer_r1.rl.reflection.scores import QUESTIONS
+        from mer_r1.synthetic.pictures import picture_texts
+
+        asked = (f"{each.subtitle}\n{each.question}\n{each.choices}\nyes\nno" for each in QUESTIONS.values())
+        write_tiny_vision(folder, (*picture_texts(3000), *asked))
+
+
+def _samples(manifest: Path, num: int | None) -> list[Sample]:
+    samples = read_manifest(manifest)[:num]
+    if not samples:
+        raise InputError(f"{manifest}: has no rows; a run needs at least one")
+    return samples
+
+
+def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
+    if not trainer.is_world_process_zero():
+        trainer.save_whole_model(folder)  # takes part where weights are gathered; writes nothing
+        return
+    from mer_r1.training.model_card import write_card
+
+    with atomic_folder(folder) as temporary:
+        trainer.save_whole_model(temporary)
+        (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same
+        backbone.save(temporary)
+        write_card(temporary, recipe, facts)
+
+
+def _is_finished(out: Path, resolved: str) -> bool:
+    saved = out / "recipe.yaml"
+    if not saved.exists():
+        return False
+    if saved.read_text(encoding="utf-8") != resolved:
+        if not (out / "model").exists() and not any((out / "checkpoints").glob("checkpoint-*")):
+            return False  # it ended before anything was learned that could be lost
+        raise InputError(f"{out}: holds a run of another recipe; give another --out, or remove the folder")
+    return (out / "model").exists()  # written under another name, and whole
+
+
+def _facts(recipe: Recipe, backbone: Backbone) -> dict[str, Any]:
+    versions = {"mer_r1": __version__, "python": platform.python_version()}
+    for name in _VERSIONED:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    facts: dict[str, Any] = {
+        "kind": recipe.kind,
+        "objective": recipe.rl.objective if recipe.kind == "rl" else None,
+        "versions": versions,
+        "architecture": type(backbone.model).__name__,
+        "profile": backbone.profile.name,
+        "reads": backbone.reads,
+    }
+    if recipe.kind == "rl":
+        wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
+        facts["wheels"] = f"{wheels_part(wheels.source, wheels.sha256)}, protocol {recipe.rl.protocol}"
+    if base := _root(recipe.model.source):
+        facts["base_model"] = base
+    return facts
+
+
+def _root(source: str) -> str | None:
+    """The Hub id that a model goes back to, through the runs between; None where it is not known."""
+    record = Path(source) / "run.json"
+    if record.is_file():
+        known: str | None = json.loads(record.read_text(encoding="utf-8")).get("base_model")
+        return known
+    return None if source in TINY or Path(source).exists() else source
+
+
+def run_shown(recipe: Recipe, out: Path) -> int:
+    """Train with a bar for a person; 0 when done."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console()
+    columns = (
+        TextColumn("{task.description:<14}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, disable=not is_first_process()) as bars:
+        reading = bars.add_task("Reading clips", total=None, note="", visible=recipe.data.keep_features)
+        steps = bars.add_task("Training", total=None, note="")
+
+        def prepared(done: int, total: int, _: dict[str, float]) -> None:
+            bars.update(reading, completed=done, total=total)
+
+        def stepped(step: int, total: int, logs: dict[str, float]) -> None:
+            shown = ("loss", "reward/recall", "reward/precision", "reward/accuracy", "reward/reflection", "kl")
+            note = "  ".join(f"{key.removeprefix('reward/')} {logs[key]:.3f}" for key in shown if key in logs)
+            bars.update(steps, completed=step, total=total, note=note)
+
+        model = run(recipe, out, stepped, prepared)
+    if is_first_process():
+        console.print(f"Model: {model}\nMetrics: {out / 'metrics.jsonl'}", highlight=False)
+    return 0

@@ -1,0 +1,194 @@
+"""What a training run costs before it runs: tokens, FLOPs, memory of a GPU, seconds of a step. Plain arithmetic.
+
+Letters: P prompt tokens, K answers of a group, C answer tokens, F tokens of a fast branch (calibration), S tokens that
+pass through the model, L layers, D hidden width, M width of the MLP, V vocabulary, N parameters, b bytes a number.
+
+    linear work     2 FLOP a weight and token; attention 4 L D FLOP a pair of a query and a key it reads
+    packed pass     S = P + K (C + F) tokens, P^2 / 2 + K (C (P + C/2) + F (P + F/2)) pairs; repeated: a branch pays P
+    gradient        backward 2 x forward, 1 x with LoRA (no weight gradients); checkpointing computes forward once more
+    towers          2 FLOP a weight for every patch (4 a video token) and every 20 ms of sound, forward only
+    decode          a step reads all weights and the cache once: bytes / (0.7 bandwidth), at least L x 0.8 ms
+    full training   16 bytes a trained parameter (float32 weight, gradient, two moments), spread over GPUs by FSDP2, and
+                    the compute copy, 2 bytes a parameter on every GPU (weights stay gathered within a step); gradients
+                    that are accumulated stay whole until the last micro-batch: 4 bytes more on every GPU
+    LoRA            the frozen base in 2 bytes, 16 bytes a parameter of the adapters, nothing spread
+    reference       beta > 0 and no LoRA: one more frozen copy, 4 bytes a parameter on every GPU
+    activations     12 D + 4 M numbers a token and layer; with checkpointing D a token and layer, and one whole layer
+    KV cache        2 L (D_kv) b a token: a prompt's once, and K C of its answers
+
+GEMMs and attention are taken to reach 0.4 of the dense bf16 peak. What is left out: attention inside the towers,
+decoding of clips, the optimiser's own time, idle time at the end of a batch. Convention: GiB are 2^30 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from mer_r1.recipe import Recipe
+from mer_r1.training.model_shape import Shape, Text
+
+MFU = 0.4
+BANDWIDTH_SHARE = 0.7
+LAUNCH_S = 0.8e-3  # a layer of an uncompiled decode step on a GPU: its kernels are started one by one
+BETWEEN_NODES = 50e9  # bytes a second and GPU: one 400 Gb/s adapter each
+GPUS_A_NODE = 8
+RUNTIME_BYTES = 3 * 2**30  # the driver, libraries and holes between blocks
+HEAD_CHUNK_BYTES = 3 * 4 * 2**25  # the packed pass makes 2^25 logits at a time: logits, their softmax, their gradient
+FAST_TOKENS = 16  # the prefill and the answer's ids up to its last word
+ANSWER_TOKENS = 256  # an answer's expected length, for time; memory reckons with max_completion_length
+PATCHES_A_TOKEN, SOUND_POSITIONS_A_TOKEN = 4, 2
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Peak of dense bf16 (FLOP/s), memory bandwidth (bytes/s), memory (GiB), link to its neighbours (bytes/s)."""
+
+    flops: float
+    bandwidth: float
+    memory_gib: float
+    link: float
+
+
+GPUS = {
+    "h100": Gpu(989e12, 3.35e12, 80, 450e9),
+    "h200": Gpu(989e12, 4.8e12, 140, 450e9),
+    "a100-80": Gpu(312e12, 2.04e12, 80, 300e9),
+    "a100-40": Gpu(312e12, 1.56e12, 40, 300e9),
+    "l40s": Gpu(362e12, 0.86e12, 45, 25e9),
+    "rtx4090": Gpu(165e12, 1.01e12, 24, 25e9),
+}
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of one prompt, by kind."""
+
+    video: int
+    audio: int
+    text: int
+
+    @property
+    def prompt(self) -> int:
+        return self.video + self.audio + self.text
+
+
+def packed_work(prompt: float, num: int, answer: float, fast: float = 0) -> tuple[float, float]:
+    """(tokens, attention pairs) of one group in one sequence: the prompt once, every branch behind it."""
+    branches = num * (answer * (prompt + answer / 2) + fast * (prompt + fast / 2))
+    return prompt + num * (answer + fast), prompt**2 / 2 + branches
+
+
+def repeated_work(prompt: float, num: int, answer: float, fast: float = 0) -> tuple[float, float]:
+    """(tokens, attention pairs) of the same group where every branch brings its own copy of the prompt."""
+    lengths = [prompt + answer] + ([prompt + fast] if fast else [])
+    return num * sum(lengths), num * sum(length**2 / 2 for length in lengths)
+
+
+def forward_flops(text: Text, tokens: float, pairs: float, head_tokens: float) -> float:
+    """FLOP of one forward of the language model; `head_tokens` are the places that pass the LM head."""
+    return 2 * text.linear * tokens + 4 * text.layers * text.hidden * pairs + 2 * text.hidden * text.vocab * head_tokens
+
+
+def tower_flops(shape: Shape, tokens: Tokens) -> float:
+    """FLOP of the towers' forward for one prompt."""
+    vision = 2 * shape.vision.parameters * PATCHES_A_TOKEN * tokens.video if shape.vision else 0
+    audio = 2 * shape.audio.parameters * SOUND_POSITIONS_A_TOKEN * tokens.audio if shape.audio else 0
+    return vision + audio
+
+
+def gradient_factor(recipe: Recipe) -> int:
+    """Forward and backward together, in forwards."""
+    return 1 + (1 if recipe.model.lora else 2) + int(recipe.optim.gradient_checkpointing)
+
+
+def trained_parameters(shape: Shape, recipe: Recipe) -> int:
+    """How many parameters learn."""
+    towers = shape.towers if recipe.model.train_towers else 0
+    lora = recipe.model.lora
+    return towers + (shape.text.adapter_parameters(lora.r, lora.target_modules) if lora else shape.text.parameters)
+
+
+def fast_tokens(recipe: Recipe) -> int:
+    """F: what calibration adds to an answer; 0 for an objective without it."""
+    return FAST_TOKENS if recipe.kind == "rl" and recipe.rl.objective.startswith("mer_r1") else 0
+
+
+def layer_numbers(text: Text) -> int:
+    """Numbers that one layer keeps of a token for its gradient, without checkpointing."""
+    return 12 * text.hidden + 4 * text.mlp
+
+
+def memory(shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, num_gpus: int) -> dict[str, float]:
+    """Bytes on one GPU at the fullest moment, by what holds them. `answer` is the longest answer in tokens."""
+    text, optim = shape.text, recipe.optim
+    spread = 1 if recipe.model.lora else num_gpus
+    trained, b = trained_parameters(shape, recipe), 2 if optim.bf16 else 4
+    num, is_rl = (recipe.rl.num_generations, True) if recipe.kind == "rl" else (1, False)
+    length = optim.batch_size * packed_work(tokens.prompt, num, answer, fast_tokens(recipe))[0]
+    whole = length * b * layer_numbers(text)
+    kept = length * b * text.hidden * text.layers
+    logits = HEAD_CHUNK_BYTES if is_rl else 3 * 4 * optim.batch_size * answer * text.vocab
+    learning = logits + (kept + whole if optim.gradient_checkpointing else text.layers * whole)
+    cache = optim.batch_size * 2 * text.layers * text.kv * b * (tokens.prompt + num * answer) if is_rl else 0
+    base = b * shape.parameters if recipe.model.lora else 4 * shape.parameters / spread
+    is_copied = not recipe.model.lora and (optim.bf16 or num_gpus > 1)
+    is_referred = is_rl and recipe.rl.beta > 0 and not recipe.model.lora
+    is_piled = spread > 1 and optim.gradient_accumulation_steps > 1  # accelerate's no_sync: spread with the last one
+    return {
+        "weights": base + (4 * trained if recipe.model.lora else 0),
+        "gradients": 4 * trained / spread + (4 * trained if is_piled else 0),
+        "optimiser": 8 * trained / spread,
+        "compute copy": b * shape.parameters if is_copied else 0,
+        "reference": b * shape.parameters if is_referred else 0,  # a copy that is not spread
+        "activations": max(0.0, learning - cache),
+        "KV cache": float(cache),  # the cache is gone when the pass begins: the larger of the two counts
+        "runtime": float(RUNTIME_BYTES),
+    }
+
+
+def step_seconds(
+    shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, gpu: Gpu, num_gpus: int
+) -> dict[str, float]:
+    """Seconds of one optimiser step, by part. `answer` is the expected answer's length in tokens."""
+    text, rl, speed = shape.text, recipe.rl, MFU * gpu.flops
+    micro, prompts = recipe.optim.gradient_accumulation_steps, recipe.optim.batch_size
+    num = rl.num_generations if recipe.kind == "rl" else 1
+    slow = packed_work(tokens.prompt, num, answer)
+    both = packed_work(tokens.prompt, num, answer, fast_tokens(recipe))
+    seconds = {"towers": prompts * tower_flops(shape, tokens) / speed}
+    if recipe.kind == "rl":
+        cache = 4 * text.layers * text.kv * prompts * (tokens.prompt + num * answer / 2)
+        read = 2 * (text.linear + text.hidden * text.vocab) + cache
+        one = max(read / (BANDWIDTH_SHARE * gpu.bandwidth), text.layers * LAUNCH_S)
+        seconds["prefill"] = prompts * forward_flops(text, tokens.prompt, tokens.prompt**2 / 2, 1) / speed
+        seconds["decode"] = answer * one
+        if rl.beta > 0:
+            seconds["reference"] = prompts * forward_flops(text, *slow, num * answer) / speed
+        seconds = {name: value / rl.num_iterations for name, value in seconds.items()}  # once for all passes on them
+    forward = forward_flops(text, *both, num * (answer + fast_tokens(recipe)))
+    seconds["pass"] = gradient_factor(recipe) * prompts * forward / speed
+    seconds = {name: micro * value for name, value in seconds.items()}
+    if num_gpus > 1:
+        link = gpu.link if num_gpus <= GPUS_A_NODE else min(gpu.link, BETWEEN_NODES)
+        gathered = 0 if recipe.model.lora else (2 if recipe.optim.bf16 else 4) * shape.parameters
+        seconds["links"] = micro * (gathered + 4 * trained_parameters(shape, recipe)) / link
+    return seconds
+
+
+def num_steps(recipe: Recipe, rows: int | None, num_gpus: int) -> int | None:
+    """Optimiser steps of the run, as the trainers count them; None where neither the recipe nor its data say.
+
+    SFT takes the last, smaller batch of an epoch as a step; RL leaves it out.
+    """
+    optim = recipe.optim
+    if optim.max_steps > 0:
+        return optim.max_steps
+    if rows is None:
+        return None
+    prompts = optim.batch_size * optim.gradient_accumulation_steps * num_gpus
+    if recipe.kind == "rl":
+        an_epoch = rows // prompts * recipe.rl.num_iterations
+    else:
+        an_epoch = ceil(rows * len(recipe.sft.targets) / prompts)
+    return ceil(optim.num_train_epochs * max(1, an_epoch))

@@ -1,0 +1,213 @@
+"""`mer-r1 train --dry-run`: the resolved recipe, and what the run will cost, before anything is loaded.
+
+The output is YAML: the recipe, then the costs as comments. Numbers come from cost.py and are estimates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mer_r1.errors import InputError
+from mer_r1.media import TINY_BUDGET, MediaBudget, audio_tokens, most_tokens
+from mer_r1.pipelines.train import TINY
+from mer_r1.recipe import ModelSection, Recipe, read_recipe, recipe_names
+from mer_r1.training import cost
+from mer_r1.training.model_shape import KNOWN, Shape, shape_of
+
+_GIB = 2**30
+_CHARACTERS_A_TOKEN = 4  # of English under Qwen's tokenizer, rounded down
+_FRAME_TOKENS = 40  # the chat's own tokens and a subtitle of one sentence
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A recipe's model: its size, if it can be known, its media budget and prompt style, and where all this is from."""
+
+    shape: Shape | None
+    budget: MediaBudget
+    prompt_style: str
+    remark: str
+
+
+def dry_run(
+    recipe: Recipe, gpu: str = "h100", num_gpus: int | None = None, answer_tokens: int = cost.ANSWER_TOKENS
+) -> int:
+    """Print the resolved recipe, tokens of a prompt, memory of a GPU and hours on `num_gpus` of `gpu`; 0.
+
+    `num_gpus` is 8 by default, and 1 for adapters and the tiny models. `answer_tokens` is the expected length of an
+    answer, for the hours; memory reckons with the longest. Raises InputError for an unknown GPU, a number below 1, or a
+    model's folder that cannot be read.
+    """
+    if num_gpus is None:
+        num_gpus = 1 if recipe.model.lora or recipe.model.source in TINY else 8
+    if gpu not in cost.GPUS:
+        raise InputError(f"--gpu {gpu}: is not known; choose from {', '.join(cost.GPUS)}")
+    for name, value in (("--gpus", num_gpus), ("--answer-tokens", answer_tokens)):
+        if value < 1:
+            raise InputError(f"{name} {value}: give a number above 0")
+    origin = find_origin(recipe.model)
+    tokens = prompt_tokens(origin)
+    media = tokens.video + tokens.audio
+    print(recipe.as_yaml(), end="")
+    print(f"# media tokens of a clip: at most {media}, with about {tokens.text} of text {tokens.prompt} of a prompt")
+    if origin.remark:
+        print(f"# model: {origin.remark}")
+    if origin.shape is None:
+        return 0
+    for line in _cost_lines(recipe, origin.shape, tokens, gpu, num_gpus, answer_tokens):
+        print(f"# {line}")
+    return 0
+
+
+def find_origin(model: ModelSection) -> Origin:
+    """Size and budget of a recipe's model, from its folder, from the table of known ones, or from the recipe it awaits.
+
+    A source runs/NAME that is not there yet is taken for the run, merged or not, of the package's recipe NAME.
+    """
+    source = Path(model.source)
+    folder = next((place for place in (source / "model", source) if _is_model(place)), None)
+    awaited = source.name.removesuffix("-merged")
+    if folder is not None:
+        shape, remark = _folder_shape(folder)
+        origin = Origin(shape, *_saved_settings(folder), remark)
+    elif model.source in KNOWN:
+        budget, style = (TINY_BUDGET, "brief") if model.source in TINY else (MediaBudget(), "full")
+        origin = Origin(KNOWN[model.source], budget, style, model.source)
+    elif awaited in recipe_names() and not source.exists():
+        origin = find_origin(read_recipe(awaited).model)
+        remark = f"{model.source} is not there yet; taken for what recipe {awaited} makes of {origin.remark}"
+        origin = replace(origin, remark=remark)
+    else:
+        remark = f"{model.source} is not here, so its size is not known; no costs (known: {', '.join(KNOWN)})"
+        origin = Origin(None, MediaBudget(), "full", remark)
+    budget = replace(origin.budget, **model.media_changes())
+    return replace(origin, budget=budget, prompt_style=model.prompt_style or origin.prompt_style)
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()
+
+
+def _folder_shape(folder: Path) -> tuple[Shape | None, str]:
+    """The size of the checkpoint in a folder, or of the base of the adapter in it."""
+    if (folder / "config.json").is_file():
+        return shape_of(_read_json(folder / "config.json"), str(folder / "config.json")), str(folder)
+    base = str(_read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
+    origin = find_origin(ModelSection(source=base))
+    return origin.shape, f"the adapter {folder} on {origin.remark}"
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        value = None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: not a model configuration; the checkpoint is damaged, copy it again")
+    return value
+
+
+def _saved_settings(folder: Path) -> tuple[MediaBudget, str]:
+    """(media budget, prompt style) that a model brings along."""
+    path = folder / "mer_r1.json"
+    if not path.is_file():
+        return MediaBudget(), "full"
+    from mer_r1.models.qwen2_5_omni import read_settings
+
+    return read_settings(path)
+
+
+def prompt_tokens(origin: Origin) -> cost.Tokens:
+    """The most tokens of a prompt, by kind; those of its text are an estimate. No tower, no tokens of its medium."""
+    from mer_r1.prompting.templates import PROMPT_STYLES
+
+    shape, sound = origin.shape, audio_tokens(origin.budget.max_audio_s)
+    video = most_tokens(origin.budget) - sound
+    style = PROMPT_STYLES.get(origin.prompt_style)
+    if style is None:
+        raise InputError(
+            f"model.prompt_style: {origin.prompt_style!r} is none of {', '.join(PROMPT_STYLES)}; choose one of them"
+        )
+    characters = len(style.system) + len(style.text("x", ("x",)))
+    text = round(characters / _CHARACTERS_A_TOKEN) + _FRAME_TOKENS
+    return cost.Tokens(
+        video=0 if shape and shape.vision is None else video,
+        audio=0 if shape and shape.audio is None else sound,
+        text=text,
+    )
+
+
+def _cost_lines(
+    recipe: Recipe, shape: Shape, tokens: cost.Tokens, gpu: str, num_gpus: int, answer_tokens: int
+) -> Iterator[str]:
+    card, optim = cost.GPUS[gpu], recipe.optim
+    longest = recipe.rl.max_completion_length if recipe.kind == "rl" else answer_tokens
+    answer = min(answer_tokens, longest)
+    trained = cost.trained_parameters(shape, recipe)
+    yield f"parameters: {_count(shape.parameters)}, of them trained {_count(trained)}"
+    yield from _memory_lines(recipe, shape, tokens, gpu, num_gpus, longest)
+    seconds = cost.step_seconds(shape, recipe, tokens, answer, card, num_gpus)
+    prompts = optim.batch_size * optim.gradient_accumulation_steps * num_gpus
+    yield f"a step: {prompts} prompts on {num_gpus} x {gpu}, answers of {answer} tokens"
+    parts = " + ".join(f"{name} {value:.2g}" for name, value in seconds.items())
+    yield f"seconds of a step: {sum(seconds.values()):.3g} = {parts}"
+    if recipe.kind == "rl":
+        yield _packed_line(recipe, shape, tokens, answer)
+    steps = cost.num_steps(recipe, _rows(recipe), num_gpus)
+    if steps is None:
+        yield f"steps: not known before {recipe.data.train} is there, or data.num or optim.max_steps is set"
+    else:
+        yield f"steps: {steps}; hours: {steps * sum(seconds.values()) / 3600:.2g}"
+    if not optim.bf16:
+        yield "float32 takes several times these seconds; they are bfloat16's (optim.bf16)"
+    yield "an estimate (formulas: docs/training.md); measured on: CPU only so far"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} billion" if number >= 1e8 else f"{number / 1e6:.2f} million"
+
+
+def _memory_lines(
+    recipe: Recipe, shape: Shape, tokens: cost.Tokens, gpu: str, num_gpus: int, longest: int
+) -> Iterator[str]:
+    room = cost.GPUS[gpu].memory_gib
+
+    def total(number: int) -> float:
+        return sum(cost.memory(shape, recipe, tokens, longest, number).values()) / _GIB
+
+    parts = cost.memory(shape, recipe, tokens, longest, num_gpus)
+    shown = " + ".join(f"{name} {value / _GIB:.1f}" for name, value in parts.items() if value >= _GIB / 20)
+    yield f"GiB of each GPU: {total(num_gpus):.1f} of {room:.0f} = {shown}"
+    if total(num_gpus) <= room:
+        return
+    enough = next((number for number in (2, 4, 8, 16, 32, 64) if number > num_gpus and total(number) <= room), None)
+    if recipe.optim.batch_size > 1 and (recipe.model.lora or num_gpus == 1):
+        fix = "lower optim.batch_size and raise optim.gradient_accumulation_steps"
+    elif enough:
+        fix = f"{enough} of them have room"
+    else:
+        fix = "take shorter prompts and answers" if recipe.model.lora else "train adapters (model.lora)"
+    yield f"does not fit on {num_gpus} x {gpu}: {fix}"
+
+
+def _packed_line(recipe: Recipe, shape: Shape, tokens: cost.Tokens, answer: int) -> str:
+    num, fast = recipe.rl.num_generations, cost.fast_tokens(recipe)
+    packed = cost.packed_work(tokens.prompt, num, answer, fast)
+    repeated = cost.repeated_work(tokens.prompt, num, answer, fast)
+    head = num * (answer + fast)
+    share = cost.forward_flops(shape.text, *repeated, head) / cost.forward_flops(shape.text, *packed, head)
+    return f"tokens of a group's pass: {packed[0]:.0f}; prompts repeated: {repeated[0]:.0f}, {share:.1f} times the work"
+
+
+def _rows(recipe: Recipe) -> int | None:
+    """Rows that will be learned from; those the recipe names where the manifest is not here."""
+    try:
+        with recipe.data.train.open("rb") as lines:
+            rows = sum(1 for line in lines if line.strip())
+    except OSError:
+        return recipe.data.num
+    return min(rows, recipe.data.num or rows)

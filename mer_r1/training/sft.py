@@ -1,0 +1,172 @@
+"""Cold start: supervised fine-tuning on annotated answers, loss on the response only.
+
+A slow target is the annotated reasoning and its answer; a fast target is the profile's prefill, which carries no loss,
+and the gold words. Where the profile answers first, a slow target begins with the gold words. A label target is a whole
+response without a chain of thought, learned from its first token (EMO-R3's cold start). The loss is the mean negative
+log-likelihood over the response tokens of an optimiser step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mer_r1.data.sample import Sample
+from mer_r1.errors import InputError
+from mer_r1.models.backbone import Backbone, chosen_log_probs, pad_right
+from mer_r1.models.types import Prompt, PromptBatch
+from mer_r1.prompting.response import PROFILES, Profile, is_well_formed, parse_response
+from mer_r1.training.trainer import RunTrainer
+
+TargetKind = Literal["slow", "fast", "label"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one training example answers: `given` is context without loss, `learned` carries it. Ids."""
+
+    given: tuple[int, ...]
+    learned: tuple[int, ...]
+
+
+def slow_text(sample: Sample, profile: Profile = PROFILES["think_answer"]) -> str:
+    """The slow target of a sample: its `reasoning` as it stands when it is a whole response, else with the gold words.
+
+    A reasoning that is a whole response commits to its annotator's own words; a plain one is followed by the labels.
+    Three steps and a box, where the profile asks for a think block, become that block and its answer; nothing else
+    becomes three steps.
+    """
+    reasoning, words = (sample.reasoning or "").strip(), sample.labels
+    if profile.name == "set_steps" or is_well_formed(reasoning):
+        return reasoning
+    if is_well_formed(reasoning, "set_steps"):
+        response = parse_response(reasoning, "set_steps")
+        reasoning, words = response.reasoning, response.labels
+    return f"<think>{reasoning}</think><answer>{', '.join(words)}</answer>"
+
+
+def make_target(backbone: Backbone, sample: Sample, kind: TargetKind) -> Target:
+    """Ids of a sample's target. Cut where the answer opens, so that its first word never shares a token with that.
+
+    Raises InputError for a sample without labels, and for a slow target without a reasoning that the profile can use.
+    """
+    if not sample.labels:
+        raise InputError(f"sample {sample.id!r}: has no labels to learn from; add `labels` or leave the row out")
+    profile, eos = backbone.profile, int(backbone.tokenizer.eos_token_id)
+    prefill = tuple(backbone.text_ids(profile.fast_prefill))
+    at_once = tuple(backbone.text_ids(f"{', '.join(sample.labels)}{profile.stop}"))
+    if kind == "fast":  # where reasoning follows the first answer, that answer does not end the turn
+        return Target(prefill, at_once if profile.fallback else (*at_once, eos))
+    first = (*prefill, *at_once) if profile.fallback else ()
+    if kind == "label":
+        unthought = backbone.text_ids(PROFILES["think_answer"].fast_prefill) if profile.fallback else prefill
+        return Target((), (*first, *unthought, *at_once, eos))
+    head, opening, answer = _whole_text(sample, profile).rpartition(profile.opens)
+    return Target((), (*first, *backbone.text_ids(head + opening), *backbone.text_ids(answer), eos))
+
+
+def _whole_text(sample: Sample, profile: Profile) -> str:
+    if not (sample.reasoning or "").strip():
+        raise InputError(
+            f"sample {sample.id!r}: has no reasoning for a slow target; add `reasoning`, or train fast or label only"
+        )
+    text = slow_text(sample, profile)
+    if profile.name == "set_steps" and not is_well_formed(text, profile.name):
+        raise InputError(
+            f"sample {sample.id!r}: its reasoning is no whole response in three steps; make it "
+            "<step1>…</step1><step2>…</step2><step3>…</step3>\\boxed{label}, or train fast or label only"
+        )
+    if profile.name != "set_steps" and not is_well_formed(text):
+        raise InputError(
+            f"sample {sample.id!r}: its reasoning and labels make no well-formed answer; take tags out of `reasoning`, "
+            "or make it a whole <think>…</think><answer>…</answer>"
+        )
+    return text
+
+
+@dataclass(frozen=True)
+class SftExample:
+    """One prompt and one target."""
+
+    prompt: Prompt
+    target: Target
+
+
+class SftExamples(torch.utils.data.Dataset[SftExample]):
+    """Every sample once per kind of `kinds`."""
+
+    def __init__(
+        self, backbone: Backbone, samples: Sequence[Sample], prompts: Sequence[Prompt], kinds: Sequence[TargetKind]
+    ) -> None:
+        self._prompts = prompts
+        self._targets = [make_target(backbone, sample, kind) for kind in kinds for sample in samples]
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __getitem__(self, index: int) -> SftExample:
+        return SftExample(self._prompts[index % len(self._prompts)], self._targets[index])
+
+
+@dataclass(frozen=True)
+class SftBatch:
+    """Prompts, responses (given + learned ids, padded right) and the mask of the ids that carry loss."""
+
+    prompts: PromptBatch
+    response_ids_BR: Tensor
+    response_mask_BR: Tensor
+    learned_BR: Tensor
+
+
+def collate(backbone: Backbone, examples: Sequence[SftExample]) -> SftBatch:
+    """Pad a list of examples to a batch, on the CPU."""
+    fill = int(backbone.tokenizer.pad_token_id)
+    ids, mask = pad_right([(*e.target.given, *e.target.learned) for e in examples], fill, torch.device("cpu"))
+    given = torch.tensor([len(e.target.given) for e in examples])
+    learned = mask * (torch.arange(mask.shape[1]) >= given[:, None])
+    return SftBatch(backbone.collate([e.prompt for e in examples]), ids, mask, learned)
+
+
+def negative_log_likelihood(backbone: Backbone, model: Any, batch: SftBatch) -> Tensor:
+    """-log p of the learned ids of every example of a batch, summed: (B,)."""
+    ids, mask, learned = (
+        values.to(backbone.device) for values in (batch.response_ids_BR, batch.response_mask_BR, batch.learned_BR)
+    )
+    inputs = backbone.full_inputs(batch.prompts, ids, mask)
+    log_probs = chosen_log_probs(backbone.response_logits(model, inputs, ids.shape[1]), ids)
+    return -(log_probs * learned).masked_fill(learned == 0, 0.0).sum(1)
+
+
+def sft_loss(backbone: Backbone, model: Any, batch: SftBatch, num_tokens: float | None = None) -> Tensor:
+    """Negative log-likelihood of the learned ids of a batch over `num_tokens`, by default their number: the mean."""
+    total = negative_log_likelihood(backbone, model, batch).sum()
+    return total / (float(batch.learned_BR.sum()) if num_tokens is None else num_tokens)
+
+
+class SftTrainer(RunTrainer):
+    """The run's trainer with the loss above. The mean runs over all learned ids of an optimiser step."""
+
+    def __init__(self, backbone: Backbone, **kwargs: Any) -> None:
+        self.backbone = backbone
+        super().__init__(model=backbone.entry, collate=partial(collate, backbone), **kwargs)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        samples, _ = super().get_batch_samples(*args, **kwargs)
+        tokens = self._from_all([sum(int(inputs["batch"].learned_BR.sum()) for inputs in samples)])
+        self._tokens_a_batch = sum(tokens) / (len(samples) * len(tokens)) if samples else None
+        return samples, None
+
+    def compute_loss(self, model: Any, inputs: dict[str, SftBatch], *args: Any, **kwargs: Any) -> Tensor:
+        return sft_loss(self.backbone, model, inputs["batch"], self._tokens_a_batch)
+
+    def evaluate_batch(self, inputs: dict[str, SftBatch]) -> list[tuple[dict[str, float], float]]:
+        """The mean loss of every example, which counts as many ids as it has: together the mean over all ids."""
+        batch = inputs["batch"]
+        totals = negative_log_likelihood(self.backbone, self.backbone.entry, batch).tolist()
+        sizes = batch.learned_BR.sum(1).tolist()
+        return [({"loss": total / size}, size) for total, size in zip(totals, sizes, strict=True)]

@@ -1,0 +1,314 @@
+"""What the SFT and the RL trainer share: the run's metric log, and going on after a stop.
+
+A run's folder holds recipe.yaml, run.json, metrics.jsonl, rollouts.jsonl (RL), checkpoints/ and, when finished, model/.
+Logs are append-only; when a run goes on from a checkpoint, lines of later steps are cut off first, because those steps
+will be done again. A checkpoint also holds what was measured since the last line of the log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import mer_r1.models  # noqa: F401  before transformers, which needs torchvision mended
+
+# isort: split
+import torch
+from accelerate.utils import gather_object
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+
+from mer_r1.data.files import append_json_line, write_text
+from mer_r1.errors import InputError
+from mer_r1.models.lora import language_model_layers, save_adapter
+from mer_r1.recipe import Recipe
+from mer_r1.training.arguments import Readable, batch_of, refuse_faults, training_arguments
+from mer_r1.training.run_folder import RunFolder, keep_until, last_checkpoint
+
+_PENDING = "between_logs.json"
+Progress = Callable[[int, int, dict[str, float]], None]  # step, all steps, latest metrics
+
+
+class _Report(TrainerCallback):
+    """Hands every step to a progress display."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._latest = progress, dict[str, float]()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        self._latest = logs
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._progress(state.global_step, state.max_steps, self._latest)
+
+
+class _TakeUp(TrainerCallback):
+    """Gives a trainer that goes on what was measured before it was stopped."""
+
+    def __init__(self, take_up: Callable[[], None]) -> None:
+        self._take_up = take_up
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._take_up()
+
+
+class RunTrainer(Trainer):
+    """transformers' Trainer that keeps metrics.jsonl, evaluates in numbers of its own and takes up a stopped run.
+
+    Between two log lines `measured` collects numbers, whose weighted means over steps and processes are logged, and
+    `counted` collects events, which are summed. `steps_a_batch` optimiser steps use the same samples.
+    """
+
+    steps_a_batch = 1
+    control: Any
+    _tr_loss: Any
+    _total_loss_scalar: float
+    _globalstep_last_logged: int
+
+    def __init__(
+        self,
+        run: RunFolder,
+        recipe: Recipe,
+        collate: Callable[[list[Any]], Any],
+        train_dataset: Any,
+        eval_dataset: Any = None,
+        progress: Progress | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.run, self._not_finite = run, recipe.optim.not_finite
+        self.measured: dict[str, tuple[float, float]] = {}  # weighted sum, weight
+        self.counted: dict[str, float] = {}
+        self._checkpoint: str | None = None
+        self._logged_step = 0
+        skip = recipe.data.unreadable == "skip"
+        super().__init__(
+            args=training_arguments(recipe, run.checkpoints),
+            data_collator=partial(batch_of, collate),
+            train_dataset=Readable(train_dataset, skip),
+            eval_dataset=None if eval_dataset is None else Readable(eval_dataset, skip),
+            **kwargs,
+        )
+        if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
+            # Never the towers' layers: a process whose batch has no sound would not gather them with the others.
+            self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = [_layer_class(self.model)]
+        self._keep_losses_exact_when_sharded()
+        self.model_accepts_loss_kwargs = False  # losses here are scaled for a step's micro-batches by themselves
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_TakeUp(self._take_up))
+        if progress and self.is_world_process_zero():
+            self.add_callback(_Report(progress))
+
+    def _keep_losses_exact_when_sharded(self) -> None:
+        """FSDP2 would round what the forward gives, here log-probabilities, and summed gradients to bfloat16."""
+        plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
+        policy: Any = getattr(plugin, "mixed_precision_policy", None)
+        if plugin is not None and hasattr(policy, "output_dtype"):
+            plugin.mixed_precision_policy = replace(policy, output_dtype=None, reduce_dtype=torch.float32)
+
+    def measure(self, values: dict[str, float], weight: float = 1.0) -> None:
+        """Add numbers of a micro-batch, which count `weight` in the mean; NaN is left out of it."""
+        for name, value in values.items():
+            if value == value and weight:
+                total, weights = self.measured.get(name, (0.0, 0.0))
+                self.measured[name] = (total + weight * value, weights + weight)
+
+    def count(self, name: str, events: int = 1) -> None:
+        """Add events of this process."""
+        self.counted[name] = self.counted.get(name, 0) + events
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        logs = dict(logs)
+        if "loss" in logs or "train_loss" in logs:
+            pending = self._pending()
+            counted = pending["counted"]
+            if "loss" in logs and counted.get("skipped_steps", 0) == self.state.global_step - self._logged_step:
+                logs["loss"] = float("nan")  # no step of these had one
+            if "train_loss" in logs:  # of the whole run, also of what was done before a stop
+                logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
+            self._logged_step = self.state.global_step
+            means = {name: total / weight for name, (total, weight) in pending["measured"].items()}
+            logs = {**logs, **means, **counted}
+            self.measured, self.counted = {}, {}
+        if self.is_world_process_zero():
+            self._append(self.run.metrics, [{"step": self.state.global_step, **_finite(logs)}])
+        super().log(logs, start_time)
+
+    def _pending(self) -> dict[str, Any]:
+        """What all processes measured and counted since the last log line, and the losses that are not in one yet."""
+        measured: dict[str, tuple[float, float]] = {}
+        counted: dict[str, float] = {}
+        losses = []
+        for own_measured, own_counted, loss in self._from_all([(self.measured, self.counted, float(self._tr_loss))]):
+            for name, (total, weight) in own_measured.items():
+                before = measured.get(name, (0.0, 0.0))
+                measured[name] = (before[0] + total, before[1] + weight)
+            for name, events in own_counted.items():
+                counted[name] = counted.get(name, 0) + events
+            losses.append(loss)
+        return {
+            "measured": measured,
+            "counted": counted,
+            "loss": sum(losses) / len(losses),
+            "logged_loss": self._total_loss_scalar,
+            "logged_step": self._globalstep_last_logged,
+        }
+
+    def _take_up(self) -> None:
+        """Go on with the numbers that a checkpoint holds."""
+        self._logged_step = self._globalstep_last_logged
+        if self._checkpoint is None:
+            return
+        kept = json.loads((Path(self._checkpoint) / _PENDING).read_text(encoding="utf-8"))
+        self._tr_loss.fill_(kept["loss"])
+        self._total_loss_scalar = kept["logged_loss"]
+        self._globalstep_last_logged = self._logged_step = kept["logged_step"]
+        if self.is_world_process_zero():
+            self.measured = {name: (total, weight) for name, (total, weight) in kept["measured"].items()}
+            self.counted = kept["counted"]
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """A step's micro-batches. Raises InputError for a sample that cannot be read."""
+        samples, num_items = super().get_batch_samples(*args, **kwargs)
+        refuse_faults(self._from_all([inputs.get("fault") for inputs in samples]))  # all processes end together
+        passed_over = sum(inputs["passed_over"] for inputs in samples)
+        if passed_over and self.state.global_step % self.steps_a_batch == 0:
+            self.count("unreadable", passed_over)
+        return samples, num_items
+
+    def _from_all(self, values: list[Any]) -> list[Any]:
+        """The values of all processes, in their order."""
+        return gather_object(values) if self.args.world_size > 1 else values
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The gradient's norm. One that is no number never reaches the weights: the step is dropped, or the run ends.
+
+        Raises InputError where the recipe says stop.
+        """
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if isfinite(float(norm)):
+            return norm
+        if self._not_finite == "stop":
+            raise InputError(
+                f"{self.run.path}: step {self.state.global_step + 1}: the gradient is not a number; lower "
+                "optim.learning_rate, or set optim.not_finite=skip; the last checkpoint is whole"
+            )
+        model.zero_grad()
+        if self.is_world_process_zero():
+            self.count("skipped_steps")
+        return norm
+
+    def evaluate_batch(self, inputs: Any) -> list[tuple[dict[str, float], float]]:
+        """Numbers of every sample of an evaluation batch, and how much it counts in their means."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Means over the evaluation samples that can be read, logged under eval/. Training goes on as without it.
+
+        Raises InputError for a sample that cannot be read, where the recipe says stop.
+        """
+        self.model.eval()
+        rows: dict[int, tuple[dict[str, float], float]] = {}  # by place: a last batch is filled up with others
+        with torch.random.fork_rng(devices=[]):  # the loader draws a seed
+            for inputs in self.get_eval_dataloader():
+                refuse_faults([inputs.get("fault")])
+                rows |= zip(inputs["places"], self.evaluate_batch(inputs), strict=True)
+        self.model.train()
+        rows = {place: row for part in self._from_all([rows]) for place, row in part.items()}
+        means = {f"eval/{name}": mean for name, mean in _means([rows[place] for place in sorted(rows)]).items()}
+        if left_out := len(self.eval_dataset) - len(rows):
+            means["eval/unreadable"] = float(left_out)
+        self.log(means)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, means)
+        return means
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Take a checkpoint's weights. They are saved under the Hub's names, which only from_pretrained maps back."""
+        model = self.model if model is None else model
+        if self.is_fsdp_enabled or not (Path(resume_from_checkpoint) / "config.json").exists():  # sharded, an adapter
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
+        model.load_state_dict(saved.state_dict())
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse_bad_weights()
+        pending = self._pending()
+        if self.is_world_process_zero():
+            folder = self.run.checkpoints / f"checkpoint-{self.state.global_step}"
+            write_text(folder / _PENDING, json.dumps(pending))
+        super()._save_checkpoint(*args, **kwargs)
+
+    def _save_rng_state(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_rng_state(*args, **kwargs)
+        self.accelerator.wait_for_everyone()  # trainer_state.json, which comes next, says that all have written theirs
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if not hasattr(self.model, "peft_config") or state_dict is not None:
+            for name in getattr(self.model, "all_tied_weights_keys", {}):
+                (state_dict or {}).pop(name, None)  # gathered weights come twice where they are tied
+            super()._save(output_dir, state_dict)
+        elif self.args.should_save:
+            save_adapter(self.model, Path(output_dir or self.args.output_dir))
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        if self.state.global_step < self.state.max_steps:  # else it was stopped between its last step and its model
+            super()._run_epoch(**kwargs)
+
+    def _refuse_bad_weights(self) -> None:
+        """Raises InputError rather than save weights that are not numbers."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            raise InputError(
+                f"{self.run.path}: after step {self.state.global_step} the weights are not numbers; lower "
+                "optim.learning_rate and run again; the last checkpoint is whole"
+            )
+
+    def _append(self, path: Path, rows: Iterable[dict[str, Any]]) -> None:
+        with path.open("a", encoding="utf-8") as handle:
+            for row in rows:
+                append_json_line(handle, row)
+
+    def train_or_go_on(self) -> None:
+        """Train from the newest whole checkpoint, or from the start.
+
+        Raises InputError where weights or gradients end up not numbers.
+        """
+        with self.args.main_process_first(local=False):  # the first of all tidies up, the others find it done
+            checkpoint, step = last_checkpoint(self.run)
+            for path in (self.run.metrics, self.run.rollouts):
+                keep_until(path, step)
+        self._checkpoint = checkpoint
+        self.train(resume_from_checkpoint=checkpoint)
+        self._refuse_bad_weights()
+
+    def save_whole_model(self, folder: Path) -> None:
+        """Write the model, or its adapter, to `folder`; all processes call this, the first one writes."""
+        if self.is_fsdp_enabled:
+            self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+        self.save_model(str(folder))
+
+
+def _layer_class(model: Any) -> str:
+    """The class of the language model's layers."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return type(base.get_submodule(language_model_layers(base))[0]).__name__
+
+
+def _means(rows: Iterable[tuple[dict[str, float], float]]) -> dict[str, float]:
+    """The weighted mean of every name's values, NaN left out."""
+    totals: dict[str, tuple[float, float]] = {}
+    for values, weight in rows:
+        for name, value in values.items():
+            if value == value:
+                total, weights = totals.get(name, (0.0, 0.0))
+                totals[name] = (total + weight * value, weights + weight)
+    return {name: total / weights for name, (total, weights) in totals.items() if weights}
+
+
+def _finite(logs: dict[str, Any]) -> dict[str, Any]:
+    return {key: (value if value == value and abs(value) != float("inf") else None) for key, value in logs.items()}

@@ -1,0 +1,315 @@
+"""One RL step of Qwen2.5-Omni's real shape on the device at hand, part by part, as one JSON object.
+
+    python perf/gpu_step.py [--shape 7b|3b|tiny] [--prompts 1] [--group 4] [--answer 256] [--checkpointing]
+
+THE NUMBERS EXIST ONLY WHERE A GPU WAS. On a CPU the script runs `--shape tiny` from end to end, which shows that it
+works and nothing about a card; `device` in the output says what was measured. It needs no network and no checkpoint:
+weights are random in bfloat16, LoRA (r 64, float32) on the language model, towers frozen, the official classes and
+processor, and a clip of noise of `--seconds` under the default media budget. The tokenizer is the tiny one, so the text
+of the prompt has more tokens than with Qwen's; `tokens` says how many of what there are.
+
+    towers     pictures and sound of the prompts to embeddings, no gradient
+    prefill    the language model over the prompts, no gradient (the rest of `encode`)
+    decode     `--answer` ids of every answer; none ends early
+    pass       the packed pass over prompts, answers and fast branches, forward and backward
+    optimiser  AdamW on the adapters
+
+Each part's median seconds stand beside its limit: FLOP over the device's bf16 rate (towers, prefill, pass) or bytes
+over its memory bandwidth (decode: all weights and the cache once an id). Work is counted as cost.py counts it; with
+--checkpointing the pass's second forward is work. share_of_limit = limit_s / seconds, 1 at the limit: against rates
+that this run measures on the device (`measured`: a large matrix product, a large copy) and, for a card that cost.py
+knows, against its data sheet (`nominal`). `predicted_s` is what `train --dry-run` would say of the same step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import mer_r1.models  # noqa: F401  before transformers, which needs torchvision mended
+
+# isort: split
+import numpy as np
+import torch
+
+from mer_r1.data.sample import Clip, MediaFacts, Sample
+from mer_r1.media import TINY_BUDGET, MediaBudget, frame_count, frame_times, target_size
+from mer_r1.models.lora import add_lora
+from mer_r1.models.packing import Branch, group_pass, pack
+from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.tiny.omni import tiny_config, tiny_processor
+from mer_r1.models.types import Prompt, Sampling
+from mer_r1.recipe import LoraSection, Recipe
+from mer_r1.synthetic.corpus import minimer_texts
+from mer_r1.training import cost
+from mer_r1.training.model_shape import KNOWN, Shape
+
+SHAPES = {"7b": "Qwen/Qwen2.5-Omni-7B", "3b": "Qwen/Qwen2.5-Omni-3B", "tiny": "tiny"}
+PARTS = ("towers", "prefill", "decode", "pass", "optimiser")
+NEVER = 2**30  # stop texts that no row ever writes
+SUBTITLE = "I did not think that it would go like this, but here we are."
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a device can do: dense bf16 FLOP/s and bytes/s of memory."""
+
+    flops: float
+    bandwidth: float
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and print the JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="7b")
+    parser.add_argument("--prompts", type=int, default=1, help="prompts of a device batch")
+    parser.add_argument("--group", type=int, default=4, help="answers of a prompt, K")
+    parser.add_argument("--answer", type=int, default=256, help="ids of an answer, C")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of the clip")
+    parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing")
+    parser.add_argument("--rounds", type=int, default=3, help="after one round to warm up")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args(argv)
+    device = torch.device(options.device)
+    if device.type == "cpu" and options.shape != "tiny":
+        parser.error(f"--shape {options.shape}: needs a GPU; on a CPU give --shape tiny")
+    backbone = make_backbone(options.shape, device)
+    if options.checkpointing:
+        backbone.model.activation_checkpointing_enable()
+    prompt = backbone.prepare(*make_clip(options.seconds, backbone.budget))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    rounds = [step(backbone, prompt, options) for _ in range(options.rounds + 1)][1:]
+    seconds = {part: median(one[part] for one in rounds) for part in PARTS}
+    print(json.dumps(report(seconds, count_tokens(backbone, prompt), device, options), indent=2))
+
+
+def make_backbone(name: str, device: torch.device) -> OmniBackbone:
+    """A random Thinker of a known shape in bfloat16 on the device, adapters on its language model, nothing loaded."""
+    from transformers import Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
+
+    processor = tiny_processor(minimer_texts(300))
+    config = tiny_config(processor.tokenizer) if name == "tiny" else real_config(name, processor.tokenizer)
+    processor.feature_extractor = WhisperFeatureExtractor(
+        feature_size=config.audio_config.num_mel_bins, chunk_length=processor.feature_extractor.chunk_length
+    )
+    torch.manual_seed(0)
+    with device:
+        model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
+    budget, style = (TINY_BUDGET, "brief") if name == "tiny" else (MediaBudget(), "full")
+    backbone = OmniBackbone(model.eval(), processor, budget, style)
+    backbone.set_towers_trainable(False)
+    backbone.entry = add_lora(model, LoraSection())
+    backbone.suppressed_V[int(backbone.tokenizer.eos_token_id)] = -torch.inf  # no row ends early
+    return backbone
+
+
+def real_config(name: str, tokenizer: Any) -> Any:
+    """The Thinker's configuration of a known shape, with the control ids of `tokenizer`."""
+    from transformers import Qwen2_5OmniThinkerConfig
+
+    shape = KNOWN[SHAPES[name]]
+    text, vision, audio = shape.text, shape.vision, shape.audio
+    assert vision is not None
+    assert audio is not None
+    parts: dict[str, dict[str, Any]] = {
+        "text_config": {
+            "vocab_size": text.vocab,
+            "hidden_size": text.hidden,
+            "intermediate_size": text.mlp,
+            "num_hidden_layers": text.layers,
+            "num_attention_heads": text.heads,
+            "num_key_value_heads": text.kv_heads,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+            "tie_word_embeddings": text.tied,
+            "pad_token_id": tokenizer.pad_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        },
+        "vision_config": {"hidden_size": vision.hidden, "out_hidden_size": vision.out},
+        "audio_config": {"output_dim": audio.out},
+    }
+    ids = {key: value for key, value in tiny_config(tokenizer).to_dict().items() if key.endswith(("_id", "_index"))}
+    return Qwen2_5OmniThinkerConfig(**ids, **parts, tie_word_embeddings=text.tied)
+
+
+def make_clip(seconds: float, budget: MediaBudget) -> tuple[Sample, Clip]:
+    """A clip of noise, 16:9, of which the budget takes what it takes of a real one."""
+    chance, (width, height) = np.random.default_rng(0), target_size(1280, 720, budget)
+    frames = chance.integers(0, 256, (frame_count(seconds, budget), height, width, 3), dtype=np.uint8)
+    sound_s = min(seconds, budget.max_audio_s)
+    wave = chance.uniform(-0.1, 0.1, round(16_000 * sound_s)).astype(np.float32)
+    facts = MediaFacts(frame_times(seconds, budget), seconds, (1280, 720), (width, height), seconds, sound_s)
+    return Sample("noise", subtitle=SUBTITLE), Clip(frames, wave, facts)
+
+
+def count_tokens(backbone: OmniBackbone, prompt: Prompt) -> cost.Tokens:
+    """Tokens of the prompt, by kind."""
+    config, ids = backbone.model.config, prompt.input_ids_T
+    video, audio = (int((ids == ident).sum()) for ident in (config.video_token_id, config.audio_token_id))
+    return cost.Tokens(video, audio, len(ids) - video - audio)
+
+
+def step(backbone: OmniBackbone, prompt: Prompt, options: argparse.Namespace) -> dict[str, float]:
+    """Seconds of every part of one step over copies of one prompt. As the trainer computes: by autocast in bfloat16."""
+    device, seconds = backbone.device, dict.fromkeys(PARTS, 0.0)
+    batch = backbone.collate([prompt] * options.prompts).to(device)
+    learned = [weight for weight in backbone.entry.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(learned, lr=1e-12)
+    with torch.autocast(device.type, torch.bfloat16):
+        backbone.entry.eval()
+        with timed_towers(backbone, seconds):
+            encoded, encode_s = timed(lambda: backbone.encode(batch), device)
+        seconds["prefill"] = encode_s - seconds["towers"]
+        sampling = Sampling(options.answer)
+        made, seconds["decode"] = timed(
+            lambda: backbone.generate(encoded, options.group, sampling, num_stops=NEVER), device
+        )
+        assert made.mask_BR.all()
+        encoded = encoded.without_cache()
+        backbone.entry.train()
+        rows = [(number // options.group, tuple(ids)) for number, ids in enumerate(made.ids_BR.tolist())]
+
+        def learn() -> None:
+            fast = [Branch(of, ids[: cost.FAST_TOKENS]) for of, ids in rows]
+            packed = pack(batch, [Branch(*row) for row in rows], fast)
+            group_pass(backbone, backbone.entry, packed, encoded).log_probs_BR.mean().backward()  # type: ignore[no-untyped-call]
+
+        _, seconds["pass"] = timed(learn, device)
+    _, seconds["optimiser"] = timed(optimiser.step, device)
+    optimiser.zero_grad()
+    return seconds
+
+
+def timed(act: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
+    """What `act` gives, and the seconds until the device had done it."""
+    wait_for(device)
+    start = time.perf_counter()
+    value = act()
+    wait_for(device)
+    return value, time.perf_counter() - start
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when the device has nothing left to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def timed_towers(backbone: OmniBackbone, seconds: dict[str, float]) -> Iterator[None]:
+    """Within the block the towers' time is added to `seconds`; they run one after the other."""
+
+    def before(*_: Any) -> None:
+        wait_for(backbone.device)
+        seconds["towers"] -= time.perf_counter()
+
+    def after(*_: Any) -> None:
+        wait_for(backbone.device)
+        seconds["towers"] += time.perf_counter()
+
+    handles = [tower.register_forward_pre_hook(before) for tower in backbone.towers()]
+    handles += [tower.register_forward_hook(after) for tower in backbone.towers()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def measured_rates(device: torch.device) -> Rates:
+    """The device's own best: a large bf16 matrix product, and a copy, which reads and writes."""
+    size, length = (8192, 2**30) if device.type == "cuda" else (512, 2**24)
+    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    source = torch.zeros(length, dtype=torch.int8, device=device)
+    target = torch.empty_like(source)
+    multiply_s = min(timed(lambda: left @ right, device)[1] for _ in range(10))
+    copy_s = min(timed(lambda: target.copy_(source), device)[1] for _ in range(10))
+    return Rates(2 * size**3 / multiply_s, 2 * length / copy_s)
+
+
+def nominal_card(device: torch.device) -> cost.Gpu | None:
+    """The data sheet of the card at hand, where cost.py has it."""
+    name = torch.cuda.get_device_name(device).lower().replace(" ", "") if device.type == "cuda" else ""
+    return next((gpu for key, gpu in cost.GPUS.items() if all(part in name for part in key.split("-"))), None)
+
+
+def work_of(shape: Shape, tokens: cost.Tokens, options: argparse.Namespace) -> dict[str, tuple[float, str]]:
+    """What each part has to do: FLOP ("flops") or bytes ("bandwidth")."""
+    text, prompts, num, answer = shape.text, options.prompts, options.group, options.answer
+    slow_and_fast = cost.packed_work(tokens.prompt, num, answer, cost.FAST_TOKENS)
+    forward = cost.forward_flops(text, *slow_and_fast, num * answer)
+    cache = 4 * text.layers * text.kv * prompts * (tokens.prompt + num * answer / 2)
+    passes = 2 + int(options.checkpointing)  # LoRA: backward makes no gradient of the frozen weights
+    return {
+        "towers": (prompts * cost.tower_flops(shape, tokens), "flops"),
+        "prefill": (prompts * cost.forward_flops(text, tokens.prompt, tokens.prompt**2 / 2, 1), "flops"),
+        "decode": (answer * (2 * (text.linear + text.hidden * text.vocab) + cache), "bandwidth"),
+        "pass": (passes * prompts * forward, "flops"),
+    }
+
+
+def report(
+    seconds: dict[str, float], tokens: cost.Tokens, device: torch.device, options: argparse.Namespace
+) -> dict[str, Any]:
+    """The JSON object."""
+    shape, is_cuda = KNOWN[SHAPES[options.shape]], device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(device) / 2**30 if is_cuda else None
+    card, rates = nominal_card(device), {"measured": measured_rates(device)}
+    if card is not None:
+        rates["nominal"] = Rates(card.flops, card.bandwidth)
+    parts: dict[str, Any] = {}
+    work = work_of(shape, tokens, options)
+    for part, spent in seconds.items():
+        parts[part] = {"seconds": round(spent, 5)}
+        if part in work:
+            amount, limited_by = work[part]
+            limits = {name: amount / getattr(rate, limited_by) for name, rate in rates.items()}
+            parts[part] |= {
+                "limited_by": limited_by,
+                "work": amount,
+                "limit_s": {name: round(limit, 6) for name, limit in limits.items()},
+                "share_of_limit": {name: round(limit / spent, 4) for name, limit in limits.items()},
+            }
+    recipe, own = as_recipe(options), rates["measured"]
+    gpu = card or cost.Gpu(own.flops, own.bandwidth, 0.0, 0.0)
+    predicted = cost.step_seconds(shape, recipe, tokens, options.answer, gpu, 1)
+    return {
+        "device": torch.cuda.get_device_name(device) if is_cuda else "cpu: these numbers say nothing about a card",
+        "torch": torch.__version__,
+        **{name: vars(options)[name] for name in ("shape", "prompts", "group", "answer", "checkpointing", "rounds")},
+        "tokens": {"video": tokens.video, "audio": tokens.audio, "text": tokens.text, "prompt": tokens.prompt},
+        "rates": {name: vars(rate) for name, rate in rates.items()},
+        "step_s": round(sum(seconds.values()), 5),
+        "parts": parts,
+        "predicted_s": {part: round(value, 6) for part, value in predicted.items()},
+        "peak_gib": peak and round(peak, 2),
+        "predicted_gib": round(sum(cost.memory(shape, recipe, tokens, options.answer, 1).values()) / 2**30, 2),
+    }
+
+
+def as_recipe(options: argparse.Namespace) -> Recipe:
+    """The run whose step this is."""
+    return Recipe.model_validate(
+        {
+            "kind": "rl",
+            "model": {"source": SHAPES[options.shape], "lora": {}},
+            "data": {"train": "none"},
+            "optim": {
+                "learning_rate": 1e-5,
+                "batch_size": options.prompts,
+                "bf16": True,
+                "gradient_checkpointing": options.checkpointing,
+            },
+            "rl": {"num_generations": options.group, "max_completion_length": options.answer, "beta": 0.0},
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

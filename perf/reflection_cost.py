@@ -1,0 +1,246 @@
+"""What the reflective reward adds to a whole RL step on a picture, as one JSON object.
+
+    python perf/reflection_cost.py [--picture 256] [--answer 128] [--group 4] [--rounds 7] [--threads 1]
+
+Three steps of the trainer's own code on one picture of P tokens and one random float32 Qwen2.5-VL, in turn within every
+round:
+
+    without    objective accuracy: rollouts sampled, rewards, advantages, packed pass, backward, optimiser step
+    with       objective emo_r3: the same, and both questions about every rollout; the picture's embeddings are put in
+               from the rollouts' own prompt, one copy for the group
+    naive      emo_r3 with the picture in a prompt of its own for every rollout, towers run again
+
+    share = median over rounds of 1 - without / with        naive_share the same of naive
+
+An untaught model writes no steps. So ids are sampled, C of each rollout, and thrown away: in their place stand written
+responses of C ids, of different steps. The tokenizer knows the questions' words, as a real one does, and the judge's
+answers are sampled to their full length, the most they can cost. There is no KL term (beta = 0), whose reference would
+make the step longer and the shares smaller. `tower_calls` counts calls of the picture tower in one step. Times mean
+something only on a machine that does nothing else; `--clock cpu` takes processor time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import isqrt
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import mer_r1.models  # noqa: F401  before transformers, which needs torchvision mended
+
+# isort: split
+import numpy as np
+import torch
+
+from mer_r1.data.sample import Clip, MediaFacts, Sample
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.media import TINY_BUDGET
+from mer_r1.models.backbone import pad_right
+from mer_r1.models.qwen2_5_vl import VisionBackbone
+from mer_r1.models.tiny.vision import tiny_vision_config, tiny_vision_processor
+from mer_r1.models.types import Encoded, Generated, Sampling
+from mer_r1.prompting.response import parse_response
+from mer_r1.recipe import Recipe
+from mer_r1.rl.data import RlPrompts
+from mer_r1.rl.reflection.judges import SAMPLING, PolicyJudge
+from mer_r1.rl.reflection.scores import QUESTIONS, Question
+from mer_r1.rl.rollouts import RolloutBatch
+from mer_r1.rl.trainer import GrpoTrainer
+from mer_r1.synthetic.corpus import minimer_texts
+from mer_r1.training.run_folder import RunFolder
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+NEVER = 2**30  # stop texts that no row ever writes
+CANDIDATES = ("happy", "sad", "angry", "afraid")
+HEAD = 32  # width of a head, for which M-RoPE's sections are cut
+PATCH = 28  # pixels of a picture token's side
+
+
+@dataclass
+class Written(VisionBackbone):
+    """A backbone that samples as ever, to the full length, and hands back what is `written` for a rollout."""
+
+    written: tuple[tuple[int, ...], ...] = ()
+
+    def generate(self, encoded: Encoded, num_generations: int, sampling: Sampling, *_: Any, **given: Any) -> Generated:
+        draws = given["uniform_BR"]
+        sampled = super().generate(encoded, num_generations, sampling, num_stops=NEVER, uniform_BR=draws)
+        assert int(sampled.mask_BR.sum()) == len(draws) * sampling.max_new_tokens
+        return sampled if sampling == SAMPLING else Generated(*pad_right(self.written, 0, self.device))
+
+
+class NaiveJudge(PolicyJudge):
+    """Reads the picture anew for every question about it."""
+
+    clip: Clip
+
+    def _shown(self, questions: Sequence[Question], batch: RolloutBatch) -> Encoded:
+        reader = replace(self._backbone, own_style=QUESTIONS["consistency"])
+        prompts = [reader.prepare(Sample("one", subtitle=text), self.clip) for _, text in questions]
+        return self._backbone.encode(self._backbone.collate(prompts))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and print the JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--picture", type=int, default=256, help="picture tokens P, taken down to a square number")
+    parser.add_argument("--answer", type=int, default=128, help="answer length C")
+    parser.add_argument("--group", type=int, default=4, help="group size K")
+    parser.add_argument("--hidden", type=int, default=512)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    backbone, clip = make_backbone(options), make_clip(options)
+    with tempfile.TemporaryDirectory() as folder:
+        sides = {
+            "without": make_step("accuracy", backbone, clip, Path(folder, "without"), options),
+            "with": make_step("emo_r3", backbone, clip, Path(folder, "with"), options),
+            "naive": make_step("emo_r3", backbone, clip, Path(folder, "naive"), options, naive=True),
+        }
+        calls = {}
+        for name, step in sides.items():
+            with counted(backbone) as tower:
+                step()
+            calls[name] = len(tower)
+        seconds = timed(sides, options)
+    names = ("picture", "answer", "group", "hidden", "layers", "threads", "clock", "rounds")
+    result = {
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+        **{name: vars(options)[name] for name in names},
+        "share": share(seconds, "with"),
+        "naive_share": share(seconds, "naive"),
+        "step_s": {side: round(median(rows), 4) for side, rows in seconds.items()},
+        "tower_calls": calls,
+    }
+    print(json.dumps(result, indent=2))
+
+
+def make_backbone(options: argparse.Namespace) -> Written:
+    """A random model and the K responses that it is said to have written."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    questions = [style.text("Text", CANDIDATES) for style in QUESTIONS.values()]
+    processor = tiny_vision_processor([*minimer_texts(300), *questions * 50])
+    config = tiny_vision_config(processor.tokenizer).to_dict()
+    heads = options.hidden // HEAD
+    config["text_config"] |= {
+        "hidden_size": options.hidden,
+        "intermediate_size": 3 * options.hidden,
+        "num_hidden_layers": options.layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": max(1, heads // 2),
+        "layer_types": None,
+        "initializer_range": 0.9 / options.hidden**0.5,
+    }
+    config["vision_config"]["out_hidden_size"] = options.hidden
+    model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**config)).eval()
+    backbone = Written(model, processor, TINY_BUDGET, "brief_set")
+    backbone.suppressed_V[int(backbone.tokenizer.eos_token_id)] = -torch.inf  # no row ends early
+    backbone.set_towers_trainable(False)
+    backbone.written = tuple(response(backbone, number, options.answer) for number in range(options.group))
+    return backbone
+
+
+def response(backbone: VisionBackbone, number: int, length: int) -> tuple[int, ...]:
+    """A well-formed response of exactly `length` ids, another for each number.
+
+    Raises ValueError for a length that has no room for it.
+    """
+    begin = backbone.text_ids(f"<step1>Face {number} looks away. </step1><step2>It feels low. </step2><step3>")
+    end = backbone.text_ids(f"</step3>\\boxed{{{CANDIDATES[number % len(CANDIDATES)]}}}")
+    room = length - len(begin) - len(end)
+    if room < 1:
+        raise ValueError(f"--answer {length}: give at least {len(begin) + len(end) + 1}")
+    ids = (*begin, *backbone.text_ids("The voice is low and calm. " * length)[:room], *end)
+    assert parse_response(backbone.decode(ids), "set_steps").well_formed
+    return ids
+
+
+def make_clip(options: argparse.Namespace) -> Clip:
+    """One picture of noise."""
+    side = isqrt(options.picture) * PATCH
+    return Clip(np.random.default_rng(0).integers(0, 255, (1, side, side, 3), dtype=np.uint8), None, MediaFacts())
+
+
+def make_step(
+    objective: str, backbone: Written, clip: Clip, folder: Path, options: argparse.Namespace, naive: bool = False
+) -> Callable[[], float]:
+    """A function that does one step and says how long it took."""
+    folder.mkdir()
+    recipe = Recipe.model_validate(
+        {
+            "kind": "rl",
+            "model": {"source": "in memory"},
+            "data": {"train": "in memory", "workers": 0},
+            "optim": {"learning_rate": 1e-12, "max_steps": 1, "lr_scheduler_type": "constant"},
+            "rl": {
+                "objective": objective,
+                "num_generations": options.group,
+                "max_completion_length": options.answer,
+                "beta": 0.0,
+            },
+        }
+    )
+    sample, wheels = Sample("one", labels=("happy",), candidates=CANDIDATES), WheelSet.load()
+    rows = RlPrompts([sample], [backbone.prepare(sample, clip)], wheels, objective)
+    trainer = GrpoTrainer(backbone, recipe, wheels, run=RunFolder(folder), train_dataset=rows)
+    if naive:
+        trainer.judge = NaiveJudge(backbone, recipe.seed)
+        trainer.judge.clip = clip
+    trainer.create_optimizer()
+    inputs, clock = trainer.data_collator([trainer.train_dataset[0]]), CLOCKS[options.clock]
+
+    def step() -> float:
+        began = clock()
+        (rolled,), _ = trainer.get_batch_samples(iter([inputs]), 1, trainer.args.device)
+        trainer.compute_loss(trainer.model, rolled).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.args.max_grad_norm)
+        trainer.optimizer.step()
+        trainer.optimizer.zero_grad()
+        return clock() - began
+
+    return step
+
+
+@contextmanager
+def counted(backbone: VisionBackbone) -> Iterator[list[None]]:
+    """Within the block the list grows by one with every call of the picture tower."""
+    calls: list[None] = []
+    handle = backbone.towers()[0].register_forward_pre_hook(lambda *_: calls.append(None))
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+def timed(sides: dict[str, Callable[[], float]], options: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds of a step in every round; who goes first changes from round to round."""
+    names = list(sides)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(options.rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name].append(sides[name]())
+    return seconds
+
+
+def share(seconds: dict[str, list[float]], side: str) -> float:
+    """What of a side's step the one without reflection does without."""
+    pairs = zip(seconds[side], seconds["without"], strict=True)
+    return round(median(1 - plain / one for one, plain in pairs), 4)
+
+
+if __name__ == "__main__":
+    main()

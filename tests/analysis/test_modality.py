@@ -1,0 +1,163 @@
+"""Modality: one medium taken away at a time, answers kept, differences paired, and a finding no stronger than those."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from mer_r1.analysis.modality import CONDITIONS, EVERYTHING, ask_without, finding, print_modality, run, score_without
+from mer_r1.data.sample import MediaFacts, Sample
+from mer_r1.errors import InputError
+from mer_r1.metrics.corpus_score import compare, score
+from tests.analysis.test_paradox import said
+from tests.small_wheels import SMALL
+
+if TYPE_CHECKING:
+    from mer_r1.models.qwen2_5_omni import OmniBackbone
+
+CLIPS = [Sample("a", subtitle="x", labels=("happy",)), Sample("b", labels=("sad", "angry"))]
+SAID = {
+    EVERYTHING: ("happy", "sad"),
+    "no-video": ("happy angry", "sad"),
+    "no-sound": ("happy", "sad angry"),
+    "no-subtitle": ("happy", "sad"),
+    "subtitle-alone": ("happy", "angry"),
+}
+
+
+def write_answers(out: Path) -> None:
+    facts = MediaFacts(size=(8, 8)), MediaFacts(audio_s=1.0)
+    for name, texts in SAID.items():
+        (out / name).mkdir(parents=True)
+        rows = [
+            said(clip.id, "slow", *text.split(), media=media)
+            for clip, text, media in zip(CLIPS, texts, facts, strict=True)
+        ]
+        text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+        (out / name / "predictions.jsonl").write_text(text, encoding="utf-8")
+
+
+def test_each_condition_has_the_scorers_numbers_and_its_paired_difference(tmp_path: Path) -> None:
+    write_answers(tmp_path)
+    found = score_without(CLIPS, tmp_path, "slow", SMALL)
+    gold = {clip.id: clip.labels for clip in CLIPS}
+    reports = {
+        name: score(gold, dict(zip("ab", (text.split() for text in texts), strict=True)), SMALL)
+        for name, texts in SAID.items()
+    }
+    for name, report in reports.items():
+        assert found[name]["f1"] == report.open_vocabulary.f1
+        difference = compare(reports[EVERYTHING], report)["f1"]
+        assert found[name]["delta"]["f1"] == {
+            "value": difference.delta, "low": difference.low, "high": difference.high, "p_value": difference.p_value
+        }  # fmt: skip
+    assert found[EVERYTHING]["delta"]["recall"]["value"] == 0
+    assert [found[name]["num_had"] for name in CONDITIONS] == [2, 1, 1, 1, 2]
+
+
+def test_a_clip_with_a_failed_answer_counts_under_no_condition_and_the_failure_is_counted(tmp_path: Path) -> None:
+    write_answers(tmp_path)
+    rows = [said("a", "slow", status="error", error="broken"), said("b", "slow", "sad"), said("a", "fast", "happy")]
+    path = tmp_path / "no-video" / "predictions.jsonl"
+    path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    found = score_without(CLIPS, tmp_path, "slow", SMALL)
+    assert {name: (row["n"], row["errors"]) for name, row in found.items()} == {
+        name: (1, int(name == "no-video")) for name in CONDITIONS
+    }
+    of_b = score({"b": CLIPS[1].labels}, {"b": ["sad"]}, SMALL).open_vocabulary
+    assert found[EVERYTHING]["recall"] == found["no-video"]["recall"] == of_b.recall
+    assert found["no-video"]["delta"]["recall"]["value"] == 0
+    path.write_text("".join(json.dumps(asdict(replace(row, status="error"))) + "\n" for row in rows[:2]))
+    with pytest.raises(InputError, match="every clip has a failed slow answer; ask them again"):
+        score_without(CLIPS, tmp_path, "slow", SMALL)
+
+
+def test_the_table_says_how_many_clips_are_left_and_nothing_of_an_interval_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_answers(tmp_path)
+    rows = [said("a", "slow", status="error", error="broken"), said("b", "slow", "sad")]
+    path = tmp_path / "no-video" / "predictions.jsonl"
+    path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    found = score_without(CLIPS, tmp_path, "slow", SMALL)
+    result = {"model": "m", "n": 2, "modes": {"slow": found}, "finding": {"slow": finding(found)}}
+    print_modality(result, Console(width=200))
+    printed = capsys.readouterr().out
+    assert "slow answers of m, 1 clips (of 2, the others have a failed answer)" in printed
+    assert "nan" not in printed
+
+
+def row(f1: float | None, high: float) -> dict[str, Any]:
+    return {"f1": f1, "delta": {"f1": {"value": high - 0.1, "low": high - 0.2, "high": high}}}
+
+
+def test_the_finding_names_what_is_surely_missed() -> None:
+    rows = {
+        EVERYTHING: row(0.8, 0),
+        "no-video": row(0.6, -0.1),
+        "no-sound": row(0.8, 0.1),
+        "subtitle-alone": row(0.4, -0.3),
+    }
+    assert finding(rows) == (
+        "What is surely missed when it is away: video. The subtitle alone reaches 40.0 of 80.0 points of F1."
+    )
+    rows = {EVERYTHING: row(None, 0), "no-video": row(0.6, 0.1), "subtitle-alone": row(None, 0)}
+    assert finding(rows) == "No medium is surely missed."
+
+
+def test_a_model_is_asked_without_each_medium_and_not_asked_again(
+    tiny: "OmniBackbone", samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mer_r1.models.qwen2_5_omni import OmniBackbone
+
+    seen: list[tuple[bool, bool, bool]] = []
+    prepare = OmniBackbone.prepare
+
+    def watched(self: OmniBackbone, sample: Sample, clip: Any) -> Any:
+        seen.append((clip.frames_THWC is not None, clip.waveform_N is not None, sample.subtitle is not None))
+        return prepare(self, sample, clip)
+
+    monkeypatch.setattr(OmniBackbone, "prepare", watched)
+    whole = [sample for sample in samples if sample.video and sample.subtitle][:1]
+    told: list[tuple[int, int]] = []
+    assert ask_without(tiny, whole, tmp_path, ("fast",), 4, progress=lambda *place: told.append(place)) == []
+    assert seen == [
+        (True, True, True),
+        (False, True, True),
+        (True, False, True),
+        (True, True, False),
+        (False, False, True),
+    ]
+    assert told[-1] == (5, 5)
+    ask_without(tiny, whole, tmp_path, ("fast",), 4)
+    assert len(seen) == 5
+    settings = json.loads((tmp_path / "no-sound" / "predictions.jsonl.settings.json").read_text())
+    assert '"without": ["sound"]' in json.dumps(settings)
+
+
+def test_the_verb_asks_scores_prints_and_draws(
+    tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    assert run(corpus["train"], str(tiny_folder), tmp_path, limit=2, modes=("fast",), max_new_tokens=4) == 0
+    result = json.loads((tmp_path / "modality.json").read_text())
+    assert (result["n"], list(result["modes"]), list(result["modes"]["fast"])) == (2, ["fast"], list(CONDITIONS))
+    assert {path.name for path in tmp_path.glob("modality.*")} == {"modality.json", "modality.svg", "modality.png"}
+    printed = capsys.readouterr().out
+    assert "subtitle alone" in printed
+    assert result["modes"]["fast"][EVERYTHING]["signature"] in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"limit": 0}, "--limit 0"), ({"max_new_tokens": 0}, "--max-new-tokens 0"), ({}, "no row has labels")],
+)
+def test_options_and_manifests_that_cannot_be_used_are_named(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "m.jsonl").write_text('{"id": "a", "subtitle": "x"}\n')
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "m.jsonl", "nobody", tmp_path / "out", **options)

@@ -1,0 +1,177 @@
+"""All runs together: one set is one set only where the gold is the same, and what cannot be measured is said."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mer_r1.analysis.paradox import compare_slow, diagnose
+from mer_r1.analysis.runs import diagnose_runs, shared_sets
+from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.errors import InputError
+from mer_r1.evaluation.runs import EvaluatedSet, System
+from tests.analysis.test_paradox import confident, said
+from tests.small_wheels import SMALL
+
+SAMPLES = tuple(Sample(str(n), subtitle="so happy", labels=("happy", "sad") if n % 2 else ("angry",)) for n in range(6))
+
+
+def asked(name: str, fast: str, slow: str, samples: tuple[Sample, ...] = SAMPLES, num_slow: int = 6) -> EvaluatedSet:
+    pairs: tuple[tuple[Mode, str, int], ...] = (("fast", fast, 6), ("slow", slow, num_slow))
+    rows = [
+        said(sample.id, mode, *text.split(), categories=confident(-0.5, -1, -2))
+        for mode, text, num in pairs
+        for sample in samples[:num]
+    ]
+    return EvaluatedSet(name, name.upper(), Path(name), samples, {(row.id, row.mode): row for row in rows})
+
+
+def system(name: str, *sets: EvaluatedSet, log: tuple[dict[str, Any], ...] = ()) -> System:
+    return System(name, name.title(), Path(name), {}, log, {}, "", sets)
+
+
+def rows_of(each: EvaluatedSet) -> list[Prediction]:
+    return list(each.predictions.values())
+
+
+def test_sets_are_shared_where_name_and_gold_are_the_same() -> None:
+    other = tuple(replace(sample, labels=("sad",)) for sample in SAMPLES)
+    one, two = asked("meld", "happy", "sad"), asked("meld", "sad", "sad")
+    sets = shared_sets(
+        [system("a", one), system("b", two, asked("iemocap", "sad", "sad")), system("c", asked("meld", "", "", other))]
+    )
+    assert [(each.name, each.title, list(each.answers)) for each in sets] == [
+        ("meld", "MELD", ["a", "b"]), ("iemocap", "IEMOCAP", ["b"]), ("meld-2", "MELD 2", ["c"])
+    ]  # fmt: skip
+
+
+def test_the_numbers_are_those_of_the_parts() -> None:
+    one, two = asked("meld", "happy sad", "happy"), asked("meld", "happy", "happy sad angry")
+    found = diagnose_runs([system("a", one), system("b", two)], SMALL).numbers
+    meld = found["sets"]["meld"]
+    assert found["pair"] == ["a", "b"]
+    assert meld["systems"]["a"]["paradox"] == diagnose(SAMPLES, rows_of(one), SMALL, name="meld")
+    assert meld["pair"] == compare_slow(SAMPLES, rows_of(one), rows_of(two), SMALL, name="meld")
+    assert meld["systems"]["b"]["reliability"]["fast"]["n"] == 6
+    assert meld["leak"]["n"] == 6
+    assert found["notes"] == []
+    json.dumps(found, allow_nan=False)
+
+
+def test_cases_are_the_pairs_and_one_systems_own_where_it_stands_alone() -> None:
+    pair = [system("baseline", asked("meld", "happy", "angry"), asked("more", "happy", "angry")),
+            system("mer_r1", asked("meld", "happy", "happy angry"))]  # fmt: skip
+    found = diagnose_runs(pair, SMALL)
+    seen = {(row["set"], row["kind"], tuple(row["systems"])) for row in found.cases}
+    assert ("meld", "retained", ("baseline", "mer_r1")) in seen
+    assert ("more", "lost", ("baseline",)) in seen
+    assert not any(name == "meld" and kind == "lost" for name, kind, _ in seen)
+    first = found.cases[0]
+    assert (first["id"], first["categories"]["w1"], first["categories"]["w5"]) == ("1", ["joy"], ["joy"])
+    assert list(found.numbers["rules"]) == ["retained", "lost", "suppressed", "recovered", "failure"]
+    assert sum(found.numbers["cases"].values()) == len(found.cases)
+
+
+def test_what_cannot_be_measured_is_left_out_and_said() -> None:
+    valence = tuple(replace(sample, labels=(), valence=0.5) for sample in SAMPLES)
+    halted = asked("meld", "happy", "sad", num_slow=4)
+    fast = EvaluatedSet(
+        "iemocap", "IEMOCAP", Path("x"), SAMPLES, {k: v for k, v in halted.predictions.items() if k[1] == "fast"}
+    )
+    found = diagnose_runs([system("a", halted, fast, asked("mosi", "", "", valence))], SMALL).numbers
+    assert list(found["sets"]) == ["meld", "iemocap"]
+    assert found["sets"]["meld"]["systems"]["a"]["paradox"] is None
+    assert found["sets"]["iemocap"]["systems"]["a"]["reliability"]["slow"] is None
+    assert found["pair"] is None
+    first, second, third = found["notes"]
+    assert first.startswith('A, MELD: fast and slow are not compared: 2 of 6 clips have no slow prediction, first "4"')
+    assert second.startswith("A, IEMOCAP: fast and slow are not compared: no slow predictions")
+    assert third.startswith("MOSI: no gold word")
+
+
+def test_dynamics_come_from_the_log_alone() -> None:
+    log = ({"step": 5, "reward/recall": 0.5}, {"step": 10, "reward/recall": 0.6, "reward/precision": 0.7}, {"step": 15})
+    found = diagnose_runs([system("rl", log=log)], SMALL).numbers
+    assert found["dynamics"] == {
+        "rl": {
+            "reward/recall": {"steps": [5.0, 10.0], "values": [0.5, 0.6]},
+            "reward/precision": {"steps": [10.0], "values": [0.7]},
+        }
+    }
+    assert found["sets"] == {}
+    with pytest.raises(InputError, match="nothing to diagnose"):
+        diagnose_runs([system("sft", log=({"step": 1, "loss": 2.0},))], SMALL)
+
+
+def test_confidences_of_other_wheels_are_named_by_file() -> None:
+    one = asked("meld", "happy", "sad")
+    wrong = {key: replace(row, categories={"w1": {"bliss": -1.0}}) for key, row in one.predictions.items()}
+    with pytest.raises(InputError, match=r'meld.predictions.jsonl: id "0": w1 has no category "bliss"'):
+        diagnose_runs([system("a", replace(one, predictions=wrong))], SMALL)
+
+
+def failing(each: EvaluatedSet, mode: Mode, *ids: str) -> EvaluatedSet:
+    """The same set, where the answers about these clips failed in this mode."""
+    errors = {(name, mode): said(name, mode, status="error", error="time-out") for name in ids}
+    return replace(each, predictions={**each.predictions, **errors})
+
+
+def test_a_clip_with_a_failed_answer_is_in_no_gap_of_either_mode_and_that_is_said() -> None:
+    one = failing(asked("meld", "happy sad", "happy sad"), "slow", "0", "2", "4")
+    found = diagnose_runs([system("a", one)], SMALL).numbers
+    kept = SAMPLES[1::2]
+    measured = found["sets"]["meld"]["systems"]["a"]["paradox"]
+    assert measured == diagnose(kept, [row for row in rows_of(one) if int(row.id) % 2], SMALL, name="meld")
+    assert (measured["n"], measured["fast"]["missing"], measured["slow"]["missing"]) == (3, 0, 0)
+    assert {row["value"] for row in measured["delta"].values()} == {0.0}
+    assert found["notes"] == ["A, MELD: 3 clips with a failed answer are left out of the comparison; ask them again"]
+
+
+def test_the_pair_leaves_out_the_clips_whose_slow_answer_failed_for_one_of_the_two() -> None:
+    one = failing(failing(asked("meld", "happy", "happy"), "slow", "0"), "fast", "5")
+    two = failing(asked("meld", "happy", "happy sad"), "slow", "1")
+    found = diagnose_runs([system("a", one), system("b", two)], SMALL).numbers
+    first, second = ([row for row in rows_of(each) if row.id not in "01"] for each in (one, two))
+    assert found["sets"]["meld"]["pair"] == compare_slow(SAMPLES[2:], first, second, SMALL, name="meld")
+    note = "A and B, MELD: 2 clips with a failed answer are left out of the comparison; ask them again"
+    assert note in found["notes"]
+
+
+def test_where_every_answer_failed_nothing_is_compared() -> None:
+    one = failing(asked("meld", "happy", "happy"), "slow", *"012345")
+    found = diagnose_runs([system("a", one), system("b", asked("meld", "sad", "sad"))], SMALL).numbers["sets"]["meld"]
+    assert found["systems"]["a"]["paradox"] is None
+    assert found["systems"]["b"]["paradox"] is not None
+    assert found["pair"] is None
+
+
+def test_sets_have_names_and_titles_of_their_own_whatever_they_are_called() -> None:
+    sads = [tuple(replace(sample, labels=("sad",) * k) for sample in SAMPLES) for k in (1, 2)]
+    sets = [asked("run", "", ""), asked("run", "", "", sads[0]), asked("run-2", "", "", sads[1])]
+    found = shared_sets([system("a", *sets), system("b", replace(sets[1], name="x", title="RUN"))])
+    assert [each.name for each in found] == ["run", "run-2", "run-2-2", "x"]
+    assert [each.title for each in found] == ["RUN", "RUN 2", "RUN-2", "RUN 3"]
+
+
+def test_one_clip_alone_is_measured_without_an_interval(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from rich.console import Console
+
+    from mer_r1.display.diagnosis import print_runs
+    from mer_r1.display.diagnosis_plots import _reliability
+    from mer_r1.pipelines.diagnose import print_diagnosis
+
+    one = asked("meld", "happy", "sad", SAMPLES[:1])
+    found = diagnose_runs([system("a", one), system("b", one)], SMALL)
+    measured = found.numbers["sets"]["meld"]["systems"]["a"]
+    assert measured["paradox"]["delta"]["f1"]["low"] is measured["reliability"]["slow"]["every"]["interval"][0] is None
+    assert measured["reliability"]["slow"]["every"]["ece"] > 0
+    with (tmp_path / "said").open("w") as file:
+        print_runs(found, Console(file=file, width=200), 3)
+        print_diagnosis(measured["paradox"], Console(file=file, width=200))
+    printed = (tmp_path / "said").read_text()
+    assert not any(mark in printed for mark in ("nan", "[n/a", "None"))
+    assert _reliability(found.numbers, tmp_path / "reliability")
+    json.dumps(found.numbers, allow_nan=False)

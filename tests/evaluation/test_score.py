@@ -1,0 +1,274 @@
+"""`mer-r1 score`: files in, table and JSON out; every wrong row named by file and line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mer_r1.errors import InputError
+from mer_r1.evaluation.score import Settings, run, run_compare
+
+KEYS = {
+    "signature",
+    "protocol",
+    "task",
+    "n",
+    "malformed",
+    "missing",
+    "unmapped_predictions",
+    "unscorable_gold",
+    "open_vocabulary",
+    "intervals",
+    "constant_baselines",
+}
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    return write(
+        tmp_path / "meld.jsonl",
+        {"id": "a", "labels": ["happy"], "video": "a.mp4", "cluster": "dialogue 1"},
+        {"id": "b", "labels": "[angry, sad]", "cluster": "dialogue 1"},
+        {"id": "c", "labels": ["sad"], "cluster": "dialogue 2"},
+    )
+
+
+def test_a_perfect_file_scores_one_and_the_json_file_holds_what_is_returned(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pred = write(
+        tmp_path / "pred.jsonl",
+        {"id": "a", "labels": ["happy"], "mode": "slow", "status": "ok", "raw": "...", "my_own_note": 1},
+        {"id": "b", "labels": "sad, angry", "mode": "slow"},
+        {"id": "c", "labels": "['sad']", "mode": "slow"},
+    )
+    result = run(gold, pred, json_out=tmp_path / "out" / "score.json")
+    assert result["open_vocabulary"]["f1"] == 1.0
+    assert set(result) >= KEYS
+    assert result["n"] == 3
+    assert result["task"] == "open-vocabulary"
+    assert result["intervals"]["num_clusters"] == 2
+    assert result["signature"].startswith("set:meld|n:3|wheels:builtin@")
+    assert "|mode:slow|" in result["signature"]
+    assert json.loads((tmp_path / "out" / "score.json").read_text()) == result
+    printed = capsys.readouterr().out
+    assert result["signature"] in printed
+    assert printed.index("[100.00, 100.00]") < printed.index("w1") < printed.index('always "')
+
+
+def test_missing_and_unanswered_predictions_count_as_empty_ones(gold: Path, tmp_path: Path) -> None:
+    pred = write(
+        tmp_path / "pred.jsonl",
+        {"id": "a", "labels": ["happy"]},
+        {"id": "b", "labels": None, "status": "truncated"},
+    )
+    result = run(gold, pred)
+    assert (result["missing"], result["unanswered"], result["malformed"]) == (1, 1, 0)
+    assert result["open_vocabulary"]["wheels"]["w1"]["n"] == 3
+    assert result["open_vocabulary"]["recall"] == pytest.approx(1 / 3)
+
+
+def test_words_of_an_unfinished_answer_are_scored_and_the_answer_is_counted(gold: Path, tmp_path: Path) -> None:
+    pred = write(tmp_path / "pred.jsonl", {"id": "a", "labels": ["happy"], "status": "truncated"})
+    result = run(gold, pred)
+    assert (result["missing"], result["unanswered"]) == (2, 1)
+    assert result["open_vocabulary"]["recall"] == pytest.approx(1 / 3)
+
+
+def test_an_answer_that_its_status_calls_none_is_counted_whatever_its_labels_hold(gold: Path, tmp_path: Path) -> None:
+    pred = write(tmp_path / "pred.jsonl", {"id": "a", "labels": ["happy"], "status": "no_answer"})
+    assert run(gold, pred)["unanswered"] == 1
+
+
+def test_gold_words_that_reach_no_wheel_are_printed_as_what_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gold = write(tmp_path / "gold.jsonl", {"id": "a", "labels": ["happy", "zzz"]})
+    for protocol, fate in (("official", "are dropped"), ("corrected", "are categories of their own")):
+        run(gold, write(tmp_path / "pred.jsonl", {"id": "a", "labels": ["happy"]}), Settings(protocol=protocol))
+        printed = capsys.readouterr().out
+        assert "0 gold samples reach no wheel and are not scored\n" in printed
+        assert f"1 gold words reach no wheel and {fate} (zzz 1)" in printed
+
+
+def test_an_error_is_no_prediction_and_a_later_row_takes_its_place(gold: Path, tmp_path: Path) -> None:
+    failed = {"id": "a", "labels": [], "status": "error"}
+    pred = write(tmp_path / "pred.jsonl", failed, failed, {"id": "a", "labels": ["happy"]}, failed | {"id": "b"})
+    result = run(gold, pred)
+    assert (result["missing"], result["unanswered"]) == (2, 0)
+    assert result["open_vocabulary"]["recall"] == pytest.approx(1 / 3)
+
+
+def test_several_modes_are_scored_apart_and_compared(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pred = write(
+        tmp_path / "pred.jsonl",
+        *({"id": name, "mode": "fast", "labels": ["happy", "angry", "sad"]} for name in "abc"),
+        *({"id": name, "mode": "slow", "labels": ["sad"]} for name in "abc"),
+    )
+    result = run(gold, pred)
+    assert list(result["modes"]) == ["fast", "slow"]
+    assert result["modes"]["fast"]["open_vocabulary"]["recall"] == 1.0
+    difference = result["differences"]["slow - fast"]["recall"]
+    assert difference["delta"] == pytest.approx(result["modes"]["slow"]["open_vocabulary"]["recall"] - 1.0)
+    assert set(difference) == {"delta", "low", "high", "p_value"}
+    assert "Slow minus fast" in capsys.readouterr().out
+    assert run(gold, pred, Settings(mode="fast")) == result["modes"]["fast"]
+    with pytest.raises(InputError, match="no predictions of mode 'medium'; it has fast, slow"):
+        run(gold, pred, Settings(mode="medium"))
+
+
+WRONG = [
+    ({"id": "a", "labels": ["sad"]}, 'id "a" stands on line 1 already; keep one row a clip and mode'),
+    ({"labels": []}, "no id"),
+    ({"id": 3, "labels": []}, "id must be a text"),
+    ({"id": "b"}, "no labels"),
+    ({"id": "b", "lables": ["sad"]}, 'unknown key "lables"; did you mean "labels"?'),
+    ({"id": "b", "labels": [], "mode": 1}, "mode must be a text"),
+    ({"id": "b", "labels": [], "mode": "unstated"}, "or left out"),
+    ({"id": "b", "labels": [], "status": "fine"}, "status must be one of ok, truncated, no_answer, error"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), WRONG, ids=[message[:30] for _, message in WRONG])
+def test_a_wrong_prediction_names_file_and_line(row: dict[str, Any], message: str, gold: Path, tmp_path: Path) -> None:
+    pred = write(tmp_path / "pred.jsonl", {"id": "a", "labels": ["happy"]}, row)
+    with pytest.raises(InputError) as caught:
+        run(gold, pred)
+    assert str(caught.value).startswith(f"{pred}:2: ")
+    assert message in str(caught.value)
+
+
+WRONG_GOLD = [
+    ({"id": "a", "labels": ["sad"]}, 'id "a" stands on line 1 already'),
+    ({"id": "b", "label": ["sad"]}, 'unknown key "label"; did you mean "labels"?'),
+    ({"id": "b", "labels": ["sad"], "cluster": 3}, "cluster must be a text"),
+    ({"id": "b"}, "neither labels nor a valence"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), WRONG_GOLD, ids=[message[:30] for _, message in WRONG_GOLD])
+def test_a_wrong_gold_row_names_file_and_line(row: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "gold.jsonl", {"id": "a", "labels": ["happy"]}, row)
+    with pytest.raises(InputError) as caught:
+        run(path, write(tmp_path / "pred.jsonl", {"id": "a", "labels": []}))
+    assert str(caught.value).startswith(f"{path}:2: ")
+    assert message in str(caught.value)
+
+
+def test_empty_missing_and_broken_files_are_named(gold: Path, tmp_path: Path) -> None:
+    empty = write(tmp_path / "empty.jsonl")
+    with pytest.raises(InputError, match="no predictions"):
+        run(gold, empty)
+    with pytest.raises(InputError, match="no rows"):
+        run(empty, empty)
+    with pytest.raises(InputError, match="cannot be read"):
+        run(gold, tmp_path / "none.jsonl")
+    (tmp_path / "broken.jsonl").write_text('{"id": "a", "labels": []}\n{"id": "b", "lab')
+    with pytest.raises(InputError, match=r"broken\.jsonl:2: not valid JSON"):
+        run(gold, tmp_path / "broken.jsonl")
+
+
+def test_words_of_a_model_cannot_style_or_steer_the_terminal(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(gold, write(tmp_path / "pred.jsonl", {"id": "a", "labels": ["[red]x\x1b[2Jy"]}))
+    printed = capsys.readouterr().out
+    assert "[red]x" in printed
+    assert "\x1b" not in printed
+
+
+def test_what_the_official_code_stops_at_is_counted_and_strict_names_its_line(gold: Path, tmp_path: Path) -> None:
+    rows = [{"id": "a", "labels": ["happy", None]}, {"id": "b", "labels": "["}, {"id": "c", "labels": ["sad"]}]
+    pred = write(tmp_path / "pred.jsonl", *rows, {"id": "zzz", "labels": ["sad"]})
+    result = run(gold, pred)
+    assert (result["malformed"], result["missing"], result["extra_predictions"]) == (2, 0, 1)
+    assert result["open_vocabulary"]["recall"] == pytest.approx(2 / 3)
+    with pytest.raises(InputError, match=r"pred\.jsonl:1: labels\[1\] is .*; mend it, or leave out --strict"):
+        run(gold, pred, Settings(strict=True))
+    sound = {"id": "a", "labels": []}, {"id": "b", "labels": None}
+    with pytest.raises(InputError, match=r'no prediction for "c" \(line 3 of .*meld\.jsonl\), 1 missing in all'):
+        run(gold, write(tmp_path / "short.jsonl", *sound), Settings(strict=True))
+    whole = *sound, {"id": "c", "labels": "sad"}
+    with pytest.raises(InputError, match=r'long\.jsonl:4: id "zzz" is not in'):
+        run(gold, write(tmp_path / "long.jsonl", *whole, {"id": "zzz", "labels": []}), Settings(strict=True))
+    assert run(gold, write(tmp_path / "whole.jsonl", *whole), Settings(strict=True))["unanswered"] == 1
+    with pytest.raises(InputError, match=r"other\.jsonl: prediction 'zzz' has no gold sample, nor has any other"):
+        run(gold, write(tmp_path / "other.jsonl", {"id": "zzz", "labels": ["sad"]}))
+
+
+def test_the_corrected_protocol_is_signed_and_counts_unknown_words(gold: Path, tmp_path: Path) -> None:
+    pred = write(tmp_path / "pred.jsonl", *({"id": name, "labels": "Happy; angry and sad., qwerty"} for name in "abc"))
+    official, corrected = (run(gold, pred, Settings(protocol=name)) for name in ("official", "corrected"))
+    assert (official["protocol"], corrected["protocol"]) == ("official", "corrected")
+    assert "|protocol:corrected|parser:corrected|" in corrected["signature"]
+    assert (official["open_vocabulary"]["recall"], corrected["open_vocabulary"]["recall"]) == (0.0, 1.0)
+    assert corrected["open_vocabulary"]["wheels"]["w1"]["precision"] == pytest.approx((1 / 4 + 2 / 4 + 1 / 4) / 3)
+
+
+def test_basic_emotions_are_headed_by_hit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gold = write(tmp_path / "gold.jsonl", {"id": "a", "labels": "happy"}, {"id": "b", "labels": ["sad"]})
+    pred = write(tmp_path / "pred.jsonl", {"id": "a", "labels": "[happy]"}, {"id": "b", "labels": []})
+    assert run(gold, pred)["task"] == "basic"
+    printed = capsys.readouterr().out
+    assert printed.index("HIT") < printed.index("precision")
+    assert run(gold, pred, Settings(task="open-vocabulary"))["task"] == "open-vocabulary"
+    assert (printed := capsys.readouterr().out).index("F1") < printed.index("HIT")
+
+
+def test_two_files_are_compared_by_the_paired_bootstrap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"c{number}" for number in range(60)]
+    gold = write(tmp_path / "gold.jsonl", *({"id": name, "labels": ["happy", "sad"], "valence": 1} for name in names))
+    half = [{"id": name, "labels": ["happy"], "sentiment": "negative"} for name in names]
+    better = [{"id": name, "labels": ["happy", "sad"], "sentiment": "positive"} for name in names]
+    first, second = write(tmp_path / "half.jsonl", *half), write(tmp_path / "better.jsonl", *better)
+    result = run_compare(gold, first, second, json_out=tmp_path / "compare.json")
+    assert json.loads((tmp_path / "compare.json").read_text()) == result
+    assert result["difference"]["recall"]["delta"] == pytest.approx(0.5)
+    assert result["difference"]["recall"]["p_value"] < 0.01
+    assert result["difference"]["waf"]["delta"] == pytest.approx(1.0)
+    alone = run(gold, second)
+    assert result["second"] == {"file": "better.jsonl", **alone}
+    assert "better.jsonl minus half.jsonl" in capsys.readouterr().out
+    namesake = tmp_path / "other" / "half.jsonl"
+    namesake.parent.mkdir()
+    write(namesake, *better)
+    assert run_compare(gold, first, namesake)["second"]["file"] == str(namesake), "two of one name go by their paths"
+    swapped = run_compare(gold, second, first)["difference"]["f1"]
+    assert swapped["delta"] == pytest.approx(-result["difference"]["f1"]["delta"])
+
+
+def test_files_of_several_modes_are_compared_mode_by_mode(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": name, "labels": ["sad"], "mode": mode} for name in "abc" for mode in ("fast", "slow")]
+    both = write(tmp_path / "both.jsonl", *rows)
+    slow = write(tmp_path / "slow.jsonl", *(row for row in rows if row["mode"] == "slow"))
+    assert list(run_compare(gold, both, both)["modes"]) == ["fast", "slow"]
+    capsys.readouterr()
+    assert run_compare(gold, both, slow)["difference"]["f1"]["delta"] == 0.0
+    assert "not compared: fast, which one file has" in capsys.readouterr().out
+    unstated = write(tmp_path / "plain.jsonl", *({"id": name, "labels": ["sad"]} for name in "abc"))
+    assert run_compare(gold, slow, unstated)["difference"]["f1"]["delta"] == 0.0
+    with pytest.raises(InputError, match=r"has the modes fast, slow and .* unstated; name one that both have"):
+        run_compare(gold, both, unstated)
+
+
+def test_one_clip_alone_is_scored_without_an_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gold = write(tmp_path / "one.jsonl", {"id": "a", "labels": ["happy"]})
+    pred = write(tmp_path / "p.jsonl", {"id": "a", "mode": "slow", "labels": ["happy"]})
+    other = write(tmp_path / "q.jsonl", {"id": "a", "mode": "slow", "labels": ["sad"]})
+    run(gold, pred, json_out=tmp_path / "score.json")
+    run_compare(gold, pred, other)
+    printed = capsys.readouterr().out
+    assert "–" in printed
+    assert "nan" not in printed
+    assert "[n/a" not in printed
+    assert json.loads((tmp_path / "score.json").read_text())["intervals"]["f1"] == [None, None]

@@ -1,0 +1,212 @@
+"""A causal language model reads the subtitle, all of it and nothing else, and answers as by transformers' own code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mer_r1.data.sample import MediaFacts, Sample
+from mer_r1.errors import InputError
+from mer_r1.models.causal_lm import WordsOnlyBackbone, load_words_only
+from mer_r1.models.features import read_prompts
+from mer_r1.models.tiny.text import tiny_text
+from mer_r1.models.types import Prompt, Sampling
+from mer_r1.prompting.templates import PROMPT_STYLES
+from tests.media_samples import ANSWERS, clip_of, control_ids, make_clip, prompt_of, respond
+
+NOTHING = make_clip(0, 0)
+SUBTITLES = (
+    "We talked for a while.",
+    "No!",
+    "I could not do anything. It is awful news, all of it.",
+    "ünï 心 \U0001f600",
+)
+
+
+def _prompts(backbone: WordsOnlyBackbone) -> list[Prompt]:
+    return [prompt_of(backbone, NOTHING, subtitle) for subtitle in SUBTITLES]
+
+
+@torch.no_grad()
+def _logits(backbone: WordsOnlyBackbone, prompts: Sequence[Prompt], ids_BR: Tensor, mask_BR: Tensor) -> Tensor:
+    inputs = backbone.full_inputs(backbone.collate(prompts), ids_BR, mask_BR)
+    return backbone.response_logits(backbone.model, inputs, ids_BR.shape[1])
+
+
+def test_a_prompt_is_the_templates_chat_with_the_subtitle(words: WordsOnlyBackbone) -> None:
+    for subtitle in SUBTITLES:
+        chat = [{"role": "user", "content": f"{subtitle}\nEmotions?"}]
+        official = words.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
+        prompt = prompt_of(words, NOTHING, subtitle)
+        assert prompt.input_ids_T.tolist() == official
+        assert prompt.positions_3T.tolist() == [list(range(len(official)))] * 3
+        assert (prompt.id, prompt.media, prompt.facts) == ("clip", {}, MediaFacts())
+
+
+def test_the_full_style_puts_a_system_text_before(words: WordsOnlyBackbone) -> None:
+    style = PROMPT_STYLES["full"]
+    text = words.tokenizer.decode(prompt_of(replace(words, prompt_style="full"), NOTHING, "No!").input_ids_T)
+    user = style.text("No!")
+    assert "<Subtitle>No!</Subtitle>" in user
+    assert text == (
+        f"<|im_start|>system\n{style.system}<|im_end|>\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_candidates_are_shown_as_data_and_one_that_lacks_them_is_named(words: WordsOnlyBackbone) -> None:
+    choosing = replace(words, prompt_style="brief_choice")
+    sample = Sample("a", subtitle="No!", candidates=("awe", "fear<|im_end|>"))
+    text = choosing.tokenizer.decode(choosing.prepare(sample, NOTHING).input_ids_T)
+    assert text == "<|im_start|>user\nNo!\nEmotion? awe, fear <|im_end|>\n<|im_start|>assistant\n"
+    with pytest.raises(InputError, match="sample 'a': has no candidates"):
+        choosing.prepare(replace(sample, candidates=()), NOTHING)
+
+
+def _with_template(backbone: WordsOnlyBackbone, folder: Path, template: str | None) -> WordsOnlyBackbone:
+    """The backbone, its tokenizer read anew with another chat template."""
+    backbone.tokenizer.save_pretrained(folder)
+    (folder / "chat_template.jinja").unlink()
+    tokenizer = type(backbone.tokenizer).from_pretrained(folder)
+    tokenizer.chat_template = template
+    return replace(backbone, processor=tokenizer, prompt_style="full")
+
+
+def test_a_template_without_a_system_turn_is_given_it_with_the_users(words: WordsOnlyBackbone, tmp_path: Path) -> None:
+    template = (
+        "{% for message in messages %}{% if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "[{{ message.content }}]{% endfor %}"
+    )
+    refusing = _with_template(words, tmp_path, template)
+    style = PROMPT_STYLES["full"]
+    text = refusing.tokenizer.decode(prompt_of(refusing, NOTHING, "No!").input_ids_T)
+    assert text == f"[{style.system}\n{style.text('No!')}]"
+
+
+def test_a_tokenizer_without_template_gets_the_text_as_it_stands(words: WordsOnlyBackbone, tmp_path: Path) -> None:
+    style = PROMPT_STYLES["full"]
+    plain = _with_template(words, tmp_path, None)
+    text = plain.tokenizer.decode(prompt_of(plain, NOTHING, "No!").input_ids_T)
+    assert text == f"{style.system}\n{style.text('No!')}\n"
+
+
+@pytest.mark.parametrize("subtitle", [None, "", " \n", "<|im_end|>"])
+def test_a_sample_without_a_subtitle_is_named(words: WordsOnlyBackbone, subtitle: str | None) -> None:
+    with pytest.raises(InputError, match=r"sample silent: no subtitle, and this model can only read") as caught:
+        words.prepare(Sample("silent", subtitle=subtitle), clip_of("both"))
+    assert "\n" not in str(caught.value)
+
+
+def test_media_change_nothing_and_are_not_said_to_be_seen(words: WordsOnlyBackbone) -> None:
+    clip = clip_of("both")
+    clip = replace(clip, facts=replace(clip.facts, audio_s=1.0, audio_taken_s=1.0))
+    shown, read = prompt_of(words, clip), prompt_of(words, NOTHING)
+    assert torch.equal(shown.input_ids_T, read.input_ids_T)
+    assert (shown.media, shown.facts) == ({}, MediaFacts())
+
+
+def test_no_control_token_comes_from_a_subtitle(words: WordsOnlyBackbone) -> None:
+    controls = torch.tensor(sorted(control_ids(words.tokenizer)))
+    assert len(controls) == 3
+
+    def counted(subtitle: str) -> list[int]:
+        ids_T = prompt_of(words, NOTHING, subtitle).input_ids_T
+        counts: list[int] = (ids_T[:, None] == controls).sum(0).tolist()
+        return counts
+
+    every = "".join(words.tokenizer.convert_ids_to_tokens(controls.tolist()))
+    assert counted(f"We{every} talked.{every}") == counted("We talked.")
+
+
+def test_a_batch_gives_the_logits_that_the_model_gives_each_alone(words: WordsOnlyBackbone) -> None:
+    prompts = _prompts(words)
+    ids, mask = respond(words, [ANSWERS[row % len(ANSWERS)] for row in range(len(prompts))])
+    ours = _logits(words, prompts, ids, mask)
+    encoded = words.encode(words.collate(prompts))
+    assert encoded.embeds_PTD is None
+    allowed = words.suppressed_V == 0
+    for row, prompt in enumerate(prompts):
+        num = int(mask[row].sum())
+        with torch.no_grad():
+            whole = words.model(input_ids=torch.cat([prompt.input_ids_T, ids[row, :num]])[None]).logits
+        official = whole[0, len(prompt.input_ids_T) - 1 : -1]
+        assert float(official.std()) > 0.1
+        torch.testing.assert_close(ours[row, :num][:, allowed], official[:, allowed], atol=1e-5, rtol=0)
+        torch.testing.assert_close(encoded.logits_PV[row], official[0], atol=1e-5, rtol=0)
+
+
+def test_greedy_answers_are_those_of_the_models_own_generate(words: WordsOnlyBackbone) -> None:
+    prompts = _prompts(words)
+    made = words.generate(words.encode(words.collate(prompts)), 2, Sampling(12, temperature=0.0), stop="no such stop")
+    suppressed = torch.nonzero(words.suppressed_V)[:, 0].tolist()
+    for row, prompt in enumerate(prompts):
+        ids = prompt.input_ids_T[None]
+        whole = words.model.generate(
+            ids, attention_mask=ids * 0 + 1, max_new_tokens=12, do_sample=False, suppress_tokens=suppressed
+        )
+        for copy in (2 * row, 2 * row + 1):
+            num = int(made.mask_BR[copy].sum())
+            assert made.ids_BR[copy, :num].tolist() == whole[0, len(prompt.input_ids_T) :].tolist()
+
+
+def test_it_has_no_towers_and_one_axis(words: WordsOnlyBackbone) -> None:
+    assert (words.towers(), words.placeholder_ids(), words.num_position_axes) == ((), (), 1)
+    assert words.language_model is words.model.model
+    positions_3BT = torch.arange(5).expand(3, 2, -1)
+    assert words.position_argument(positions_3BT).shape == (2, 5)
+
+
+def test_kept_prompts_are_the_fresh_ones(words: WordsOnlyBackbone, samples: list[Sample], tmp_path: Path) -> None:
+    read = [sample for sample in samples if sample.subtitle]
+    fresh, kept = read_prompts(words, read), read_prompts(words, read, keep_in=tmp_path)
+    for one, other in zip(fresh, kept, strict=True):
+        assert (one.id, one.facts, one.media) == (other.id, other.facts, other.media)
+        assert torch.equal(one.input_ids_T, other.input_ids_T)
+        assert torch.equal(one.positions_3T, other.positions_3T)
+
+
+def _refused(folder: Path, *parts: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_words_only(str(folder))
+    message = str(caught.value)
+    assert message.startswith(str(folder))
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_a_tokenizer_that_knows_more_tokens_than_the_model_is_refused(words_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(words_folder, tmp_path / "model"))
+    tiny_text(["entirely other words", "and many more of them"] * 3, vocab_size=320).model.save_pretrained(folder)
+    _refused(folder, "tokens and its model embeds", "copy both from one checkpoint")
+
+
+def test_a_tokenizer_without_an_end_token_is_refused_and_without_padding_mended(
+    words_folder: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(words_folder, tmp_path / "model"))
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "pad_token": None}))
+    loaded = load_words_only(str(folder))
+    assert loaded.tokenizer.pad_token_id == loaded.tokenizer.eos_token_id
+    batch = loaded.collate(_prompts(loaded))
+    assert (batch.input_ids_PT[batch.mask_PT == 0] == loaded.tokenizer.eos_token_id).all()
+    assert loaded.encode(batch).logits_PV.isfinite().all()
+    path.write_text(json.dumps({**config, "eos_token": None}))
+    _refused(folder, "names no end token")
+
+
+def test_a_model_whose_attention_cannot_be_exchanged_is_refused(words: WordsOnlyBackbone, tmp_path: Path) -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(vocab_size=len(words.tokenizer), hidden_size=16, state_size=4, num_hidden_layers=1)
+    MambaForCausalLM(config).save_pretrained(tmp_path)
+    words.tokenizer.save_pretrained(tmp_path)
+    _refused(tmp_path, "'mamba'", "cannot be exchanged")

@@ -1,0 +1,140 @@
+"""The benchmark scripts: each runs small and prints what it promises. Their times are not looked at."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mer_r1.models.tiny.omni import tiny_tokenizer
+from mer_r1.training.model_shape import KNOWN, shape_of
+
+FOLDER = Path(__file__).parents[2] / "perf"
+CELL = {"P", "K", "token_ratio", "speedup", "max_logprob_diff", "grad_rel_diff", "peak_mb_packed", "peak_mb_repeated"}
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Any:
+    """Imports a script by its name."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def printed(module: Any, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """What a script prints: one JSON value and nothing else."""
+    module.main(arguments)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_group_pass_compares_the_same_work(
+    script: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = script("group_pass")
+    commands = []
+
+    def run_here(command: list[str]) -> str:
+        commands.append(command[2:])
+        module.main(command[2:])
+        return capsys.readouterr().out
+
+    monkeypatch.setattr(module, "in_a_process", run_here)
+    small = ("--prompts", "24", "40", "--groups", "3", "--answer", "12", "--hidden", "64", "--layers", "1")
+    result = printed(module, capsys, *small, "--rounds", "1", "--clock", "cpu")
+    assert [(cell["P"], cell["K"], cell["token_ratio"]) for cell in result["cells"]] == [(24, 3, 1.8), (40, 3, 2.053)]
+    for cell in result["cells"]:
+        assert cell.keys() >= CELL
+        assert min(cell["speedup"], cell["speedup_row_by_row"]) > 0
+        assert cell["max_logprob_diff"] < 1e-5
+        assert 0 < cell["grad_rel_diff"] < 1e-5  # not one side with itself
+        assert min(cell["peak_mb_packed"], cell["peak_mb_repeated"]) >= 0
+    assert [command[:6] for command in commands[:3]] == [
+        ["--peak-of", side, "--prompts", "24", "--groups", "3"] for side in ("packed", "repeated", "row_by_row")
+    ]
+    assert isinstance(result["bars"]["speedup"]["kept"], bool)
+
+
+def test_memory_beyond_what_was_there_is_seen(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("group_pass")
+    held = 64 * 2**20
+
+    def holds(backbone: Any, group: Any) -> torch.Tensor:
+        kept = torch.full((held,), 7, dtype=torch.uint8) if group.prompt.input_ids_PT.shape[1] > 8 else torch.empty(0)
+        return kept[:1].clone()
+
+    monkeypatch.setitem(module.RUN, "packed", holds)
+    peak = module.own_peak_mb("packed", Namespace(prompts=[16], groups=[2], answer=4, hidden=64, layers=1))
+    if peak is None:
+        pytest.skip("memory is read from /proc")
+    assert 60 < peak < 90
+
+
+SMALL_STEP = ("--prompt", "40", "--answer", "48", "--group", "3", "--hidden", "64", "--layers", "2")
+
+
+def test_calibration_cost_prints_both_overheads(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    result = printed(script("calibration_cost"), capsys, *SMALL_STEP, "--rounds", "2", "--clock", "cpu")
+    assert result.keys() >= {"overhead", "naive_overhead"}
+    assert all(-1 < result[name] < 10 for name in ("overhead", "naive_overhead"))
+    assert result["step_s"].keys() == {"without", "with", "naive"}
+    assert min(result["step_s"].values()) > 0
+    assert sum(result["parts_s"].values()) == pytest.approx(result["step_s"]["without"], rel=0.5)
+
+
+def test_the_naive_extra_pass_reads_the_same_confidences(script: Any, tmp_path: Path) -> None:
+    module = script("calibration_cost")
+    options = Namespace(prompt=40, answer=48, group=3, hidden=64, layers=2, clock="cpu")
+    backbone = module.make_backbone(options)
+    rows = {}
+    for kind in (module.GrpoTrainer, module.ExtraPass):
+        folder = tmp_path / kind.__name__
+        module.make_step(kind, "mer_r1", backbone, folder, options)()
+        rows[kind] = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+    ours, naive = rows.values()
+    assert len({row["text"] for row in ours}) == len(ours) == 3
+    assert [row["text"] for row in ours] == [row["text"] for row in naive]
+    known = 0
+    for one, other in zip(ours, naive, strict=True):
+        assert len(one["labels"]) == 3
+        for word, confidences in one["confidences"].items():
+            assert confidences == pytest.approx(other["confidences"][word], abs=2e-5)
+            known += abs(confidences[0] - confidences[1]) > 1e-3
+    assert known >= 3
+
+
+def test_gpu_step_runs_from_end_to_end_on_a_cpu(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--shape", "tiny", "--device", "cpu", "--answer", "6", "--group", "2", "--rounds", "1")
+    result = printed(script("gpu_step"), capsys, *arguments, "--checkpointing", "--prompts", "2")
+    assert "nothing about a card" in result["device"]
+    parts = result["parts"]
+    assert parts.keys() == {"towers", "prefill", "decode", "pass", "optimiser"}
+    for name in ("towers", "prefill", "decode", "pass"):
+        part, limit = parts[name], parts[name]["work"] / result["rates"]["measured"][parts[name]["limited_by"]]
+        assert part["limit_s"]["measured"] == pytest.approx(limit, abs=1e-6)
+        assert part["share_of_limit"]["measured"] == pytest.approx(limit / part["seconds"], rel=0.02, abs=1e-4)
+    assert result["step_s"] == pytest.approx(sum(part["seconds"] for part in parts.values()), rel=1e-3)
+    assert result["tokens"]["audio"] == 25
+    assert result["tokens"]["video"] > 0
+
+
+@pytest.mark.parametrize("name", ["3b", "7b"])
+def test_gpu_step_s_configuration_is_the_real_shape(script: Any, name: str) -> None:
+    module = script("gpu_step")
+    config = module.real_config(name, tiny_tokenizer(["happy"]))
+    assert shape_of(config.to_dict(), "x") == KNOWN[module.SHAPES[name]]
+
+
+def test_gpu_step_refuses_a_real_shape_without_a_gpu(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        script("gpu_step").main(["--device", "cpu"])
+    assert stopped.value.code == 2
+    assert "--shape tiny" in capsys.readouterr().err
+
+
+def test_steps_prints_what_comes_before_rl(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    result = printed(script("steps"), capsys, "--clips", "8", "--steps", "1", "--threads", "1")
+    assert all(result[name] > 0 for name in ("clip_ms", "feature_ms", "sft_step_ms"))

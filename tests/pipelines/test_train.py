@@ -1,0 +1,273 @@
+"""`mer-r1 train`: a recipe in, a run's folder out; nothing half-written, and a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
+from mer_r1.pipelines import train
+from mer_r1.pipelines.train import run
+from mer_r1.recipe import Recipe
+from mer_r1.training.dry_run import dry_run
+from tests.training.test_training import make_recipe
+
+
+@pytest.fixture(scope="module")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mer_r1.synthetic.corpus import Plan, write_corpus
+
+    folder = tmp_path_factory.mktemp("corpus")
+    write_corpus(Plan(num=10, seed=0), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mer_r1.models.tiny.omni import write_tiny
+    from mer_r1.synthetic.corpus import minimer_texts
+
+    return write_tiny(tmp_path_factory.mktemp("tiny"), minimer_texts(200))
+
+
+@pytest.fixture
+def tree(corpus_folder: Path, model: Path) -> dict[str, Any]:
+    """A recipe of two SFT steps, as a tree that a test may change."""
+    return {
+        "kind": "sft",
+        "model": {"source": str(model)},
+        "data": {"train": str(corpus_folder / "train.jsonl"), "workers": 0},
+        "optim": {"learning_rate": 1e-3, "max_steps": 2, "batch_size": 2, "logging_steps": 1, "save_steps": 1},
+        "rl": {"num_generations": 2, "max_completion_length": 4},
+    }
+
+
+def recipe_of(tree: dict[str, Any], **sections: dict[str, Any]) -> Recipe:
+    return Recipe.model_validate(tree | {name: tree.get(name, {}) | keys for name, keys in sections.items()})
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def steps_of(path: Path, key: str) -> list[int]:
+    return [row["step"] for row in rows_of(path) if key in row]
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, int]]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+
+
+def test_a_dry_run_prints_the_resolved_recipe_and_the_budget_and_writes_nothing(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for source, budget in (("tiny", "at most 33"), ("Qwen/Qwen2.5-Omni-7B", "at most ")):
+        recipe = recipe_of(tree, model={"source": source})
+        assert dry_run(recipe) == 0
+        printed = capsys.readouterr().out
+        assert Recipe.model_validate(yaml.safe_load(printed)) == recipe
+        assert f"# media tokens of a clip: {budget}" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_budget_that_a_dry_run_prints_follows_the_recipe(
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = []
+    for frames in (2, 8):
+        dry_run(recipe_of(tree, model={"source": "some/model", "num_frames": frames, "fps": None}))
+        tokens.append(int(capsys.readouterr().out.rpartition("at most ")[2].split(",")[0]))
+    assert tokens[0] < tokens[1]
+
+
+def test_sft_ends_in_a_model_a_finished_record_and_metrics_and_the_same_again_does_nothing(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe, out, seen = recipe_of(tree), tmp_path / "run", list[tuple[int, int]]()
+    assert run(recipe, out, lambda step, total, _: seen.append((step, total))) == out / "model"
+    assert seen == [(1, 2), (2, 2)]
+    record = json.loads((out / "run.json").read_text())
+    assert (record["status"], record["steps"], record["kind"]) == ("finished", 2, "sft")
+    assert {"mer_r1", "python", "torch", "transformers"} <= set(record["versions"])
+    assert steps_of(out / "metrics.jsonl", "loss") == [1, 2]
+    assert sorted(path.name for path in out.iterdir()) == ["metrics.jsonl", "model", "recipe.yaml", "run.json"]
+    assert Recipe.model_validate(yaml.safe_load((out / "recipe.yaml").read_text())) == recipe
+    assert list(out.rglob("*.bin")) == list(out.rglob("*.pt")) == []
+
+    before = state_of(out)
+    assert run(recipe, out) == out / "model"
+    assert state_of(out) == before
+    with pytest.raises(InputError, match=r"holds a run of another recipe; give another --out"):
+        run(recipe_of(tree, optim={"max_steps": 3}), out)
+    assert state_of(out) == before
+
+
+def test_rl_writes_rollouts_and_starts_from_a_run(tree: dict[str, Any], tmp_path: Path) -> None:
+    run(recipe_of(tree), tmp_path / "sft")
+    recipe = recipe_of(tree | {"kind": "rl"}, model={"source": str(tmp_path / "sft")})
+    assert (run(recipe, tmp_path / "rl") / "config.json").is_file()
+    record = json.loads((tmp_path / "rl" / "run.json").read_text())
+    assert (record["kind"], record["objective"], record["status"]) == ("rl", "mer_r1", "finished")
+    rollouts = rows_of(tmp_path / "rl" / "rollouts.jsonl")
+    assert {row["step"] for row in rollouts} in ({0, 1}, {1, 2})
+    assert len(rollouts) % 2 == 0
+
+
+@pytest.mark.parametrize("protocol", ["official", "corrected"])
+def test_the_protocol_of_the_recipe_reaches_the_rewards(
+    protocol: str, tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Seen(Exception):
+        pass
+
+    def load(source: str, *, protocol: str = "official", level: int = 1) -> None:
+        raise Seen(f"{source} for {protocol}")
+
+    monkeypatch.setattr(WheelSet, "load", load)
+    recipe = recipe_of(tree | {"kind": "rl"}, rl={"protocol": protocol})
+    with pytest.raises(Seen, match=f"builtin for {protocol}"):
+        run(recipe, tmp_path / "rl")
+
+
+def test_a_run_stopped_by_ctrl_c_goes_on_to_what_an_unstopped_one_gives(tree: dict[str, Any], tmp_path: Path) -> None:
+    recipe, out = recipe_of(tree, optim={"max_steps": 5, "save_steps": 2}), tmp_path / "stopped"
+
+    def stop(step: int, total: int, logs: dict[str, float]) -> None:
+        if step == 4:  # step 3 is logged and not saved
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, out, stop)
+    assert json.loads((out / "run.json").read_text())["status"] == "running"
+    assert not (out / "model").exists()
+    assert steps_of(out / "metrics.jsonl", "loss") == [1, 2, 3]
+
+    seen = list[int]()
+    run(recipe, out, lambda step, total, _: seen.append(step))
+    assert seen == [3, 4, 5]
+    run(recipe, tmp_path / "whole")
+    assert (out / "model" / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / "model" / "model.safetensors"
+    ).read_bytes()
+    assert steps_of(out / "metrics.jsonl", "loss") == [1, 2, 3, 4, 5]
+    assert [row.get("loss") for row in rows_of(out / "metrics.jsonl")] == [
+        row.get("loss") for row in rows_of(tmp_path / "whole" / "metrics.jsonl")
+    ]
+    assert json.loads((out / "run.json").read_text())["status"] == "finished"
+
+
+def test_a_run_stopped_while_its_tiny_model_was_written_goes_on(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    from mer_r1.synthetic import corpus
+
+    texts = list(corpus.minimer_texts(100))
+    monkeypatch.setattr(corpus, "minimer_texts", lambda: iter(texts))
+    recipe = recipe_of(tree, model={"source": "tiny"})
+    with monkeypatch.context() as patched:
+        patched.setattr(transformers.Qwen2_5OmniProcessor, "save_pretrained", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, tmp_path / "run")
+    assert (run(recipe, tmp_path / "run") / "config.json").is_file()
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def wrong(tree: dict[str, Any]) -> Sequence[tuple[Recipe, str]]:
+    """Recipes that read well and cannot be run, with what has to be named."""
+    rl = tree | {"kind": "rl"}
+    folder = Path(tree["data"]["train"]).parent
+    (folder / "lost.jsonl").write_text('{"id": "a", "video": "lost.mp4", "labels": ["sad"], "reasoning": "r"}\n')
+    (folder / "bare.jsonl").write_text('{"id": "bare one", "subtitle": "x", "labels": ["sad"]}\n')
+    return (
+        (recipe_of(rl, rl={"wheels": "other"}), "other"),
+        (recipe_of(tree, model={"prompt_style": "brieff"}), "brieff"),
+        (recipe_of(tree, model={"num_frames": 3}), "num_frames"),
+        (recipe_of(tree, data={"train": str(folder / "none.jsonl")}), "none.jsonl"),
+        (recipe_of(tree, data={"train": str(folder / "bare.jsonl")}), "bare one"),
+        (recipe_of(tree, data={"train": str(folder / "lost.jsonl")}), "lost.mp4"),
+    )
+
+
+@pytest.mark.parametrize("case", range(6))
+def test_a_recipe_that_cannot_be_run_is_named_and_may_be_mended_in_the_same_folder(
+    case: int, tree: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe, named = wrong(tree)[case]
+    with pytest.raises(InputError, match=named):
+        run(recipe, tmp_path / "run")
+    assert (run(recipe_of(tree), tmp_path / "run") / "config.json").is_file()
+
+
+def test_a_model_that_is_no_longer_numbers_is_an_error_not_a_finished_run(tree: dict[str, Any], tmp_path: Path) -> None:
+    recipe = recipe_of(tree, optim={"learning_rate": 1e30, "max_steps": 3})
+    with pytest.raises(InputError, match=r"not a number; lower optim\.learning_rate"):
+        run(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_last_step_that_breaks_the_weights_is_an_error_too(tree: dict[str, Any], tmp_path: Path) -> None:
+    """No gradient follows it that could tell."""
+    recipe = recipe_of(tree, optim={"learning_rate": 1e39, "max_steps": 1, "save_steps": 5})
+    with pytest.raises(InputError, match=r"not numbers; lower optim\.learning_rate"):
+        run(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_full_disk_while_the_model_is_written_leaves_no_model(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mer_r1.models.qwen2_5_omni import OmniBackbone
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OmniBackbone, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            run(recipe_of(tree), tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+    assert (run(recipe_of(tree), tmp_path / "run") / "config.json").is_file()
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_a_person_sees_where_the_model_is(
+    tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert train.run_shown(recipe_of(tree), tmp_path / "run") == 0
+    printed = capsys.readouterr().out
+    assert f"Model: {tmp_path / 'run' / 'model'}" in printed
+    assert f"Metrics: {tmp_path / 'run' / 'metrics.jsonl'}" in printed
+    assert "2/2" in printed
+
+
+def test_a_run_knows_the_hub_model_it_goes_back_to_and_its_wheels(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
+) -> None:
+    source = tmp_path / "sft"
+    shutil.copytree(taught_folder, source)
+    facts = json.loads((source / "run.json").read_text())
+    (source / "run.json").write_text(json.dumps({**facts, "base_model": "someone/large"}))
+    rl = {"num_generations": 2, "max_completion_length": 8}
+    out = run(make_recipe("rl", source, corpus["train"], {"max_steps": 1}, rl=rl), tmp_path / "rl").parent
+    told = json.loads((out / "run.json").read_text())
+    assert told["base_model"] == "someone/large"
+    assert told["wheels"] == f"builtin@{WheelSet.load().sha256[:8]}, protocol official"
+    card = (out / "model" / "README.md").read_text()
+    assert "base_model: someone/large" in card
+    assert told["wheels"] in card
+    assert str(tmp_path) not in card

@@ -1,0 +1,319 @@
+"""The cost model against what is: parameters of built models, FLOPs that torch counts, tokens of real prompts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import mer_r1.models  # noqa: F401  torchvision is mended before transformers is imported
+
+# isort: split
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mer_r1.errors import InputError
+from mer_r1.media import most_tokens
+from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.types import Prompt
+from mer_r1.recipe import LoraSection, Recipe
+from mer_r1.training import cost
+from mer_r1.training.dry_run import find_origin, prompt_tokens
+from mer_r1.training.model_shape import KNOWN, Text, shape_of
+
+OMNI_7B = KNOWN["Qwen/Qwen2.5-Omni-7B"]
+TOKENS = cost.Tokens(video=1024, audio=750, text=180)
+
+
+def recipe_of(**keys: Any) -> Recipe:
+    optim = {"learning_rate": 1e-6, "bf16": True, "gradient_checkpointing": True} | keys.pop("optim", {})
+    tree: dict[str, Any] = {"kind": "rl", "model": {"source": "tiny"}, "data": {"train": "x.jsonl"}, "optim": optim}
+    return Recipe.model_validate(tree | keys)
+
+
+def text_model(shape: Text) -> Any:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=shape.vocab,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        tie_word_embeddings=shape.tied,
+        attn_implementation="eager",
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def counted(call: Callable[[], Any]) -> int:
+    """FLOP of the matrix products in a call, as torch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-Omni-7B", "Qwen/Qwen2.5-Omni-3B"])
+def test_parameters_of_the_omni_thinkers_are_those_of_the_built_classes(name: str) -> None:
+    from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
+
+    shape = KNOWN[name]
+    text, vision, audio = shape.text, shape.vision, shape.audio
+    assert vision is not None
+    assert audio is not None
+    config = Qwen2_5OmniThinkerConfig(
+        text_config={
+            "vocab_size": text.vocab,
+            "hidden_size": text.hidden,
+            "intermediate_size": text.mlp,
+            "num_hidden_layers": text.layers,
+            "num_attention_heads": text.heads,
+            "num_key_value_heads": text.kv_heads,
+        },
+        vision_config={"hidden_size": vision.hidden, "out_hidden_size": vision.out},
+        audio_config={"output_dim": audio.out},
+    )
+    with torch.device("meta"):
+        model = Qwen2_5OmniThinkerForConditionalGeneration(config)
+    assert sum(p.numel() for p in model.parameters()) == shape.parameters
+    assert sum(p.numel() for p in model.model.visual.parameters()) == vision.parameters
+    assert sum(p.numel() for p in model.model.audio_tower.parameters()) == audio.parameters
+    assert shape_of(config.to_dict(), "x") == shape
+
+
+def test_the_defaults_of_the_thinker_are_the_7b_s_but_for_the_width_of_its_eyes() -> None:
+    from transformers import Qwen2_5OmniThinkerConfig
+
+    config = Qwen2_5OmniThinkerConfig(vision_config={"hidden_size": 1280})
+    assert shape_of(config.to_dict(), "x") == OMNI_7B
+
+
+def test_parameters_of_qwen_vl_are_those_of_the_built_class() -> None:
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    shape = KNOWN["Qwen/Qwen2.5-VL-3B-Instruct"]
+    text = {"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36}
+    text |= {"num_attention_heads": 16, "num_key_value_heads": 2, "tie_word_embeddings": True}
+    vision = {"hidden_size": 1280, "out_hidden_size": 2048}
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True)
+    with torch.device("meta"):
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    assert sum(p.numel() for p in model.parameters()) == shape.parameters == 3_754_622_976
+
+
+def test_the_tiny_model_in_the_table_is_the_one_that_is_built() -> None:
+    from mer_r1.models.tiny.omni import tiny_config, tiny_tokenizer
+    from mer_r1.synthetic.corpus import minimer_texts
+
+    config = tiny_config(tiny_tokenizer(minimer_texts()))
+    assert shape_of(config.to_dict(), "x") == KNOWN["tiny"]
+
+
+def test_parameters_of_a_loaded_checkpoint_and_of_its_adapters_are_counted_exactly(fresh_tiny: OmniBackbone) -> None:
+    from mer_r1.models.lora import add_lora
+
+    shape = shape_of(fresh_tiny.model.config.to_dict(), "x")
+    assert sum(p.numel() for p in fresh_tiny.model.parameters()) == shape.parameters
+    for names in (LoraSection().target_modules, ("q_proj", "v_proj")):
+        lora = LoraSection(r=8, target_modules=names)
+        wrapped = add_lora(fresh_tiny.model, lora)
+        learning = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+        wrapped.unload()
+        assert learning == cost.trained_parameters(
+            shape, recipe_of(model={"source": "tiny", "lora": lora.model_dump()})
+        )
+
+
+def test_a_whole_omni_s_configuration_and_a_damaged_one() -> None:
+    from transformers import Qwen2_5OmniThinkerConfig
+
+    thinker = Qwen2_5OmniThinkerConfig(vision_config={"hidden_size": 1280}).to_dict()
+    assert shape_of({"thinker_config": thinker, "talker_config": {}}, "x") == OMNI_7B
+    damaged: tuple[dict[str, Any], ...] = (
+        {},
+        {"text_config": {"hidden_size": 8}},
+        {"text_config": []},
+        {"vision_config": {"depth": "two"}},
+    )
+    for broken in damaged:
+        with pytest.raises(InputError, match=r"^file: the model's size cannot be read"):
+            shape_of(broken, "file")
+
+
+@pytest.mark.parametrize("shape", [Text(3, 64, 160, 4, 2, 500, tied=True), Text(2, 96, 256, 4, 4, 300, tied=False)])
+def test_flops_of_a_forward_are_those_that_torch_counts(shape: Text) -> None:
+    model, num_tokens = text_model(shape), 48
+    ids = torch.zeros((1, num_tokens), dtype=torch.long)
+    real = counted(lambda: model(ids, use_cache=False))
+    # Plain attention computes every pair, where a causal kernel does half of them.
+    assert cost.forward_flops(shape, num_tokens, num_tokens**2, num_tokens) == real
+
+
+@pytest.mark.parametrize(("num", "answer"), [(4, 16), (8, 5)])
+def test_flops_of_the_packed_and_of_the_repeated_pass_are_those_that_torch_counts(
+    num: int, answer: int, tiny: OmniBackbone, prompts: Sequence[Prompt]
+) -> None:
+    from mer_r1.models.packing import Branch, group_pass, pack
+
+    text, batch = KNOWN["tiny"].text, tiny.collate(prompts[:1])
+    text = replace(text, vocab=tiny.model.config.get_text_config().vocab_size)
+    ids = torch.full((num, answer), 100)
+    packed = pack(batch, [Branch(0, tuple(row)) for row in ids.tolist()])
+    prompt = len(prompts[0].input_ids_T)
+    rows = torch.zeros((num, prompt + answer, text.hidden))
+    with torch.no_grad():
+        encoded = tiny.encode(batch)
+        real = (
+            counted(lambda: group_pass(tiny, tiny.model, packed, encoded)),
+            counted(lambda: tiny.model.model.language_model(inputs_embeds=rows, use_cache=False)),
+        )
+    works = (cost.packed_work(prompt, num, answer), cost.repeated_work(prompt, num, answer))
+    heads = (num * answer, 0)
+    # The fused attention of a CPU is not among the products that are counted: no pairs here.
+    reckoned = tuple(cost.forward_flops(text, work[0], 0, head) for work, head in zip(works, heads, strict=True))
+    assert reckoned == real
+
+
+def test_a_group_of_one_is_a_plain_causal_sequence_packed_or_repeated() -> None:
+    tokens, pairs = cost.packed_work(100, 1, 20)
+    assert (tokens, pairs) == (120, 120**2 / 2) == cost.repeated_work(100, 1, 20)
+    longer, more = cost.packed_work(100, 1, 20, fast=5)
+    assert (longer - tokens, more - pairs) == (5, 5 * (100 + 2.5))
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2}])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_forward_and_backward_cost_as_many_forwards_as_the_model_says(
+    lora: dict[str, Any] | None, checkpointing: bool
+) -> None:
+    from mer_r1.models.lora import add_lora
+
+    model = text_model(Text(4, 64, 256, 4, 4, 100, tied=True)).train()
+    embeds = torch.randn(1, 8, 64)
+    forward = counted(lambda: model.model(inputs_embeds=embeds, use_cache=False))
+    if lora:
+        add_lora(model, LoraSection(**lora))
+    if checkpointing:
+        model.activation_checkpointing_enable()
+        embeds.requires_grad_()
+    both = counted(lambda: model.model(inputs_embeds=embeds, use_cache=False).last_hidden_state.sum().backward())
+    recipe = recipe_of(model={"source": "tiny", "lora": lora}, optim={"gradient_checkpointing": checkpointing})
+    assert both / forward == pytest.approx(cost.gradient_factor(recipe), rel=0.08)
+
+
+def test_activations_kept_for_the_gradient_are_those_the_model_reckons_with() -> None:
+    shape, num_tokens = Text(4, 256, 1024, 4, 4, 64, tied=True), 64
+    model = text_model(shape).bfloat16()
+    model.config._attn_implementation = "sdpa"
+    kept: dict[int, int] = {}
+    held = []
+
+    def keep(value: torch.Tensor) -> torch.Tensor:
+        held.append(value)
+        kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        return value
+
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        embeds = torch.randn(1, num_tokens, shape.hidden, dtype=torch.bfloat16, requires_grad=True)
+        model.model(inputs_embeds=embeds, use_cache=False)
+    real = sum(size for place, size in kept.items() if place not in weights)
+    reckoned = shape.layers * num_tokens * 2 * cost.layer_numbers(shape)
+    assert reckoned == pytest.approx(real, rel=0.1)
+
+
+def test_media_tokens_of_real_prompts_stay_within_the_budget_and_reach_it(
+    tiny: OmniBackbone, prompts: Sequence[Prompt]
+) -> None:
+    media = torch.tensor(tiny.placeholder_ids())
+    real = [int(torch.isin(prompt.input_ids_T, media).sum()) for prompt in prompts]
+    origin = find_origin(recipe_of().model)
+    reckoned = prompt_tokens(origin)
+    assert max(real) == reckoned.video + reckoned.audio == most_tokens(tiny.budget) == 33
+    text = max(len(prompt.input_ids_T) for prompt in prompts) - 33
+    assert text <= reckoned.text <= 4 * text
+
+
+def test_the_kv_cache_holds_a_prompt_once_and_every_answer() -> None:
+    recipe = recipe_of(rl={"num_generations": 8}, optim={"bf16": True})
+    parts = cost.memory(OMNI_7B, recipe, TOKENS, 100, 8)
+    a_token = 2 * 28 * 512 * 2
+    assert parts["KV cache"] == a_token * (TOKENS.prompt + 8 * 100)
+
+
+def test_full_training_needs_sixteen_bytes_a_parameter_spread_and_adapters_hold_the_base_once() -> None:
+    whole = cost.memory(OMNI_7B, recipe_of(), TOKENS, 256, 1)
+    learning = whole["weights"] + whole["gradients"] + whole["optimiser"]
+    assert learning == 16 * OMNI_7B.text.parameters + 4 * OMNI_7B.towers
+    spread = cost.memory(OMNI_7B, recipe_of(), TOKENS, 256, 8)
+    assert spread["weights"] + spread["gradients"] + spread["optimiser"] == learning / 8
+    lora = recipe_of(model={"source": "tiny", "lora": {}})
+    adapted = cost.memory(OMNI_7B, lora, TOKENS, 256, 1)
+    assert adapted["weights"] == 2 * OMNI_7B.parameters + 4 * cost.trained_parameters(OMNI_7B, lora)
+    assert adapted["reference"] == adapted["compute copy"] == 0
+    assert spread["reference"] == 2 * OMNI_7B.parameters
+    assert cost.memory(OMNI_7B, recipe_of(rl={"beta": 0}), TOKENS, 256, 8)["reference"] == 0
+
+
+def test_accumulated_gradients_lie_whole_on_every_gpu_of_a_spread_model_only() -> None:
+    def gradients(num_gpus: int, **keys: Any) -> list[float]:
+        recipes = [recipe_of(optim={"gradient_accumulation_steps": micro}, **keys) for micro in (1, 2, 4)]
+        return [cost.memory(OMNI_7B, recipe, TOKENS, 256, num_gpus)["gradients"] for recipe in recipes]
+
+    whole = 4 * OMNI_7B.text.parameters
+    assert gradients(1) == [whole] * 3
+    assert gradients(8) == [whole / 8, whole / 8 + whole, whole / 8 + whole]
+    assert len(set(gradients(8, model={"source": "tiny", "lora": {}}))) == 1
+
+
+def test_iterations_on_the_same_answers_share_all_but_the_pass_and_the_links() -> None:
+    one, two = (
+        cost.step_seconds(OMNI_7B, recipe_of(rl={"num_iterations": num}), TOKENS, 256, cost.GPUS["h100"], 8)
+        for num in (1, 2)
+    )
+    assert {name: one[name] / two[name] for name in one} == pytest.approx(
+        {"towers": 2, "prefill": 2, "decode": 2, "reference": 2, "pass": 1, "links": 1}
+    )
+
+
+def test_a_better_card_more_prompts_and_longer_answers_change_the_seconds_as_they_should() -> None:
+    def seconds(gpu: str = "h100", answer: int = 256, **keys: Any) -> dict[str, float]:
+        return cost.step_seconds(OMNI_7B, recipe_of(**keys), TOKENS, answer, cost.GPUS[gpu], 1)
+
+    assert seconds("a100-80")["pass"] / seconds("h100")["pass"] == pytest.approx(989 / 312)
+    assert seconds(answer=512)["decode"] >= 2 * seconds(answer=256)["decode"]
+    assert seconds(optim={"gradient_accumulation_steps": 3})["pass"] == pytest.approx(3 * seconds()["pass"])
+    wide = seconds(optim={"batch_size": 3})
+    assert wide["pass"] == pytest.approx(3 * seconds()["pass"])
+    assert wide["decode"] < 1.5 * seconds()["decode"]  # answers of several prompts are written side by side
+    assert set(seconds(rl={"beta": 0})) == {"towers", "prefill", "decode", "pass"}
+    assert set(seconds(kind="sft")) == {"towers", "pass"}
+    assert seconds(rl={"objective": "rd_ad"})["pass"] < seconds(rl={"objective": "mer_r1"})["pass"]
+
+
+def test_the_fast_branches_are_reckoned_for_the_objectives_that_read_confidence() -> None:
+    from mer_r1.objectives import OBJECTIVES, needs_calibration
+
+    for name in OBJECTIVES:
+        assert (cost.fast_tokens(recipe_of(rl={"objective": name})) > 0) == needs_calibration(name), name
+
+
+def test_steps_are_those_of_the_paper() -> None:
+    assert cost.num_steps(recipe_of(), 26101, 8) == 3262
+    sft = recipe_of(kind="sft", optim={"gradient_accumulation_steps": 4, "num_train_epochs": 2})
+    assert cost.num_steps(sft, 5000, 8) == 314
+    assert cost.num_steps(recipe_of(optim={"max_steps": 9}), None, 8) == 9
+    assert cost.num_steps(recipe_of(), None, 8) is None
+
+
+def test_costs_are_reckoned_without_torch() -> None:
+    training = ("cost", "model_shape", "model_card", "dry_run")
+    modules = ", ".join((*(f"mer_r1.training.{name}" for name in training), "mer_r1.pipelines.merge"))
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
