@@ -68,6 +68,7 @@ VALUES = [
     (np.array([1.5]), 1.5),
     (np.array(1.5, dtype=">f8"), 1.5),
     (np.array([1, 2], dtype=">i4"), [1, 2]),
+    (np.array(["sad", "难过"], dtype=">U3"), ["sad", "难过"]),
     (np.array(["happy"], dtype=object), "happy"),
     (None, None),
     (True, True),
@@ -133,11 +134,51 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path: Path, protocol: 
     ],
 )
 def test_a_broken_pickle_is_one_line(tmp_path: Path, pickled: bytes) -> None:
-    path = write_pickle(tmp_path / "label.npz", pickled)
-    if pickled == b"\x80\x02}r\xff\xff\xff\x7f.":  # a huge place in the memo costs nothing here
-        assert read_corpus(path, KEY) == {}
-    else:
-        refusal(path)
+    refusal(write_pickle(tmp_path / "label.npz", pickled))
+
+
+RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
+DEEP_TUPLE = b")" + b"\x85" * 1_000_000
+DOUBLING_TUPLE = b"K\x01" + b"".join(b"q\x00h\x00\x86" for _ in range(60))
+HASHED = b"\x80\x02}%sK\x01s."
+HOSTILE = {
+    "a place in the memo beyond all memory": (b"\x80\x02}r\xff\xff\xff\xffK\x010.", "more values than it has bytes"),
+    "a key whose hash takes more stack than there is": (HASHED % DEEP_TUPLE, "tuples of many tuples"),
+    "a key whose hash takes ages": (HASHED % DOUBLING_TUPLE, "tuples of many tuples"),
+    "the same by a marked tuple": (
+        HASHED % (b"K\x01" + b"".join(b"q\x00(h\x00h\x00t" for _ in range(60))), "tuples of many tuples",
+    ),
+    "a name that is given attributes": (
+        b"\x80\x02" + RECONSTRUCT + b"N}X\x01\x00\x00\x00aK\x01s\x86b.", "state to a name",
+    ),
+    "a name that is made anew": (b"\x80\x02cnumpy\ndtype\n)\x81.", "NEWOBJ"),
+    "a name of a name": (b"\x80\x04\x8c\x05numpy\x8c\x0fndarray.tobytes\x93.", "asks for numpy"),
+    "a value twice": (b"\x80\x02}2.", "DUP"),
+    "bytes by the gigabyte": (b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b".", "not a readable label file"),
+    "an array of objects from bytes": (
+        b"\x80\x02" + RECONSTRUCT + b")R(K\x01K\x01\x85cnumpy\ndtype\nX\x02\x00\x00\x00O8\x85R\x89C\x08" + b"A" * 8
+        + b"tb.", "unknown type 'O8'",
+    ),
+    "an array of records from bytes": (
+        b"\x80\x02" + RECONSTRUCT + b")R(K\x01K\x01\x85cnumpy\ndtype\nX\x05\x00\x00\x00i8,O8\x85R\x89C\x10" + b"A" * 16
+        + b"tb.", "unknown type 'i8,O8'",
+    ),
+    "a shape of all memory": (
+        b"\x80\x02" + RECONSTRUCT + b"cnumpy\nndarray\n\x8a\x05\x00\x00\x00\x00\x10\x85C\x01b\x87R.",
+        "no table of clips",
+    ),
+    "a long array": (
+        b"\x80\x02" + RECONSTRUCT + b")R(K\x01K\x01\x85cnumpy\ndtype\nX\x02\x00\x00\x00u1\x85R\x89B\x01\x04\x00\x00"
+        + b"A" * 1025 + b"tb.", "a long array",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("pickled", "reason"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_pickle_that_would_crash_hang_or_fill_the_memory_is_refused(
+    tmp_path: Path, pickled: bytes, reason: str
+) -> None:
+    assert reason in refusal(write_pickle(tmp_path / "label.npz", pickled))
 
 
 def test_an_absent_key_is_answered_with_those_there_are(tmp_path: Path) -> None:
