@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 
 import mer_r1
 
@@ -65,6 +66,12 @@ def test_the_version_is_that_of_pyproject() -> None:
         assert metadata.version("mer-r1") == project["version"]
     except metadata.PackageNotFoundError:
         pytest.skip("the package is run from its folder, not installed")
+
+
+def test_the_citation_names_this_version_and_licence() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
 
 
 def test_the_package_says_that_it_is_typed() -> None:
