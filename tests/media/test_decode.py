@@ -1,6 +1,5 @@
 """Which frame is shown when, in every container; facts; what each field of a sample gives."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, decode_file, frame_times, read_clip
-from mer_r1.media.pictures import PictureTaker
+from mer_r1.media.pictures import Picture, PictureTaker
 from tests.media.make_media import (
     gray_frames,
     index_of,
@@ -231,10 +230,27 @@ def test_video_and_image_together_are_refused(clip_mp4: Path) -> None:
         read_clip(Sample("s7", video=clip_mp4, image=clip_mp4), FOUR)
 
 
-def test_a_tiny_clip_is_decoded_in_milliseconds(clip_mp4: Path) -> None:
-    budget, sample, repeats = MediaBudget(num_frames=12, fps=None), Sample("a", video=clip_mp4), 20
-    read_clip(sample, budget)
-    start_s = time.process_time()
-    for _ in range(repeats):
-        read_clip(sample, budget)
-    assert (time.process_time() - start_s) / repeats < 0.025  # 4.5 ms measured; room for a loaded machine
+def test_only_wanted_frames_are_converted_and_none_is_decoded_behind_the_last(
+    clip_mp4: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed, converted = [], []
+    feed, convert = PictureTaker.feed, PictureTaker._picture
+
+    def counted_feed(self: PictureTaker, frame: av.VideoFrame, time_s: float) -> None:
+        fed.append(time_s)
+        feed(self, frame, time_s)
+
+    def counted_convert(self: PictureTaker, frame: av.VideoFrame) -> Picture:
+        converted.append(frame)
+        return convert(self, frame)
+
+    monkeypatch.setattr(PictureTaker, "feed", counted_feed)
+    monkeypatch.setattr(PictureTaker, "_picture", counted_convert)
+    assert indices(read_clip(Sample("a", video=clip_mp4), FOUR)) == [1, 4, 7, 10]
+    assert (len(fed), len(converted)) == (12, 4)
+    fed.clear()
+    assert indices(read_clip(Sample("a", video=clip_mp4), MediaBudget(num_frames=2, fps=None, max_video_s=0.5))) == [
+        1,
+        3,
+    ]
+    assert len(fed) == 5  # the one behind the last wanted frame shows how long that one stands

@@ -1,7 +1,6 @@
 """Responses: statuses, the strict form, labels and their spans; any text at all is parsed, in linear time."""
 
 import math
-import time
 from typing import Any
 
 import pytest
@@ -280,21 +279,18 @@ def test_corrected_labels_do_not_look_at_the_case(text: str) -> None:
     ids=lambda text: text[:24],
 )
 def test_a_hostile_megabyte_is_parsed_in_linear_time(text: str) -> None:
-    start = time.process_time()
+    """Quadratic time would be hours, which the suite's limit on a test that hangs ends."""
     parse_response(text)
     PROFILES["think_answer"].spans(text)
     answer = text.removeprefix("<answer>").removesuffix("</answer>")
     for parse in PARSERS.values():
         parse(answer)
-    assert time.process_time() - start < 10  # quadratic time would be hours
 
 
 @pytest.mark.parametrize("piece", ["<answer>", "<answer>a</answer>", "<answer>a</answer><think>", "<think></think>"])
 def test_a_hostile_megabyte_of_tags_is_parsed_in_linear_time_by_every_profile(piece: str) -> None:
-    start = time.process_time()
     for name in PROFILES:
         parse_response(piece * (1_000_000 // len(piece)), name)
-    assert time.process_time() - start < 10
 
 
 def test_the_official_parser_reads_a_field_as_the_official_code_does() -> None:
