@@ -107,12 +107,12 @@ def needs_calibration(objective: str) -> bool:
 
 
 def needs_initial_answer(objective: str) -> bool:
-    """Whether the objective pays the answer before thinking, and so needs a profile that has one."""
+    """Whether the objective pays the answer before thinking, and so needs a response format that has one."""
     return not _reads(objective).isdisjoint({"initial_f1", "fallback"})
 
 
 def needs_reflection(objective: str) -> bool:
-    """Whether the objective pays what a judge says of an answer's steps, and so needs a profile that has steps."""
+    """Whether the objective pays what a judge says of an answer's steps, and so needs a format with steps."""
     return not _reads(objective).isdisjoint({"coherence", "consistency", "reflection"})
 
 

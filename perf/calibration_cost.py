@@ -40,7 +40,7 @@ from mer_r1.data.sample import MediaFacts, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.backbone import pad_right
 from mer_r1.models.category_confidence import Confidence
-from mer_r1.models.causal_lm import WordsOnlyBackbone
+from mer_r1.models.causal_lm import CausalLMBackbone
 from mer_r1.models.packing import GroupPass
 from mer_r1.models.tiny.text import tiny_text
 from mer_r1.models.token_offsets import fast_branch
@@ -60,7 +60,7 @@ SAID = ("happy", "sad", "angry", "calm", "worried", "surprised", "joyful", "bore
 
 
 @dataclass
-class Written(WordsOnlyBackbone):
+class Written(CausalLMBackbone):
     """A backbone that samples as ever, to the full length, and hands back what is `written`."""
 
     written: tuple[tuple[int, ...], ...] = ()
@@ -139,8 +139,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "naive_overhead": added(seconds, "naive"),
         "step_s": {side: round(median(map(sum, rows)), 4) for side, rows in seconds.items()},
         "parts_s": {
-            part: round(median(row[place] for row in seconds["without"]), 4)
-            for place, part in enumerate(("rollouts", "learning", "optimiser"))
+            part: round(median(row[index] for row in seconds["without"]), 4)
+            for index, part in enumerate(("rollouts", "learning", "optimiser"))
         },
         "bars": {"overhead": {"at_most": BAR, "kept": overhead <= BAR}},
     }
@@ -159,12 +159,12 @@ def make_backbone(options: argparse.Namespace) -> Written:
     return backbone
 
 
-def response(backbone: WordsOnlyBackbone, number: int, length: int) -> tuple[int, ...]:
+def response(backbone: CausalLMBackbone, number: int, length: int) -> tuple[int, ...]:
     """A well-formed response of exactly `length` ids: some reasoning and three answer words, another for each number.
 
     Raises ValueError for a length that has no room for them.
     """
-    words = ", ".join(SAID[(number + place * 3) % len(SAID)] for place in range(3))
+    words = ", ".join(SAID[(number + index * 3) % len(SAID)] for index in range(3))
     begin, end = backbone.text_ids("<think>"), backbone.text_ids(f"</think><answer>{words}</answer>")
     room = length - len(begin) - len(end)
     if room < 1:

@@ -105,7 +105,7 @@ def make_backbone(name: str, device: torch.device) -> OmniBackbone:
     budget, style = (TINY_BUDGET, "brief") if name == "tiny" else (MediaBudget(), "full")
     backbone = OmniBackbone(model.eval(), processor, budget, style)
     backbone.set_towers_trainable(False)
-    backbone.entry = add_lora(model, LoraSection())
+    backbone.wrapped_model = add_lora(model, LoraSection())
     backbone.suppressed_V[int(backbone.tokenizer.eos_token_id)] = -torch.inf  # no row ends early
     return backbone
 
@@ -159,10 +159,10 @@ def step(backbone: OmniBackbone, prompt: Prompt, options: argparse.Namespace) ->
     """Seconds of every part of one step over copies of one prompt. As the trainer computes: by autocast in bfloat16."""
     device, seconds = backbone.device, dict.fromkeys(PARTS, 0.0)
     batch = backbone.collate([prompt] * options.prompts).to(device)
-    learned = [weight for weight in backbone.entry.parameters() if weight.requires_grad]
+    learned = [weight for weight in backbone.wrapped_model.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(learned, lr=1e-12)
     with torch.autocast(device.type, torch.bfloat16):
-        backbone.entry.eval()
+        backbone.wrapped_model.eval()
         with timed_towers(backbone, seconds):
             encoded, encode_s = timed(lambda: backbone.encode(batch), device)
         seconds["prefill"] = encode_s - seconds["towers"]
@@ -172,13 +172,13 @@ def step(backbone: OmniBackbone, prompt: Prompt, options: argparse.Namespace) ->
         )
         assert made.mask_BR.all()
         encoded = encoded.without_cache()
-        backbone.entry.train()
+        backbone.wrapped_model.train()
         rows = [(number // options.group, tuple(ids)) for number, ids in enumerate(made.ids_BR.tolist())]
 
         def learn() -> None:
             fast = [Branch(of, ids[: cost.FAST_TOKENS]) for of, ids in rows]
             packed = pack(batch, [Branch(*row) for row in rows], fast)
-            group_pass(backbone, backbone.entry, packed, encoded).log_probs_BR.mean().backward()  # type: ignore[no-untyped-call]
+            group_pass(backbone, backbone.wrapped_model, packed, encoded).log_probs_BR.mean().backward()  # type: ignore[no-untyped-call]
 
         _, seconds["pass"] = timed(learn, device)
     _, seconds["optimiser"] = timed(optimiser.step, device)

@@ -83,7 +83,7 @@ class NaiveJudge(PolicyJudge):
     clip: Clip
 
     def _shown(self, questions: Sequence[Question], batch: RolloutBatch) -> Encoded:
-        reader = replace(self._backbone, own_style=QUESTIONS["consistency"])
+        reader = replace(self._backbone, template_override=QUESTIONS["consistency"])
         prompts = [reader.prepare(Sample("one", subtitle=text), self.clip) for _, text in questions]
         return self._backbone.encode(self._backbone.collate(prompts))
 

@@ -219,11 +219,11 @@ def _load(options: argparse.Namespace) -> tuple[Any, Any]:
     import torch
 
     from mer_r1.data.manifest import read_manifest
-    from mer_r1.models.causal_lm import load_words_only
+    from mer_r1.models.causal_lm import load_causal_lm
     from mer_r1.models.features import read_prompts
 
     torch.set_num_threads(options.threads)
-    backbone = load_words_only(str(options.folder / "model"))
+    backbone = load_causal_lm(str(options.folder / "model"))
     samples = read_manifest(options.folder / "train.jsonl")
     prompts = [*read_prompts(backbone, samples)]
     assert {len(prompt.input_ids_T) for prompt in prompts} == {options.prompt_tokens}

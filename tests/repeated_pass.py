@@ -61,7 +61,7 @@ def make_case(prompts: Sequence[Prompt], group: int, seed: int = 0) -> Case:
 
 def copy_of(backbone: Backbone) -> Any:
     """The backbone with a model of its own."""
-    return replace(backbone, model=copy.deepcopy(backbone.model), entry=None)
+    return replace(backbone, model=copy.deepcopy(backbone.model), wrapped_model=None)
 
 
 def repeated_logits(backbone: Backbone, prompts: Sequence[Prompt], branches: Sequence[Branch]) -> Tensor:

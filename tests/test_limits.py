@@ -163,26 +163,26 @@ def test_a_full_disk_leaves_what_was_there_whole(tmp_path: Path, small_disk: tup
 
 
 ANSWERS = """
-from mer_r1.generation import ask_into
+from mer_r1.generation import generate_to_store
 from mer_r1.data.predictions import read_predictions
 from mer_r1.data.sample import Prediction, Sample
 
-class Asker:
+class Generator:
     settings = {"model": "none"}
-    def ask(self, samples, mode):
+    def generate(self, samples, mode):
         for sample in samples:
             yield Prediction(sample.id, mode, "x" * 3000, "", ("happy",), "ok")
 
 out, samples = folder / "predictions.jsonl", [Sample(str(k), subtitle="x") for k in range(20)]
 fill(leave=40_000)
-full(lambda: ask_into(out, samples, Asker(), ["fast"]))
+full(lambda: generate_to_store(out, samples, Generator(), ["fast"]))
 kept = [line for line in out.read_text().split("\\n")[:-1]]
 assert 5 < len(kept) < 15, len(kept)
-full(lambda: ask_into(out, samples, Asker(), ["fast"]))  # as full as before, and still nothing is lost
+full(lambda: generate_to_store(out, samples, Generator(), ["fast"]))  # as full as before, and still nothing is lost
 assert out.read_text().split("\\n")[: len(kept)] == kept
 filler.unlink()
-report = ask_into(out, samples, Asker(), ["fast"])
-assert 20 - report.num_asked >= len(kept)
+report = generate_to_store(out, samples, Generator(), ["fast"])
+assert 20 - report.num_generated >= len(kept)
 lines = out.read_text().split("\\n")
 assert lines[: len(kept)] == kept
 assert len(lines) == 21  # every line whole, and its end

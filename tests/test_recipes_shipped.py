@@ -119,7 +119,7 @@ def test_a_launch_configuration_is_one_that_accelerate_takes(name: str) -> None:
 
 
 def test_a_launch_configuration_names_no_layer_so_that_it_serves_every_model() -> None:
-    for name in (each for each in LAUNCHES if each.startswith("fsdp2")):
+    for name in (item for item in LAUNCHES if item.startswith("fsdp2")):
         text = (resources.files("mer_r1.recipes") / "accelerate" / name).read_text(encoding="utf-8")
         spread = yaml.safe_load(text)["fsdp_config"]
         assert spread["fsdp_auto_wrap_policy"] == "TRANSFORMER_BASED_WRAP"

@@ -91,7 +91,7 @@ def whole_words() -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = {word: place for place, word in enumerate(["[UNK]", ",", *WORDS, "ease"])}
+    words = {word: index for index, word in enumerate(["[UNK]", ",", *WORDS, "ease"])}
     inner = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return PreTrainedTokenizerFast(tokenizer_object=inner)

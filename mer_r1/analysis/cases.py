@@ -120,7 +120,7 @@ def _of_clip(sample: Sample, reference: Answers, tuned: Answers | None, wheels: 
         gap = _gap(new.wrong, new.row, gold, new.row, wheels)
         yield CaseHit(sample.id, "failure", _strength(new.wrong | gold, gap, wheels), gold)
     fast, slow = (_said(reference, sample.id, mode, gold, wheels) for mode in ("fast", "slow"))
-    if fast is None or slow is None or any(each.row.status != "ok" for each in (fast, slow, new)):
+    if fast is None or slow is None or any(item.row.status != "ok" for item in (fast, slow, new)):
         return
     dropped = fast.right & ~slow.right
     if tuned is None and dropped:

@@ -51,7 +51,7 @@ def category_scores(
     for wheel, names, start in zip(wheels.names, wheels.categories_of, starts, strict=True):
         mask = (1 << len(names)) - 1 << start
         counted = {pair: count for pair, count in pairs.items() if pair[0] & mask}
-        scores[wheel] = {name: _score(counted, start + place) for place, name in enumerate(names)}
+        scores[wheel] = {name: _score(counted, start + index) for index, name in enumerate(names)}
     return scores
 
 

@@ -55,7 +55,7 @@ def subtitle_leak(samples: Sequence[Sample], wheels: WheelSet, *, seed: int = 0)
     bounds = bootstrap_intervals(table, bootstrap_measures, [sample.cluster for sample in kept])
     generator = np.random.default_rng(seed)
     dealt = [_counts(gold_NC, generator.permutation(said_NC), wheels) for _ in range(NUM_SHUFFLES)]
-    shuffled = [_scores(each) for each in dealt]
+    shuffled = [_scores(item) for item in dealt]
     found = _scores(arrays)
     as_good = sum((row["f1"] or 0.0) >= (found["f1"] or 0.0) for row in shuffled)
     result = {

@@ -27,7 +27,7 @@ from mer_r1.data.sample import Clip, Mode, Prediction, Sample
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.errors import InputError
 from mer_r1.evaluation.runs import Json, number_at
-from mer_r1.generation import Asker, ask_into
+from mer_r1.generation import Generator, generate_to_store
 from mer_r1.metrics.corpus_score import ScoreReport, compare, load_wheels, score
 from mer_r1.metrics.statistics import or_none
 
@@ -61,20 +61,20 @@ def drop(sample: Sample, clip: Clip, *media: str) -> tuple[Sample, Clip]:
 
 @dataclass(frozen=True)
 class _Without:
-    """An `Asker` whose prompts lack some media, which its settings say."""
+    """An `Generator` whose prompts lack some media, which its settings say."""
 
-    asker: Asker
+    generator: Generator
     media: tuple[str, ...]
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {**self.asker.settings, "without": list(self.media)}
+        return {**self.generator.settings, "without": list(self.media)}
 
-    def ask(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
-        return self.asker.ask(samples, mode)
+    def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+        return self.generator.generate(samples, mode)
 
 
-def ask_without(
+def generate_without(
     backbone: Backbone,
     samples: Sequence[Sample],
     out: Path,
@@ -86,22 +86,23 @@ def ask_without(
 ) -> list[str]:
     """Ask under every condition into OUT/CONDITION/predictions.jsonl; returns a line for each that has failed answers.
 
-    `progress` is called with answers done and wanted over all conditions. Raises InputError as `ask_into` does.
+    `progress` is called with answers done and wanted over all conditions. Raises InputError as `generate_to_store`
+    does.
     """
-    from mer_r1.generation.local import LocalAsker
+    from mer_r1.generation.local import LocalGenerator
 
-    faults = []
+    errors = []
     for place, name in enumerate(conditions):
 
-        def told(done: int, total: int, place: int = place) -> None:
+        def reported(done: int, total: int, place: int = place) -> None:
             if progress:
                 progress(place * total + done, len(conditions) * total)
 
         path = out / name / "predictions.jsonl"
-        asker = LocalAsker(backbone, max_new_tokens, read=_reader(backbone, CONDITIONS[name]))
-        report = ask_into(path, samples, _Without(asker, CONDITIONS[name]), modes, told)
-        faults += [report.summary(path)] if report.errors else []
-    return faults
+        generator = LocalGenerator(backbone, max_new_tokens, read=_reader(backbone, CONDITIONS[name]))
+        report = generate_to_store(path, samples, _Without(generator, CONDITIONS[name]), modes, reported)
+        errors += [report.summary(path)] if report.errors else []
+    return errors
 
 
 def score_without(
@@ -146,7 +147,7 @@ def score_without(
             **{key: or_none(getattr(measured, key)) for key in MEASURES},
             "intervals": {key: [or_none(bound) for bound in report.intervals[key]] for key in MEASURES},
             "delta": {
-                key: {each: or_none(getattr(delta[key], field)) for each, field in _DELTA.items()} for key in MEASURES
+                key: {item: or_none(getattr(delta[key], field)) for item, field in _DELTA.items()} for key in MEASURES
             },
         }
     return result
@@ -176,10 +177,10 @@ def run(
     if not samples:
         raise InputError(f"{manifest}: no row has labels; give a manifest with gold labels")
     from mer_r1.generation.local import load_model
-    from mer_r1.pipelines.predict import asking_bar
+    from mer_r1.pipelines.predict import generation_bar
 
-    with asking_bar("Asking") as progress:
-        faults = ask_without(load_model(model), samples, out, modes, max_new_tokens, progress=progress)
+    with generation_bar("Asking") as progress:
+        errors = generate_without(load_model(model), samples, out, modes, max_new_tokens, progress=progress)
     if rank_and_world_size()[0] > 0:
         return 0
     by_mode = {mode: score_without(samples, out, mode, table, name=manifest.stem) for mode in modes}
@@ -192,9 +193,9 @@ def run(
 
     paths = draw_modality(result, out / "modality")
     console.print(f"\n{out / 'modality.json'}, {', '.join(path.name for path in paths)}", markup=False, soft_wrap=True)
-    for fault in faults:
-        console.print(fault, markup=False, soft_wrap=True)
-    return 1 if faults else 0
+    for error in errors:
+        console.print(error, markup=False, soft_wrap=True)
+    return 1 if errors else 0
 
 
 def finding(rows: Mapping[str, Json]) -> str:

@@ -196,7 +196,7 @@ def _sides(
     gold_NC = category_bits(_packed(gold, wheels), wheels)
     found = [_confidence([rows[identity] for identity in gold], gold_NC, wheels) for _, rows in answers]
     for field in ("gold_N", "negative_N", "margin_N"):
-        columns = [getattr(each, field) for each in found]
+        columns = [getattr(item, field) for item in found]
         gap = np.any([np.isnan(column) for column in columns], axis=0)
         for column in columns:
             column[gap] = np.nan

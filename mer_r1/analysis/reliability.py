@@ -68,7 +68,7 @@ class Reliability:
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         parts = {
-            name: {"bins": [asdict(each) for each in part.bins], "ece": part.ece, "interval": list(part.interval)}
+            name: {"bins": [asdict(item) for item in part.bins], "ece": part.ece, "interval": list(part.interval)}
             for name, part in (("every", self.every), ("top", self.top))
         }
         return {"n": self.n, **parts}
@@ -106,9 +106,9 @@ def _binned(confidence_NC: Floats, gold_NC: Mask) -> Floats:
     known = ~np.isnan(confidence_NC)
     clip, _ = np.nonzero(known)
     values, right = confidence_NC[known], gold_NC[known].astype(np.float64)
-    place = clip * NUM_BINS + np.minimum((values * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    index = clip * NUM_BINS + np.minimum((values * NUM_BINS).astype(np.int64), NUM_BINS - 1)
     size = len(confidence_NC) * NUM_BINS
-    parts = [np.bincount(place, weights, size) for weights in (np.ones(len(values)), values, right)]
+    parts = [np.bincount(index, weights, size) for weights in (np.ones(len(values)), values, right)]
     return np.concatenate([part.reshape(-1, NUM_BINS) for part in parts], axis=1)
 
 
@@ -123,7 +123,7 @@ def _ece(sums_BK: Floats) -> Floats:
 def _calibration(terms: Floats, clusters: Sequence[str | None]) -> Calibration:
     sums = terms.sum(axis=0)
     count, confidence, gold = np.split(sums, 3)
-    edges = [place / NUM_BINS for place in range(NUM_BINS + 1)]
+    edges = [index / NUM_BINS for index in range(NUM_BINS + 1)]
     bins = tuple(
         Bin(low, high, int(n), p / n if n else None, y / n if n else None)
         for low, high, n, p, y in zip(

@@ -57,15 +57,15 @@ def shared_sets(systems: Sequence[System]) -> tuple[SharedSet, ...]:
     """The sets of all systems, in the order of first appearance."""
     found: dict[tuple[Any, ...], list[tuple[System, EvaluatedSet]]] = {}
     for system in systems:
-        for each in system.sets:
-            key = (each.name, tuple((sample.id, sample.labels) for sample in each.samples))
-            found.setdefault(key, []).append((system, each))
+        for item in system.sets:
+            key = (item.name, tuple((sample.id, sample.labels) for sample in item.samples))
+            found.setdefault(key, []).append((system, item))
     names, titles = set[str](), set[str]()
     sets = []
     for rows in found.values():
         first = rows[0][1]
         name, title = free_name(first.name, "-", names), free_name(first.title, " ", titles)
-        sets.append(SharedSet(name, title, first.samples, {system.name: each for system, each in rows}))
+        sets.append(SharedSet(name, title, first.samples, {system.name: item for system, item in rows}))
     return tuple(sets)
 
 
@@ -80,12 +80,12 @@ def diagnose_runs(systems: Sequence[System], wheels: WheelSet) -> Found:
     notes: list[str] = []
     rows: list[Json] = []
     measured = {}
-    for each in sets:
-        if not any(gold_categories(sample.labels, wheels) for sample in each.samples):
-            notes.append(f"{each.title}: no gold word that a wheel knows, so it is left out")
+    for item in sets:
+        if not any(gold_categories(sample.labels, wheels) for sample in item.samples):
+            notes.append(f"{item.title}: no gold word that a wheel knows, so it is left out")
             continue
-        measured[each.name] = _of_set(each, titles, pair, wheels, notes)
-        rows += _cases(each, pair, wheels)
+        measured[item.name] = _of_set(item, titles, pair, wheels, notes)
+        rows += _cases(item, pair, wheels)
     numbers = {
         "systems": titles,
         "wheels": wheels_part(wheels.source, wheels.sha256),

@@ -114,16 +114,16 @@ def run(model: str, source: str = "builtin", protocol: str = "official", out: Pa
     report = token_report(tokenizer, wheels)
     if out is not None:
         head = {"model": model, "num_ids": len(tokenizer), "wheels": wheels.source, "wheels_sha256": wheels.sha256}
-        write_json(out, {**head, "protocol": protocol, "by_wheel": [asdict(each) for each in report]})
+        write_json(out, {**head, "protocol": protocol, "by_wheel": [asdict(item) for item in report]})
     console = Console(emoji=False, markup=False, highlight=False)
     console.print(
         f"{model}, {len(tokenizer):,} ids; wheels {wheels_part(wheels.source, wheels.sha256)}, protocol {protocol}",
         soft_wrap=True,
     )
     console.print(_table(report))
-    for each in report:
-        for opener in each.shared[:NUM_EXAMPLES]:
-            console.print(f"{each.total.name}: {_example(opener)}", soft_wrap=True)
+    for item in report:
+        for opener in item.shared[:NUM_EXAMPLES]:
+            console.print(f"{item.total.name}: {_example(opener)}", soft_wrap=True)
     console.print(
         "touched: words that open with a shared id, as they stand or after a space; lost: in both ways, so that they "
         "keep no id under shared_tokens: drop",
@@ -152,9 +152,9 @@ def load_tokenizer(source: str) -> Any:
         raise InputError(f"{source}: a file, not a folder; {_FIX}")
     import transformers
 
-    place = folder / "model" if (folder / "model" / "config.json").exists() else source
+    index = folder / "model" if (folder / "model" / "config.json").exists() else source
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(index), trust_remote_code=False)
     except Exception as error:  # a damaged file raises any of a dozen kinds, a plain Exception among them
         raise InputError(f"{source}: no tokenizer can be loaded ({first_line(error)}); {_FIX}") from error
     if not tokenizer.encode("Words", add_special_tokens=False):  # what transformers makes of no file at all
@@ -172,10 +172,10 @@ def _table(report: tuple[WheelTokens, ...]) -> object:
         table.add_column(head)
     for head in ("words", "first ids", "shared", "touched", "lost"):
         table.add_column(head, justify="right")
-    for each in report:
-        for place, count in enumerate(each.categories):
-            table.add_row(each.total.name if place == 0 else "", escape(count.name), *_cells(count))
-        table.add_row("", "all", *_cells(each.total))
+    for item in report:
+        for index, count in enumerate(item.categories):
+            table.add_row(item.total.name if index == 0 else "", escape(count.name), *_cells(count))
+        table.add_row("", "all", *_cells(item.total))
         table.add_section()
     return table
 

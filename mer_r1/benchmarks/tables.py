@@ -47,8 +47,8 @@ def read_table(path: Path, columns: Sequence[str]) -> Table:
     num_repeated = 0
     for line, row in _rows(path, (NAME, *columns)):
         clip = row[NAME].strip()
-        if fault := name_fault(clip):
-            raise InputError(f'{path}:{line}: column "{NAME}" holds {printable(clip)!r}, which {fault}')
+        if error := name_error(clip):
+            raise InputError(f'{path}:{line}: column "{NAME}" holds {printable(clip)!r}, which {error}')
         num_repeated += clip in cells
         cells[clip] = {column: row[column] for column in columns}
         lines[clip] = line
@@ -57,7 +57,7 @@ def read_table(path: Path, columns: Sequence[str]) -> Table:
     return Table(path, cells, lines, num_repeated)
 
 
-def name_fault(clip: str) -> str | None:
+def name_error(clip: str) -> str | None:
     """Why a clip's name cannot be part of a file's name, with the fix; None where it can."""
     if not clip.strip():
         return "is empty; give every row the name of its clip"
@@ -93,7 +93,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, s
                         "put quotes around a cell that holds a comma"
                     )
                 if row:
-                    yield reader.line_num, {column: row[place] for column, place in places.items()}
+                    yield reader.line_num, {column: row[index] for column, index in places.items()}
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
     except csv.Error as error:

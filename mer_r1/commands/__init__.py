@@ -61,14 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fault(f"{error.name} is not installed; install it with: pip install 'mer-r1[{extra}]'")
     except KeyboardInterrupt:
-        goes_on = getattr(parsed, "goes_on", False)
-        print(f"mer-r1: stopped{'; the same command goes on' if goes_on else ''}", file=sys.stderr)
+        resumable = getattr(parsed, "resumable", False)
+        print(f"mer-r1: stopped{'; the same command goes on' if resumable else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        return _os_fault(error)
+        return _os_error(error)
 
 
 def _fault(message: str) -> int:
@@ -84,15 +84,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(_fault(f"{message}; see {self.prog} --help"))
 
 
-def _os_fault(error: OSError) -> int:
+def _os_error(error: OSError) -> int:
     name = error.filename2 or error.filename  # of a rename, where it leads
-    place = f"{name}: " if name else ""
+    index = f"{name}: " if name else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return _fault(f"{place}no space left on the disk; free some and run the same command again")
+        return _fault(f"{index}no space left on the disk; free some and run the same command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return _fault(f"{place}may not be written or read; give another folder or change its permissions")
+        return _fault(f"{index}may not be written or read; give another folder or change its permissions")
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG):
-        return _fault(f"{place}{error.strerror}; give another path")
+        return _fault(f"{index}{error.strerror}; give another path")
     raise error
 
 

@@ -50,7 +50,7 @@ def _mer_unibench(names: Verbs) -> None:
     add_service_options(parser)
     add_wheel_options(parser)
     add_sentiment_options(parser)
-    parser.set_defaults(command=_run_mer_unibench, goes_on=True)
+    parser.set_defaults(command=_run_mer_unibench, resumable=True)
 
 
 def _run_mer_unibench(options: argparse.Namespace) -> int:
@@ -124,7 +124,7 @@ def judge(verbs: Verbs) -> None:
             prices=judge.Prices(options.price_in, options.price_out),
         )
 
-    mme.set_defaults(command=command, goes_on=True)
+    mme.set_defaults(command=command, resumable=True)
 
 
 def _mme_emotion(names: Verbs) -> None:
@@ -142,7 +142,7 @@ def _mme_emotion(names: Verbs) -> None:
     parser.add_argument("--judge-model", metavar="NAME")
     _add_judge_options(parser)
     parser.add_argument("--no-frames", action="store_true", help="the judge sees no pictures of the clips")
-    parser.set_defaults(command=_run_mme_emotion, goes_on=True)
+    parser.set_defaults(command=_run_mme_emotion, resumable=True)
 
 
 def _add_judge_options(parser: argparse.ArgumentParser) -> None:
@@ -195,7 +195,7 @@ def _emotion_pictures(names: Verbs) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="the first N pictures of each set only")
     parser.add_argument("--max-new-tokens", type=int, default=1024)
     add_service_options(parser)
-    parser.set_defaults(command=_run_emotion_pictures, goes_on=True)
+    parser.set_defaults(command=_run_emotion_pictures, resumable=True)
 
 
 def _run_emotion_pictures(options: argparse.Namespace) -> int:

@@ -49,7 +49,7 @@ def predict(verbs: Verbs) -> None:
             service=service_of(options),
         )
 
-    parser.set_defaults(command=command, goes_on=True)
+    parser.set_defaults(command=command, resumable=True)
 
 
 def score(verbs: Verbs) -> None:

@@ -22,7 +22,7 @@ def quickstart(verbs: Verbs) -> None:
         quickstart.run(out, options.fast, options.seed)
         return 0
 
-    parser.set_defaults(command=command, goes_on=True)
+    parser.set_defaults(command=command, resumable=True)
 
 
 def train(verbs: Verbs) -> None:
@@ -50,7 +50,7 @@ def train(verbs: Verbs) -> None:
 
         return train.run_shown(recipe, options.out or Path("runs") / Path(options.recipe).stem)
 
-    parser.set_defaults(command=command, goes_on=True)
+    parser.set_defaults(command=command, resumable=True)
 
 
 def sweep(verbs: Verbs) -> None:
@@ -76,7 +76,7 @@ def sweep(verbs: Verbs) -> None:
         sweep.run(options.source, *varied, options.overrides, options.max_new_tokens, options.other)
         return 0
 
-    parser.set_defaults(command=command, goes_on=True)
+    parser.set_defaults(command=command, resumable=True)
 
 
 def merge(verbs: Verbs) -> None:

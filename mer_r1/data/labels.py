@@ -103,7 +103,7 @@ def read_labels(field: object, parser: str) -> tuple[tuple[str, ...], str | None
         try:
             "".join(field)
         except TypeError:
-            return PARSERS[parser]([item for item in field if isinstance(item, str)]), _item_fault(field)
+            return PARSERS[parser]([item for item in field if isinstance(item, str)]), _item_error(field)
         return PARSERS[parser](field), None
     if field is None or (isinstance(field, float) and field != field):
         return (), None
@@ -112,9 +112,9 @@ def read_labels(field: object, parser: str) -> tuple[tuple[str, ...], str | None
     return (), f"labels is {kind_of(field)}, not a text or a list of texts"
 
 
-def _item_fault(items: Sequence[object]) -> str:
-    place = next(place for place, item in enumerate(items) if not isinstance(item, str))
-    return f"labels[{place}] is {kind_of(items[place])}, not a text"
+def _item_error(items: Sequence[object]) -> str:
+    index = next(index for index, item in enumerate(items) if not isinstance(item, str))
+    return f"labels[{index}] is {kind_of(items[index])}, not a text"
 
 
 def word_spans(text: str, start: int, end: int) -> tuple[Span, ...]:

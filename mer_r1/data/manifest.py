@@ -69,16 +69,16 @@ def scan_manifest(path: Path) -> ManifestScan:
     first_line: dict[str, int] = {}
     try:
         for number, row in read_json_lines(path):
-            faults = list(row_faults(row))
+            errors = list(row_errors(row))
             identity = row.get("id")
             if isinstance(identity, str) and identity in first_line:
-                faults.append(
+                errors.append(
                     f'id "{identity}" stands on line {first_line[identity]} already; give every row its own id'
                 )
             elif isinstance(identity, str):
                 first_line[identity] = number
-            problems += [f"{path}:{number}: {fault}" for fault in faults]
-            if not faults:
+            problems += [f"{path}:{number}: {problem}" for problem in errors]
+            if not errors:
                 samples.append(_sample(row, folder))
                 lines.append(number)
     except InputError as error:
@@ -99,27 +99,27 @@ def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
     seen: set[str] = set()
     for sample in samples:
         row = _row(sample, path.parent)
-        faults = list(row_faults(row))
+        errors = list(row_errors(row))
         if sample.id in seen:
-            faults.append("its id stands in the manifest already; give every sample its own id")
-        if faults:
-            raise InputError(f"{path}: sample {sample.id!r} cannot be written: {faults[0]}")
+            errors.append("its id stands in the manifest already; give every sample its own id")
+        if errors:
+            raise InputError(f"{path}: sample {sample.id!r} cannot be written: {errors[0]}")
         seen.add(sample.id)
         rows.append(row)
     write_json_lines(path, rows)
 
 
-def row_faults(row: dict[str, Any]) -> Iterator[str]:
+def row_errors(row: dict[str, Any]) -> Iterator[str]:
     """What is wrong with one row, each fault with its field and its fix."""
     yield from unknown_keys(row, KEYS)
-    yield from id_faults(row)
+    yield from id_errors(row)
     for key in MEDIA_KEYS:
-        yield from _media_faults(key, row.get(key))
+        yield from _media_errors(key, row.get(key))
     for key in TEXT_KEYS:
-        yield from _text_faults(key, row.get(key))
+        yield from _text_errors(key, row.get(key))
     for key in LIST_KEYS:
-        yield from _list_faults(key, row.get(key))
-    yield from _valence_faults(row.get("valence"))
+        yield from _list_errors(key, row.get(key))
+    yield from _valence_errors(row.get("valence"))
     subtitle = row.get("subtitle")
     blank = subtitle is None or (isinstance(subtitle, str) and not subtitle.strip())
     if blank and all(row.get(key) is None for key in MEDIA_KEYS):
@@ -136,7 +136,7 @@ def unknown_keys(row: dict[str, Any], known: Iterable[str]) -> Iterator[str]:
             yield f'unknown key "{printable(key)}"; {hint}'
 
 
-def id_faults(row: dict[str, Any]) -> Iterator[str]:
+def id_errors(row: dict[str, Any]) -> Iterator[str]:
     """A fault when a row has no usable id."""
     identity = row.get("id")
     if identity is None:
@@ -146,10 +146,10 @@ def id_faults(row: dict[str, Any]) -> Iterator[str]:
     elif not identity.strip():
         yield "id is empty; give the row a text of its own"
     else:
-        yield from _text_faults("id", identity)
+        yield from _text_errors("id", identity)
 
 
-def _media_faults(key: str, value: object) -> Iterator[str]:
+def _media_errors(key: str, value: object) -> Iterator[str]:
     if value is None:
         return
     if not isinstance(value, str):
@@ -161,10 +161,10 @@ def _media_faults(key: str, value: object) -> Iterator[str]:
     elif "\0" in value:
         yield f"{key} holds a NUL character; give the path of a file"
     else:
-        yield from _text_faults(key, value)
+        yield from _text_errors(key, value)
 
 
-def _text_faults(key: str, value: object) -> Iterator[str]:
+def _text_errors(key: str, value: object) -> Iterator[str]:
     if value is None:
         return
     if not isinstance(value, str):
@@ -173,7 +173,7 @@ def _text_faults(key: str, value: object) -> Iterator[str]:
         yield f"{key} holds half a surrogate pair; write the character itself, in UTF-8"
 
 
-def _list_faults(key: str, value: object) -> Iterator[str]:
+def _list_errors(key: str, value: object) -> Iterator[str]:
     if value is None:
         return
     if isinstance(value, str):
@@ -182,16 +182,16 @@ def _list_faults(key: str, value: object) -> Iterator[str]:
     if not isinstance(value, list):
         yield f'{key} must be a list of words, found {kind_of(value)}; write "{key}": ["happy"]'
         return
-    for place, word in enumerate(value):
+    for index, word in enumerate(value):
         if not isinstance(word, str):
-            yield f"{key}[{place}] must be a word in quotes, found {kind_of(word)}"
+            yield f"{key}[{index}] must be a word in quotes, found {kind_of(word)}"
         elif not word.strip():
-            yield f"{key}[{place}] is empty; give a word or take the entry out"
+            yield f"{key}[{index}] is empty; give a word or take the entry out"
         else:
-            yield from _text_faults(f"{key}[{place}]", word)
+            yield from _text_errors(f"{key}[{index}]", word)
 
 
-def _valence_faults(value: object) -> Iterator[str]:
+def _valence_errors(value: object) -> Iterator[str]:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from mer_r1.data.files import read_json_lines
 from mer_r1.data.labels import official_labels
-from mer_r1.data.manifest import id_faults
+from mer_r1.data.manifest import id_errors
 from mer_r1.data.sample import Mode, Prediction, Status
 from mer_r1.errors import InputError
 from mer_r1.text import printable
@@ -23,8 +23,8 @@ def read_predictions(path: Path) -> list[Prediction]:
     """The predictions of a file in order, media facts left out. Raises InputError that names file, line and fix."""
     found: dict[tuple[str, str], tuple[int, Prediction]] = {}
     for number, row in read_json_lines(path):
-        for fault in _faults(row):
-            raise InputError(f"{path}:{number}: {fault}")
+        for error in _errors(row):
+            raise InputError(f"{path}:{number}: {error}")
         prediction = _prediction(row)
         key = (prediction.id, prediction.mode)
         earlier = found.get(key)
@@ -40,8 +40,8 @@ def read_predictions(path: Path) -> list[Prediction]:
     return [prediction for _, prediction in found.values()]
 
 
-def _faults(row: dict[str, Any]) -> Iterator[str]:
-    yield from id_faults(row)
+def _errors(row: dict[str, Any]) -> Iterator[str]:
+    yield from id_errors(row)
     if row.get("mode") not in get_args(Mode):
         yield 'mode must be "fast" or "slow"; write it with `mer-r1 predict`'
     if row.get("status", "ok") not in get_args(Status):

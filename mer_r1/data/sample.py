@@ -71,7 +71,8 @@ class Response:
     """A model's text taken apart. Malformed text is a status, never an exception.
 
     `answers` holds the raw text of every answer block in order; `labels` the words of the last one. `well_formed` says
-    whether the whole text keeps strictly to its profile, which the format reward pays; a text may be "ok" without.
+    whether the whole text keeps strictly to its response format, which the format reward pays; a text may be "ok"
+    without.
     """
 
     reasoning: str

@@ -35,21 +35,21 @@ def print_runs(found: Found, console: Console, num_cases: int) -> None:
     for note in numbers["notes"]:
         console.print(note, markup=False)
     signatures = [value_at(values, "paradox", "signature") for _, _, values in _rows(numbers)]
-    for signature in dict.fromkeys(each for each in signatures if each):
+    for signature in dict.fromkeys(item for item in signatures if item):
         console.print(signature, markup=False, soft_wrap=True)
 
 
 def _rows(numbers: Json) -> Iterator[tuple[str, str, Json]]:
     """(title of the set, title of the system, its numbers), the set's title once."""
-    for each in numbers["sets"].values():
-        for place, (name, values) in enumerate(each["systems"].items()):
-            yield each["title"] if place == 0 else "", numbers["systems"][name], values
+    for item in numbers["sets"].values():
+        for index, (name, values) in enumerate(item["systems"].items()):
+            yield item["title"] if index == 0 else "", numbers["systems"][name], values
 
 
 def _table(title: str, heads: Sequence[str], num_left: int) -> Table:
     table = Table(title=title, title_justify="left")
-    for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place < num_left else "right", overflow="fold")
+    for index, head in enumerate(heads):
+        table.add_column(head, justify="left" if index < num_left else "right", overflow="fold")
     return table
 
 
@@ -89,11 +89,11 @@ def _print_pair(numbers: Json, console: Console) -> None:
         ("set", *SCORE_HEADS, *CONFIDENCE_HEADS),
         1,
     )
-    for each in numbers["sets"].values():
-        if each["pair"]:
+    for item in numbers["sets"].values():
+        if item["pair"]:
             table.add_row(
-                escape(each["title"]),
-                *(_delta(each["pair"]["delta"][key], scale) for key, scale in (*SCORES, *CONFIDENCES)),
+                escape(item["title"]),
+                *(_delta(item["pair"]["delta"][key], scale) for key, scale in (*SCORES, *CONFIDENCES)),
             )
     if table.row_count:
         console.print(table)
@@ -102,13 +102,13 @@ def _print_pair(numbers: Json, console: Console) -> None:
 def _print_leak(numbers: Json, console: Console) -> None:
     heads = ("set", "clips", "names gold", "shuffled", "F1", "shuffled", "constant", "p")
     table = _table("Label leak: the subtitle's own words as the answer, %", heads, 1)
-    for each in numbers["sets"].values():
-        leak = each["leak"]
+    for item in numbers["sets"].values():
+        leak = item["leak"]
         if leak:
             shares = [leak[key]["names_gold"] for key in ("found", "shuffled")]
             f1 = [leak["found"]["f1"], leak["shuffled"]["f1"], number_at(leak["constant"], "f1")]
             cells = [str(leak["n"]), *map(_percent, (*shares, *f1)), _decimal(leak["p_value"])]
-            table.add_row(escape(each["title"]), *cells)
+            table.add_row(escape(item["title"]), *cells)
     if table.row_count:
         console.print(table)
 

@@ -61,7 +61,7 @@ def colour_of(numbers: Json) -> dict[str, str]:
     """A colour for each system; the last two of three stand as in the report."""
     names = list(numbers["systems"])
     shift = 0 if len(names) > 2 else 1
-    return {name: COLOURS[(place + shift) % len(COLOURS)] for place, name in enumerate(names)}
+    return {name: COLOURS[(index + shift) % len(COLOURS)] for index, name in enumerate(names)}
 
 
 def save(figure: Any, path: Path) -> list[Path]:
@@ -99,9 +99,9 @@ def _rows(numbers: Json, has: Callable[[Json], bool]) -> list[Row]:
     """A row for each set and system that `has` the numbers, from above, with space between sets."""
     rows: list[Row] = []
     y = 0.0
-    for name, each in numbers["sets"].items():
-        found = [system for system, values in each["systems"].items() if has(values)]
-        rows += [(y + place * ROW, name, system) for place, system in enumerate(found)]
+    for name, item in numbers["sets"].items():
+        found = [system for system, values in item["systems"].items() if has(values)]
+        rows += [(y + index * ROW, name, system) for index, system in enumerate(found)]
         y += len(found) * ROW + (BETWEEN if found else 0.0)
     return rows
 
@@ -218,18 +218,18 @@ def _dumbbell(
     if bounds:
         around = [scale * (first + bound) for bound in bounds]
         axes.plot(around, [y, y], color=colour, linewidth=5, alpha=0.28, solid_capstyle="round")
-    for place, value in enumerate((first, second)):
+    for index, value in enumerate((first, second)):
         axes.plot(
-            scale * value, y, "o", color=colour, markerfacecolor=colour if place == filled else PAPER, markersize=6
+            scale * value, y, "o", color=colour, markerfacecolor=colour if index == filled else PAPER, markersize=6
         )
 
 
 def _pair(numbers: Json, path: Path) -> list[Path]:
-    sets = [name for name, each in numbers["sets"].items() if each["pair"] is not None]
+    sets = [name for name, item in numbers["sets"].items() if item["pair"] is not None]
     if not sets:
         return []
     reference, tuned = numbers["pair"]
-    rows: list[Row] = [(place * (ROW + BETWEEN), name, tuned) for place, name in enumerate(sets)]
+    rows: list[Row] = [(index * (ROW + BETWEEN), name, tuned) for index, name in enumerate(sets)]
     colour = colour_of(numbers)[tuned]
     with canvas("pair", WIDTH + 1.2, _height(rows)) as figure:
         for axes, (key, title, scale) in zip(_panels(figure, len(PAIR), numbers, rows), PAIR, strict=True):
@@ -253,7 +253,7 @@ def _dynamics(numbers: Json, path: Path) -> list[Path]:
         panels = figure.subplots(1, 2)
         for axes, key in zip(panels, ("reward/recall", "reward/precision"), strict=True):
             for name, found in numbers["dynamics"].items():
-                steps, values = (value_at(found, key, each) or [] for each in ("steps", "values"))
+                steps, values = (value_at(found, key, item) or [] for item in ("steps", "values"))
                 axes.plot(steps, values, color=colours[name], alpha=0.3, linewidth=0.9)
                 axes.plot(steps, running_mean(values), color=colours[name], linewidth=2)
             axes.set(title=f"{key.removeprefix('reward/')} reward of the sampled answers", xlabel="step")
@@ -268,9 +268,9 @@ def _reliability(numbers: Json, path: Path) -> list[Path]:
     """A row a set and a column a system; of one system alone three sets stand beside each other."""
     sets = list(numbers["sets"].values())
     cells = [
-        (place, name, found)
-        for place, each in enumerate(sets)
-        for name, values in each["systems"].items()
+        (index, name, found)
+        for index, item in enumerate(sets)
+        for name, values in item["systems"].items()
         if any((found := values["reliability"]).values())
     ]
     if not cells:
@@ -282,9 +282,9 @@ def _reliability(numbers: Json, path: Path) -> list[Path]:
     with canvas("reliability", 3.5 * across + 0.3, 3.5 * down + 0.7) as figure:
         panels = figure.subplots(down, across, squeeze=False)
         empty = set(panels.ravel())
-        for number, (place, name, found) in enumerate(cells):
-            axes = panels[place, names.index(name)] if len(names) > 1 else panels.ravel()[number]
-            heading = f"{label(numbers['systems'][name])}, {label(sets[place]['title'])}"
+        for number, (index, name, found) in enumerate(cells):
+            axes = panels[index, names.index(name)] if len(names) > 1 else panels.ravel()[number]
+            heading = f"{label(numbers['systems'][name])}, {label(sets[index]['title'])}"
             _diagram(axes, found, colours[name], heading)
             empty.discard(axes)
         for axes in empty:
@@ -301,20 +301,20 @@ def _diagram(axes: Axes, found: Json, colour: str, heading: str) -> None:
         every = value_at(found, mode, "every")
         if every is None:
             continue
-        bins = [each for each in every["bins"] if each["count"]]
+        bins = [item for item in every["bins"] if item["count"]]
         axes.plot(
-            [each["confidence"] for each in bins], [each["gold"] for each in bins], marker="o", color=colour,
+            [item["confidence"] for item in bins], [item["gold"] for item in bins], marker="o", color=colour,
             markerfacecolor=fill, markersize=6, linewidth=1.4, linestyle="--" if mode == "fast" else "-",
         )  # fmt: skip
         bounds = interval_of(every["interval"])
-        total = sum(each["count"] for each in bins)
+        total = sum(item["count"] for item in bins)
         if every["ece"] is not None:
             around = f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
             words.append(f"{mode}: ECE {every['ece']:.3f}{around}, {total:,} pairs")
     shown = value_at(found, "slow", "every", "bins") or value_at(found, "fast", "every", "bins")
-    total = sum(each["count"] for each in shown) or 1
+    total = sum(item["count"] for item in shown) or 1
     axes.bar(
-        [(each["low"] + each["high"]) / 2 for each in shown], [0.3 * each["count"] / total for each in shown], 0.094,
+        [(item["low"] + item["high"]) / 2 for item in shown], [0.3 * item["count"] / total for item in shown], 0.094,
         color=GRID, zorder=0,
     )  # fmt: skip
     axes.set_title("\n".join([heading, *words]), fontsize=9)
@@ -324,24 +324,24 @@ def _diagram(axes: Axes, found: Json, colour: str, heading: str) -> None:
 
 
 def _leak(numbers: Json, path: Path) -> list[Path]:
-    sets = [name for name, each in numbers["sets"].items() if each["leak"]]
+    sets = [name for name, item in numbers["sets"].items() if item["leak"]]
     if not sets:
         return []
     colours = colour_of(numbers)
-    rows: list[Row] = [(place * (ROW + BETWEEN), name, "") for place, name in enumerate(sets)]
-    shown = [name for name in numbers["systems"] if any(name in numbers["sets"][each]["systems"] for each in sets)]
+    rows: list[Row] = [(index * (ROW + BETWEEN), name, "") for index, name in enumerate(sets)]
+    shown = [name for name in numbers["systems"] if any(name in numbers["sets"][item]["systems"] for item in sets)]
     with canvas("leak", WIDTH, _height(rows)) as figure:
         (axes,) = _panels(figure, 1, numbers, rows)
         for y, name, _ in rows:
-            each = numbers["sets"][name]
-            found, chance, constant = each["leak"]["found"], each["leak"]["shuffled"], each["leak"]["constant"]
+            item = numbers["sets"][name]
+            found, chance, constant = item["leak"]["found"], item["leak"]["shuffled"], item["leak"]["constant"]
             low, high = found["intervals"]["f1"]
             axes.plot(100 * chance["f1"], y, "|", color=MUTED, markersize=14, markeredgewidth=2)
             _point(axes, y, {"value": found["f1"], "low": low, "high": high}, 100, INK)
             if constant:
                 axes.plot(100 * constant["f1"], y, "x", color=MUTED, markersize=7, markeredgewidth=1.8)
             for system in shown:
-                f1 = number_at(each["systems"], system, "paradox", "slow", "f1")
+                f1 = number_at(item["systems"], system, "paradox", "slow", "f1")
                 if f1 is not None:
                     axes.plot(100 * f1, y, "D", color=colours[system], markersize=6)
         axes.set(xlabel="F1, %", xlim=(-2, 102))
@@ -359,15 +359,15 @@ def draw_modality(result: Json, path: Path) -> list[Path]:
     """What `mer-r1 diagnose modality` measured under each condition, as PATH.svg and PATH.png."""
     modes = list(result["modes"])
     names = list(result["modes"][modes[0]])
-    rows: list[Row] = [(place * (ROW * len(modes) + BETWEEN), name, "") for place, name in enumerate(names)]
+    rows: list[Row] = [(index * (ROW * len(modes) + BETWEEN), name, "") for index, name in enumerate(names)]
     titles = {"sets": {name: {"title": name.replace("-", " ")} for name in names}}
     with canvas("modality", WIDTH, _height(rows) + ROW) as figure:
         for axes, (key, title) in zip(_panels(figure, len(GAPS), titles, rows), GAPS, strict=True):
-            for place, mode in enumerate(modes):
+            for index, mode in enumerate(modes):
                 for y, name, _ in rows:
                     found = result["modes"][mode][name]
                     low, high = found["intervals"][key]
-                    height = y + (place - (len(modes) - 1) / 2) * ROW
+                    height = y + (index - (len(modes) - 1) / 2) * ROW
                     _point(axes, height, {"value": found[key], "low": low, "high": high}, 100, COLOURS[2])
                     if mode == "fast" and found[key] is not None:
                         axes.plot(100 * found[key], height, "o", color=COLOURS[2], markerfacecolor=PAPER, markersize=6)

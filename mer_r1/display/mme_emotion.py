@@ -26,12 +26,12 @@ def print_mme(reports: Mapping[str, MmeReport], console: Console) -> None:
         table.add_column(escape(printable(title)), justify="right")
     for row in theirs:
         table.add_column(f"{row.model}\n(published)", justify="right", style="dim")
-    for place, head in enumerate((*TASKS, *HEADS)):
-        if place == len(TASKS):
+    for index, head in enumerate((*TASKS, *HEADS)):
+        if index == len(TASKS):
             table.add_section()
         own = (_value(report, head) for report in reports.values())
         table.add_row(
-            head, *own, *(f"{row.values[place]:.1f}" for row in theirs), style="bold" if head == "CoT" else ""
+            head, *own, *(f"{row.values[index]:.1f}" for row in theirs), style="bold" if head == "CoT" else ""
         )
     console.print(table)
     note = f"{published()[NAME].source}. {published()[NAME].note} Numbers of two judges are not comparable."

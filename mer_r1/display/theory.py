@@ -177,12 +177,12 @@ def _draw_lean(axes: Axes, measured: Measured) -> None:
     for x in (-across, 0.0):
         axes.fill_between([x, x + across], 0, up if x < 0 else -up, color=SHADE, linewidth=0, zorder=0)
     axes.axhline(0, color=DUAL, linewidth=1.6, label="dual: no lean")
-    for place, colour in enumerate(SPREAD_COLOURS):
-        low, high = SPREADS[place : place + 2]
+    for index, colour in enumerate(SPREAD_COLOURS):
+        low, high = SPREADS[index : index + 2]
         inside = (spread >= low) & (spread < high)
         label = f"spread {low:g} – {high:g}" if high < np.inf else f"spread above {low:g}"
         axes.scatter(
-            distance[inside], lean[inside], s=9, color=colour, alpha=0.7, linewidths=0, label=label, zorder=5 - place
+            distance[inside], lean[inside], s=9, color=colour, alpha=0.7, linewidths=0, label=label, zorder=5 - index
         )
     for x, y, words in ((-0.97, 0.95, "against τ"), (0.97, -0.95, "against τ")):
         axes.annotate(

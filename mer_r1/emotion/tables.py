@@ -55,12 +55,12 @@ class Wheel:
 
         At level 2 a level-1 word takes the alphabetically first of its level-2 words. The last place of a word counts.
         """
-        place: dict[str, str] = {}
+        index: dict[str, str] = {}
         for one, rings in self.tree.items():
-            place[one] = one if level == 1 else min(rings)
+            index[one] = one if level == 1 else min(rings)
             for two, outer in rings.items():
-                place.update(dict.fromkeys((two, *outer), one if level == 1 else two))
-        return place
+                index.update(dict.fromkeys((two, *outer), one if level == 1 else two))
+        return index
 
 
 @dataclass(frozen=True)
@@ -241,13 +241,13 @@ def _csv_rows(data: bytes, path: Path, columns: Sequence[str]) -> Iterator[_Row]
 def _sheet_rows(data: bytes, path: Path, columns: Sequence[str]) -> Iterator[_Row]:
     """The head, with empty cells, then the rows of a workbook's first sheet that are not blank."""
     title, rows = _first_sheet(data, path)
-    place = f"{path}: sheet {_named(title)}"
+    index = f"{path}: sheet {_named(title)}"
     if not rows:
-        raise InputError(f"{place}: empty; its first row names the columns {', '.join(columns)}")
-    head = _head(rows[0], columns, f"{place}, row 1")
-    yield f"{place}, row 1", {}
+        raise InputError(f"{index}: empty; its first row names the columns {', '.join(columns)}")
+    head = _head(rows[0], columns, f"{index}, row 1")
+    yield f"{index}, row 1", {}
     for number, cells in enumerate(rows[1:], start=2):
-        where = f"{place}, row {number}"
+        where = f"{index}, row {number}"
         values: dict[str, str] = {}
         for name, cell in zip(head, cells, strict=False):
             if cell is not None and not isinstance(cell, str):

@@ -34,14 +34,14 @@ from mer_r1.data.predictions import read_predictions
 from mer_r1.data.sample import Mode, Sample
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.errors import InputError
-from mer_r1.evaluation.mer_unibench import Json, model_name, print_grid, refuse_other_run, run_record
-from mer_r1.generation import Asker, ask_into
-from mer_r1.generation.make import Service, check_asker, make_asker
-from mer_r1.metrics.accuracy import PARSER, AccuracyReport, gold_fault, mean_accuracy, score_accuracy
+from mer_r1.evaluation.mer_unibench import Json, model_name, print_grid, run_record, validate_benchmark_folder
+from mer_r1.generation import Generator, generate_to_store
+from mer_r1.generation.make import Service, make_generator, validate_generator
+from mer_r1.metrics.accuracy import PARSER, AccuracyReport, gold_error, mean_accuracy, score_accuracy
 from mer_r1.metrics.signature import signature
 from mer_r1.metrics.statistics import or_none
-from mer_r1.pipelines.predict import asking_bar
-from mer_r1.prompting.templates import PROMPT_STYLES, PromptStyle
+from mer_r1.pipelines.predict import generation_bar
+from mer_r1.prompting.templates import PROMPT_TEMPLATES, PromptTemplate
 from mer_r1.text import printable
 
 NAME = "emotion-pictures"
@@ -54,7 +54,8 @@ Reports = dict[str, dict[Mode, AccuracyReport]]
 
 @dataclass(frozen=True)
 class PicturesRun:
-    """What is asked of whom; `style` names a prompt style, None is the model's own; `sets` are some of those in `data`.
+    """What is asked of whom; `style` names a prompt template, None is the model's own; `sets` are some of those in
+    `data`.
 
     `in_domain` names the set whose training part the model was trained on.
     """
@@ -79,20 +80,20 @@ def run(wanted: PicturesRun, console: Console | None = None) -> int:
     console = console or Console(highlight=False, emoji=False)
     found = find_sets(wanted)
     style = _style(wanted.style)
-    check_asker(wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens)
+    validate_generator(wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens)
     name = model_name(wanted.model)
     out = wanted.out or Path("runs") / f"{NAME}-{name.replace('/', '-')}"
     is_first = rank_and_world_size()[0] == 0
     with ExitStack() as stack:
         if is_first:
             stack.enter_context(locked(out))
-            refuse_other_run(out, NAME)
-        asker = _asker(wanted, style)
+            validate_benchmark_folder(out, NAME)
+        generator = _generator(wanted, style)
         settings = {"modes": list(wanted.modes), "sets": list(found), "limit": wanted.limit}
-        record = run_record(NAME, name, settings | {"in_domain": wanted.in_domain, "asked": dict(asker.settings)})
+        record = run_record(NAME, name, settings | {"in_domain": wanted.in_domain, "asked": dict(generator.settings)})
         if is_first:
             write_json(out / "run.json", record | {"status": "running"})
-        messages = _ask(out, found, asker, wanted.modes)
+        messages = _ask(out, found, generator, wanted.modes)
         if not is_first:
             return 0
         reports, errors = _score(out, found, wanted.modes)
@@ -123,49 +124,49 @@ def find_sets(wanted: PicturesRun) -> dict[str, list[Sample]]:
     names.sort(key=lambda name: name != wanted.in_domain)
     found = {name: read_manifest(there[name])[: wanted.limit] for name in names}
     for name, samples in found.items():
-        refuse_without_gold(there[name], samples)
+        validate_gold(there[name], samples)
     return found
 
 
-def refuse_without_gold(path: Path, samples: Sequence[Sample]) -> None:
+def validate_gold(path: Path, samples: Sequence[Sample]) -> None:
     """Raises InputError for a row of which no answer can be right."""
     for sample in samples:
-        if fault := gold_fault(sample):
+        if error := gold_error(sample):
             raise InputError(
-                f"{path}: {printable(sample.id)} {fault}; "
+                f"{path}: {printable(sample.id)} {error}; "
                 "give every row its gold label and the candidates it is one of, "
                 "or leave the set out"
             )
 
 
-def _style(name: str | None) -> PromptStyle | None:
+def _style(name: str | None) -> PromptTemplate | None:
     """The style of that name; None for the model's own. Raises InputError for one that is not known."""
     if name is None:
         return None
-    if name not in PROMPT_STYLES:
-        raise InputError(f"--prompt-style {printable(name)}: not known; use one of {', '.join(PROMPT_STYLES)}")
-    return PROMPT_STYLES[name]
+    if name not in PROMPT_TEMPLATES:
+        raise InputError(f"--prompt-style {printable(name)}: not known; use one of {', '.join(PROMPT_TEMPLATES)}")
+    return PROMPT_TEMPLATES[name]
 
 
-def _asker(wanted: PicturesRun, style: PromptStyle | None) -> Asker:
+def _generator(wanted: PicturesRun, style: PromptTemplate | None) -> Generator:
     """The model, by its own question or another. Raises InputError for a question that shows no candidates."""
-    asker = make_asker(wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens, style=style)
-    if "{candidates}" not in str(asker.settings["prompt"]):
+    generator = make_generator(wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens, style=style)
+    if "{candidates}" not in str(generator.settings["prompt"]):
         raise InputError(
             f"{wanted.model}: its question shows no candidates to choose from; give --prompt-style choice, or set"
         )
-    return asker
+    return generator
 
 
-def _ask(out: Path, found: Mapping[str, Sequence[Sample]], asker: Asker, modes: Sequence[Mode]) -> list[str]:
+def _ask(out: Path, found: Mapping[str, Sequence[Sample]], generator: Generator, modes: Sequence[Mode]) -> list[str]:
     """Ask about every set; what failed, a line a set."""
     messages = []
     for name, samples in found.items():
         if rank_and_world_size()[0] == 0:
             write_manifest(out / name / "manifest.jsonl", samples)
         predictions = out / name / "predictions.jsonl"
-        with asking_bar(title_of(name)) as progress:
-            report = ask_into(predictions, samples, asker, modes, progress)
+        with generation_bar(title_of(name)) as progress:
+            report = generate_to_store(predictions, samples, generator, modes, progress)
         if report.errors:
             messages.append(report.summary(predictions))
     return messages
@@ -184,8 +185,10 @@ def _score(
         scored = [sample for sample in samples if all(sample.id in said for said in answers.values())]
         if scored:
             reports[name] = {mode: score_accuracy(scored, answers[mode], name=name, mode=mode) for mode in modes}
-            told = {mode: report.as_json() | {"errors": errors[name][mode]} for mode, report in reports[name].items()}
-            write_json(out / name / "score.json", {"modes": told})
+            reported = {
+                mode: report.as_json() | {"errors": errors[name][mode]} for mode, report in reports[name].items()
+            }
+            write_json(out / name / "score.json", {"modes": reported})
     return reports, errors
 
 

@@ -39,11 +39,11 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.score_files import Gold, ModePredictions, read_gold, read_modes
 from mer_r1.evaluation.sentiment import LEXICON, SentimentChoice, sentiment_reports
-from mer_r1.generation import Asker, ask_into
-from mer_r1.generation.make import Service, check_asker, make_asker
+from mer_r1.generation import Generator, generate_to_store
+from mer_r1.generation.make import Service, make_generator, validate_generator
 from mer_r1.metrics.corpus_score import Task, load_wheels, score
 from mer_r1.metrics.signature import signature, wheels_part
-from mer_r1.pipelines.predict import asking_bar
+from mer_r1.pipelines.predict import generation_bar
 from mer_r1.text import printable
 
 NAME = "mer-unibench"
@@ -88,7 +88,7 @@ def run_unibench(
     when it is named, for a folder without any, and as asking and scoring do.
     """
     console, scoring = console or Console(), scoring or Scoring()
-    check_asker(model, service, max_new_tokens=max_new_tokens)
+    validate_generator(model, service, max_new_tokens=max_new_tokens)
     wheels, choice = scoring.ready()
     found, absent = find_sets(data, sets, limit)
     name = model_name(model)
@@ -99,15 +99,15 @@ def run_unibench(
         if is_first:
             _show_found(found, absent, console)
             stack.enter_context(locked(out))
-            refuse_other_run(out, NAME)
-        asker = make_asker(model, service, max_new_tokens=max_new_tokens)
-        record = run_record(NAME, name, settings | {"asked": dict(asker.settings)})
+            validate_benchmark_folder(out, NAME)
+        generator = make_generator(model, service, max_new_tokens=max_new_tokens)
+        record = run_record(NAME, name, settings | {"asked": dict(generator.settings)})
         if is_first:
             write_json(out / "run.json", record | {"status": "running"})
-        messages = _ask_sets(out, found, asker, modes)
+        messages = _ask_sets(out, found, generator, modes)
         if not is_first:
             return 0
-        del asker  # a judge of sentiments may need its memory
+        del generator  # a judge of sentiments may need its memory
         metrics = _metrics(out, found, modes, wheels, choice)
         if not metrics["sets"]:
             raise InputError(messages[0] + (ALONE if len(modes) > 1 else ""))
@@ -149,10 +149,10 @@ def find_sets(
         name, why = next(iter(absent.items()))
         raise InputError(f"{SETS[name].title}: {why}")
     found = {
-        name: replace(each, notes=tuple(_notes(each)), samples=each.samples[:limit]) for name, each in found.items()
+        name: replace(item, notes=tuple(_notes(item)), samples=item.samples[:limit]) for name, item in found.items()
     }
     for name, prepared in found.items():
-        _refuse_without_gold(name, prepared)
+        _validate_gold(name, prepared)
     return found, absent
 
 
@@ -165,7 +165,7 @@ def _notes(prepared: PreparedSet) -> Iterator[str]:
         yield f"{num:,} clips are scored, {published_num:,} published"
 
 
-def _refuse_without_gold(name: str, prepared: PreparedSet) -> None:
+def _validate_gold(name: str, prepared: PreparedSet) -> None:
     sentiment = SETS[name].task == "sentiment"
     if not any(sample.valence is not None if sentiment else sample.labels for sample in prepared.samples):
         missing = f", such as {prepared.missing[0].path}" if prepared.missing else ""
@@ -180,7 +180,7 @@ def model_name(model: str) -> str:
     return Path(model).resolve().name if Path(model).exists() else model
 
 
-def refuse_other_run(out: Path, benchmark: str) -> None:
+def validate_benchmark_folder(out: Path, benchmark: str) -> None:
     """Raises InputError where `out` holds a run of something else."""
     try:
         record = json.loads((out / "run.json").read_text(encoding="utf-8"))
@@ -204,7 +204,7 @@ def run_record(benchmark: str, model: str, settings: Json) -> Json:
     return {"kind": "benchmark", "benchmark": benchmark, "model": model, "settings": settings, "versions": versions}
 
 
-def _ask_sets(out: Path, found: Mapping[str, PreparedSet], asker: Asker, modes: Sequence[Mode]) -> list[str]:
+def _ask_sets(out: Path, found: Mapping[str, PreparedSet], generator: Generator, modes: Sequence[Mode]) -> list[str]:
     """Ask about every set; what failed, a line a set."""
     messages = []
     for name, prepared in found.items():
@@ -213,8 +213,8 @@ def _ask_sets(out: Path, found: Mapping[str, PreparedSet], asker: Asker, modes: 
             asked = {sample.id: sample for sample in read_manifest(path)} if path.exists() else {}
             write_manifest(path, (asked | {sample.id: sample for sample in prepared.samples}).values())
         predictions = out / name / "predictions.jsonl"
-        with asking_bar(prepared.title) as progress:
-            report = ask_into(predictions, prepared.samples, asker, modes, progress)
+        with generation_bar(prepared.title) as progress:
+            report = generate_to_store(predictions, prepared.samples, generator, modes, progress)
         if report.errors:
             messages.append(report.summary(predictions))
     return messages
@@ -271,10 +271,12 @@ def _score_set(
     if not (truth.valence if SETS[name].task == "sentiment" else truth.labels):
         return {}
     if SETS[name].task == "sentiment":
-        told = sentiment_reports(truth, found, choice, "sentiment", gold=folder, pred=pred, protocol=wheels.protocol)
+        reported = sentiment_reports(
+            truth, found, choice, "sentiment", gold=folder, pred=pred, protocol=wheels.protocol
+        )
         return {
             mode: {
-                **told[mode].to_json(),
+                **reported[mode].to_json(),
                 "unanswered": len(answers.unanswered & truth.valence.keys()),
                 "errors": errors[mode],
             }
@@ -319,7 +321,7 @@ def _numbers(name: str, report: Json) -> Json:
 def show_published(name: str | None = None, console: Console | None = None) -> int:
     """Print the paper's tables of both benchmarks, or of one; 0."""
     console = console or Console()
-    for table in [published()[each] for each in BENCHMARKS if name in (None, each)]:
+    for table in [published()[item] for item in BENCHMARKS if name in (None, item)]:
         print_grid(published_grid(table), console)
         console.print(table.note, style="dim", markup=False, highlight=False)
     return 0
@@ -328,8 +330,8 @@ def show_published(name: str | None = None, console: Console | None = None) -> i
 def print_grid(grid: Grid, console: Console) -> None:
     """A table whose heads break at spaces; where the terminal is narrower its lines run over, and no number is cut."""
     table = Table(title=escape(grid.title), title_justify="left")
-    for place, head in enumerate(grid.columns):
-        side: Literal["left", "right"] = "left" if place < grid.num_names else "right"
+    for index, head in enumerate(grid.columns):
+        side: Literal["left", "right"] = "left" if index < grid.num_names else "right"
         table.add_column(escape(head.replace(" ", "\n")), justify=side, no_wrap=True)
     for row in grid.rows:
         table.add_row(*map(escape, row))

@@ -38,7 +38,7 @@ from mer_r1.benchmarks.mme_emotion.questions import (
     question_of,
     read_questions,
     sample_of,
-    style_for,
+    template_for,
 )
 from mer_r1.benchmarks.mme_emotion.score import MmeReport
 from mer_r1.data.files import locked, write_json
@@ -48,39 +48,39 @@ from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.display.mme_emotion import print_mme
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.errors import InputError
-from mer_r1.evaluation.mer_unibench import model_name, refuse_other_run, run_record
+from mer_r1.evaluation.mer_unibench import model_name, run_record, validate_benchmark_folder
 from mer_r1.evaluation.runs import Json, read_object
-from mer_r1.generation import Asker, ask_into
-from mer_r1.generation.make import Service, check_asker, make_asker
-from mer_r1.pipelines.predict import asking_bar
-from mer_r1.prompting.templates import PromptStyle
+from mer_r1.generation import Generator, generate_to_store
+from mer_r1.generation.make import Service, make_generator, validate_generator
+from mer_r1.pipelines.predict import generation_bar
+from mer_r1.prompting.templates import PromptTemplate
 from mer_r1.text import printable
 
 
 @dataclass(frozen=True)
-class QuestionAsker:
-    """Asks every sample of MME-Emotion by the prompt of its task and label set; see `asking.record.Asker`.
+class QuestionGenerator:
+    """Asks every sample of MME-Emotion by the prompt of its task and label set; see `generation.store.Generator`.
 
     `plain` is the model asked its own question, `styled` gives the same model asked another one.
     """
 
-    plain: Asker
-    styled: Callable[[PromptStyle], Asker]
+    plain: Generator
+    styled: Callable[[PromptTemplate], Generator]
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Those of the model, and in the place of its own prompt the hash of all tasks' prompts."""
-        asked = "\0".join(repr(style_for(task, ("labels",))) for task in TASKS)
+        asked = "\0".join(repr(template_for(task, ("labels",))) for task in TASKS)
         return {**self.plain.settings, "prompt": f"{NAME} {sha256(asked.encode()).hexdigest()[:16]}"}
 
-    def ask(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+    def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
         """Label set by label set."""
         groups: dict[tuple[str, tuple[str, ...]], list[Sample]] = {}
         for sample in samples:
             question = question_of(sample)
             groups.setdefault((question.task, question.candidates), []).append(sample)
         for (task, candidates), of_group in groups.items():
-            yield from self.styled(style_for(task, candidates)).ask(of_group, mode)
+            yield from self.styled(template_for(task, candidates)).generate(of_group, mode)
 
 
 @dataclass(frozen=True)
@@ -103,21 +103,26 @@ def run(wanted: MmeRun, choice: JudgeChoice | None, *, clues: Path | None = None
     Raises InputError for data, model or settings that cannot be used, and JudgeError where the judge fails.
     """
     console = Console(highlight=False, emoji=False)
-    check_asker(wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens)
+    validate_generator(wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens)
     tasks = read_tasks(wanted)
     is_first = rank_and_world_size()[0] == 0
     with ExitStack() as stack:
         if is_first:
             stack.enter_context(locked(wanted.out))
-            refuse_other_run(wanted.out, NAME)
+            validate_benchmark_folder(wanted.out, NAME)
             for name, samples in tasks.items():
                 _keep_manifest(wanted.out / name / "manifest.jsonl", list(filter(_has_medium, samples)))
-        asker = _asker(wanted)
-        settings = {"modes": list(wanted.modes), "sets": list(tasks), "limit": wanted.limit, "asked": asker.settings}
+        generator = _generator(wanted)
+        settings = {
+            "modes": list(wanted.modes),
+            "sets": list(tasks),
+            "limit": wanted.limit,
+            "asked": generator.settings,
+        }
         record = run_record(NAME, model_name(wanted.model), settings)
         if is_first:
             write_json(wanted.out / "run.json", record | {"status": "running"})
-        _ask(wanted, tasks, asker, console)
+        _ask(wanted, tasks, generator, console)
         if not is_first:
             return 0
         reports, num_missing = _judge(wanted, tasks, choice, clues, with_frames, console)
@@ -170,24 +175,24 @@ def _keep_manifest(path: Path, samples: Sequence[Sample]) -> None:
         write_manifest(path, list(asked.values()))
 
 
-def _asker(wanted: MmeRun) -> QuestionAsker:
-    """The model, loaded once; of an endpoint every style has an asker of its own, which loads nothing."""
-    make = partial(make_asker, wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens)
+def _generator(wanted: MmeRun) -> QuestionGenerator:
+    """The model, loaded once; of an endpoint every style has an generator of its own, which loads nothing."""
+    make = partial(make_generator, wanted.model, wanted.service, max_new_tokens=wanted.max_new_tokens)
     plain = make()
     if wanted.service is not None:
-        return QuestionAsker(plain, lambda style: make(style=style))
-    from mer_r1.generation.local import LocalAsker
+        return QuestionGenerator(plain, lambda style: make(style=style))
+    from mer_r1.generation.local import LocalGenerator
 
-    assert isinstance(plain, LocalAsker), "there is no address"
-    return QuestionAsker(plain, plain.with_style)
+    assert isinstance(plain, LocalGenerator), "there is no address"
+    return QuestionGenerator(plain, plain.with_template)
 
 
-def _ask(wanted: MmeRun, tasks: Mapping[str, Sequence[Sample]], asker: Asker, console: Console) -> None:
+def _ask(wanted: MmeRun, tasks: Mapping[str, Sequence[Sample]], generator: Generator, console: Console) -> None:
     """Fill the predictions of every task."""
     for name, samples in tasks.items():
         out = _predictions(wanted, name)
-        with asking_bar(name) as progress:
-            report = ask_into(out, list(filter(_has_medium, samples)), asker, wanted.modes, progress)
+        with generation_bar(name) as progress:
+            report = generate_to_store(out, list(filter(_has_medium, samples)), generator, wanted.modes, progress)
         if report.errors:
             console.print(report.summary(out), markup=False, soft_wrap=True)
 

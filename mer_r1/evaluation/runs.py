@@ -58,7 +58,7 @@ class EvaluatedSet:
 
     def of_mode(self, mode: Mode) -> dict[str, Prediction]:
         """The answers of one mode by id."""
-        return {identity: row for (identity, each), row in self.predictions.items() if each == mode}
+        return {identity: row for (identity, item), row in self.predictions.items() if item == mode}
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class System:
         """The answers of all sets; an id that two sets share has the later one's."""
         if len(self.sets) == 1:
             return self.sets[0].predictions
-        return {key: row for each in self.sets for key, row in each.predictions.items()}
+        return {key: row for item in self.sets for key, row in item.predictions.items()}
 
     def number(self, *keys: str) -> float | None:
         """The number at that place of `numbers`, or None."""
@@ -215,15 +215,15 @@ def _benchmark(folder: Path, facts: Json) -> System:
     """A benchmark's one system; its sets stand in the order of metrics.json, further ones follow by name."""
     numbers, name = read_object(folder / "metrics.json"), folder.resolve().name
     measured = value_at(numbers, "sets")
-    order = [each for each in measured if _NAME.fullmatch(each)] if isinstance(measured, dict) else []
+    order = [item for item in measured if _NAME.fullmatch(item)] if isinstance(measured, dict) else []
     found = sorted(path.parent.name for path in folder.glob("*/predictions.jsonl"))
     sets = []
-    for each in dict.fromkeys([*order, *found]):
-        manifest, predictions = folder / each / "manifest.jsonl", folder / each / "predictions.jsonl"
+    for item in dict.fromkeys([*order, *found]):
+        manifest, predictions = folder / item / "manifest.jsonl", folder / item / "predictions.jsonl"
         if manifest.exists() and predictions.exists() and predictions.stat().st_size:
-            title = value_at(numbers, "sets", each, "title")
-            title = printable(title) if isinstance(title, str) and title else printable(each)
-            sets.append(_evaluated(each, title, folder / each, tuple(read_manifest(manifest))))
+            title = value_at(numbers, "sets", item, "title")
+            title = printable(title) if isinstance(title, str) and title else printable(item)
+            sets.append(_evaluated(item, title, folder / item, tuple(read_manifest(manifest))))
     model = facts.get("model")
     asked = Path(model).name if isinstance(model, str) and model else name
     title = TITLES.get(asked, printable(asked))
@@ -256,7 +256,7 @@ def _distinct(found: Sequence[tuple[Path, System]]) -> tuple[System, ...]:
 
 def free_name(wanted: str, mark: str, taken: set[str]) -> str:
     """The wanted name, with the first number behind it that makes it another than all taken; it is taken now."""
-    name = next(each for n in count(1) if (each := wanted if n == 1 else f"{wanted}{mark}{n}") not in taken)
+    name = next(item for n in count(1) if (item := wanted if n == 1 else f"{wanted}{mark}{n}") not in taken)
     taken.add(name)
     return name
 

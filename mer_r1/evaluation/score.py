@@ -78,7 +78,7 @@ def run(gold: Path, pred: Path, settings: Settings | None = None, json_out: Path
     Raises InputError that names file and line for any wrong row.
     """
     settings = settings or Settings()
-    _refuse_overwriting(json_out, gold, pred, settings.sentiment.out)
+    _validate_not_overwriting(json_out, gold, pred, settings.sentiment.out)
     truth = read_gold(gold)
     wheels = load_wheels(settings.wheels, settings.protocol)
     scored = _scored(gold, truth, pred, wheels, settings)
@@ -113,7 +113,7 @@ def run_compare(
     settings = settings or Settings()
     if settings.sentiment.out:
         raise InputError("--sentiment-out keeps the answers to one file; score each by --pred, then compare these")
-    _refuse_overwriting(json_out, gold, first, second)
+    _validate_not_overwriting(json_out, gold, first, second)
     truth = read_gold(gold)
     wheels = load_wheels(settings.wheels, settings.protocol)
     one, other = (_scored(gold, truth, path, wheels, settings) for path in (first, second))
@@ -145,7 +145,7 @@ def score_files(gold: Path, pred: Path, settings: Settings | None = None) -> dic
     return {name: _report(gold, truth, pred, mode, wheels, settings) for name, mode in modes.items()}
 
 
-def _refuse_overwriting(out: Path | None, *files: Path | None) -> None:
+def _validate_not_overwriting(out: Path | None, *files: Path | None) -> None:
     if out is not None and out.resolve() in {path.resolve() for path in files if path is not None}:
         raise InputError(f"{out}: --json would overwrite what is scored or kept; give another file")
 
@@ -159,7 +159,7 @@ def _scored(gold: Path, truth: Gold, pred: Path, wheels: WheelSet, settings: Set
         truth, modes, settings.sentiment, settings.task, gold=gold, pred=pred, protocol=wheels.protocol
     )
     if settings.sentiment.name:  # otherwise the words were not read for it
-        feelings = {name: _with_style(report, settings.style) for name, report in feelings.items()}
+        feelings = {name: _with_template(report, settings.style) for name, report in feelings.items()}
     alone = settings.task == "sentiment" or (
         settings.task == "auto" and bool(feelings) and not any(truth.labels.values())
     )
@@ -185,10 +185,10 @@ def _report(
         )
     except InputError as error:
         raise InputError(f"{pred}: {error}") from None
-    return _with_style(report, settings.style)
+    return _with_template(report, settings.style)
 
 
-def _with_style(report: Report, style: str | None) -> Report:
+def _with_template(report: Report, style: str | None) -> Report:
     """The report with the style by which words were read out of texts in its signature."""
     if style is None:
         return report

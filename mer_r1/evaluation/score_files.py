@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 from mer_r1.data.files import read_json_lines
 from mer_r1.data.labels import read_labels
-from mer_r1.data.manifest import KEYS, MAX_VALENCE, id_faults, unknown_keys
+from mer_r1.data.manifest import KEYS, MAX_VALENCE, id_errors, unknown_keys
 from mer_r1.data.sample import Prediction, Status
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import Labels
@@ -59,12 +59,12 @@ def read_gold(path: Path) -> Gold:
     """Gold labels by id. Raises InputError that names file and line."""
     gold = Gold({}, {}, {}, {})
     for number, row in read_json_lines(path):
-        if faults := _gold_faults(row):
-            raise InputError(f"{path}:{number}: {faults[0]}")
+        if errors := _gold_errors(row):
+            raise InputError(f"{path}:{number}: {errors[0]}")
         identity, cluster, valence = row["id"], row.get("cluster"), row.get("valence")
         if identity in gold.line:
-            place = f"line {gold.line[identity]} already"
-            raise InputError(f'{path}:{number}: id "{printable(identity)}" stands on {place}; keep one row a clip')
+            index = f"line {gold.line[identity]} already"
+            raise InputError(f'{path}:{number}: id "{printable(identity)}" stands on {index}; keep one row a clip')
         gold.line[identity] = number
         gold.labels[identity] = row.get("labels")
         if cluster is not None:
@@ -85,14 +85,14 @@ def read_modes(path: Path, mode: str | None = None, style: str | None = None) ->
     modes: dict[str, ModePredictions] = {}
     read = None if style is None else _reader(style)
     for number, row in read_json_lines(path):
-        if faults := _prediction_faults(row, style):
-            raise InputError(f"{path}:{number}: {faults[0]}")
+        if errors := _prediction_errors(row, style):
+            raise InputError(f"{path}:{number}: {errors[0]}")
         identity, status, named = row["id"], row.get("status") or "ok", row.get("mode") or None
         found = modes.setdefault(named or UNSTATED, ModePredictions(named))
         if identity in found.line:
-            place = f"line {found.line[identity]} already" + (f" in mode {printable(named)}" if named else "")
+            index = f"line {found.line[identity]} already" + (f" in mode {printable(named)}" if named else "")
             raise InputError(
-                f'{path}:{number}: id "{printable(identity)}" stands on {place}; keep one row a clip and mode'
+                f'{path}:{number}: id "{printable(identity)}" stands on {index}; keep one row a clip and mode'
             )
         if status == "error":
             continue
@@ -121,8 +121,8 @@ def refuse_faults(gold: Path, truth: Gold, pred: Path, modes: Mapping[str, ModeP
     sides = [(gold, truth.labels, truth.line)] + [(pred, mode.labels, mode.line) for mode in modes.values()]
     for path, labels, line in sides:
         for identity, value in labels.items():
-            if fault := read_labels(value, parser)[1]:
-                raise InputError(f"{path}:{line[identity]}: {fault}; mend it, or leave out --strict")
+            if error := read_labels(value, parser)[1]:
+                raise InputError(f"{path}:{line[identity]}: {error}; mend it, or leave out --strict")
     for mode in modes.values():
         named = f" in mode {printable(mode.mode)}" if mode.mode else ""
         if missing := [identity for identity in truth.labels if identity not in mode.labels]:
@@ -138,16 +138,16 @@ def refuse_faults(gold: Path, truth: Gold, pred: Path, modes: Mapping[str, ModeP
                 )
 
 
-def _gold_faults(row: dict[str, Any]) -> list[str]:
-    faults = [*unknown_keys(row, KEYS), *id_faults(row)]
+def _gold_errors(row: dict[str, Any]) -> list[str]:
+    errors = [*unknown_keys(row, KEYS), *id_errors(row)]
     if "labels" not in row and row.get("valence") is None:
-        faults.append("neither labels nor a valence; give a list of words, a raw text, or a number")
+        errors.append("neither labels nor a valence; give a list of words, a raw text, or a number")
     if not isinstance(row.get("cluster"), str | None):
-        faults.append("cluster must be a text in quotes; name the speaker or dialogue")
+        errors.append("cluster must be a text in quotes; name the speaker or dialogue")
     valence = row.get("valence")
     if valence is not None and (type(valence) not in (int, float) or not abs(valence) <= MAX_VALENCE):
-        faults.append(f"valence must be a number from {-MAX_VALENCE} to {MAX_VALENCE}; leave it out where not known")
-    return faults
+        errors.append(f"valence must be a number from {-MAX_VALENCE} to {MAX_VALENCE}; leave it out where not known")
+    return errors
 
 
 def _reader(style: str) -> Callable[[str], tuple[list[str], Status]]:
@@ -165,29 +165,29 @@ def _reader(style: str) -> Callable[[str], tuple[list[str], Status]]:
     return read
 
 
-def _prediction_faults(row: dict[str, Any], style: str | None) -> list[str]:
-    faults = list(id_faults(row))
-    faults += [fault for key in row if (fault := _key_fault(key))]
+def _prediction_errors(row: dict[str, Any], style: str | None) -> list[str]:
+    errors = list(id_errors(row))
+    errors += [error for key in row if (error := _key_error(key))]
     if style is not None and "raw" not in row and row.get("status") != "error":
-        faults.append("no raw, the text that --style reads; give the model's whole answer, or null where there is none")
+        errors.append("no raw, the text that --style reads; give the model's whole answer, or null where there is none")
     if style is not None and not isinstance(row.get("raw"), str | None):
-        faults.append("raw must be a text in quotes")
+        errors.append("raw must be a text in quotes")
     if style is None and "labels" not in row:
-        faults.append(
+        errors.append(
             "no labels; give a list of words, the raw answer, or null where the model gave none; or give a `raw` text "
             "and --style"
         )
     if not isinstance(row.get("mode"), str | None) or row.get("mode") == UNSTATED:
-        faults.append('mode must be a text, such as "fast" or "slow", or left out')
+        errors.append('mode must be a text, such as "fast" or "slow", or left out')
     if not isinstance(row.get("sentiment"), str | None):
-        faults.append('sentiment must be a text: "positive", "negative" or "neutral"')
+        errors.append('sentiment must be a text: "positive", "negative" or "neutral"')
     if row.get("status") is not None and row["status"] not in STATUSES:
-        faults.append(f"status must be one of {', '.join(STATUSES)}")
-    return faults
+        errors.append(f"status must be one of {', '.join(STATUSES)}")
+    return errors
 
 
 @lru_cache(maxsize=1000)
-def _key_fault(key: str) -> str | None:
+def _key_error(key: str) -> str | None:
     """A key that looks like a slip of a known one; remembered, for every row has the same keys."""
     close = get_close_matches(key, PREDICTION_KEYS, n=1, cutoff=0.75)
     if key in PREDICTION_KEYS or not close:

@@ -4,6 +4,6 @@ record.py holds the file: what it lacks is asked, what is there is kept. local.p
 server.
 """
 
-from mer_r1.generation.store import Asker, AskReport, ask_into, failed
+from mer_r1.generation.store import GenerationReport, Generator, failed, generate_to_store
 
-__all__ = ["AskReport", "Asker", "ask_into", "failed"]
+__all__ = ["GenerationReport", "Generator", "failed", "generate_to_store"]

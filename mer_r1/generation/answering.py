@@ -1,7 +1,7 @@
 """Asking a model: prompts in, predictions out, in either mode, with the confidence of every word.
 
-Slow lets the model write its whole response. Fast opens the assistant's turn with the profile's prefill, so that the
-answer comes at once (MER-R1 Section 3.1).
+Slow lets the model write its whole response. Fast opens the assistant's turn with the response format's prefill, so
+that the answer comes at once (MER-R1 Section 3.1).
 """
 
 from __future__ import annotations
@@ -45,15 +45,19 @@ def answer_batch(
     wheels: WheelSet,
 ) -> list[Prediction]:
     """Ask about one batch; `tokens` are those of `wheels`."""
-    profile = backbone.profile
-    prefill = profile.prefill(mode)
+    response_format = backbone.response_format
+    prefill = response_format.prefill(mode)
     encoded = backbone.encode(backbone.collate(prompts))
-    made = backbone.generate(encoded, 1, sampling, prefill, profile.stop, profile.stops(mode), profile.stop_after)
+    made = backbone.generate(
+        encoded, 1, sampling, prefill, response_format.stop, response_format.stops(mode), response_format.stop_after
+    )
     prefill_ids = backbone.text_ids(prefill)
     rows = [
         [*prefill_ids, *ids[: int(mask.sum())]] for ids, mask in zip(made.ids_BR.tolist(), made.mask_BR, strict=True)
     ]
-    found = {index: answer for index, row in enumerate(rows) if (answer := locate_answer(backbone, row, profile))}
+    found = {
+        index: answer for index, row in enumerate(rows) if (answer := locate_answer(backbone, row, response_format))
+    }
     branches = [
         Branch(index, tuple(row), found[index].anchors, tuple(row[anchor] for anchor in found[index].anchors))
         if index in found
@@ -61,11 +65,11 @@ def answer_batch(
         for index, row in enumerate(rows)
     ]
     packed = pack(encoded.prompts, branches)
-    read = iter(group_pass(backbone, backbone.entry, packed, encoded, tokens=tokens).confidences)
+    read = iter(group_pass(backbone, backbone.wrapped_model, packed, encoded, tokens=tokens).confidences)
     results = []
     for index, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
         text = backbone.decode(row)
-        response = parse_response(text, profile.name)
+        response = parse_response(text, response_format.name)
         confidence, categories = None, None
         if index in found:
             conf_AC = next(read).category_AC

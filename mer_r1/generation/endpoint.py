@@ -1,9 +1,9 @@
 """A model behind an OpenAI-compatible address, vLLM's chat API first: media go out as content parts, answers come back.
 
-Slow thinking asks as usual. Fast thinking prefills the assistant's turn with the style's profile (MER-R1 Section 3.1)
-and has the server go on from there (`continue_final_message`). `stop` ends an answer where a local one ends, and stays
-in the text; where a server leaves it out it is put back. Decoding is greedy at temperature 0, without the repetition
-penalty that a checkpoint's own settings may ask for, as it is locally.
+Slow thinking asks as usual. Fast thinking prefills the assistant's turn with the style's response format (MER-R1
+Section 3.1) and has the server go on from there (`continue_final_message`). `stop` ends an answer where a local one
+ends, and stays in the text; where a server leaves it out it is put back. Decoding is greedy at temperature 0, without
+the repetition penalty that a checkpoint's own settings may ask for, as it is locally.
 
 At most `num_workers` samples are worked on at a time. Memory of each: about six times its media files while its request
 is made, four thirds while it is under way. An answer that was cut (finish_reason "length") is "truncated". A sample
@@ -25,10 +25,10 @@ from mer_r1.errors import InputError
 from mer_r1.generation.media_parts import Delivery, Part, media_parts
 from mer_r1.generation.store import UNREADABLE, failed
 from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
-from mer_r1.prompting.response import PROFILES, parse_response
-from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_STYLES, PromptStyle, without_servers_control
+from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
+from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_servers_control
 
-DEFAULT_STYLE = PROMPT_STYLES["full"]
+DEFAULT_STYLE = PROMPT_TEMPLATES["full"]
 _WITHHELD = ("content_filter", "abort", "error")  # reasons of a server that has stopped the model
 
 
@@ -40,8 +40,8 @@ class _Outcome(NamedTuple):
     lost: ChatError | None = None
 
 
-class EndpointAsker:
-    """An `Asker` of the model `model` that is served at `url` (the API's base, such as http://localhost:8000/v1)."""
+class EndpointGenerator:
+    """An `Generator` of the model `model` that is served at `url` (the API's base, such as http://localhost:8000/v1)."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class EndpointAsker:
         model: str,
         *,
         key_env: str | None = None,
-        style: PromptStyle | None = None,
+        style: PromptTemplate | None = None,
         max_new_tokens: int = 1024,
         num_workers: int = 8,
         timeout_s: float = 300.0,
@@ -81,7 +81,7 @@ class EndpointAsker:
         )
         self._open().close()  # what cannot be used is said before the first question
         self._model, self._style = model, style or DEFAULT_STYLE
-        self._profile = PROFILES[self._style.profile]
+        self._response_format = RESPONSE_FORMATS[self._style.response_format]
         self._max_new_tokens, self._num_workers = max_new_tokens, num_workers
         self._media, self._sound = media, sound
 
@@ -97,7 +97,7 @@ class EndpointAsker:
             "sound": self._sound,
         }
 
-    def ask(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+    def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
         """One prediction of each sample, in the order in which they come.
 
         Closing the iterator ends all requests under way. Raises InputError for what fails for all samples.
@@ -117,7 +117,7 @@ class EndpointAsker:
                         lost.append(outcome)
                         continue
                     if outcome.asked:
-                        yield from (each.prediction for each in lost)
+                        yield from (item.prediction for item in lost)
                         lost = []
                     yield outcome.prediction
                 if len(lost) >= self._num_workers:
@@ -148,7 +148,7 @@ class EndpointAsker:
         text = self._style.text(subtitle, candidates)
         system = {"role": "system", "content": self._style.system}
         user = {"role": "user", "content": [*media, {"type": "text", "text": text}]}
-        begun = {"role": "assistant", "content": self._profile.prefill(mode)}
+        begun = {"role": "assistant", "content": self._response_format.prefill(mode)}
         return [*([system] if self._style.system else []), user, *([begun] if begun["content"] else [])]
 
     def _fields(self, mode: Mode) -> dict[str, Any]:
@@ -157,25 +157,25 @@ class EndpointAsker:
             "max_tokens": self._max_new_tokens,
             "repetition_penalty": 1.0,
         }
-        if self._profile.stops_at_first(mode):  # which is all that a server can do
-            fields |= {"stop": [self._profile.stop], "include_stop_str_in_output": True}
-        if self._profile.prefill(mode):
+        if self._response_format.stops_at_first(mode):  # which is all that a server can do
+            fields |= {"stop": [self._response_format.stop], "include_stop_str_in_output": True}
+        if self._response_format.prefill(mode):
             fields |= {"continue_final_message": True, "add_generation_prompt": False}
         return fields
 
     def _prediction(self, identity: str, mode: Mode, reply: ChatReply, facts: MediaFacts | None) -> Prediction:
         if reply.finish_reason in _WITHHELD:
             raise ChatError(f"the server withheld the answer (finish_reason {reply.finish_reason}); ask another model")
-        prefill = self._profile.prefill(mode)
+        prefill = self._response_format.prefill(mode)
         text = reply.text if reply.text.startswith(prefill) else prefill + reply.text
         if prefill and text[len(prefill) :].lstrip().startswith(("<think>", "<step1>")):
             raise ChatError(
                 "the server began a new turn instead of going on from the prefilled one; fast thinking needs one that "
                 "knows continue_final_message, as vLLM does"
             )
-        if self._profile.stops(mode) == 1 and reply.finish_reason == "stop" and not reply.ended_by_model:
+        if self._response_format.stops(mode) == 1 and reply.finish_reason == "stop" and not reply.ended_by_model:
             text += self._stop_left_out(text)
-        response = parse_response(text, self._profile.name)
+        response = parse_response(text, self._response_format.name)
         return Prediction(
             id=identity,
             mode=mode,
@@ -188,5 +188,5 @@ class EndpointAsker:
 
     def _stop_left_out(self, text: str) -> str:
         """The stop text where the last block that it ends is open: not every server leaves it in the answer."""
-        stop = self._profile.stop
+        stop = self._response_format.stop
         return stop if text.rfind(stop.replace("/", "")) > text.rfind(stop) else ""

@@ -32,7 +32,7 @@ from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.types import Prompt, Sampling
-from mer_r1.prompting.templates import PromptStyle
+from mer_r1.prompting.templates import PromptTemplate
 
 READERS = 4
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -53,7 +53,7 @@ def load_model(source: str) -> Backbone:
 
 
 def kept(samples: Sequence[Sample], prompts: Sequence[Prompt]) -> Callable[[Sample], Prompt]:
-    """Gives the prompts of `samples` that were made before, for LocalAsker's `read`."""
+    """Gives the prompts of `samples` that were made before, for LocalGenerator's `read`."""
     row_of = {sample.id: row for row, sample in enumerate(samples)}
     return lambda sample: prompts[row_of[sample.id]]
 
@@ -63,26 +63,26 @@ def batch_size(backbone: Backbone) -> int:
     return 64 if backbone.model.num_parameters() < 10**8 else 4
 
 
-class LocalAsker:
-    """Asks a checkpoint; see `asking.record.Asker`. Without `style` the question is the model's own."""
+class LocalGenerator:
+    """Asks a checkpoint; see `generation.store.Generator`. Without `style` the question is the model's own."""
 
     def __init__(
         self,
         model: str | Backbone,
         max_new_tokens: int = 1024,
-        style: PromptStyle | None = None,
+        style: PromptTemplate | None = None,
         read: Callable[[Sample], Prompt] | None = None,
     ) -> None:
         """`model` is what `load_model` takes, or loaded already. `read` gives prompts that were made before."""
         backbone = load_model(model) if isinstance(model, str) else model
-        self.backbone = replace(backbone, own_style=style) if style else backbone
+        self.backbone = replace(backbone, template_override=style) if style else backbone
         self.max_new_tokens = max_new_tokens
         self._read_prompt = read or self._decode
         self._preparing = Lock()
 
-    def with_style(self, style: PromptStyle) -> LocalAsker:
+    def with_template(self, style: PromptTemplate) -> LocalGenerator:
         """The same model, asked another question."""
-        other = LocalAsker(self.backbone, self.max_new_tokens, style)
+        other = LocalGenerator(self.backbone, self.max_new_tokens, style)
         other._weights = self._weights
         return other
 
@@ -96,7 +96,7 @@ class LocalAsker:
             "temperature": 0.0,
         }
 
-    def ask(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+    def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
         """Batch by batch in the order of `samples`; those of a batch that cannot be read come first."""
         size, rest = batch_size(self.backbone), iter(samples)
         waiting: deque[Future[Prompt | Prediction]] = deque()
@@ -134,10 +134,10 @@ class LocalAsker:
         try:
             return answer_batch(self.backbone, prompts, mode, sampling, self._tokens, self._wheels)
         except torch.OutOfMemoryError as error:
-            fault = RuntimeError(str(error))  # without the frames that hold the memory
+            problem = RuntimeError(str(error))  # without the frames that hold the memory
         torch.cuda.empty_cache()
         if len(prompts) == 1:
-            return [failed(prompts[0].id, mode, fault)]
+            return [failed(prompts[0].id, mode, problem)]
         return [row for prompt in prompts for row in self._answered([prompt], mode)]
 
     @cached_property

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mer_r1.errors import InputError
-from mer_r1.generation.store import Asker
-from mer_r1.prompting.templates import PromptStyle
+from mer_r1.generation.store import Generator
+from mer_r1.prompting.templates import PromptTemplate
 
 DEFAULT_MODEL = "runs/quickstart/mer_r1"
 
 
 @dataclass(frozen=True)
 class Service:
-    """Where a model is served and how it is asked there: the options of `EndpointAsker` that commands have."""
+    """Where a model is served and how it is asked there: the options of `EndpointGenerator` that commands have."""
 
     url: str
     key_env: str | None = None
@@ -22,12 +22,12 @@ class Service:
     num_workers: int = 8
 
 
-def check_asker(model: str, service: Service | None = None, *, max_new_tokens: int = 1024) -> None:
-    """Raises InputError for what `make_asker` refuses without loading a model, for before anything is written."""
+def validate_generator(model: str, service: Service | None = None, *, max_new_tokens: int = 1024) -> None:
+    """Raises InputError for what `make_generator` refuses without loading a model, for before anything is written."""
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
     if service is not None:
-        make_asker(model, service, max_new_tokens=max_new_tokens)  # which asks nobody yet
+        make_generator(model, service, max_new_tokens=max_new_tokens)  # which asks nobody yet
         return
     from mer_r1.models.checkpoint import looks_like_hub_id
 
@@ -35,14 +35,14 @@ def check_asker(model: str, service: Service | None = None, *, max_new_tokens: i
         raise InputError(f"{model}: no such folder; give a run, a checkpoint's folder, or a Hub id")
 
 
-def make_asker(
+def make_generator(
     model: str,
     service: Service | None = None,
     *,
     max_new_tokens: int = 1024,
-    style: PromptStyle | None = None,
-) -> Asker:
-    """The asker of `model`: a run, a checkpoint's folder or a Hub id; with `service` a model's name there.
+    style: PromptTemplate | None = None,
+) -> Generator:
+    """The generator of `model`: a run, a checkpoint's folder or a Hub id; with `service` a model's name there.
 
     `style` is the question; None is the model's own. Raises InputError for a number below 1, an address or key that
     cannot be used, and a model that cannot be loaded.
@@ -50,9 +50,9 @@ def make_asker(
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
     if service is not None:
-        from mer_r1.generation.endpoint import EndpointAsker
+        from mer_r1.generation.endpoint import EndpointGenerator
 
-        return EndpointAsker(
+        return EndpointGenerator(
             service.url,
             model,
             key_env=service.key_env,
@@ -61,6 +61,6 @@ def make_asker(
             num_workers=service.num_workers,
             sound=service.sound,
         )
-    from mer_r1.generation.local import LocalAsker
+    from mer_r1.generation.local import LocalGenerator
 
-    return LocalAsker(model, max_new_tokens, style)
+    return LocalGenerator(model, max_new_tokens, style)

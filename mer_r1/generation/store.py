@@ -39,14 +39,14 @@ SYNC_EVERY = 64  # rows; what the machine's fall may cost, a killed process lose
 POLL_S = 0.5
 
 
-class Asker(Protocol):
+class Generator(Protocol):
     """Who answers: a local checkpoint or an endpoint."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """JSON values: everything that decides an answer (model, prompt, media budget, sampling)."""
 
-    def ask(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+    def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
         """One prediction of each sample, as they come, in any order.
 
         What fails for one sample is a prediction with status "error"; what fails for all raises InputError.
@@ -54,14 +54,14 @@ class Asker(Protocol):
 
 
 @dataclass(frozen=True)
-class AskReport:
-    """`num_total` rows are wanted, `num_asked` of them were asked now; `errors` are those still failed, and why.
+class GenerationReport:
+    """`num_total` rows are wanted, `num_generated` of them were asked now; `errors` are those still failed, and why.
 
     Under several processes that of the first process counts all of them, and the others count their own share.
     """
 
     num_total: int
-    num_asked: int
+    num_generated: int
     errors: dict[Key, str]
 
     def summary(self, out: Path) -> str:
@@ -100,49 +100,51 @@ def failed(identity: str, mode: Mode, error: Exception) -> Prediction:
     return Prediction(identity, mode, "", "", (), "error", error=first_line(error))
 
 
-def ask_into(
+def generate_to_store(
     out: Path,
     samples: Sequence[Sample],
-    asker: Asker,
+    generator: Generator,
     modes: Sequence[Mode] = ("fast", "slow"),
     progress: Progress | None = None,
-) -> AskReport:
+) -> GenerationReport:
     """Append to `out` what it lacks of `samples` x `modes`, mode by mode; failed rows are asked again.
 
     `progress` is called with rows done and rows wanted, of this process's share where there are several.
     Raises InputError where `out` holds answers to another question or of other settings, is no predictions file, or is
-    written by another process; and what `asker` raises.
+    written by another process; and what `generator` raises.
     """
     rank, world = rank_and_world_size()
     parts, wanted = out.with_name(f"{out.name}.parts"), {(sample.id, mode) for sample in samples for mode in modes}
     share, rows = samples[rank::world], _Rows()
-    asking = _Asking(asker, modes, rows, progress)
+    asking = _Generation(generator, modes, rows, progress)
     if rank:
         with _when_free(parts / str(rank)):
             for path in (*_part_files(parts), out):  # a part may become rows of `out` meanwhile, never the reverse
                 _read_into(rows, path)
-            _write_settings(out, _check_settings(out, samples, asker, rows.answered))
+            _write_settings(out, _check_settings(out, samples, generator, rows.answered))
             asking.into(parts / str(rank) / ROWS, share)
     else:
         with _alone(parts):
             _mend(out)
             _read_into(rows, out)
             _gather_stopped(out, parts, rows, world)
-            _write_settings(out, _check_settings(out, samples, asker, rows.answered))
+            _write_settings(out, _check_settings(out, samples, generator, rows.answered))
             asking.into(out, share)
             with ExitStack() as shares:  # held to the end: who comes late would ask all of its share again
                 for number in range(1, world):
                     shares.enter_context(_when_free(parts / str(number)))
                     _gather(out, parts / str(number) / ROWS, rows)
                 asking.into(out, samples)
-    return AskReport(len(wanted), len(rows.asked & wanted), {k: v for k, v in rows.failed.items() if k in wanted})
+    return GenerationReport(
+        len(wanted), len(rows.asked & wanted), {k: v for k, v in rows.failed.items() if k in wanted}
+    )
 
 
 @dataclass(frozen=True)
-class _Asking:
+class _Generation:
     """Who is asked in what modes, and the rows that are there."""
 
-    asker: Asker
+    generator: Generator
     modes: Sequence[Mode]
     rows: _Rows
     progress: Progress | None
@@ -157,7 +159,7 @@ class _Asking:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as handle:
             for mode, left in lacking.items():
-                for prediction in self.asker.ask(left, mode) if left else ():
+                for prediction in self.generator.generate(left, mode) if left else ():
                     _append(handle, asdict(prediction), self.rows)
                     done += 1
                     if done % SYNC_EVERY == 0:
@@ -311,11 +313,13 @@ def _mend(path: Path) -> None:
             handle.truncate(start)
 
 
-def _check_settings(out: Path, samples: Sequence[Sample], asker: Asker, answered: Collection[Key]) -> dict[str, Any]:
+def _check_settings(
+    out: Path, samples: Sequence[Sample], generator: Generator, answered: Collection[Key]
+) -> dict[str, Any]:
     """What OUT.settings.json is to say. Raises InputError where the answers there were made otherwise."""
     path = out.with_name(f"{out.name}.settings.json")
     ids = {identity for identity, _ in answered}
-    given: dict[str, Any] = json.loads(json.dumps(dict(asker.settings)))
+    given: dict[str, Any] = json.loads(json.dumps(dict(generator.settings)))
     showing = {sample.id: _digest(sample) for sample in samples}
     kept = _kept_settings(path)
     if kept is None and ids & showing.keys():
@@ -345,10 +349,20 @@ def _kept_settings(path: Path) -> dict[str, Any] | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(kept["settings"], dict) and isinstance(kept["samples"], dict):
-            return dict(kept)
+            return {**kept, "settings": _with_todays_names(kept["settings"])}
     except (ValueError, TypeError, KeyError):
         pass
     raise InputError(f"{path}: cannot be read; remove it and the predictions beside it")
+
+
+def _with_todays_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that 0.1.0 wrote say `profile` for the response format, and WordsOnlyBackbone for CausalLMBackbone."""
+    settings, prompt, model = dict(settings), settings.get("prompt"), settings.get("model")
+    if isinstance(prompt, dict) and "profile" in prompt:
+        settings["prompt"] = {"response_format" if key == "profile" else key: value for key, value in prompt.items()}
+    if isinstance(model, dict) and model.get("kind") == "WordsOnlyBackbone":
+        settings["model"] = {**model, "kind": "CausalLMBackbone"}
+    return settings
 
 
 def _write_settings(out: Path, settings: dict[str, Any]) -> None:

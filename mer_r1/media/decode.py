@@ -118,7 +118,7 @@ def _read(
         track = tracks[packet.stream.index]
         if not track.done:
             track.read(packet)
-        if all(each.done for each in tracks.values()):
+        if all(item.done for item in tracks.values()):
             break
         if time.monotonic() > deadline:
             raise InputError(

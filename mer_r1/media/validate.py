@@ -151,7 +151,7 @@ def looks(tasks: Iterable[Task], budget: MediaBudget, num_workers: int) -> Itera
                     yield found
             for worker in [worker for worker in busy.values() if worker.left_s <= 0 or not worker.lives]:
                 del busy[worker.connection]
-                yield worker.fault()
+                yield worker.error()
                 worker.end()
     finally:
         for worker in [*idle, *busy.values()]:
@@ -198,7 +198,7 @@ class _Worker:
             return None
         return found
 
-    def fault(self) -> Look:
+    def error(self) -> Look:
         """Why its task is without an answer."""
         assert self._task is not None
         if self.lives:

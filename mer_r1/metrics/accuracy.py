@@ -65,8 +65,8 @@ class AccuracyReport:
             "other": self.other,
             "constant": {"label": self.constant_label, "accuracy": self.constant},
             "recalls": {
-                label: {"n": each.n, "recall": each.recall, "interval": _bounds(each.interval)}
-                for label, each in self.recalls.items()
+                label: {"n": item.n, "recall": item.recall, "interval": _bounds(item.interval)}
+                for label, item in self.recalls.items()
             },
             "confusion": self.confusion,
             "intervals": {"level": LEVEL, "accuracy": _bounds(self.interval)},
@@ -106,7 +106,7 @@ def score_accuracy(
         n=len(samples),
         accuracy=sum(right) / len(samples),
         interval=overall,
-        balanced=sum(each.recall for each in recalls.values()) / len(recalls),
+        balanced=sum(item.recall for item in recalls.values()) / len(recalls),
         unparsed=sum(row[NONE] for row in confusion.values()),
         other=sum(row[OTHER] for row in confusion.values()),
         recalls=recalls,
@@ -127,10 +127,10 @@ def mean_accuracy(reports: Sequence[AccuracyReport]) -> tuple[float, Interval]:
         return reports[0].accuracy, reports[0].interval
     terms_NK = np.zeros((sum(report.n for report in reports), 2 * len(reports)))
     clusters: list[tuple[int, str] | None] = []
-    for place, report in enumerate(reports):
+    for index, report in enumerate(reports):
         rows = slice(len(clusters), len(clusters) + report.n)
-        terms_NK[rows, 2 * place], terms_NK[rows, 2 * place + 1] = report.right, 1
-        clusters += [None if cluster is None else (place, cluster) for cluster in report.clusters]
+        terms_NK[rows, 2 * index], terms_NK[rows, 2 * index + 1] = report.right, 1
+        clusters += [None if cluster is None else (index, cluster) for cluster in report.clusters]
 
     def mean(sums_BK: Floats) -> Floats:
         means: Floats = _ratio(sums_BK[:, ::2], sums_BK[:, 1::2]).mean(axis=1, keepdims=True)
@@ -150,7 +150,7 @@ def normal(label: str) -> str:
     return words[0] if words else label
 
 
-def gold_fault(sample: Sample) -> str | None:
+def gold_error(sample: Sample) -> str | None:
     """Why no answer chosen from a sample's candidates can be right as they are shown; None where one can."""
     if not sample.labels or not sample.candidates:
         return f"has no {'candidates' if sample.labels else 'labels'}"

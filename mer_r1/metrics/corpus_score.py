@@ -238,8 +238,8 @@ class _Fields:
 
     def refuse_faults(self) -> None:
         """What `strict` does not pass over."""
-        for identity, fault in self.faults.items():
-            raise InputError(f"{identity!r}: {fault}; mend it, or do not be strict")
+        for identity, error in self.faults.items():
+            raise InputError(f"{identity!r}: {error}; mend it, or do not be strict")
         if self.missing:
             raise InputError(f"gold {self.missing[0]!r} has no prediction; give one, or do not be strict")
         if self.extra:
@@ -253,12 +253,12 @@ def _read(gold: Mapping[str, Labels], predictions: Mapping[str, Labels], parser:
         raise InputError(f"prediction {extra[0]!r} has no gold sample, nor has any other; give the gold it belongs to")
     fields = _Fields([], [], {}, tuple(identity for identity in gold if identity not in predictions), extra)
     for identity, labels in gold.items():
-        words, fault = read_labels(labels, parser)
-        said, said_fault = read_labels(predictions.get(identity), parser)
+        words, error = read_labels(labels, parser)
+        said, response_error = read_labels(predictions.get(identity), parser)
         fields.gold.append(words)
         fields.said.append(said)
-        if fault or said_fault:
-            fields.faults[identity] = f"gold {fault}" if fault else f"predicted {said_fault}"
+        if error or response_error:
+            fields.faults[identity] = f"gold {error}" if error else f"predicted {response_error}"
     if strict:
         fields.refuse_faults()
     return fields

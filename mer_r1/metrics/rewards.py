@@ -5,7 +5,7 @@ empty). With g and p the category sets of one wheel:
 
     R_R = mean |g∩p| / |g|        R_P = mean |g∩p| / |p|, 0 when p is empty
     R_F = mean 2|g∩p| / (|g|+|p|)  (the per-sample F1 of the baseline; the corpus F1 is another number, see metrics)
-    R_fmt = 1 when the text keeps strictly to its profile and reasons (an empty think block does not), else 0
+    R_fmt = 1 when the text keeps strictly to its response format and reasons (an empty think block does not), else 0
 
 and, where a response answers before it thinks and after (VideoAuto-R1's answer_think_answer),
 

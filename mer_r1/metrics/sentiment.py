@@ -248,7 +248,7 @@ def lexicon_sha256() -> str:
 
 def _word_valence(places: Sequence[Iterable[int]], valence_of: Sequence[Sequence[int]]) -> int:
     """One vote for each category that the word reaches; `places` are category ids per wheel."""
-    votes = Counter(valence_of[wheel][place] for wheel, reached in enumerate(places) for place in reached)
+    votes = Counter(valence_of[wheel][index] for wheel, reached in enumerate(places) for index in reached)
     lead = votes.most_common(2)
     return lead[0][0] if lead and (len(lead) == 1 or lead[0][1] > lead[1][1]) else 0
 

@@ -27,25 +27,25 @@ from mer_r1.models.checkpoint import write_settings
 from mer_r1.models.decoding import Decoder, StopText, draw, head_reads_last
 from mer_r1.models.group_attention import GROUP, DecodeLayout
 from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Sampling
-from mer_r1.prompting.response import PROFILES, Profile
-from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_STYLES, PromptStyle, without_control
+from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat
+from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_control
 
 
 @dataclass
 class Backbone(ABC):
     """A language model with towers, its processor, and how a sample is shown to it.
 
-    A family says how a sample becomes a prompt, what its towers are, and which ids stand for media. `entry` is what is
-    called to run the model: the model itself, or the PEFT wrapper around it. `own_style` is asked instead of the style
-    that `prompt_style` names.
+    A family says how a sample becomes a prompt, what its towers are, and which ids stand for media. `wrapped_model` is
+    what is called to run the model: the model itself, or the PEFT wrapper around it. `template_override` is asked
+    instead of the style that `prompt_style` names.
     """
 
     model: Any
     processor: Any
     budget: MediaBudget
     prompt_style: str
-    entry: Any = None
-    own_style: PromptStyle | None = None
+    wrapped_model: Any = None
+    template_override: PromptTemplate | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -59,14 +59,14 @@ class Backbone(ABC):
     """What of a sample the family takes, in words."""
 
     @property
-    def style(self) -> PromptStyle:
+    def style(self) -> PromptTemplate:
         """The words around a sample."""
-        return self.own_style or PROMPT_STYLES[self.prompt_style]
+        return self.template_override or PROMPT_TEMPLATES[self.prompt_style]
 
     @property
-    def profile(self) -> Profile:
+    def response_format(self) -> ResponseFormat:
         """The form of answer that the prompt asks for."""
-        return PROFILES[self.style.profile]
+        return RESPONSE_FORMATS[self.style.response_format]
 
     @property
     def language_model(self) -> Any:
@@ -79,13 +79,13 @@ class Backbone(ABC):
         return 3
 
     def __post_init__(self) -> None:
-        self.entry = self.model if self.entry is None else self.entry
+        self.wrapped_model = self.model if self.wrapped_model is None else self.wrapped_model
         self.language_model.config._attn_implementation = GROUP
 
     def texts_of(self, sample: Sample) -> tuple[str | None, tuple[str, ...]]:
         """A sample's subtitle and candidates as data: what would become a control token in them is taken out.
 
-        Raises InputError, naming the sample, where the prompt style needs candidates and there are none.
+        Raises InputError, naming the sample, where the prompt template needs candidates and there are none.
         """
         if self.style.needs_candidates and not sample.candidates:
             raise InputError(f"sample {sample.id!r}: {NO_CANDIDATES}")
@@ -109,7 +109,7 @@ class Backbone(ABC):
         )
         try:
             with head_reads_last(self.model, 1):
-                state = self.entry(
+                state = self.wrapped_model(
                     input_ids=batch.input_ids_PT,
                     attention_mask=batch.mask_PT,
                     position_ids=self.position_argument(batch.positions_3PT),
@@ -249,13 +249,13 @@ class Backbone(ABC):
         open_B = torch.ones(rows, dtype=torch.bool, device=self.device)
         ids, kept = [], []
         finished = StopText(self, stop, rows, num_stops, "" if stop_after in prefill else stop_after)
-        for place in range(sampling.max_new_tokens):
-            chosen_B = draw(logits_BV + self.suppressed_V, sampling, uniform_BR[:, place])
+        for index in range(sampling.max_new_tokens):
+            chosen_B = draw(logits_BV + self.suppressed_V, sampling, uniform_BR[:, index])
             chosen_B = torch.where(open_B, chosen_B, self.tokenizer.pad_token_id)
             ids.append(chosen_B)
             kept.append(open_B)
             open_B = open_B & ~finished(chosen_B)
-            if place + 1 == sampling.max_new_tokens or not open_B.any():
+            if index + 1 == sampling.max_new_tokens or not open_B.any():
                 break
             logits_BV = decoder.step(chosen_B[:, None])
         return Generated(torch.stack(ids, dim=1), torch.stack(kept, dim=1).long())

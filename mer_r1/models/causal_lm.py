@@ -24,7 +24,7 @@ from mer_r1.models.types import Prompt
 
 
 @dataclass
-class WordsOnlyBackbone(Backbone):
+class CausalLMBackbone(Backbone):
     """A causal language model; its processor is its tokenizer."""
 
     reads = "subtitle"
@@ -83,9 +83,7 @@ class WordsOnlyBackbone(Backbone):
             return ""
 
 
-def load_words_only(
-    source: str, budget: MediaBudget | None = None, prompt_style: str | None = None
-) -> WordsOnlyBackbone:
+def load_causal_lm(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> CausalLMBackbone:
     """Load a causal language model from a folder or a Hub id, with the settings saved beside it or the given ones.
 
     Raises InputError for a folder that is no whole checkpoint of this kind, for a Hub id that cannot be had, and for a
@@ -111,4 +109,4 @@ def load_words_only(
         raise InputError(f"{source}: its tokenizer names no end token (eos_token); name it in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any will do
-    return WordsOnlyBackbone(model, tokenizer, *shown_as)
+    return CausalLMBackbone(model, tokenizer, *shown_as)

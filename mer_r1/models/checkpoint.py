@@ -14,7 +14,7 @@ from typing import Any
 from mer_r1.data.files import write_json
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
-from mer_r1.prompting.templates import PROMPT_STYLES
+from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
 SETTINGS_FILE = "mer_r1.json"
 CAUSAL_FIX = (
@@ -28,7 +28,7 @@ def write_settings(folder: Path, budget: MediaBudget, prompt_style: str) -> None
 
 
 def read_settings(path: Path) -> tuple[MediaBudget, str]:
-    """(media budget, prompt style) of a settings file. Raises InputError that names it when it is none."""
+    """(media budget, prompt template) of a settings file. Raises InputError that names it when it is none."""
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         return MediaBudget(**saved["budget"]), str(saved["prompt_style"])
@@ -39,13 +39,13 @@ def read_settings(path: Path) -> tuple[MediaBudget, str]:
 def settings_of(source: str, budget: MediaBudget | None, prompt_style: str | None) -> tuple[MediaBudget, str]:
     """The given settings, else those saved beside the checkpoint, else the defaults of a published one.
 
-    Raises InputError for a damaged settings file and for a prompt style that there is not.
+    Raises InputError for a damaged settings file and for a prompt template that there is not.
     """
     saved = _settings_file(source)
     saved_budget, saved_style = read_settings(saved) if saved else (MediaBudget(), "full")
     style = prompt_style or saved_style
-    if style not in PROMPT_STYLES:
-        raise InputError(f"{source}: prompt style {style!r} is none of {', '.join(PROMPT_STYLES)}")
+    if style not in PROMPT_TEMPLATES:
+        raise InputError(f"{source}: prompt template {style!r} is none of {', '.join(PROMPT_TEMPLATES)}")
     return budget or saved_budget, style
 
 

@@ -25,7 +25,7 @@ class Decoder:
     def __init__(self, backbone: Backbone, layout: DecodeLayout) -> None:
         self._backbone, self._layout = backbone, layout
         # Without autograd's bookkeeping a step is a few percent faster; gathered weights must not become such tensors.
-        self._is_whole = all(kind.__name__ != "FSDPModule" for kind in type(backbone.entry).__mro__)
+        self._is_whole = all(kind.__name__ != "FSDPModule" for kind in type(backbone.wrapped_model).__mro__)
 
     def start(self, encoded: Encoded, num_generations: int, room: int) -> None:
         """Make room for `room` ids of every answer."""
@@ -40,7 +40,7 @@ class Decoder:
         positions_BQ = self._next_B1 + torch.arange(num, device=ids_BQ.device)
         self._next_B1 = self._next_B1 + num
         with torch.inference_mode(self._is_whole), head_reads_last(self._backbone.model, 1):
-            logits: Tensor = self._backbone.entry(
+            logits: Tensor = self._backbone.wrapped_model(
                 input_ids=ids_BQ,
                 attention_mask=self._no_mask,
                 position_ids=self._backbone.position_argument(positions_BQ.expand(3, -1, -1)),

@@ -1,7 +1,7 @@
 """Prompts of a manifest: decoded and processed when asked for, or once and kept on disk.
 
 The kept form is a folder of safetensors shards, read by memory map, under a name made from all that the features depend
-on (rows, files, prompt style, media budget, vocabulary): a changed input is another folder, never a stale one.
+on (rows, files, prompt template, media budget, vocabulary): a changed input is another folder, never a stale one.
 """
 
 from __future__ import annotations

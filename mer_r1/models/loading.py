@@ -15,7 +15,7 @@ import torch
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.causal_lm import load_words_only
+from mer_r1.models.causal_lm import load_causal_lm
 from mer_r1.models.checkpoint import SETTINGS_FILE, folder_kind, looks_like_hub_id, settings_of
 from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, peft_is_behind
 from mer_r1.models.qwen2_5_omni import FIX as FOLDER_FIX
@@ -38,7 +38,7 @@ def load_backbone(source: str, budget: MediaBudget | None = None, prompt_style: 
     if (folder / ADAPTER_CONFIG).is_file():  # whatever else is there: transformers reads such a folder so, too
         return _load_adapted(folder, budget, prompt_style)
     kind = folder_kind(folder, FOLDER_FIX) if folder.exists() else _hub_kind(source)
-    return _LOADERS.get(kind, load_words_only)(source, budget, prompt_style)
+    return _LOADERS.get(kind, load_causal_lm)(source, budget, prompt_style)
 
 
 def _hub_kind(source: str) -> str:

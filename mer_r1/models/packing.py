@@ -169,10 +169,10 @@ def media_placed(backbone: Backbone, input_ids_S: Tensor, encoded: Encoded | Non
     media_ND = encoded.embeds_PTD[torch.isin(encoded.prompts.input_ids_PT, placeholders)]
     where_1S1 = torch.isin(input_ids_S, placeholders)[None, :, None]
 
-    def place(_: Any, __: Any, words_1SD: Tensor) -> Tensor:
+    def index(_: Any, __: Any, words_1SD: Tensor) -> Tensor:
         return words_1SD.masked_scatter(where_1S1, media_ND.to(words_1SD.dtype))
 
-    handle = backbone.model.get_input_embeddings().register_forward_hook(place)
+    handle = backbone.model.get_input_embeddings().register_forward_hook(index)
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
 """The words of an answer found in its ids, and the fast context that is spliced of the same ids (MER-R1 Eq. 8).
 
 An anchor is the first token of an answer word. Slow thinking reads it after the response's own reasoning, fast thinking
-after the profile's prefill and *the same answer ids*, spliced as ids and never re-tokenised, so that anchors agree by
-construction. For byte-level vocabularies, as Qwen's.
+after the response format's prefill and *the same answer ids*, spliced as ids and never re-tokenised, so that anchors
+agree by construction. For byte-level vocabularies, as Qwen's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone
-from mer_r1.prompting.response import PROFILES, Profile
+from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat
 
 _PROBE = " happy, \u5fc3"  # a space, a mark and three bytes that are one character
 
@@ -35,7 +35,9 @@ class Answer:
     prefill_ids: tuple[int, ...]
 
 
-def locate_answer(backbone: Backbone, ids: Sequence[int], profile: Profile = PROFILES["think_answer"]) -> Answer | None:
+def locate_answer(
+    backbone: Backbone, ids: Sequence[int], response_format: ResponseFormat = RESPONSE_FORMATS["think_answer"]
+) -> Answer | None:
     """Find the words of a response's last answer in its ids; None when there is no word to find.
 
     Where a token covers both the end of what opens the answer and the first word (`>happy`), it belongs to the answer,
@@ -43,15 +45,15 @@ def locate_answer(backbone: Backbone, ids: Sequence[int], profile: Profile = PRO
     where that token reaches back to text that the prefill does not end in: no fast context could hold it.
     """
     text, starts = text_and_starts(backbone, ids)
-    spans = profile.spans(text)
+    spans = response_format.spans(text)
     if not spans:
         return None
-    first_char = text.rfind(profile.opens, 0, spans[0][0] + 1) + len(profile.opens)
+    first_char = text.rfind(response_format.opens, 0, spans[0][0] + 1) + len(response_format.opens)
     start = bisect_right(starts, first_char) - 1
     glued = text[starts[start] : first_char]
-    if not profile.fast_prefill.endswith(glued):
+    if not response_format.fast_prefill.endswith(glued):
         return None
-    prefill = profile.fast_prefill.removesuffix(glued)
+    prefill = response_format.fast_prefill.removesuffix(glued)
     begins = {word: begin for begin, _, word in reversed(spans)}  # where a word stands first; E+ and E- are sets
     words = tuple(dict.fromkeys(word for _, _, word in spans))
     anchors = tuple(bisect_right(starts, begins[word]) - 1 for word in words)
@@ -129,7 +131,7 @@ def _byte_letters() -> dict[str, int]:
     """The letter under which a byte-level vocabulary writes each byte."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in shown]
-    return {chr(byte): byte for byte in shown} | {chr(256 + place): byte for place, byte in enumerate(hidden)}
+    return {chr(byte): byte for byte in shown} | {chr(256 + index): byte for index, byte in enumerate(hidden)}
 
 
 _BYTE_OF = _byte_letters()

@@ -103,13 +103,13 @@ def check_labels(manifest: Path, scan: ManifestScan, wheels: WheelSet, found: Fi
     """The gold answer of every row against itself."""
     labelled = any(sample.labels for sample in scan.samples)
     for number, sample in zip(scan.lines, scan.samples, strict=True):
-        faults = list(gold_faults(sample, wheels, found, number))
+        errors = list(gold_errors(sample, wheels, found, number))
         if labelled and not sample.labels and sample.valence is None:
-            faults.append("no labels, which other rows have, so that nothing is learned here; add them, or a valence")
-        found.problems += [f"{manifest}:{number}: {fault}" for fault in faults]
+            errors.append("no labels, which other rows have, so that nothing is learned here; add them, or a valence")
+        found.problems += [f"{manifest}:{number}: {error}" for error in errors]
 
 
-def gold_faults(sample: Sample, wheels: WheelSet, found: Findings, line: int) -> Iterator[str]:
+def gold_errors(sample: Sample, wheels: WheelSet, found: Findings, line: int) -> Iterator[str]:
     """What keeps the gold answer of a sample from scoring 1.0; notices are counted into `found` on the way."""
     if not sample.labels:
         found.notices["rows without labels"].append(line)
@@ -171,14 +171,14 @@ def check_media(
     from mer_r1.media.validate import looks, tasks_of
 
     tasks = tasks_of(scan.lines[:limit], scan.samples[:limit])
-    faults: list[tuple[int, str]] = []
+    errors: list[tuple[int, str]] = []
     lengths: list[tuple[int, float]] = []
     content: defaultdict[str, defaultdict[Path, list[int]]] = defaultdict(lambda: defaultdict(list))
     columns = (TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         for seen in bars.track(looks(tasks, budget or MediaBudget(), workers), total=len(tasks)):
             if seen.fault is not None:
-                faults.append((seen.line, seen.fault))
+                errors.append((seen.line, seen.fault))
                 continue
             found.num_read += 1
             found.frames += seen.num_frames
@@ -189,7 +189,7 @@ def check_media(
                 lengths.append((seen.line, seen.length_s))
             for path, digest in seen.digests:
                 content[digest][path].append(seen.line)
-    found.problems += [f"{manifest}:{line}: {fault}" for line, fault in sorted(faults)]
+    found.problems += [f"{manifest}:{line}: {error}" for line, error in sorted(errors)]
     _compare(lengths, content.values(), found)
 
 

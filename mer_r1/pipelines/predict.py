@@ -14,8 +14,8 @@ from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.generation import Asker, ask_into
-from mer_r1.generation.make import DEFAULT_MODEL, Service, make_asker
+from mer_r1.generation import Generator, generate_to_store
+from mer_r1.generation.make import DEFAULT_MODEL, Service, make_generator
 from mer_r1.text import printable
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def run(
         if clips or out is None:
             raise InputError("--manifest: goes with --out PREDICTIONS and without CLIP")
         samples = read_manifest(manifest)
-        asker = make_asker(source, service, max_new_tokens=max_new_tokens)
-        return _run_manifest(samples, out, modes, asker)
+        generator = make_generator(source, service, max_new_tokens=max_new_tokens)
+        return _run_manifest(samples, out, modes, generator)
     if service is not None:
         raise InputError("--url goes with --manifest; CLIP is asked of a model on this machine")
     if out is not None:
@@ -80,9 +80,9 @@ def run(
     return 0
 
 
-def _run_manifest(samples: Sequence[Sample], out: Path, modes: Sequence[Mode], asker: Asker) -> int:
-    with asking_bar("Asking") as progress:
-        report = ask_into(out, samples, asker, modes, progress)
+def _run_manifest(samples: Sequence[Sample], out: Path, modes: Sequence[Mode], generator: Generator) -> int:
+    with generation_bar("Asking") as progress:
+        report = generate_to_store(out, samples, generator, modes, progress)
     if rank_and_world_size()[0]:
         return 0  # the first process answers for all; a launcher ends them all when one of them fails
     print(report.summary(out) or out)
@@ -90,7 +90,7 @@ def _run_manifest(samples: Sequence[Sample], out: Path, modes: Sequence[Mode], a
 
 
 @contextmanager
-def asking_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+def generation_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar of answers; of several processes the first one shows its own."""
     from rich.progress import Progress
 

@@ -96,30 +96,30 @@ def run(
     found = _read(name, root, out, part)
     absent = sorted(set(SETS) - set(present_sets(root)), key=list(SETS).index) if name == UNIBENCH else []
     if missing is not None:
-        rows = [f"{printable(file.path, 999)}\t{file.why}\n" for each in found for file in each.whole.missing]
+        rows = [f"{printable(file.path, 999)}\t{file.why}\n" for item in found for file in item.whole.missing]
         write_text(missing, "".join(rows))
-    if not any(each.files for each in found):
+    if not any(item.files for item in found):
         raise _nothing(found, root)
-    for each in found:
-        for path, prepared in each.files.items():
+    for item in found:
+        for path, prepared in item.files.items():
             write_manifest(path, prepared.samples)
     _print(found, absent)
     _print_stale(found, absent, out)
-    return 1 if absent or any(each.whole.missing for each in found) else 0
+    return 1 if absent or any(item.whole.missing for item in found) else 0
 
 
 def _read(name: str, root: Path, out: Path, part: Part) -> list[Found]:
     """The data sets of that name; one of which no clip is there has no manifest."""
     if name == UNIBENCH:
-        wholes = {out / f"{each}.jsonl": read_set(each, root) for each in present_sets(root)}
+        wholes = {out / f"{item}.jsonl": read_set(item, root) for item in present_sets(root)}
         return [Found(whole, {path: whole} if whole.samples else {}) for path, whole in wholes.items()]
     if name == mer_caption.NAME:
         whole = mer_caption.read_caption(root)
         num_sft = mer_caption.NUM_SFT if part.num_sft is None else part.num_sft
         parts = mer_caption.split(whole, num_sft, part.seed or 0) if whole.samples else {}
-        return [Found(whole, {out / f"{each}.jsonl": prepared for each, prepared in parts.items()})]
+        return [Found(whole, {out / f"{item}.jsonl": prepared for item, prepared in parts.items()})]
     if name in PICTURE_SETS:
-        split = next(each for each in SPLITS if each == (part.split or "test"))
+        split = next(item for item in SPLITS if item == (part.split or "test"))
         whole = read_pictures(name, root, split, part.num, part.seed or 0)
     else:
         whole = _read_mme(root) if name == MME else read_set(name, root)
@@ -128,8 +128,8 @@ def _read(name: str, root: Path, out: Path, part: Part) -> list[Found]:
 
 def _is_manifest(missing: Path, name: str, out: Path) -> bool:
     """Whether the list of missing files would take the place of a manifest."""
-    place, out = missing.resolve(), out.resolve()
-    return place == out or (name in SEVERAL and place.parent == out and place.suffix == ".jsonl")
+    index, out = missing.resolve(), out.resolve()
+    return index == out or (name in SEVERAL and index.parent == out and index.suffix == ".jsonl")
 
 
 def _read_mme(root: Path) -> PreparedSet:
@@ -154,15 +154,15 @@ def _print(found: list[Found], absent: list[str]) -> None:
     table = Table(title="prepared", title_justify="left")
     for head in ("data set", "samples", "missing", "manifest"):
         table.add_column(head, justify="right" if head in ("samples", "missing") else "left", overflow="fold")
-    for each in found:
-        num_missing = f"{len(each.whole.missing):,}"
-        for path, part in each.files.items():
-            table.add_row(escape(each.whole.title), f"{len(part.samples):,}", num_missing, escape(str(path)))
-        if not each.files:
-            table.add_row(escape(each.whole.title), "0", num_missing, "not written")
+    for item in found:
+        num_missing = f"{len(item.whole.missing):,}"
+        for path, part in item.files.items():
+            table.add_row(escape(item.whole.title), f"{len(part.samples):,}", num_missing, escape(str(path)))
+        if not item.files:
+            table.add_row(escape(item.whole.title), "0", num_missing, "not written")
     console.print(table)
-    for each in found:
-        for line in _lines(each.whole):
+    for item in found:
+        for line in _lines(item.whole):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     for data in (SETS[name] for name in absent):
         line = f"{data.title}: not there, no folder {data.folder}; {data.where}"
@@ -171,7 +171,7 @@ def _print(found: list[Found], absent: list[str]) -> None:
 
 def _print_stale(found: list[Found], absent: list[str], out: Path) -> None:
     """Name the manifests of an earlier time, of sets of which nothing is there now: benchmark would take them."""
-    for name in (*(each.whole.name for each in found if not each.files), *absent):
+    for name in (*(item.whole.name for item in found if not item.files), *absent):
         if (path := out / f"{name}.jsonl").exists():
             line = f"{SETS[name].title}: {path} is of an earlier time and was left as it is; remove it, or move it away"
             Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -137,8 +137,8 @@ def _train(name: str, recipe: Recipe, out: Path, stages: Stages) -> None:
 
 
 def _ask(out: Path, test: Sequence[Sample], workers: int, stages: Stages) -> None:
-    from mer_r1.generation import ask_into
-    from mer_r1.generation.local import LocalAsker, kept, load_model
+    from mer_r1.generation import generate_to_store
+    from mer_r1.generation.local import LocalGenerator, kept, load_model
     from mer_r1.models.features import read_prompts
 
     for place, name in enumerate(SYSTEMS):
@@ -149,16 +149,16 @@ def _ask(out: Path, test: Sequence[Sample], workers: int, stages: Stages) -> Non
         def progress(done: int, total: int, place: int = place, name: str = name) -> None:
             stages.report(done + place * total, len(SYSTEMS) * total, TITLES[name])
 
-        asker = LocalAsker(backbone, MAX_NEW_TOKENS, read=kept(test, prompts))
+        generator = LocalGenerator(backbone, MAX_NEW_TOKENS, read=kept(test, prompts))
         predictions = out / name / "predictions.jsonl"
-        report = ask_into(predictions, test, asker, progress=progress)
+        report = generate_to_store(predictions, test, generator, progress=progress)
         if report.errors:
             raise InputError(report.summary(predictions))
 
 
 def _without(out: Path, test: Sequence[Sample], stages: Stages) -> dict[str, Any]:
     """F1 of MER-R1's slow answers on the first test clips with all media and with each one dropped."""
-    from mer_r1.analysis.modality import EVERYTHING, ask_without, score_without
+    from mer_r1.analysis.modality import EVERYTHING, generate_without, score_without
     from mer_r1.emotion.wheel import WheelSet
     from mer_r1.generation.local import load_model
 
@@ -169,8 +169,10 @@ def _without(out: Path, test: Sequence[Sample], stages: Stages) -> dict[str, Any
         stages.report(done, total, conditions[min(done * len(conditions) // total, len(conditions) - 1)])
 
     folder, model = out / "without", load_model(str(out / "mer_r1"))
-    if faults := ask_without(model, test, folder, ("slow",), MAX_NEW_TOKENS, conditions=conditions, progress=progress):
-        raise InputError(faults[0])
+    if errors := generate_without(
+        model, test, folder, ("slow",), MAX_NEW_TOKENS, conditions=conditions, progress=progress
+    ):
+        raise InputError(errors[0])
     scored = score_without(test, folder, "slow", WheelSet.load(), conditions=conditions)
     kept = ("n", "signature", "precision", "recall", "f1")
     return {medium: {key: scored[name][key] for key in kept} for medium, name in names.items()}

@@ -26,7 +26,7 @@ from mer_r1.data.sample import Sample
 from mer_r1.display.sweep import LABELS, MODES, WORDS, Measures, markdown, show, summary, thirds
 from mer_r1.display.sweep_plot import plot
 from mer_r1.errors import InputError
-from mer_r1.evaluation.emotion_pictures import refuse_without_gold
+from mer_r1.evaluation.emotion_pictures import validate_gold
 from mer_r1.metrics.corpus_score import load_wheels, score_signature
 from mer_r1.metrics.signature import signature
 from mer_r1.pipelines.sweep_variants import Cell, cells, read_variants, varied
@@ -73,9 +73,9 @@ def run(
     key, variants = varied(source, vary) if vary is not None else ("variant", read_variants(source))
     planned = cells(variants, overrides, seeds, out)
     sets = [Asked(path, read_manifest(path)) for path in (test, other) if path is not None]
-    for each in sets:
-        if each.measures is LABELS:
-            refuse_without_gold(each.path, each.samples)
+    for item in sets:
+        if item.measures is LABELS:
+            validate_gold(item.path, item.samples)
     measures = sets[0].measures
     rows = []
     with locked(out):
@@ -98,8 +98,8 @@ def _run_cell(cell: Cell, sets: Sequence[Asked], max_new_tokens: int) -> dict[st
     from mer_r1.generation.local import load_model
     from mer_r1.pipelines import train
 
-    for each in cell.runs:
-        train.run_shown(each.recipe, each.out)
+    for item in cell.runs:
+        train.run_shown(item.recipe, item.out)
     backbone = load_model(str(cell.out))
     test, *others = [
         _greedy(cell, backbone, asked, cell.out / name, max_new_tokens)
@@ -123,16 +123,16 @@ def _greedy(
     cell: Cell, backbone: Backbone, asked: Asked, predictions: Path, max_new_tokens: int
 ) -> dict[str, dict[str, float]]:
     """Ask what is not asked yet, and score: by mode and metric."""
-    from mer_r1.generation import ask_into
-    from mer_r1.generation.local import LocalAsker, kept
+    from mer_r1.generation import generate_to_store
+    from mer_r1.generation.local import LocalGenerator, kept
     from mer_r1.models.features import read_prompts
 
     data, folder = cell.runs[-1].recipe.data, asked.path.parent
     with disk_full_named(folder):
         keep_in = folder / "features" if data.keep_features else None
         prompts = read_prompts(backbone, asked.samples, keep_in, data.workers)
-    asker = LocalAsker(backbone, max_new_tokens, read=kept(asked.samples, prompts))
-    report = ask_into(predictions, asked.samples, asker)
+    generator = LocalGenerator(backbone, max_new_tokens, read=kept(asked.samples, prompts))
+    report = generate_to_store(predictions, asked.samples, generator)
     if report.errors:
         raise InputError(report.summary(predictions))
     return _scores(asked, predictions)

@@ -139,10 +139,10 @@ def cells(variants: Variants, overrides: Sequence[str], seeds: Sequence[int], ou
         for seed in seeds
     }
     whole: dict[str, tuple[str, int]] = {}
-    for place, chain in chains.items():
-        other = whole.setdefault(_texts(chain), place)
-        if other[0] != place[0]:
-            raise InputError(f"variants {other[0]} and {place[0]} are the same; remove one, or set a key in it")
+    for index, chain in chains.items():
+        other = whole.setdefault(_texts(chain), index)
+        if other[0] != index[0]:
+            raise InputError(f"variants {other[0]} and {index[0]} are the same; remove one, or set a key in it")
     made = []
     for (name, seed), chain in chains.items():
         runs: list[Run] = []

@@ -25,8 +25,9 @@ def run(
 ) -> int:
     """Make `num` clips in `out` with manifests train.jsonl, val.jsonl and test.jsonl; 0 when done.
 
-    `seconds` (1 unless given) is a clip's length, `form` (think_answer unless given) the profile of its reasoning.
-    With `pictures` pictures are made instead, which have neither, and other.jsonl beside the three manifests.
+    `seconds` (1 unless given) is a clip's length, `form` (think_answer unless given) the response format of its
+    reasoning. With `pictures` pictures are made instead, which have neither, and other.jsonl beside the three
+    manifests.
     """
     _check(seed, seconds, workers, form, pictures)
     count = min(os.cpu_count() or 1, 8) if workers is None else workers

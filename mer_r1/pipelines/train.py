@@ -80,7 +80,7 @@ def _run(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progres
         write_json(out / "run.json", {**facts, "status": "running"})
     processes.wait_for_everyone()
     with disk_full_named(out):
-        trainer.train_or_go_on()
+        trainer.train_or_resume()
         facts["steps"] = trainer.state.global_step
         if processes.is_main_process:
             write_json(out / "run.json", {**facts, "status": "running"})
@@ -122,7 +122,7 @@ def _make_trainable(backbone: Backbone, recipe: Recipe) -> None:
             for parameter in backbone.model.parameters():
                 parameter.data = parameter.data.to(torch.bfloat16)
         torch.manual_seed(recipe.seed)  # adapters start at random
-        backbone.entry = add_lora(backbone.model, lora)
+        backbone.wrapped_model = add_lora(backbone.model, lora)
 
 
 def _prompts(
@@ -150,10 +150,10 @@ def _lessons(recipe: Recipe, backbone: Backbone, samples: list[Sample]) -> list[
     from mer_r1.rl.reflection.lessons import LessonExamples, lessons
 
     made = []
-    for each in lessons(samples):
-        asked = replace(backbone, own_style=each.style)
-        prompts = _prompts(recipe, recipe.data.train, asked, list(each.samples))
-        made.append(LessonExamples(backbone, prompts, each.answers))
+    for item in lessons(samples):
+        asked = replace(backbone, template_override=item.style)
+        prompts = _prompts(recipe, recipe.data.train, asked, list(item.samples))
+        made.append(LessonExamples(backbone, prompts, item.answers))
     return made
 
 
@@ -214,7 +214,7 @@ def _write_tiny(name: str, folder: Path) -> None:
         from mer_r1.rl.reflection.scores import QUESTIONS
         from mer_r1.synthetic.pictures import picture_texts
 
-        asked = (f"{each.subtitle}\n{each.question}\n{each.choices}\nyes\nno" for each in QUESTIONS.values())
+        asked = (f"{item.subtitle}\n{item.question}\n{item.choices}\nyes\nno" for item in QUESTIONS.values())
         write_tiny_vision(folder, (*picture_texts(3000), *asked))
 
 
@@ -261,7 +261,7 @@ def _facts(recipe: Recipe, backbone: Backbone) -> dict[str, Any]:
         "objective": recipe.rl.objective if recipe.kind == "rl" else None,
         "versions": versions,
         "architecture": type(backbone.model).__name__,
-        "profile": backbone.profile.name,
+        "response_format": backbone.response_format.name,
         "reads": backbone.reads,
     }
     if recipe.kind == "rl":

@@ -54,7 +54,7 @@ class Comparison:
     def num_differing(self) -> dict[str, int]:
         """Wheel -> how many words differ in it."""
         return {
-            name: sum(any(each.wheel == name for each in word.wheels) for word in self.words) for name in self.wheels
+            name: sum(any(item.wheel == name for item in word.wheels) for word in self.words) for name in self.wheels
         }
 
 
@@ -95,8 +95,8 @@ def show(words: Sequence[str], source: str = "builtin", protocol: str = "officia
         ways = wheels.explain(word)
         if not ways:
             unknown.append(word)
-        for place, way in enumerate(ways):
-            shown = escape(word) if place == 0 else ""
+        for index, way in enumerate(ways):
+            shown = escape(word) if index == 0 else ""
             table.add_row(shown, way.wheel, escape(way.category or "-"), escape(way_text(way)))
         if ways:
             table.add_section()
@@ -115,7 +115,7 @@ def show(words: Sequence[str], source: str = "builtin", protocol: str = "officia
 def way_text(way: Way) -> str:
     """The way without steps that repeat the one before: "angrily > angry > anger"."""
     steps = [step for step in (way.form, way.base, way.wheel_word) if step is not None]
-    text = " > ".join(step for place, step in enumerate(steps) if place == 0 or step != steps[place - 1])
+    text = " > ".join(step for index, step in enumerate(steps) if index == 0 or step != steps[index - 1])
     return text if way.category else f"{text} > no home in this wheel"
 
 
@@ -141,7 +141,7 @@ def show_comparison(
         raise InputError(f"--limit {limit} is below 0; give the number of words to print")
     a, b = (WheelSet.load(source, protocol=protocol, level=level) for source in (source_a, source_b))
     found = compare(a, b)
-    names = tuple(wheels_part(each.source, each.sha256) for each in (a, b))
+    names = tuple(wheels_part(item.source, item.sha256) for item in (a, b))
     if out is not None:
         head = {"a": names[0], "b": names[1], "protocol": protocol, "level": level}
         write_json(out, head | asdict(found) | {"num_differing": found.num_differing})
@@ -167,9 +167,9 @@ def _comparison_table(found: Comparison, names: tuple[str, ...], limit: int) -> 
         table.add_section()
         if not word.wheels:
             table.add_row(escape(word.word), "", *(_cell((), known) for known in (word.in_a, word.in_b)))
-        for place, each in enumerate(word.wheels):
-            cells = (_cell(each.a, word.in_a), _cell(each.b, word.in_b))
-            table.add_row(escape(word.word) if place == 0 else "", each.wheel, *map(escape, cells))
+        for index, item in enumerate(word.wheels):
+            cells = (_cell(item.a, word.in_a), _cell(item.b, word.in_b))
+            table.add_row(escape(word.word) if index == 0 else "", item.wheel, *map(escape, cells))
     return table
 
 

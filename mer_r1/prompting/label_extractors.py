@@ -72,8 +72,8 @@ def labels_of(text: str, style: str, wheels: KnownWords) -> Read:
     return STYLES[style](text, wheels)
 
 
-def _tagged(text: str, profile: str = "think_answer") -> Read:
-    response = parse_response(text, profile)
+def _tagged(text: str, response_format: str = "think_answer") -> Read:
+    response = parse_response(text, response_format)
     return response.labels, response.status
 
 

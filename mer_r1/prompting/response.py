@@ -1,15 +1,15 @@
 """A model's text taken apart: reasoning, answer blocks, emotion words, status.
 
-What: `parse_response(text, profile)` gives a `Response`; malformed text is a status and never an exception, and every
-function here takes time linear in the text, hostile text included (training reads whatever a policy samples).
+What: `parse_response(text, response format)` gives a `Response`; malformed text is a status and never an exception, and
+every function here takes time linear in the text, hostile text included (training reads whatever a policy samples).
 
-Convention of a tagged profile such as `think_answer` (`<think>…</think><answer>…</answer>`, MER-R1 Section 4.1): tags
-are read from left to right, in lower case as written. An answer block runs from `<answer>` to the next `</answer>`; a
-second `<answer>` before it starts the block anew. `<answer>` inside a think block that is closed later is reasoning.
-A think block that is never closed ends where an answer begins. `answer_think_answer` (VideoAuto-R1) reads the same tags
-in the order `<answer>first</answer><think>…</think><answer>last</answer>`: the labels are the last answer's, those of
-the first are `initial_labels`. Who does not dare a first answer writes FALLBACK_ANSWER there, which holds no word.
-`set_steps` (EMO-R3) has three steps and a box in place of tags; steps.py says how they are read.
+Convention of a tagged response format such as `think_answer` (`<think>…</think><answer>…</answer>`, MER-R1 Section
+4.1): tags are read from left to right, in lower case as written. An answer block runs from `<answer>` to the next
+`</answer>`; a second `<answer>` before it starts the block anew. `<answer>` inside a think block that is closed later
+is reasoning. A think block that is never closed ends where an answer begins. `answer_think_answer` (VideoAuto-R1) reads
+the same tags in the order `<answer>first</answer><think>…</think><answer>last</answer>`: the labels are the last
+answer's, those of the first are `initial_labels`. Who does not dare a first answer writes FALLBACK_ANSWER there, which
+holds no word. `set_steps` (EMO-R3) has three steps and a box in place of tags; steps.py says how they are read.
 
 Status of a text: "truncated" when an open tag is never closed; else "no_answer" when there is no answer block or the
 last one holds no word; else "ok". Text around the blocks does not change the status: the strict form, which the format
@@ -39,7 +39,7 @@ FALLBACK_ANSWER = "I will think before I name an emotion."
 
 
 @dataclass(frozen=True)
-class Profile:
+class ResponseFormat:
     """One response format.
 
     `fast_prefill` opens the assistant's turn so that it answers at once; `stop`, written as many times as `stops` says,
@@ -83,17 +83,18 @@ class _Blocks(NamedTuple):
     unclosed: bool
 
 
-def parse_response(text: str, profile: str = "think_answer") -> Response:
-    """Take `text` (prefill included) apart. Raises for no text; KeyError for a profile that is not in PROFILES."""
-    return PROFILES[profile].parse(text)
+def parse_response(text: str, response_format: str = "think_answer") -> Response:
+    """Take `text` (prefill included) apart. KeyError for an unknown response format."""
+    return RESPONSE_FORMATS[response_format].parse(text)
 
 
-def is_well_formed(text: str, profile: str = "think_answer") -> bool:
-    """The strict form: exactly the profile's blocks in order, only white space around them, a word in the answer.
+def is_well_formed(text: str, response_format: str = "think_answer") -> bool:
+    """The strict form: exactly the response format's blocks in order, only white space around them, a word in the
+    answer.
 
     An empty think block is allowed: it is what fast thinking writes.
     """
-    return PROFILES[profile].parse(text).well_formed
+    return RESPONSE_FORMATS[response_format].parse(text).well_formed
 
 
 def initial_labels(response: Response) -> tuple[str, ...] | None:
@@ -140,7 +141,7 @@ def _blocks(text: str) -> _Blocks:
 
 
 def _blocks_only(*order: str) -> re.Pattern[str]:
-    """The strict form of a profile: these blocks, each without a tag inside, and white space around them."""
+    """The strict form of a response format: these blocks, each without a tag inside, and white space around them."""
     body = r"((?:[^<]++|<(?!/?(?:think|answer)>))*+)"  # possessive, for a hostile text must not cost a second look
     return re.compile(r"\s*+" + r"\s*+".join(f"<{name}>{body}</{name}>" for name in order) + r"\s*+")
 
@@ -192,15 +193,15 @@ def _step_spans(text: str) -> tuple[Span, ...]:
 _FALLBACK = split_labels(FALLBACK_ANSWER)  # here, for it needs the function
 
 
-PROFILES: dict[str, Profile] = {
-    "think_answer": Profile(
+RESPONSE_FORMATS: dict[str, ResponseFormat] = {
+    "think_answer": ResponseFormat(
         name="think_answer",
         fast_prefill="<think></think><answer>",
         stop="</answer>",
         parse=partial(_parse_tagged, order=("think", "answer"), strict=_blocks_only("think", "answer")),
         spans=_tagged_spans,
     ),
-    "answer_think_answer": Profile(
+    "answer_think_answer": ResponseFormat(
         name="answer_think_answer",
         fast_prefill="<answer>",
         stop="</answer>",
@@ -211,7 +212,7 @@ PROFILES: dict[str, Profile] = {
         num_stops=2,
         fallback=FALLBACK_ANSWER,
     ),
-    "set_steps": Profile(
+    "set_steps": ResponseFormat(
         name="set_steps",
         fast_prefill=BOX,
         stop="}",

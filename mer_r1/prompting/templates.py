@@ -10,13 +10,13 @@ from typing import Any, overload
 from mer_r1.errors import InputError
 from mer_r1.prompting.response import FALLBACK_ANSWER
 
-NO_CANDIDATES = "has no candidates, which this prompt style shows; add `candidates` to its row, or give --candidates"
+NO_CANDIDATES = "has no candidates, which this prompt template shows; add `candidates` to its row, or give --candidates"
 _CANDIDATES = "{candidates}"
 _CONTROL = re.compile(r"<\|[^|<>\s]{1,64}\|>")
 
 
 @dataclass(frozen=True)
-class PromptStyle:
+class PromptTemplate:
     """A system text ("" for none), the line that carries the subtitle, the question, and the answer's profile.
 
     `{candidates}` in the question stands for a sample's candidate labels, which it then needs; `choices` is the line
@@ -26,7 +26,7 @@ class PromptStyle:
     system: str
     subtitle: str
     question: str
-    profile: str = "think_answer"
+    response_format: str = "think_answer"
     choices: str = ""
 
     @property
@@ -56,8 +56,8 @@ _STEPS = (
 )
 _SUBTITLE = "The subtitle of this video is: <Subtitle>{subtitle}</Subtitle>."
 
-PROMPT_STYLES: dict[str, PromptStyle] = {
-    "full": PromptStyle(
+PROMPT_TEMPLATES: dict[str, PromptTemplate] = {
+    "full": PromptTemplate(
         system=_TASK
         + "Write your reasoning between <think> and </think>, then your final answer between <answer> and </answer>.",
         subtitle=_SUBTITLE,
@@ -67,7 +67,7 @@ PROMPT_STYLES: dict[str, PromptStyle] = {
             "within the <answer> </answer> tags."
         ),
     ),
-    "full_first": PromptStyle(
+    "full_first": PromptTemplate(
         system=_TASK
         + "Answer at once between <answer> and </answer>; if you cannot tell yet, write there: "
         + FALLBACK_ANSWER
@@ -78,36 +78,38 @@ PROMPT_STYLES: dict[str, PromptStyle] = {
             "Which emotions does the main person feel? Consider the face, the body, the tone of voice and the words. "
             "Give both answers as words for the emotions, separated by commas."
         ),
-        profile="answer_think_answer",
+        response_format="answer_think_answer",
     ),
-    "set": PromptStyle(
+    "set": PromptTemplate(
         system=_TASK + _STEPS.format(senses="surroundings and light", answer="label"),
         subtitle=_SUBTITLE,
         question="Which emotion does this picture call up? Choose one label: {candidates}.",
-        profile="set_steps",
+        response_format="set_steps",
     ),
-    "set_clips": PromptStyle(
+    "set_clips": PromptTemplate(
         system=_TASK + _STEPS.format(senses="tone of voice, and what is said", answer="words"),
         subtitle=_SUBTITLE,
         question="Which emotions does the main person feel? Box the words for them, separated by commas.",
-        profile="set_steps",
+        response_format="set_steps",
         choices="Choose among these: {candidates}.",
     ),
-    "choice": PromptStyle(
+    "choice": PromptTemplate(
         system=_TASK
         + "Write your reasoning between <think> and </think>, then your final answer between <answer> and </answer>.",
         subtitle=_SUBTITLE,
         question="Which emotion does this picture call up? Answer with one label: {candidates}.",
     ),
     # For the tiny backbone, whose prompt should not be longer than its answer.
-    "brief": PromptStyle(system="", subtitle="{subtitle}", question="Emotions?"),
-    "brief_first": PromptStyle(
-        system="", subtitle="{subtitle}", question="Emotions first?", profile="answer_think_answer"
+    "brief": PromptTemplate(system="", subtitle="{subtitle}", question="Emotions?"),
+    "brief_first": PromptTemplate(
+        system="", subtitle="{subtitle}", question="Emotions first?", response_format="answer_think_answer"
     ),
-    "brief_set": PromptStyle(system="", subtitle="{subtitle}", question="Steps? {candidates}", profile="set_steps"),
-    "brief_choice": PromptStyle(system="", subtitle="{subtitle}", question="Emotion? {candidates}"),
-    "brief_set_clips": PromptStyle(
-        system="", subtitle="{subtitle}", question="Steps?", profile="set_steps", choices="{candidates}"
+    "brief_set": PromptTemplate(
+        system="", subtitle="{subtitle}", question="Steps? {candidates}", response_format="set_steps"
+    ),
+    "brief_choice": PromptTemplate(system="", subtitle="{subtitle}", question="Emotion? {candidates}"),
+    "brief_set_clips": PromptTemplate(
+        system="", subtitle="{subtitle}", question="Steps?", response_format="set_steps", choices="{candidates}"
     ),
 }
 
@@ -133,7 +135,7 @@ def without_servers_control(text: str) -> str:
 
 
 def media_chat(
-    style: PromptStyle, media: Sequence[str], subtitle: str | None, candidates: Sequence[str] = ()
+    style: PromptTemplate, media: Sequence[str], subtitle: str | None, candidates: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """The chat for a processor: one user turn of media ("video", "image", "audio", in this order) and text."""
     text = style.text(subtitle, candidates)

@@ -35,12 +35,12 @@ class Cases:
     def ranked(self, kind: str) -> list[tuple[int, str]]:
         """(place of the set, id) of every clip of a kind, the strongest first, equals in order."""
         found = [
-            (-kinds[kind], place, identity)
-            for place, of_set in enumerate(self.strengths)
+            (-kinds[kind], index, identity)
+            for index, of_set in enumerate(self.strengths)
             for identity, kinds in of_set.items()
             if kind in kinds
         ]
-        return [(place, identity) for _, place, identity in sorted(found, key=lambda row: row[0])]
+        return [(index, identity) for _, index, identity in sorted(found, key=lambda row: row[0])]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def cases_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: Wh
     """The cases of the two systems that `diagnosis.cases.pair_of` names, or of the one that was asked."""
     asked = [system for system in systems if any(system.place in page_set.answers for page_set in sets)]
     named = pair_of([system.system for system in asked])
-    pair = tuple(asked) if named is None else tuple(each for one in named for each in asked if each.system is one)
+    pair = tuple(asked) if named is None else tuple(item for one in named for item in asked if item.system is one)
     if not pair:
         return Cases((), (), ())
     rules = case_rules(*(system.title for system in pair))

@@ -91,14 +91,14 @@ def measure(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: Whe
     """Every system on every set that it was asked about, by set and then by system."""
     compared = reference_of(systems, sets)
     result: list[Measured] = []
-    for page_set in (each for each in sets if each.scored):
+    for page_set in (item for item in sets if item.scored):
         reports = {
-            (place, mode): _report(page_set, rows, mode, wheels)
-            for place, rows in page_set.answers.items()
+            (index, mode): _report(page_set, rows, mode, wheels)
+            for index, rows in page_set.answers.items()
             for mode in MODES
             if any(key[1] == mode for key in rows)
         }
-        asked = [each for each in systems if each.place in page_set.answers]
+        asked = [item for item in systems if item.place in page_set.answers]
         said = _said_measure(asked, page_set)
         for system in asked:
             modes = {
@@ -121,8 +121,8 @@ def reference_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet]) -> Sho
 
 def _said_measure(systems: Sequence[ShownSystem], page_set: PageSet) -> str | None:
     """The first measure that a benchmark says of the set, so that all its systems are shown by one."""
-    noted = [value_at(each.system.numbers, "sets", page_set.name, mode) for each in systems for mode in MODES]
-    return next((str(said) for each in noted if (said := value_at(each, "measure")) in MEASURES), None)
+    reported = [value_at(item.system.numbers, "sets", page_set.name, mode) for item in systems for mode in MODES]
+    return next((str(said) for item in reported if (said := value_at(item, "measure")) in MEASURES), None)
 
 
 def _headline(page_set: PageSet, report: ScoreReport) -> str:
@@ -157,9 +157,9 @@ def _mode_score(
     asked = [row for sample in page_set.samples if (row := rows.get((sample.id, mode))) is not None]
     scored = [row for sample in page_set.scored if (row := rows.get((sample.id, mode))) is not None]
     known = {sample.id for sample in page_set.samples}
-    noted = value_at(system.system.numbers, "sets", page_set.name, mode)
+    reported = value_at(system.system.numbers, "sets", page_set.name, mode)
     headline = said_measure or _headline(page_set, report)
-    problem = _noted_problem(page_set, noted, headline)
+    problem = _noted_problem(page_set, reported, headline)
     is_noted = headline in NOTED and not problem
     other = None if compared is None or compared.place == system.place else reports.get((compared.place, mode))
     return ModeScore(
@@ -169,9 +169,9 @@ def _mode_score(
         missing=len(page_set.samples) - len(asked),
         errors=sum(row.status == "error" for row in asked),
         extra=sum(key[1] == mode and key[0] not in known for key in rows),
-        noted=number_at(noted, headline) if is_noted else None,
-        noted_bounds=interval_of(value_at(noted, "intervals", headline)) if is_noted else None,
-        noted_signature=_signature(noted),
+        noted=number_at(reported, headline) if is_noted else None,
+        noted_bounds=interval_of(value_at(reported, "intervals", headline)) if is_noted else None,
+        noted_signature=_signature(reported),
         noted_problem=problem,
         delta=None if other is None else compare(other, report),
     )

@@ -47,7 +47,7 @@ SMALL_LOGS = (
     ("answer_words", "Words an answer", "words"),
     ("entropy", "Entropy of the policy", "nats a token"),
     ("kl", "Distance from the SFT model", "KL"),
-    ("groups_without_signal", "Groups without signal (all advantages 0)", "share"),
+    ("frac_reward_zero_std", "Groups without signal (all advantages 0)", "share"),
     ("reward/format", "Format reward", "format reward"),
     ("reward/accuracy", "Accuracy reward: the one answer is a gold label", "accuracy reward"),
     ("reward/reflection", "Reflective reward: coherence and consistency of the steps", "reflective reward"),
@@ -139,7 +139,7 @@ def context(
     return {
         "title": _text(facts.get("title")) or " and ".join(folder.resolve().name for folder in folders),
         "systems": systems,
-        "names": {each.system.name for each in systems if alone},
+        "names": {item.system.name for item in systems if alone},
         "modes": MODES,
         "measure_names": NAMES,
         "noted": NOTED,
@@ -166,7 +166,7 @@ def context(
         "max_up": MAX_UP,
         "stages": _stages(facts.get("seconds")),
         "versions": _versions(systems),
-        "recipes": [(each, _without_folder(each.system)) for each in systems if each.system.recipe],
+        "recipes": [(item, _without_folder(item.system)) for item in systems if item.system.recipe],
         "version": __version__,
     }
 
@@ -209,9 +209,9 @@ def _facts(folder: Path) -> Json:
 
 def _table(page_set: PageSet, measured: Sequence[Measured], wheels: WheelSet) -> SetTable:
     rows = []
-    for each in measured:
-        own = list(each.modes)
-        rows += [ScoreRow(each.system, mode, mode == own[0], mode == own[-1], each.modes[mode]) for mode in own]
+    for item in measured:
+        own = list(item.modes)
+        rows += [ScoreRow(item.system, mode, mode == own[0], mode == own[-1], item.modes[mode]) for mode in own]
     headline = rows[0].score.headline if rows else "f1"
     constants = [c for c in rows[0].score.report.constant_baselines if c.measure == headline] if rows else []
     known = [value for row in rows if (value := row.score.value(headline)) is not None]
@@ -228,14 +228,14 @@ def _table(page_set: PageSet, measured: Sequence[Measured], wheels: WheelSet) ->
         signatures=list(dict.fromkeys(filter(None, signatures))),
         left_out=len(page_set.samples) - len(page_set.scored),
         counts=[line for row in rows if (line := _counted(row))]
-        + [f"{each.system.title}: {each.problem}" for each in measured if each.problem],
+        + [f"{item.system.title}: {item.problem}" for item in measured if item.problem],
     )
 
 
 def _unscored(systems: Sequence[ShownSystem], sets: Sequence[PageSet]) -> list[str]:
     """Titles of sets that no table is of, for no clip was answered by every system that was asked."""
     judged = {system.place for system in systems if judged_by_a_model(system)}
-    return [each.title for each in sets if each.samples and not each.scored and not judged & each.answers.keys()]
+    return [item.title for item in sets if item.samples and not item.scored and not judged & item.answers.keys()]
 
 
 def _counted(row: ScoreRow) -> str:
@@ -300,9 +300,9 @@ def _paradox(systems: Sequence[ShownSystem], measured: Sequence[Measured]) -> li
     """Of each system how often the paradox shows, and what was found on each set."""
     result = []
     for system in systems:
-        own = [each for each in measured if each.system is system and each.diagnosis]
+        own = [item for item in measured if item.system is system and item.diagnosis]
         if own:
-            verdicts = [each.diagnosis["paradox"] for each in own]
+            verdicts = [item.diagnosis["paradox"] for item in own]
             counts = {verdict: sum(v is verdict for v in verdicts) for verdict in (True, False, None)}
             result.append({"system": system, "measured": own, "counts": counts})
     return result
@@ -310,8 +310,8 @@ def _paradox(systems: Sequence[ShownSystem], measured: Sequence[Measured]) -> li
 
 def _figures(systems: Sequence[ShownSystem], measured: Sequence[Measured], without: Any) -> Json:
     """Every figure; `without` is what the first run says of media taken away, and its plot names whose it is."""
-    rl = [each for each in systems if any(each.system.series(f"reward/{name}")[0] for name in ("recall", "accuracy"))]
-    sft = [each for each in systems if each not in rl]
+    rl = [item for item in systems if any(item.system.series(f"reward/{name}")[0] for name in ("recall", "accuracy"))]
+    sft = [item for item in systems if item not in rl]
     pairs = [pair_plot(measured, key, caption, label) for key, caption, label in PAIRS]
     large = [log_plot(rl, key, caption, label) for key, caption, label in LARGE_LOGS]
     small = [
@@ -319,10 +319,10 @@ def _figures(systems: Sequence[ShownSystem], measured: Sequence[Measured], witho
         for key, caption, label in SMALL_LOGS
     ]
     width = THIRD if without is not None else WIDE
-    if len({each.page_set.place for each in measured}) > 1:
+    if len({item.page_set.place for item in measured}) > 1:
         width = LONE
     constants = [c.f1 for m in measured for s in m.modes.values() for c in s.report.constant_baselines]
-    own = [each for each in systems if each.system.folder.parent == systems[0].system.folder.parent]
+    own = [item for item in systems if item.system.folder.parent == systems[0].system.folder.parent]
     result = [
         score_plot(measured, max(constants, default=None), width),
         plane_plot(measured, width),

@@ -84,8 +84,8 @@ def make_payload(
         "pair": list(pair),
         "sets": [page_set.title for page_set in sets],
         "wheels": [
-            {"name": name, "categories": list(each)}
-            for name, each in zip(wheels.names, wheels.categories_of, strict=True)
+            {"name": name, "categories": list(item)}
+            for name, item in zip(wheels.names, wheels.categories_of, strict=True)
         ],
         "sources": [f"{wheels_part(wheels.source, wheels.sha256)} {wheels.protocol.name}"],
         "kinds": [vars(kind) for kind in kinds],
@@ -95,13 +95,13 @@ def make_payload(
         **_sample_columns([sample for _, sample in rows], folder),
         "gold": [words.places(gold) for gold in golds],
         "category": [sorted(wheels.unpack(packed)[0]) for packed, _ in mapped],
-        "case": [sum(1 << place for place, kind in enumerate(kinds) if kind.key in each) for each in found],
-        "strength": [[round(each[kind.key], 3) for kind in kinds if kind.key in each] for each in found],
+        "case": [sum(1 << position for position, kind in enumerate(kinds) if kind.key in item) for item in found],
+        "strength": [[round(item[kind.key], 3) for kind in kinds if kind.key in item] for item in found],
         "answers": {
-            f"{place}.{mode}": _answer_columns(
-                [s.answers.get(place, {}).get((sample.id, mode)) for s, sample in rows], mapped, words, judge
+            f"{position}.{mode}": _answer_columns(
+                [s.answers.get(position, {}).get((sample.id, mode)) for s, sample in rows], mapped, words, judge
             )
-            for place, mode in keys
+            for position, mode in keys
         },
     }
     index["words"] = words.words
@@ -197,10 +197,10 @@ def _chunks(
 ) -> Iterator[str]:
     categories = list(zip(judge.wheels.names, judge.wheels.categories_of, strict=True))
     for start in range(0, len(rows), CHUNK_SIZE):
-        place = slice(start, start + CHUNK_SIZE)
+        index = slice(start, start + CHUNK_SIZE)
         part = [
             {**_long(page_set, sample, keys, categories), "g": [sorted(ids) for ids in judge.wheels.unpack(packed)]}
-            for (page_set, sample), (packed, _) in zip(rows[place], golds[place], strict=True)
+            for (page_set, sample), (packed, _) in zip(rows[index], golds[index], strict=True)
         ]
         text = json.dumps(part, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         packed = gzip.compress(text.encode("utf-8", "backslashreplace"), compresslevel=6, mtime=0)
@@ -215,11 +215,11 @@ def _long(
 ) -> Json:
     """What a chunk holds of one sample; keys without anything are left out."""
     shown: dict[str, Json] = {"r": {}, "raw": {}, "c": {}}
-    for place, mode in keys:
-        row = page_set.answers.get(place, {}).get((sample.id, mode))
+    for index, mode in keys:
+        row = page_set.answers.get(index, {}).get((sample.id, mode))
         if row is None:
             continue
-        name = f"{place}.{mode}"
+        name = f"{index}.{mode}"
         if reasoning := cut(row.reasoning, MAX_REASONING_LETTERS):
             shown["r"][name] = reasoning
         if row.status != "ok" and (raw := cut(row.raw or row.error or "", MAX_RAW_LETTERS)):
@@ -237,8 +237,8 @@ def _confidences(
             for name in names]  # fmt: skip
     rounded = np.round(flat, 2)
     known: list[float | None] = rounded.tolist()
-    for place in np.flatnonzero(~np.isfinite(rounded)):
-        known[place] = None
+    for index in np.flatnonzero(~np.isfinite(rounded)):
+        known[index] = None
     rest = iter(known)
     return [list(islice(rest, len(names))) for _, names in categories]
 

@@ -57,25 +57,25 @@ def log_plot(
     width: float = WIDTH,
 ) -> Figure | None:
     """One logged number over training steps, a line for each system: raw faint, running mean strong."""
-    rows = [(each, *each.system.series(key)) for each in systems if each.system.series(key)[0]]
+    rows = [(item, *item.system.series(key)) for item in systems if item.system.series(key)[0]]
     if not rows:
         return None
 
     def draw(axes: Axes) -> None:
-        for each, steps, values in rows:
-            colour, style = PLACEHOLDERS[each.colour], STYLES[each.colour]
+        for item, steps, values in rows:
+            colour, style = PLACEHOLDERS[item.colour], STYLES[item.colour]
             mark = "o" if len(steps) < 3 else None
             if smooth:
                 axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.9)
                 values = running_mean(values)
-            axes.plot(steps, values, color=colour, linestyle=style, linewidth=2, label=named(each), marker=mark)
+            axes.plot(steps, values, color=colour, linestyle=style, linewidth=2, label=named(item), marker=mark)
         axes.set_xlabel("step")
         axes.set_ylabel(label)
         axes.grid(color=GRID)
         if len(rows) > 1:
             legend(axes)
 
-    said = [f"{each.title} from {values[0]:.3g} to {running_mean(values)[-1]:.3g}" for each, _, values in rows]
+    said = [f"{item.title} from {values[0]:.3g} to {running_mean(values)[-1]:.3g}" for item, _, values in rows]
     return draw_figure(f"log-{key}", draw, caption, said, height=height, width=width)
 
 
@@ -110,7 +110,7 @@ def legend(axes: Axes) -> None:
 def _num_columns(lengths: Sequence[int], letters: float) -> int:
     """How many columns of a legend fit into a line, filled as matplotlib fills them; at least one, at most three."""
     columns = {num: np.array_split(lengths, num) for num in (3, 2)}
-    fitting = (num for num, each in columns.items() if sum(max(c, default=0) for c in each) <= letters)
+    fitting = (num for num, item in columns.items() if sum(max(c, default=0) for c in item) <= letters)
     return next(fitting, 1)
 
 
@@ -164,7 +164,7 @@ def _for_page(svg: str, words: str) -> str:
     assert size is not None, "matplotlib writes a viewBox"
     head = f'<svg {size[0]} role="img" aria-label="{escape(words)}" xmlns:xlink="http://www.w3.org/1999/xlink">'
     svg = head + svg[svg.index(">") + 1 :]
-    names = VARIABLES | {colour: f"--system-{place}" for place, colour in enumerate(PLACEHOLDERS)}
+    names = VARIABLES | {colour: f"--system-{index}" for index, colour in enumerate(PLACEHOLDERS)}
     for colour, variable in names.items():
         svg = svg.replace(colour, f"var({variable})")
     return re.sub(r"\n\s*", "\n", svg)

@@ -16,7 +16,7 @@ from typing import Any
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.sample import Sample
 from mer_r1.evaluation.runs import number_at, read_groups
-from mer_r1.prompting.response import PROFILES, parse_response
+from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
 from mer_r1.report.highlights import MAX_REASONING_LETTERS
 from mer_r1.report.payload import cut
 from mer_r1.report.pictures import ClipPicture, picture
@@ -74,8 +74,8 @@ def shown_group(systems: Sequence[ShownSystem], judge: Judge) -> ShownGroup | No
         identity = str(rows[0].get("id"))
         sample = _training_sample(folder.parent / "data" / "train.jsonl", identity)
         largest = max(abs(float(row["advantage"])) for row in rows) or 1.0
-        profile = str(system.system.run.get("profile"))
-        shown = [_rollout(row, sample.labels if sample else (), judge, largest, profile) for row in rows]
+        response_format = str(system.system.run.get("response_format"))
+        shown = [_rollout(row, sample.labels if sample else (), judge, largest, response_format) for row in rows]
         return ShownGroup(
             system=system,
             step=rows[0].get("step"),
@@ -106,15 +106,17 @@ def _variety(group: list[Json]) -> int:
 
 def _leaders(group: list[Json], reward: str) -> set[int]:
     values = [number_at(row["rewards"], reward) or 0.0 for row in group]
-    return {place for place, value in enumerate(values) if value == max(values)}
+    return {index for index, value in enumerate(values) if value == max(values)}
 
 
-def _rollout(row: Json, gold: Sequence[str], judge: Judge, largest: float, profile: str) -> ShownRollout:
+def _rollout(row: Json, gold: Sequence[str], judge: Judge, largest: float, response_format: str) -> ShownRollout:
     labels, text = row.get("labels"), row.get("text")
     words = [str(word) for word in labels] if isinstance(labels, list) else []
     advantage = float(row["advantage"])
-    profile = profile if profile in PROFILES else "think_answer"  # a run of before did not say
-    reasoning = parse_response(text, profile).reasoning if isinstance(text, str) else ""
+    response_format = (
+        response_format if response_format in RESPONSE_FORMATS else "think_answer"
+    )  # a run of before did not say
+    reasoning = parse_response(text, response_format).reasoning if isinstance(text, str) else ""
     return ShownRollout(
         words=judge.judged(words, gold, None),
         reasoning=cut(reasoning, MAX_REASONING_LETTERS),

@@ -46,16 +46,16 @@ class Row:
 
 def score_plot(measured: Sequence[Measured], constant_f1: float | None, width: float = WIDTH) -> Figure | None:
     """The headline measure of every system and mode with its interval; on one set also the best constant answer's."""
-    sets = {each.page_set.place for each in measured}
+    sets = {item.page_set.place for item in measured}
     rows = []
-    for place in sorted(sets):
-        of_set = [each for each in measured if each.page_set.place == place]
-        marks = [(mark, mode) for each in of_set for mode in MODES for mark in _score_marks(each, mode)]
+    for index in sorted(sets):
+        of_set = [item for item in measured if item.page_set.place == index]
+        marks = [(mark, mode) for item in of_set for mode in MODES for mark in _score_marks(item, mode)]
         if len(sets) == 1:
             rows += [Row(f"{named(mark.system)}, {mode}", ((mark,),)) for mark, mode in marks]
         elif marks:
             rows.append(Row(of_set[0].page_set.title, tuple((mark,) for mark, _ in marks)))
-    measures = {measure for each in measured for measure in _headlines(each)}
+    measures = {measure for item in measured for measure in _headlines(item)}
     label = " or ".join(NAMES[name] for name in NAMES if name in measures)
     line = constant_f1 if measures == {"f1"} and len(sets) == 1 else None
     caption = f"{label[:1].upper()}{label[1:]} with 95 % intervals. Open mark: fast; filled mark: slow."
@@ -65,11 +65,11 @@ def score_plot(measured: Sequence[Measured], constant_f1: float | None, width: f
 def plane_plot(measured: Sequence[Measured], width: float = WIDTH) -> Figure | None:
     """Recall against precision, from fast to slow of every system, over faint lines of equal F1; of one set."""
     pairs: list[tuple[ShownSystem, tuple[float, float], tuple[float, float]]] = []
-    for each in measured:
-        fast, slow = (_point(each, mode) for mode in MODES)
+    for item in measured:
+        fast, slow = (_point(item, mode) for mode in MODES)
         if fast is not None and slow is not None:
-            pairs.append((each.system, fast, slow))
-    if not pairs or len({each.page_set.place for each in measured}) > 1:
+            pairs.append((item.system, fast, slow))
+    if not pairs or len({item.page_set.place for item in measured}) > 1:
         return None
 
     def draw(axes: Axes) -> None:
@@ -101,7 +101,7 @@ def without_plot(without: Any, systems: Sequence[ShownSystem], width: float = WI
     rows = [(name, value) for name in names if (value := number_at(without, name, "f1")) is not None]
     if not rows or not systems:
         return None
-    asked = next((each for each in systems if each.system.name == "mer_r1"), systems[-1])
+    asked = next((item for item in systems if item.system.name == "mer_r1"), systems[-1])
     labels = ["all media" if name == "nothing" else f"without {name}" for name, _ in rows]
 
     def draw(axes: Axes) -> None:
@@ -124,8 +124,8 @@ def without_plot(without: Any, systems: Sequence[ShownSystem], width: float = WI
 
 def gap_plots(measured: Sequence[Measured]) -> list[Figure | None]:
     """Fast minus slow in recall, precision and F1 with intervals (MER-R1 Figure 3a): one figure, or one a measure."""
-    rows = [each for each in measured if each.diagnosis]
-    if len({each.page_set.place for each in measured}) <= 1:
+    rows = [item for item in measured if item.diagnosis]
+    if len({item.page_set.place for item in measured}) <= 1:
         return [_gap_bars(rows)] if rows else []
     figures = []
     for key, name in GAPS:
@@ -199,9 +199,9 @@ def _in_percent(bounds: Bounds) -> Bounds:
 def _by_set(measured: Sequence[Measured], marks: Callable[[Measured], tuple[Mark, ...]]) -> list[Row]:
     """A row a set, a group of marks a system."""
     rows = []
-    for place in sorted({each.page_set.place for each in measured}):
-        of_set = [each for each in measured if each.page_set.place == place]
-        groups = tuple(found for each in of_set if (found := marks(each)))
+    for index in sorted({item.page_set.place for item in measured}):
+        of_set = [item for item in measured if item.page_set.place == index]
+        groups = tuple(found for item in of_set if (found := marks(item)))
         if groups:
             rows.append(Row(of_set[0].page_set.title, groups))
     return rows
@@ -226,8 +226,8 @@ def _row_plot(
     def draw(axes: Axes) -> None:
         seen: set[int] = set()
         for y, row in enumerate(rows):
-            for place, group in enumerate(row.groups):
-                _draw_group(axes, group, y + (place - (len(row.groups) - 1) / 2) * 0.72 / most, seen, not one_set)
+            for index, group in enumerate(row.groups):
+                _draw_group(axes, group, y + (index - (len(row.groups) - 1) / 2) * 0.72 / most, seen, not one_set)
         if line is not None:
             axes.axvline(100 * line, color=MUTED, linestyle=":", linewidth=1.4)
         if line:
@@ -276,14 +276,14 @@ def _gap_bars(rows: Sequence[Measured]) -> Figure | None:
     width = 0.8 / len(rows)
 
     def draw(axes: Axes) -> None:
-        for place, each in enumerate(rows):
+        for index, item in enumerate(rows):
             for x, (key, _) in enumerate(GAPS):
-                value, bounds = each.diagnosed("delta", key, "value"), each.diagnosed_bounds("delta", key)
+                value, bounds = item.diagnosed("delta", key, "value"), item.diagnosed_bounds("delta", key)
                 if value is None:
                     continue
-                centre = x + (place - (len(rows) - 1) / 2) * width
-                label = named(each.system) if x == 0 else None
-                axes.bar(centre, 100 * value, 0.88 * width, color=PLACEHOLDERS[each.system.colour], label=label)
+                centre = x + (index - (len(rows) - 1) / 2) * width
+                label = named(item.system) if x == 0 else None
+                axes.bar(centre, 100 * value, 0.88 * width, color=PLACEHOLDERS[item.system.colour], label=label)
                 if bounds:
                     axes.plot([centre] * 2, [100 * b for b in bounds], color=INK, linewidth=1.3)
         axes.axhline(0, color=MUTED, linewidth=1)
@@ -293,9 +293,9 @@ def _gap_bars(rows: Sequence[Measured]) -> Figure | None:
         legend(axes)
 
     said = [
-        f"{each.system.title} "
-        + ", ".join(f"{name} {100 * (each.diagnosed('delta', key, 'value') or 0):+.1f}" for key, name in GAPS)
-        for each in rows
+        f"{item.system.title} "
+        + ", ".join(f"{name} {100 * (item.diagnosed('delta', key, 'value') or 0):+.1f}" for key, name in GAPS)
+        for item in rows
     ]
     caption = "Fast minus slow, with 95 % intervals. Above zero fast leads, below zero slow leads."
     return draw_figure("gaps", draw, caption, said, height=PAIR_HEIGHT)

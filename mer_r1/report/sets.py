@@ -55,8 +55,8 @@ def shown_systems(systems: Sequence[System]) -> tuple[ShownSystem, ...]:
     """Every system with its place and colour: those of a quickstart have their own, otherwise it goes by the place."""
     own = all(system.name in COLOURS for system in systems)
     return tuple(
-        ShownSystem(place, system.title, COLOURS[system.name] if own else _IN_ORDER[place % NUM_COLOURS], system)
-        for place, system in enumerate(systems)
+        ShownSystem(index, system.title, COLOURS[system.name] if own else _IN_ORDER[index % NUM_COLOURS], system)
+        for index, system in enumerate(systems)
     )
 
 
@@ -64,17 +64,17 @@ def page_sets(systems: Sequence[ShownSystem]) -> tuple[PageSet, ...]:
     """The data sets of all systems, in order of first appearance."""
     found: dict[tuple[Any, ...], list[tuple[ShownSystem, EvaluatedSet]]] = {}
     for system in systems:
-        for each in system.system.sets:
-            found.setdefault((each.name, _gold_key(each.samples)), []).append((system, each))
+        for item in system.system.sets:
+            found.setdefault((item.name, _gold_key(item.samples)), []).append((system, item))
     times: Counter[str] = Counter()
     result = []
-    for place, rows in enumerate(found.values()):
+    for index, rows in enumerate(found.values()):
         system, first = rows[0]
         title = SETS[first.name].title if _benchmark(system) == "mer-unibench" and first.name in SETS else first.title
         times[title] += 1
         title = title if times[title] == 1 else f"{title} ({times[title]})"
-        answers = {system.place: each.predictions for system, each in rows}
-        result.append(PageSet(place, first.name, title, first.samples, _scored(rows), answers))
+        answers = {system.place: item.predictions for system, item in rows}
+        result.append(PageSet(index, first.name, title, first.samples, _scored(rows), answers))
     return tuple(result)
 
 
@@ -92,11 +92,11 @@ def _scored(rows: Sequence[tuple[ShownSystem, EvaluatedSet]]) -> tuple[Sample, .
     samples = rows[0][1].samples
     if any(judged_by_a_model(system) for system, _ in rows):
         return ()
-    left_out = {key[0] for _, each in rows for key, row in each.predictions.items() if row.status == "error"}
-    for system, each in rows:
+    left_out = {key[0] for _, item in rows for key, row in item.predictions.items() if row.status == "error"}
+    for system, item in rows:
         if system.system.run.get("kind") == "benchmark":
-            modes = [mode for mode in MODES if any(key[1] == mode for key in each.predictions)]
-            asked = each.predictions.keys()
+            modes = [mode for mode in MODES if any(key[1] == mode for key in item.predictions)]
+            asked = item.predictions.keys()
             left_out |= {sample.id for sample in samples if any((sample.id, mode) not in asked for mode in modes)}
     return tuple(sample for sample in samples if sample.id not in left_out)
 

@@ -62,8 +62,8 @@ class WheelView:
 def wheel_views(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: WheelSet) -> tuple[WheelView, ...]:
     """The five wheels of every system that was asked in any mode; none where no set has gold words."""
     labelled = [page_set for page_set in sets if any(sample.labels for sample in page_set.scored)]
-    asked = {(place, mode) for each in labelled for place in each.answers for mode in _modes(each, place)}
-    shared = [each for each in labelled if all(mode in _modes(each, place) for place, mode in asked)]
+    asked = {(index, mode) for item in labelled for index in item.answers for mode in _modes(item, index)}
+    shared = [item for item in labelled if all(mode in _modes(item, index) for index, mode in asked)]
     pooled = shared or labelled
     scores = {
         (system.place, mode): found
@@ -78,9 +78,9 @@ def wheel_views(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels:
             own: dict[Mode, Scores] = {
                 mode: scores[system.place, mode][name] for mode in MODES if (system.place, mode) in scores
             }
-            pictures = {mode: _draw(f"{system.title}, {mode}", title, each) for mode, each in own.items()}
+            pictures = {mode: _draw(f"{system.title}, {mode}", title, item) for mode, item in own.items()}
             if own:
-                of_sets = tuple(each.title for each in pooled if _modes(each, system.place))
+                of_sets = tuple(item.title for item in pooled if _modes(item, system.place))
                 drawn.append(DrawnWheel(system, of_sets, own, pictures))
         if drawn:
             first: Scores = next(iter(drawn[0].scores.values()))
@@ -105,40 +105,40 @@ def _pooled(
             continue
         for wheel, found in category_scores(page_set.scored, rows, wheels).items():
             sums = total.setdefault(wheel, {name: CategoryScore(0, 0, 0) for name in found})
-            for name, each in found.items():
+            for name, item in found.items():
                 old = sums[name]
                 sums[name] = CategoryScore(
-                    old.n_gold + each.n_gold, old.n_predicted + each.n_predicted, old.hits + each.hits
+                    old.n_gold + item.n_gold, old.n_predicted + item.n_predicted, old.hits + item.hits
                 )
     return total
 
 
 def _draw(who: str, title: str, scores: Scores) -> str:
     """The SVG of one wheel."""
-    said = "; ".join(f"{name} recall {_whole(each.recall)}, precision {_whole(each.precision)}"
-                     for name, each in scores.items())  # fmt: skip
+    said = "; ".join(f"{name} recall {_whole(item.recall)}, precision {_whole(item.precision)}"
+                     for name, item in scores.items())  # fmt: skip
     half_width = LABEL + LETTER_WIDTH * max(7, *map(len, scores))
     parts = [
         f'<svg viewBox="{-half_width:.0f} {-HALF_HEIGHT:.0f} {2 * half_width:.0f} {2 * HALF_HEIGHT:.0f}" role="img" '
         f'class="wheel" aria-label="{escape(f"{who}: {title}, in percent: {said}.")}">'
     ]
     step, labels = 2 * math.pi / len(scores), []
-    for place, (name, each) in enumerate(scores.items()):
-        start, end = place * step, (place + 1) * step
-        hue = _hue(name, place, len(scores))
+    for index, (name, item) in enumerate(scores.items()):
+        start, end = index * step, (index + 1) * step
+        hue = _hue(name, index, len(scores))
         colour = "--s:0%" if hue is None else f"--h:{hue}"
         tip = (
-            f"{name}: recall {_whole(each.recall)}, precision {_whole(each.precision)}; {each.n_gold} clips have it, "
-            f"{each.n_predicted} answers name it, {each.hits} rightly"
+            f"{name}: recall {_whole(item.recall)}, precision {_whole(item.precision)}; {item.n_gold} clips have it, "
+            f"{item.n_predicted} answers name it, {item.hits} rightly"
         )
         parts.append(f'<g style="{colour}"><title>{escape(tip)}</title>')
-        for ring, value, kind in ((INNER, each.precision, "p"), (OUTER, each.recall, "r")):
+        for ring, value, kind in ((INNER, item.precision, "p"), (OUTER, item.recall, "r")):
             parts.append(f'<path class="bg" d="{_sector(start, end, *ring)}"/>')
             if value:
                 parts.append(f'<path class="{kind}" d="{_sector(start, end, ring[0], _radius(ring, value))}"/>')
             parts.append(f'<path class="half" d="{_arc(start, end, _radius(ring, 0.5))}"/>')
         parts.append("</g>")
-        labels.append(_label(name, each, (start + end) / 2))
+        labels.append(_label(name, item, (start + end) / 2))
     return "".join([*parts, *labels, "</svg>"])
 
 

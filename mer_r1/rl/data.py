@@ -11,7 +11,7 @@ from mer_r1.data.labels import read_labels
 from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.metrics.accuracy import gold_fault
+from mer_r1.metrics.accuracy import gold_error
 from mer_r1.metrics.open_vocabulary import set_statistics
 from mer_r1.models.types import Prompt
 from mer_r1.objectives import needs_choice, needs_reflection, needs_wheels
@@ -42,8 +42,8 @@ class RlPrompts(torch.utils.data.Dataset[RlExample]):
             if not gold:
                 raise InputError(f"sample {sample.id!r}: no labels, and RL pays answers by them; run mer-r1 check")
             chosen = bool(sample.candidates) and needs_choice(objective)
-            if chosen and (fault := gold_fault(sample)):
-                raise InputError(f"sample {sample.id!r}: {fault}, so no answer is right; correct its row")
+            if chosen and (error := gold_error(sample)):
+                raise InputError(f"sample {sample.id!r}: {error}, so no answer is right; correct its row")
             asks_wheels = needs_wheels(objective) or (needs_reflection(objective) and not sample.candidates)
             if asks_wheels and not any(set_statistics(gold, (), wheels).num_gold):
                 raise InputError(

@@ -29,15 +29,15 @@ LossType = Literal["grpo", "bnpo", "dapo", "dr_grpo"]
 class PolicyLoss(NamedTuple):
     """The loss, and means over tokens (no gradient): the KL estimate, and the share of tokens that are clipped.
 
-    A token is clipped where the clipping takes its gradient: `clip_share_low` a falling one below 1 - eps whose
-    advantage is negative, `clip_share_high` a rising one above 1 + eps_high; `clip_share` is their sum.
+    A token is clipped where the clipping takes its gradient: `clip_ratio_low` a falling one below 1 - eps whose
+    advantage is negative, `clip_ratio_high` a rising one above 1 + eps_high; `clip_ratio` is their sum.
     """
 
     loss: Tensor
     kl: Tensor
-    clip_share: Tensor
-    clip_share_low: Tensor
-    clip_share_high: Tensor
+    clip_ratio: Tensor
+    clip_ratio_low: Tensor
+    clip_ratio_high: Tensor
 
 
 def policy_loss(

@@ -26,7 +26,7 @@ from mer_r1.models.packing import Branch
 from mer_r1.models.token_offsets import Answer, fast_branch, locate_answer
 from mer_r1.models.types import Encoded, Generated, PromptBatch, Sampling
 from mer_r1.objectives import REWARDS
-from mer_r1.prompting.response import Profile, parse_response
+from mer_r1.prompting.response import ResponseFormat, parse_response
 from mer_r1.rl.calibration import calibration_pair
 
 
@@ -73,7 +73,7 @@ def make_rollouts(
     prompts: PromptBatch,
     ids: Sequence[str],
     golds: Sequence[tuple[str, ...]],
-    profile: Profile,
+    response_format: ResponseFormat,
     sampling: Sampling,
     uniform_BR: Tensor,
 ) -> RolloutBatch:
@@ -83,14 +83,14 @@ def make_rollouts(
         encoded,
         len(uniform_BR) // len(ids),
         sampling,
-        stop=profile.stop,
-        num_stops=profile.stops("slow"),
-        stop_after=profile.stop_after,
+        stop=response_format.stop,
+        num_stops=response_format.stops("slow"),
+        stop_after=response_format.stop_after,
         uniform_BR=uniform_BR,
     )
     rows = [row[: int(mask.sum())] for row, mask in zip(generated.ids_BR.tolist(), generated.mask_BR, strict=True)]
     texts = [backbone.decode(row) for row in rows]
-    responses = [parse_response(text, profile.name) for text in texts]
+    responses = [parse_response(text, response_format.name) for text in texts]
     return RolloutBatch(tuple(ids), tuple(golds), encoded.without_cache(), generated, rows, texts, responses)
 
 
@@ -116,12 +116,12 @@ class Contexts:
     fast_of: dict[int, int]
 
 
-def contexts(backbone: Backbone, batch: RolloutBatch, profile: Profile, calibrate: bool) -> Contexts:
+def contexts(backbone: Backbone, batch: RolloutBatch, response_format: ResponseFormat, calibrate: bool) -> Contexts:
     """What the packed pass reads of a batch: every response and, to calibrate, every distinct fast context."""
     located = {
         row: answer
         for row, ids in enumerate(batch.rows)
-        if calibrate and (answer := locate_answer(backbone, ids, profile))
+        if calibrate and (answer := locate_answer(backbone, ids, response_format))
     }
     slow, fast_number, fast_of = [], dict[Branch, int](), dict[int, int]()
     for row, ids in enumerate(batch.rows):
@@ -192,8 +192,8 @@ def as_rows(
     """The batch as lines for rollouts.jsonl."""
     rows = []
     for row, (text, response) in enumerate(zip(batch.texts, batch.responses, strict=True)):
-        prompt, place = divmod(row, batch.num_generations)
-        values = zip(REWARDS, rewards_PGK[prompt, place].tolist(), strict=True)
+        prompt, index = divmod(row, batch.num_generations)
+        values = zip(REWARDS, rewards_PGK[prompt, index].tolist(), strict=True)
         rows.append(
             Rollout(
                 step=step,
@@ -202,7 +202,7 @@ def as_rows(
                 labels=response.labels,
                 status=response.status,
                 rewards={name: None if isnan(value) else value for name, value in values},
-                advantage=float(advantages_PG[prompt, place]),
+                advantage=float(advantages_PG[prompt, index]),
                 confidences=words[row] if words else None,
                 reflection=reflections[row] if reflections else None,
             )

@@ -85,13 +85,13 @@ class GrpoTrainer(RunTrainer):
     def __init__(self, backbone: Backbone, recipe: Recipe, wheels: WheelSet, **kwargs: Any) -> None:
         self.backbone, self.rl, self.wheels = backbone, recipe.rl, wheels
         rl = recipe.rl
-        self.profile = backbone.profile
+        self.response_format = backbone.response_format
         self.sampling = Sampling(rl.max_completion_length, rl.temperature, rl.top_p)
         self.coefficients = {name: getattr(rl, name) for name in ("lambda_cali", "lambda_fmt", "lambda_rer")}
         self._towers_learn, self.steps_a_batch = recipe.model.train_towers, rl.num_iterations
         self._kept: list[_Rolled] = []
-        super().__init__(recipe=recipe, model=backbone.entry, collate=self._collate, **kwargs)
-        self._refuse_what_cannot_be()
+        super().__init__(recipe=recipe, model=backbone.wrapped_model, collate=self._collate, **kwargs)
+        self._validate_recipe()
         reflects = needs_reflection(rl.objective)
         self.judge = make_judge(backbone, rl.reflection, recipe.seed, self.run.path) if reflects else None
         self.reference = self._make_reference() if rl.beta > 0 else None
@@ -103,7 +103,7 @@ class GrpoTrainer(RunTrainer):
             return None
         return category_tokens(self.backbone, self.wheels, self.rl.shared_tokens)
 
-    def _refuse_what_cannot_be(self) -> None:
+    def _validate_recipe(self) -> None:
         if self.args.save_steps % self.rl.num_iterations:
             raise InputError(
                 f"optim.save_steps: {self.args.save_steps} is no multiple of rl.num_iterations "
@@ -114,17 +114,18 @@ class GrpoTrainer(RunTrainer):
                 f"rl.scale_rewards: batch needs all rewards of a step before its first pass, and {self.rl.objective} "
                 "reads confidences in that pass; use group or none"
             )
-        if needs_initial_answer(self.rl.objective) and self.profile.fallback is None:
+        if needs_initial_answer(self.rl.objective) and self.response_format.fallback is None:
             raise InputError(
                 f"rl.objective: {self.rl.objective} pays a first answer; set model.prompt_style=full_first"
             )
-        if needs_reflection(self.rl.objective) and self.profile.name != "set_steps":
+        if needs_reflection(self.rl.objective) and self.response_format.name != "set_steps":
             raise InputError(
-                f"rl.objective: {self.rl.objective} pays the steps of an answer, and {self.profile.name} has none; "
+                f"rl.objective: {self.rl.objective} pays the steps of an answer, "
+                f"and {self.response_format.name} has none; "
                 "set model.prompt_style=set (set_clips for clips)"
             )
         if self.is_fsdp_enabled:
-            self._refuse_sharding_that_sampling_cannot_take()
+            self._validate_sharding()
         size, block = len(self.train_dataset), self._prompts_a_step()
         if size < block and (self.args.world_size > 1 or self.rl.num_iterations > 1):
             raise InputError(
@@ -132,7 +133,7 @@ class GrpoTrainer(RunTrainer):
                 "processes); lower optim.batch_size or optim.gradient_accumulation_steps"
             )
 
-    def _refuse_sharding_that_sampling_cannot_take(self) -> None:
+    def _validate_sharding(self) -> None:
         """Answers differ in length, so a process that gathers weights for every id would wait for others in vain."""
         plugin = self.accelerator.state.fsdp_plugin
         if self._towers_learn:
@@ -157,10 +158,10 @@ class GrpoTrainer(RunTrainer):
         reference = copy.deepcopy(self.backbone.model).eval().requires_grad_(False)
         if self.args.bf16:
             _halve_linear(reference)
-        return replace(self.backbone, model=reference.to(self.args.device), entry=None)
+        return replace(self.backbone, model=reference.to(self.args.device), wrapped_model=None)
 
     def _has_adapters(self) -> bool:
-        return self.backbone.entry is not self.backbone.model
+        return self.backbone.wrapped_model is not self.backbone.model
 
     def _collate(self, rows: Sequence[RlExample]) -> RlBatch:
         prompts = [row.prompt for row in rows]
@@ -180,7 +181,7 @@ class GrpoTrainer(RunTrainer):
 
     def _roll_out(self, batches: Sequence[RlBatch]) -> list[_Rolled]:
         step, rl = self.state.global_step + 1, self.rl
-        self.backbone.entry.eval()
+        self.backbone.wrapped_model.eval()
         made = []
         for batch in batches:
             draws = uniform_draws(self.args.seed, step, batch.ids, rl.num_generations, rl.max_completion_length)
@@ -189,7 +190,13 @@ class GrpoTrainer(RunTrainer):
         num_tokens = sum(tokens) / (len(made) * len(tokens))
         rewards = [text_rewards(batch, self.wheels, rl.length_penalty) for batch in made]
         rolled = [
-            _Rolled(batch, contexts(self.backbone, batch, self.profile, self.tokens is not None), own, num_tokens, step)
+            _Rolled(
+                batch,
+                contexts(self.backbone, batch, self.response_format, self.tokens is not None),
+                own,
+                num_tokens,
+                step,
+            )
             for batch, own in zip(made, rewards, strict=True)
         ]
         self._reflect(rolled, batches)
@@ -197,29 +204,29 @@ class GrpoTrainer(RunTrainer):
             one.reference_log_probs_BR = self._reference_log_probs(one)
         if self.tokens is None:  # the text decides all, and batch statistics run over all processes
             self._judge_texts(rolled)
-        self.backbone.entry.train()
+        self.backbone.wrapped_model.train()
         return rolled
 
     def _make_rollouts(self, batch: RlBatch, sampling: Sampling, uniform_BR: Tensor) -> RolloutBatch:
         """Responses of a batch; one autocast over all of it, so that weights are taken to bfloat16 once."""
         with self.accelerator.autocast():
             return make_rollouts(
-                self.backbone, batch.prompts, batch.ids, batch.golds, self.profile, sampling, uniform_BR
+                self.backbone, batch.prompts, batch.ids, batch.golds, self.response_format, sampling, uniform_BR
             )
 
     def _reflect(self, rolled: Sequence[_Rolled], batches: Sequence[RlBatch]) -> None:
         """The rewards that a judge gives a step's rollouts. Raises InputError, in all processes, where it fails."""
         if self.judge is None:
             return
-        began, fault = time.perf_counter(), None
+        began, problem = time.perf_counter(), None
         try:
             with self.accelerator.autocast():
                 for one, batch in zip(rolled, batches, strict=True):
                     one.reflection = reflect(self.judge, one.batch, batch.samples, self.wheels, one.step)
                     one.rewards_PGK[..., _REFLECTION] = one.reflection.scores_PG3
         except InputError as error:
-            fault = f"rl.reflection: {error}"
-        for found in self._from_all([fault]):
+            problem = f"rl.reflection: {error}"
+        for found in self._from_all([problem]):
             if found:
                 raise InputError(found)
         self.measure({"reflection_s": time.perf_counter() - began})
@@ -242,9 +249,9 @@ class GrpoTrainer(RunTrainer):
         packed = pack(rolled.batch.encoded.prompts, rolled.where.slow)
         if self.reference is not None:
             with self.accelerator.autocast():  # as the policy, whose forward the accelerator has wrapped
-                return self._pass(self.reference, self.reference.entry, packed, rolled).log_probs_BR
-        with self.backbone.entry.disable_adapter():
-            return self._pass(self.backbone, self.backbone.entry, packed, rolled).log_probs_BR
+                return self._pass(self.reference, self.reference.wrapped_model, packed, rolled).log_probs_BR
+        with self.backbone.wrapped_model.disable_adapter():
+            return self._pass(self.backbone, self.backbone.wrapped_model, packed, rolled).log_probs_BR
 
     def _pass(self, backbone: Backbone, model: Any, packed: Packed, rolled: _Rolled, tokens: Any = None) -> GroupPass:
         encoded: Encoded | None = None if self._towers_learn else rolled.batch.encoded
@@ -275,7 +282,7 @@ class GrpoTrainer(RunTrainer):
             num_tokens=rolled.num_tokens,
             max_completion_length=rl.max_completion_length,
         )
-        numbers = ("kl", "clip_share", "clip_share_low", "clip_share_high")
+        numbers = ("kl", "clip_ratio", "clip_ratio_low", "clip_ratio_high")
         self.measure({name: float(getattr(loss, name)) for name in numbers}, float(packed.mask_BR.sum()))
         return loss.loss
 
@@ -293,7 +300,7 @@ class GrpoTrainer(RunTrainer):
         assert rolled.advantages_B is not None
         advantages_PG = rolled.advantages_B.view(rolled.rewards_PGK.shape[:2]).cpu()
         known = dict(zip(REWARDS, (~rolled.rewards_PGK.isnan()).sum((0, 1)).tolist(), strict=True))
-        for name, value in group_health(batch, rolled.rewards_PGK, advantages_PG).items():
+        for name, value in group_metrics(batch, rolled.rewards_PGK, advantages_PG).items():
             self.measure({name: value}, known.get(name.removeprefix("reward/"), 1))
         if rolled.reflection is not None:
             self.measure({"reflection_neutral": rolled.reflection.neutral_share}, len(batch.rows))
@@ -312,7 +319,7 @@ class GrpoTrainer(RunTrainer):
         made = self._make_rollouts(batch, greedy, draws)
         scores = []
         for text, gold in zip(made.texts, batch.golds, strict=True):
-            score = score_response(parse_response(text, self.profile.name), gold, self.wheels)
+            score = score_response(parse_response(text, self.response_format.name), gold, self.wheels)
             scores.append(({name: getattr(score, name) for name in ("recall", "precision", "f1", "accuracy")}, 1.0))
         return scores
 
@@ -325,13 +332,13 @@ def _halve_linear(model: Any) -> None:
             module.to(torch.bfloat16)
 
 
-def group_health(batch: RolloutBatch, rewards_PGK: Tensor, advantages_PG: Tensor) -> dict[str, float]:
+def group_metrics(batch: RolloutBatch, rewards_PGK: Tensor, advantages_PG: Tensor) -> dict[str, float]:
     """Numbers that say whether a step taught anything: mean rewards, groups without signal, answers and lengths."""
     means = rewards_PGK.flatten(0, 1).nanmean(0).tolist()
     responses = batch.responses
     return {
         **{f"reward/{name}": mean for name, mean in zip(REWARDS, means, strict=True)},
-        "groups_without_signal": float((advantages_PG == 0).all(1).float().mean()),
+        "frac_reward_zero_std": float((advantages_PG == 0).all(1).float().mean()),
         "answer_words": sum(len(response.labels) for response in responses) / len(responses),
         "answered_share": sum(response.status == "ok" for response in responses) / len(responses),
         "response_tokens": sum(map(len, batch.rows)) / len(batch.rows),

@@ -33,7 +33,7 @@ _PERSON, _SCENE, _TEXT = 0, 1, 2  # independent random streams of one seed
 
 @dataclass(frozen=True)
 class Plan:
-    """What a corpus is made from; kept in corpus.json. `form` is the profile that the reasoning texts keep to."""
+    """What a corpus is made from; kept in corpus.json. `form` is the response format of the reasoning."""
 
     num: int
     seed: int

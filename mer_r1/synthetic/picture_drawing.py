@@ -189,8 +189,8 @@ def _fireworks(pen: Pen, rng: np.random.Generator) -> None:
 
 def _balloons(pen: Pen, rng: np.random.Generator) -> None:
     first = int(rng.integers(len(_GAY)))
-    for place, (x, y) in enumerate(((-0.5, -0.5), (0.5, -0.6), (0.0, -0.95))):
-        colour = _GAY[(first + place) % len(_GAY)]
+    for index, (x, y) in enumerate(((-0.5, -0.5), (0.5, -0.6), (0.0, -0.95))):
+        colour = _GAY[(first + index) % len(_GAY)]
         pen.line(((x, y + 0.4), (0.0, 0.9)), (240, 240, 240), 0.05)
         pen.oval(x, y, 0.38, 0.47, colour)
         pen.oval(x - 0.12, y - 0.18, 0.09, 0.12, _mixed(colour, (255, 255, 255), 0.7))

@@ -123,9 +123,9 @@ def draw_picture_scene(rng: np.random.Generator, candidates: tuple[str, ...] = E
     and the light, each evenly among those that are left."""
     label = _pick(rng, candidates)
     cells = [cell for cell in CELLS if (cell.label if cell.label in candidates else TO_SIX[cell.label]) == label]
-    for place in range(1, 4):
-        chosen = _pick(rng, list(dict.fromkeys(cell[place] for cell in cells)))
-        cells = [cell for cell in cells if cell[place] == chosen]
+    for index in range(1, 4):
+        chosen = _pick(rng, list(dict.fromkeys(cell[index] for cell in cells)))
+        cells = [cell for cell in cells if cell[index] == chosen]
     _, face, thing, light = cells[0]
     return PictureScene(thing, face, light, label, candidates, float(rng.uniform(0.7, 1.0)))
 

@@ -127,8 +127,8 @@ def _nearest(perceived: np.ndarray, num_words: int) -> tuple[str, ...]:
 
 def draw_scene(rng: np.random.Generator) -> Scene:
     """Draw one clip's state, its channels and its three readings."""
-    place = _PLACES[rng.integers(len(_PLACES))]
-    true = np.clip(place + rng.normal(0.0, STATE_NOISE, 3), -1.0, 1.0)
+    index = _PLACES[rng.integers(len(_PLACES))]
+    true = np.clip(index + rng.normal(0.0, STATE_NOISE, 3), -1.0, 1.0)
     contradicting = bool(abs(true[0]) > 0.35 and rng.random() < CONTRADICTING_SHARE / 0.85)
     face = true + rng.normal(0.0, (0.08, DIM_NOISE, DIM_NOISE))
     voice = true + rng.normal(0.0, (DIM_NOISE, 0.08, DIM_NOISE))

@@ -22,7 +22,7 @@ from mer_r1.recipe import Recipe
 def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
     """TrainingArguments of a recipe. Raises InputError where optim.report_to names what is not there."""
     optim = recipe.optim
-    _refuse_missing_reporters(optim.report_to)
+    _validate_reporters(optim.report_to)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         learning_rate=optim.learning_rate,
@@ -57,7 +57,7 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
     return arguments
 
 
-def _refuse_missing_reporters(names: Iterable[str]) -> None:
+def _validate_reporters(names: Iterable[str]) -> None:
     for name in set(names) - {"all", "none"}:
         if name not in INTEGRATION_TO_CALLBACK:
             known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
@@ -99,15 +99,15 @@ class Readable(torch.utils.data.Dataset[Item]):
         return len(self._inner)
 
     def __getitem__(self, index: int) -> Item:
-        faults: list[InputError] = []
-        for place in range(index, index + len(self)):
+        errors: list[InputError] = []
+        for position in range(index, index + len(self)):
             try:
-                return Item(self._inner[place % len(self)], place % len(self), len(faults))
+                return Item(self._inner[position % len(self)], position % len(self), len(errors))
             except InputError as error:
-                faults.append(error)
+                errors.append(error)
                 if not self._skip:
                     return Item(error, index)
-        return Item(InputError(f"no sample can be read; the first: {faults[0]}"), index)
+        return Item(InputError(f"no sample can be read; the first: {errors[0]}"), index)
 
 
 def batch_of(collate: Callable[[list[Any]], Any], items: list[Item]) -> dict[str, Any]:
@@ -126,6 +126,6 @@ def batch_of(collate: Callable[[list[Any]], Any], items: list[Item]) -> dict[str
 
 def refuse_faults(faults: Iterable[str | None]) -> None:
     """Raise InputError for the first fault of batches."""
-    for fault in faults:
-        if fault is not None:
-            raise InputError(f"{fault}; or set data.unreadable=skip")
+    for error in faults:
+        if error is not None:
+            raise InputError(f"{error}; or set data.unreadable=skip")

@@ -25,7 +25,7 @@ _FRAME_TOKENS = 40  # the chat's own tokens and a subtitle of one sentence
 
 @dataclass(frozen=True)
 class Origin:
-    """A recipe's model: its size, if it can be known, its media budget and prompt style, and where all this is from."""
+    """A recipe's model: its size, if it can be known, its media budget and prompt template, and their origin."""
 
     shape: Shape | None
     budget: MediaBudget
@@ -69,7 +69,7 @@ def find_origin(model: ModelSection) -> Origin:
     A source runs/NAME that is not there yet is taken for the run, merged or not, of the package's recipe NAME.
     """
     source = Path(model.source)
-    folder = next((place for place in (source / "model", source) if _is_model(place)), None)
+    folder = next((index for index in (source / "model", source) if _is_model(index)), None)
     awaited = source.name.removesuffix("-merged")
     if folder is not None:
         shape, remark = _folder_shape(folder)
@@ -112,7 +112,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
 
 
 def _saved_settings(folder: Path) -> tuple[MediaBudget, str]:
-    """(media budget, prompt style) that a model brings along."""
+    """(media budget, prompt template) that a model brings along."""
     path = folder / "mer_r1.json"
     if not path.is_file():
         return MediaBudget(), "full"
@@ -123,14 +123,14 @@ def _saved_settings(folder: Path) -> tuple[MediaBudget, str]:
 
 def prompt_tokens(origin: Origin) -> cost.Tokens:
     """The most tokens of a prompt, by kind; those of its text are an estimate. No tower, no tokens of its medium."""
-    from mer_r1.prompting.templates import PROMPT_STYLES
+    from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
     shape, sound = origin.shape, audio_tokens(origin.budget.max_audio_s)
     video = most_tokens(origin.budget) - sound
-    style = PROMPT_STYLES.get(origin.prompt_style)
+    style = PROMPT_TEMPLATES.get(origin.prompt_style)
     if style is None:
         raise InputError(
-            f"model.prompt_style: {origin.prompt_style!r} is none of {', '.join(PROMPT_STYLES)}; choose one of them"
+            f"model.prompt_style: {origin.prompt_style!r} is none of {', '.join(PROMPT_TEMPLATES)}; choose one of them"
         )
     characters = len(style.system) + len(style.text("x", ("x",)))
     text = round(characters / _CHARACTERS_A_TOKEN) + _FRAME_TOKENS

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from mer_r1.data.files import write_text
-from mer_r1.prompting.templates import PROMPT_STYLES
+from mer_r1.prompting.templates import PROMPT_TEMPLATES
 from mer_r1.recipe import Recipe
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -52,8 +52,8 @@ def write_card(folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> Path:
 
     Facts, all optional: `base_model` (the Hub id at the root; else the recipe's source where that is one), `rows` (of
     the manifest that were learned from), `steps`, `wheels` (their signature), `versions` (name -> version), `license`,
-    `architecture` (the model's class; else that of `folder`/config.json), `profile` (of its answers), `reads` (what it
-    is given of a clip, a phrase; else what its class can read). What is not known is not said.
+    `architecture` (the model's class; else that of `folder`/config.json), `response_format` (of its answers), `reads`
+    (what it is given of a clip, a phrase; else what its class can read). What is not known is not said.
     """
     is_adapter = (folder / "adapter_config.json").is_file()
     base = str(facts.get("base_model") or recipe.model.source)
@@ -125,8 +125,8 @@ def _what(recipe: Recipe, facts: Mapping[str, Any], base: str, is_adapter: bool,
         else f"supervised fine-tuning on {' and '.join(recipe.sft.targets)} answers"
     )
     shown = f"the {reads} of a clip" if reads else "a clip"
-    style = PROMPT_STYLES.get(recipe.model.prompt_style or "")
-    form = _FORMS.get(str(facts.get("profile") or (style.profile if style else "")))
+    style = PROMPT_TEMPLATES.get(recipe.model.prompt_style or "")
+    form = _FORMS.get(str(facts.get("response_format") or (style.response_format if style else "")))
     return (
         f"# Emotion model, {recipe.kind.upper()}\n\n"
         f"{made} `{_name(base)}`, trained by {how} with mer-r1. It is given {shown} and "
@@ -156,7 +156,7 @@ def _rows(facts: Mapping[str, Any]) -> str:
 def _loading(kind: _Kind | None, base: str, is_adapter: bool) -> str:
     return (
         f"## Loading\n\n{_loading_lines(kind, base, is_adapter)}\n\n"
-        "`mer_r1.json` beside the weights holds the prompt style and how much of a clip is shown; `mer-r1 predict` "
+        "`mer_r1.json` beside the weights holds the prompt template and how much of a clip is shown; `mer-r1 predict` "
         "follows it.\n"
     )
 

@@ -1,9 +1,9 @@
 """Cold start: supervised fine-tuning on annotated answers, loss on the response only.
 
-A slow target is the annotated reasoning and its answer; a fast target is the profile's prefill, which carries no loss,
-and the gold words. Where the profile answers first, a slow target begins with the gold words. A label target is a whole
-response without a chain of thought, learned from its first token (EMO-R3's cold start). The loss is the mean negative
-log-likelihood over the response tokens of an optimiser step.
+A slow target is the annotated reasoning and its answer; a fast target is the response format's prefill, which carries
+no loss, and the gold words. Where the response format answers first, a slow target begins with the gold words. A label
+target is a whole response without a chain of thought, learned from its first token (EMO-R3's cold start). The loss is
+the mean negative log-likelihood over the response tokens of an optimiser step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone, chosen_log_probs, pad_right
 from mer_r1.models.types import Prompt, PromptBatch
-from mer_r1.prompting.response import PROFILES, Profile, is_well_formed, parse_response
+from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat, is_well_formed, parse_response
 from mer_r1.training.trainer import RunTrainer
 
 TargetKind = Literal["slow", "fast", "label"]
@@ -34,15 +34,15 @@ class Target:
     learned: tuple[int, ...]
 
 
-def slow_text(sample: Sample, profile: Profile = PROFILES["think_answer"]) -> str:
+def slow_text(sample: Sample, response_format: ResponseFormat = RESPONSE_FORMATS["think_answer"]) -> str:
     """The slow target of a sample: its `reasoning` as it stands when it is a whole response, else with the gold words.
 
     A reasoning that is a whole response commits to its annotator's own words; a plain one is followed by the labels.
-    Three steps and a box, where the profile asks for a think block, become that block and its answer; nothing else
-    becomes three steps.
+    Three steps and a box, where the response format asks for a think block, become that block and its answer; nothing
+    else becomes three steps.
     """
     reasoning, words = (sample.reasoning or "").strip(), sample.labels
-    if profile.name == "set_steps" or is_well_formed(reasoning):
+    if response_format.name == "set_steps" or is_well_formed(reasoning):
         return reasoning
     if is_well_formed(reasoning, "set_steps"):
         response = parse_response(reasoning, "set_steps")
@@ -53,35 +53,38 @@ def slow_text(sample: Sample, profile: Profile = PROFILES["think_answer"]) -> st
 def make_target(backbone: Backbone, sample: Sample, kind: TargetKind) -> Target:
     """Ids of a sample's target. Cut where the answer opens, so that its first word never shares a token with that.
 
-    Raises InputError for a sample without labels, and for a slow target without a reasoning that the profile can use.
+    Raises InputError for a sample without labels, and for a slow target without a reasoning that the response format
+    can use.
     """
     if not sample.labels:
         raise InputError(f"sample {sample.id!r}: has no labels to learn from; add `labels` or leave the row out")
-    profile, eos = backbone.profile, int(backbone.tokenizer.eos_token_id)
-    prefill = tuple(backbone.text_ids(profile.fast_prefill))
-    at_once = tuple(backbone.text_ids(f"{', '.join(sample.labels)}{profile.stop}"))
+    response_format, eos = backbone.response_format, int(backbone.tokenizer.eos_token_id)
+    prefill = tuple(backbone.text_ids(response_format.fast_prefill))
+    at_once = tuple(backbone.text_ids(f"{', '.join(sample.labels)}{response_format.stop}"))
     if kind == "fast":  # where reasoning follows the first answer, that answer does not end the turn
-        return Target(prefill, at_once if profile.fallback else (*at_once, eos))
-    first = (*prefill, *at_once) if profile.fallback else ()
+        return Target(prefill, at_once if response_format.fallback else (*at_once, eos))
+    first = (*prefill, *at_once) if response_format.fallback else ()
     if kind == "label":
-        unthought = backbone.text_ids(PROFILES["think_answer"].fast_prefill) if profile.fallback else prefill
+        unthought = (
+            backbone.text_ids(RESPONSE_FORMATS["think_answer"].fast_prefill) if response_format.fallback else prefill
+        )
         return Target((), (*first, *unthought, *at_once, eos))
-    head, opening, answer = _whole_text(sample, profile).rpartition(profile.opens)
+    head, opening, answer = _whole_text(sample, response_format).rpartition(response_format.opens)
     return Target((), (*first, *backbone.text_ids(head + opening), *backbone.text_ids(answer), eos))
 
 
-def _whole_text(sample: Sample, profile: Profile) -> str:
+def _whole_text(sample: Sample, response_format: ResponseFormat) -> str:
     if not (sample.reasoning or "").strip():
         raise InputError(
             f"sample {sample.id!r}: has no reasoning for a slow target; add `reasoning`, or train fast or label only"
         )
-    text = slow_text(sample, profile)
-    if profile.name == "set_steps" and not is_well_formed(text, profile.name):
+    text = slow_text(sample, response_format)
+    if response_format.name == "set_steps" and not is_well_formed(text, response_format.name):
         raise InputError(
             f"sample {sample.id!r}: its reasoning is no whole response in three steps; make it "
             "<step1>…</step1><step2>…</step2><step3>…</step3>\\boxed{label}, or train fast or label only"
         )
-    if profile.name != "set_steps" and not is_well_formed(text):
+    if response_format.name != "set_steps" and not is_well_formed(text):
         raise InputError(
             f"sample {sample.id!r}: its reasoning and labels make no well-formed answer; take tags out of `reasoning`, "
             "or make it a whole <think>…</think><answer>…</answer>"
@@ -153,7 +156,7 @@ class SftTrainer(RunTrainer):
 
     def __init__(self, backbone: Backbone, **kwargs: Any) -> None:
         self.backbone = backbone
-        super().__init__(model=backbone.entry, collate=partial(collate, backbone), **kwargs)
+        super().__init__(model=backbone.wrapped_model, collate=partial(collate, backbone), **kwargs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         samples, _ = super().get_batch_samples(*args, **kwargs)
@@ -167,6 +170,6 @@ class SftTrainer(RunTrainer):
     def evaluate_batch(self, inputs: dict[str, SftBatch]) -> list[tuple[dict[str, float], float]]:
         """The mean loss of every example, which counts as many ids as it has: together the mean over all ids."""
         batch = inputs["batch"]
-        totals = negative_log_likelihood(self.backbone, self.backbone.entry, batch).tolist()
+        totals = negative_log_likelihood(self.backbone, self.backbone.wrapped_model, batch).tolist()
         sizes = batch.learned_BR.sum(1).tolist()
         return [({"loss": total / size}, size) for total, size in zip(totals, sizes, strict=True)]

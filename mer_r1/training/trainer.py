@@ -47,14 +47,14 @@ class _Report(TrainerCallback):
         self._progress(state.global_step, state.max_steps, self._latest)
 
 
-class _TakeUp(TrainerCallback):
+class _Resume(TrainerCallback):
     """Gives a trainer that goes on what was measured before it was stopped."""
 
-    def __init__(self, take_up: Callable[[], None]) -> None:
-        self._take_up = take_up
+    def __init__(self, resume: Callable[[], None]) -> None:
+        self._resume = resume
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._take_up()
+        self._resume()
 
 
 class RunTrainer(Trainer):
@@ -99,7 +99,7 @@ class RunTrainer(Trainer):
         self._keep_losses_exact_when_sharded()
         self.model_accepts_loss_kwargs = False  # losses here are scaled for a step's micro-batches by themselves
         self.remove_callback(PrinterCallback)
-        self.add_callback(_TakeUp(self._take_up))
+        self.add_callback(_Resume(self._resume))
         if progress and self.is_world_process_zero():
             self.add_callback(_Report(progress))
 
@@ -158,7 +158,7 @@ class RunTrainer(Trainer):
             "logged_step": self._globalstep_last_logged,
         }
 
-    def _take_up(self) -> None:
+    def _resume(self) -> None:
         """Go on with the numbers that a checkpoint holds."""
         self._logged_step = self._globalstep_last_logged
         if self._checkpoint is None:
@@ -219,8 +219,8 @@ class RunTrainer(Trainer):
                 refuse_faults([inputs.get("fault")])
                 rows |= zip(inputs["places"], self.evaluate_batch(inputs), strict=True)
         self.model.train()
-        rows = {place: row for part in self._from_all([rows]) for place, row in part.items()}
-        means = {f"eval/{name}": mean for name, mean in _means([rows[place] for place in sorted(rows)]).items()}
+        rows = {index: row for part in self._from_all([rows]) for index, row in part.items()}
+        means = {f"eval/{name}": mean for name, mean in _means([rows[index] for index in sorted(rows)]).items()}
         if left_out := len(self.eval_dataset) - len(rows):
             means["eval/unreadable"] = float(left_out)
         self.log(means)
@@ -237,7 +237,7 @@ class RunTrainer(Trainer):
         model.load_state_dict(saved.state_dict())
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        self._refuse_bad_weights()
+        self._validate_weights()
         pending = self._pending()
         if self.is_world_process_zero():
             folder = self.run.checkpoints / f"checkpoint-{self.state.global_step}"
@@ -260,7 +260,7 @@ class RunTrainer(Trainer):
         if self.state.global_step < self.state.max_steps:  # else it was stopped between its last step and its model
             super()._run_epoch(**kwargs)
 
-    def _refuse_bad_weights(self) -> None:
+    def _validate_weights(self) -> None:
         """Raises InputError rather than save weights that are not numbers."""
         if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
             raise InputError(
@@ -273,7 +273,7 @@ class RunTrainer(Trainer):
             for row in rows:
                 append_json_line(handle, row)
 
-    def train_or_go_on(self) -> None:
+    def train_or_resume(self) -> None:
         """Train from the newest whole checkpoint, or from the start.
 
         Raises InputError where weights or gradients end up not numbers.
@@ -284,7 +284,7 @@ class RunTrainer(Trainer):
                 keep_until(path, step)
         self._checkpoint = checkpoint
         self.train(resume_from_checkpoint=checkpoint)
-        self._refuse_bad_weights()
+        self._validate_weights()
 
     def save_whole_model(self, folder: Path) -> None:
         """Write the model, or its adapter, to `folder`; all processes call this, the first one writes."""

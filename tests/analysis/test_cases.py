@@ -100,7 +100,7 @@ def system(name: str, has_set: bool = True) -> System:
 
 def test_the_pair_is_baseline_and_mer_r1_or_the_last_two_that_were_asked() -> None:
     def names(*systems: System) -> list[str]:
-        return [each.name for each in pair_of(systems) or ()]
+        return [item.name for item in pair_of(systems) or ()]
 
     assert names(system("mer_r1"), system("sft"), system("baseline")) == ["baseline", "mer_r1"]
     assert names(system("a"), system("b"), system("c"), system("d", has_set=False)) == ["b", "c"]

@@ -65,7 +65,7 @@ def test_no_subtitle_and_no_gold_say_nothing() -> None:
 def test_a_word_that_no_wheel_knows_is_no_wrong_answer_under_either_protocol() -> None:
     samples = clips(("quite happy blorg", "happy"), ("sad", "sad"))
     both = [subtitle_leak(samples, wheels) for wheels in (SMALL, small_wheels(CORRECTED))]
-    assert [each and each["found"]["precision"] for each in both] == [pytest.approx(1)] * 2
+    assert [item and item["found"]["precision"] for item in both] == [pytest.approx(1)] * 2
 
 
 def test_the_smallest_p_value_is_one_of_the_shuffles_and_the_data() -> None:

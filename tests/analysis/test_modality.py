@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from mer_r1.analysis.modality import CONDITIONS, EVERYTHING, ask_without, finding, print_modality, run, score_without
+from mer_r1.analysis.modality import (
+    CONDITIONS,
+    EVERYTHING,
+    finding,
+    generate_without,
+    print_modality,
+    run,
+    score_without,
+)
 from mer_r1.data.sample import MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import compare, score
@@ -122,8 +130,8 @@ def test_a_model_is_asked_without_each_medium_and_not_asked_again(
 
     monkeypatch.setattr(OmniBackbone, "prepare", watched)
     whole = [sample for sample in samples if sample.video and sample.subtitle][:1]
-    told: list[tuple[int, int]] = []
-    assert ask_without(tiny, whole, tmp_path, ("fast",), 4, progress=lambda *place: told.append(place)) == []
+    reported: list[tuple[int, int]] = []
+    assert generate_without(tiny, whole, tmp_path, ("fast",), 4, progress=lambda *place: reported.append(place)) == []
     assert seen == [
         (True, True, True),
         (False, True, True),
@@ -131,8 +139,8 @@ def test_a_model_is_asked_without_each_medium_and_not_asked_again(
         (True, True, False),
         (False, False, True),
     ]
-    assert told[-1] == (5, 5)
-    ask_without(tiny, whole, tmp_path, ("fast",), 4)
+    assert reported[-1] == (5, 5)
+    generate_without(tiny, whole, tmp_path, ("fast",), 4)
     assert len(seen) == 5
     settings = json.loads((tmp_path / "no-sound" / "predictions.jsonl.settings.json").read_text())
     assert '"without": ["sound"]' in json.dumps(settings)

@@ -42,7 +42,7 @@ def test_sets_are_shared_where_name_and_gold_are_the_same() -> None:
     sets = shared_sets(
         [system("a", one), system("b", two, asked("iemocap", "sad", "sad")), system("c", asked("meld", "", "", other))]
     )
-    assert [(each.name, each.title, list(each.answers)) for each in sets] == [
+    assert [(item.name, item.title, list(item.answers)) for item in sets] == [
         ("meld", "MELD", ["a", "b"]), ("iemocap", "IEMOCAP", ["b"]), ("meld-2", "MELD 2", ["c"])
     ]  # fmt: skip
 
@@ -133,7 +133,7 @@ def test_the_pair_leaves_out_the_clips_whose_slow_answer_failed_for_one_of_the_t
     one = failing(failing(asked("meld", "happy", "happy"), "slow", "0"), "fast", "5")
     two = failing(asked("meld", "happy", "happy sad"), "slow", "1")
     found = diagnose_runs([system("a", one), system("b", two)], SMALL).numbers
-    first, second = ([row for row in rows_of(each) if row.id not in "01"] for each in (one, two))
+    first, second = ([row for row in rows_of(item) if row.id not in "01"] for item in (one, two))
     assert found["sets"]["meld"]["pair"] == compare_slow(SAMPLES[2:], first, second, SMALL, name="meld")
     note = "A and B, MELD: 2 clips with a failed answer are left out of the comparison; ask them again"
     assert note in found["notes"]
@@ -151,8 +151,8 @@ def test_sets_have_names_and_titles_of_their_own_whatever_they_are_called() -> N
     sads = [tuple(replace(sample, labels=("sad",) * k) for sample in SAMPLES) for k in (1, 2)]
     sets = [asked("run", "", ""), asked("run", "", "", sads[0]), asked("run-2", "", "", sads[1])]
     found = shared_sets([system("a", *sets), system("b", replace(sets[1], name="x", title="RUN"))])
-    assert [each.name for each in found] == ["run", "run-2", "run-2-2", "x"]
-    assert [each.title for each in found] == ["RUN", "RUN 2", "RUN-2", "RUN 3"]
+    assert [item.name for item in found] == ["run", "run-2", "run-2-2", "x"]
+    assert [item.title for item in found] == ["RUN", "RUN 2", "RUN-2", "RUN 3"]
 
 
 def test_one_clip_alone_is_measured_without_an_interval(tmp_path: Path) -> None:

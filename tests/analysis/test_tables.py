@@ -29,11 +29,11 @@ def slow(*rows: Prediction) -> dict[str, Prediction]:
 
 def test_bits_are_the_packed_categories_by_wheel() -> None:
     words = [("happy",), ("sad", "angry"), (), ("happy",)]
-    table = category_bits([SMALL.map_words(each)[0] for each in words], SMALL)
+    table = category_bits([SMALL.map_words(item)[0] for item in words], SMALL)
     assert table.shape == (4, 14)
-    for row, each in zip(table, words, strict=True):
+    for row, item in zip(table, words, strict=True):
         sets = [frozenset(np.flatnonzero(row[part]).tolist()) for part in by_wheel(SMALL)]
-        assert tuple(sets) == SMALL.map_set(each)
+        assert tuple(sets) == SMALL.map_set(item)
 
 
 def test_log_confidences_stand_in_the_wheels_columns_and_strangers_are_named() -> None:
@@ -51,15 +51,15 @@ def test_category_counts_by_hand_and_their_sums_are_the_scorers() -> None:
         row.id: row for row in ANSWERS if row.mode == "slow"
     }  # a: happy; b: sad, angry; gold a: happy sad, b: angry
     found = category_scores(SAMPLES, rows, SMALL)
-    assert {name: vars(each) for name, each in found["w1"].items()} == {
+    assert {name: vars(item) for name, item in found["w1"].items()} == {
         "joy": {"n_gold": 1, "n_predicted": 1, "hits": 1},
         "anger": {"n_gold": 1, "n_predicted": 1, "hits": 1},
         "sadness": {"n_gold": 1, "n_predicted": 1, "hits": 0},
     }
     assert (found["w1"]["sadness"].recall, found["w1"]["joy"].precision) == (0.0, 1.0)
     wheels = score(GOLD, {name: row.labels for name, row in rows.items()}, SMALL).open_vocabulary.wheels
-    for wheel, each in zip(found.values(), wheels, strict=True):
-        assert sum(row.hits for row in wheel.values()) / each.n == pytest.approx(each.hit)
+    for wheel, item in zip(found.values(), wheels, strict=True):
+        assert sum(row.hits for row in wheel.values()) / item.n == pytest.approx(item.hit)
 
 
 def test_an_error_is_no_empty_answer_and_a_clip_without_gold_in_a_wheel_does_not_count() -> None:
@@ -81,9 +81,9 @@ def test_calibration_by_hand() -> None:
     found = reliability(samples, rows, SMALL)
     assert found is not None
     # pairs: w1..w4 three categories, w5 two, of two clips
-    assert sum(each.count for each in found.every.bins) == 2 * (4 * 3 + 2)
-    by_low = {round(each.low * NUM_BINS): each for each in found.every.bins if each.count}
-    assert {low: (each.count, each.gold) for low, each in by_low.items()} == {
+    assert sum(item.count for item in found.every.bins) == 2 * (4 * 3 + 2)
+    by_low = {round(item.low * NUM_BINS): item for item in found.every.bins if item.count}
+    assert {low: (item.count, item.gold) for low, item in by_low.items()} == {
         0: (14, 0.0), 2: (5, 1.0), 7: (4, 0.0), 9: (5, 1.0)
     }  # fmt: skip
     off = (5 * 0.08 + 4 * 0.02 + 5 * 0.05) + 5 * 0.75 + 4 * 0.7 + 5 * 0.1
@@ -91,8 +91,8 @@ def test_calibration_by_hand() -> None:
     # the top one: a joy in five wheels; b sadness in four and joy in w5
     assert found.top.ece == pytest.approx((5 * 0.1 + 4 * 0.7 + 1 * 0.75) / 10)
     # a resample is a twice (ECE 0.96 / 14), b twice (6 / 14) or both: those are its bounds, here reflected and cut at 0
-    each = [(5 * 0.08 + 4 * 0.02 + 5 * 0.1) / 14, (5 * 0.05 + 4 * 0.7 + 5 * 0.75) / 14]
-    assert found.every.interval == pytest.approx([max(0.0, 2 * off / 28 - max(each)), 2 * off / 28 - min(each)])
+    item = [(5 * 0.08 + 4 * 0.02 + 5 * 0.1) / 14, (5 * 0.05 + 4 * 0.7 + 5 * 0.75) / 14]
+    assert found.every.interval == pytest.approx([max(0.0, 2 * off / 28 - max(item)), 2 * off / 28 - min(item)])
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -115,7 +115,7 @@ def test_calibration_leaves_out_what_has_no_confidence_gold_or_answer() -> None:
     found = reliability(samples, rows, SMALL)
     assert found is not None
     assert found.n == 2
-    assert sum(each.count for each in found.every.bins) == 4 * 3  # of a alone, and sad has no home in w5
+    assert sum(item.count for item in found.every.bins) == 4 * 3  # of a alone, and sad has no home in w5
     assert reliability(samples, slow(said("a", "slow", "sad")), SMALL) is None
     assert reliability(samples, {}, SMALL) is None
 

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_counts_are_those_worked_out_by_hand() -> None:
     """One id a byte: words open with their first letter, or with the space; "at ease" and "angry" with the same."""
     report = token_report(Pieces(), SMALL)
-    assert [each.total.name for each in report] == list(SMALL.names)
+    assert [item.total.name for item in report] == list(SMALL.names)
     assert report[0].categories == (
         TokenCount("joy", num_words=3, num_ids=4, num_shared_ids=2, num_touched=3, num_lost=1),
         TokenCount("anger", num_words=1, num_ids=2, num_shared_ids=2, num_touched=1, num_lost=1),
@@ -50,16 +50,16 @@ def test_the_counts_are_those_of_the_tables_that_calibration_uses(folder: Path, 
     wheels = WheelSet.load(protocol=protocol)
     tokenizer = load_tokenizer(str(folder))
     counted, dropped = (category_tokens(Words(tokenizer), wheels, shared) for shared in ("count", "drop"))
-    for wheel, each in enumerate(token_report(tokenizer, wheels)):
-        for category, count in enumerate(each.categories):
+    for wheel, item in enumerate(token_report(tokenizer, wheels)):
+        for category, count in enumerate(item.categories):
             column = counted.column(wheel, category)
             assert count.num_words == len(wheels.words_of(wheel, count.name))
             assert count.num_ids == int(counted.member_NC[:, column].sum())
             assert count.num_ids - count.num_shared_ids == int(dropped.member_NC[:, column].sum())
             assert 0 < count.num_lost <= count.num_touched <= count.num_words
-        assert len(each.shared) == each.total.num_shared_ids
-        assert all(len(opener.words) > 1 for opener in each.shared)
-        num_words = [sum(map(len, opener.words.values())) for opener in each.shared]
+        assert len(item.shared) == item.total.num_shared_ids
+        assert all(len(opener.words) > 1 for opener in item.shared)
+        num_words = [sum(map(len, opener.words.values())) for opener in item.shared]
         assert num_words == sorted(num_words, reverse=True)
 
 
@@ -77,7 +77,7 @@ def test_the_file_holds_what_the_table_shows(
     assert written["num_ids"] == len(load_tokenizer(str(folder)))
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line.startswith("│")]
     counts = [
-        count for each in written["by_wheel"] for count in (*each["categories"], {**each["total"], "name": "all"})
+        count for item in written["by_wheel"] for count in (*item["categories"], {**item["total"], "name": "all"})
     ]
     assert len(rows) == len(counts)
     for row, count in zip(rows, counts, strict=True):

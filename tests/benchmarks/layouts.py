@@ -104,8 +104,8 @@ def _corpus(data: DataSet, names: Sequence[str]) -> dict[str, Any]:
 def _fields(data: DataSet, number: int) -> dict[str, Any]:
     if data.task == "sentiment":
         return {"emo": 0, "val": np.float64([-1.2, 0.0, 2.4][number % 3])}
-    place = number % len(data.emotions)
-    return {"emo": data.emotions[place] if data.name.startswith("mer") else place, "val": -10}
+    index = number % len(data.emotions)
+    return {"emo": data.emotions[index] if data.name.startswith("mer") else index, "val": -10}
 
 
 def _write_caption(folder: Path, names: Sequence[str]) -> Path:

@@ -189,9 +189,9 @@ def test_a_reply_out_of_form_is_asked_again_once_then_unjudged(spoil: str | None
         assert files.judge(server.url, workers=1) == 0
         about = [asked.body["messages"] for asked in server.asked if spoiled(asked.body)]
         assert [len(messages) for messages in about] == [1, 3]
-        num_asked = len(server.asked)
+        num_generated = len(server.asked)
         assert files.judge(server.url) == 0
-        assert len(server.asked) == num_asked, "what is judged, or unjudged, is not asked about again"
+        assert len(server.asked) == num_generated, "what is judged, or unjudged, is not asked about again"
     made = files.metrics()["sets"]["ER-Lab"]["given"]
     assert (made["judged"], made["unjudged"], made["cot"]) == (0, 1, None)
     assert made["bounds"]["cot"] == [0.0, 1.0]

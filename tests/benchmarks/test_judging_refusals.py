@@ -57,9 +57,9 @@ def refusing(is_refused: Callable[[Body], bool]) -> Script:
 def test_one_request_that_is_refused_leaves_one_answer_unjudged(task: str, workers: int, files: Files) -> None:
     with serve(refusing(lambda body: f"a smile in {task}" in text_of(body))) as server:
         assert files.judge(server.url, workers) == 0
-        num_asked = len(server.asked)
+        num_generated = len(server.asked)
         assert files.judge(server.url, workers) == 0
-        assert len(server.asked) == num_asked
+        assert len(server.asked) == num_generated
     assert (files.metrics()["judged"], files.metrics()["unjudged"]) == (8, 1)
 
 

@@ -65,7 +65,7 @@ def test_the_order_of_the_tables_changes_nothing(root: Path, tmp_path: Path) -> 
         head, *rows = list(csv.reader(handle))
     write_table(path, head, rows[::-1])
     after = split(read_caption(tmp_path), 3)
-    assert {part: ids(each) for part, each in after.items()} == {part: ids(each) for part, each in before.items()}
+    assert {part: ids(item) for part, item in after.items()} == {part: ids(item) for part, item in before.items()}
 
 
 def test_a_part_may_not_be_empty() -> None:

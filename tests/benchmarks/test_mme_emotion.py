@@ -13,7 +13,7 @@ from mer_r1.benchmarks.mme_emotion.questions import (
     prepare,
     question_of,
     read_questions,
-    style_for,
+    template_for,
 )
 from mer_r1.data.manifest import read_manifest, write_manifest
 from mer_r1.data.sample import Sample
@@ -153,11 +153,11 @@ def test_a_folder_without_questions_and_a_question_in_two_forms_are_errors(tmp_p
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_prompt_names_its_labels_and_asks_for_the_projects_form(task: str) -> None:
-    style = style_for(task, ("first label", "second"))
+    style = template_for(task, ("first label", "second"))
     assert "first label, second" in style.question
     assert "<answer> </answer>" in style.question
     assert "<think>" in style.system
-    assert style.profile == "think_answer"
+    assert style.response_format == "think_answer"
     assert ("every label that fits" in style.question) == (task in ("FG-ER", "ML-ER"))
 
 

@@ -15,7 +15,7 @@ GAPS = st.sampled_from(["", " ", "  ", "\n", "\t"])
     st.sampled_from(["Step {}:", "step {} :", "STEP{}.", "**Step {}:**", "{}:"]),
 )
 def test_steps_come_back_as_they_were_written(steps: list[str], mark: str) -> None:
-    lines = "\n".join(f"{mark.format(place)} {step}" for place, step in enumerate(steps, start=1))
+    lines = "\n".join(f"{mark.format(index)} {step}" for index, step in enumerate(steps, start=1))
     expected = tuple(" ".join(step.split()).strip("* ") for step in steps)
     assert parse_steps(f"Sure.\n<step>\n{lines}\n</step>\nDone.") == expected
 
@@ -75,7 +75,7 @@ def test_scores_come_back_as_they_were_written(
 ) -> None:
     right, whole = last
     pairs = [f"{score}{gap}/{gap}1" for score in before] + [f"{right}{gap}/{gap}{whole}"]
-    body = between.join(f"{mark.format(place)}{pair}" for place, pair in enumerate(pairs, start=1))
+    body = between.join(f"{mark.format(index)}{pair}" for index, pair in enumerate(pairs, start=1))
     assert parse_scores(f"here: <Score>{gap}{body}{gap}</score>", len(pairs), whole) == (*before, right)
 
 

@@ -144,7 +144,7 @@ def test_a_picture_that_is_not_there_is_listed_and_some_can_be_chosen_of_the_oth
     some = read_pictures("emoset", tmp_path, num=5)
     ids = [sample.id for sample in prepared.samples]
     assert set(first_by_hash(ids, 5, 0)) == {sample.id for sample in some.samples}
-    assert [sample.id for sample in some.samples] == [each for each in ids if each in first_by_hash(ids, 5, 0)]
+    assert [sample.id for sample in some.samples] == [item for item in ids if item in first_by_hash(ids, 5, 0)]
     assert read_pictures("emoset", tmp_path, num=5, seed=1).samples != some.samples
     assert len(read_pictures("emoset", tmp_path, num=99).samples) == 14
 
@@ -178,7 +178,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "file", "text", "message"), FAULTS, ids=[each[3] for each in FAULTS])
+@pytest.mark.parametrize(("name", "file", "text", "message"), FAULTS, ids=[item[3] for item in FAULTS])
 def test_a_list_that_is_not_the_owners_is_named(tmp_path: Path, name: str, file: str, text: str, message: str) -> None:
     (tmp_path / file).parent.mkdir()
     (tmp_path / file).write_text(text, encoding="utf-8")

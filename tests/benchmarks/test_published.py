@@ -66,7 +66,7 @@ def test_the_tables_agree_where_they_print_the_same() -> None:
     for model in ("Baseline", "MER-R1"):
         (first,), (third,) = table.rows_of(model), unified.rows_of(model, mode="slow")
         same = (0, 5, 6, 7, 8)
-        assert [first.values[place] for place in same] == [third.values[place] for place in same]
+        assert [first.values[index] for index in same] == [third.values[index] for index in same]
         assert published()["calibration"].rows_of(model)[0].values[4] == first.values[9]
     assert published()["ablation"].rows[-1].values == published()["calibration"].rows[-1].values
 

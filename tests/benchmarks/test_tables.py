@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mer_r1.benchmarks.tables import name_fault, read_table
+from mer_r1.benchmarks.tables import name_error, read_table
 from mer_r1.errors import InputError
 
 
@@ -76,4 +76,4 @@ def test_any_bytes_are_a_table_or_an_input_error(tmp_path: Path, content: bytes)
     except InputError as error:
         message = str(error)
     assert "\n" not in message
-    assert [name for name in names if name_fault(name)] == []
+    assert [name for name in names if name_error(name)] == []

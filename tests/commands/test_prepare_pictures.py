@@ -47,7 +47,7 @@ def test_a_split_and_some_of_it_can_be_chosen(root: Path, tmp_path: Path, capsys
     assert prepare.run("emoset", root, some, split="train", num=3) == 0
     assert prepare.run("emoset", root, other, split="train", num=3, seed=5) == 0
     ids = [{sample.id for sample in read_manifest(path)} for path in (whole, some, other)]
-    assert [len(each) for each in ids] == [8, 3, 3]
+    assert [len(item) for item in ids] == [8, 3, 3]
     assert ids[1] < ids[0]
     assert ids[1] != ids[2]
     assert {sample.labels[0] for sample in read_manifest(whole)} == set(EMOSET_LABELS)

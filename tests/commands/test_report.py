@@ -147,7 +147,7 @@ def test_two_runs_stand_side_by_side_with_their_difference(tmp_path: Path) -> No
     assert "poor and good" in page.text
     assert "Δ F1 against poor" in page.text
     assert "+100.0" in page.text  # good fast is all right, poor fast all wrong
-    assert [each["title"] for each in index_of(page)["systems"]] == ["poor", "good"]
+    assert [item["title"] for item in index_of(page)["systems"]] == ["poor", "good"]
     assert index_of(page)["pair"] == [0, 1]
 
 
@@ -211,9 +211,9 @@ def test_a_set_where_every_clip_failed_is_named(tmp_path: Path) -> None:
 
 
 def test_a_set_of_sentiments_says_who_judged_it_and_of_which_clips(tmp_path: Path) -> None:
-    noted = {"measure": "waf", "n": 2, "waf": 0.5, "signature": "set:mosi|n:2|protocol:official|judge:lexicon@ab"}
+    reported = {"measure": "waf", "n": 2, "waf": 0.5, "signature": "set:mosi|n:2|protocol:official|judge:lexicon@ab"}
     other = {"measure": "waf", "n": 9, "waf": 0.5, "signature": "set:mosi|n:9|protocol:official|judge:lexicon@ab"}
-    folder = make_benchmark(tmp_path / "b", {"mosi": {}}, "m", {"sets": {"mosi": {"fast": noted, "slow": other}}})
+    folder = make_benchmark(tmp_path / "b", {"mosi": {}}, "m", {"sets": {"mosi": {"fast": reported, "slow": other}}})
     clips = [{"id": i, "subtitle": "x", "labels": [], "valence": v} for i, v in (("a", 1.5), ("b", -1.0), ("c", 0.0))]
     write_lines(folder / "mosi" / "manifest.jsonl", clips)
     rows = [{"id": row["id"], "mode": mode, "labels": ["happy"]} for row in clips for mode in MODES]

@@ -86,7 +86,7 @@ def test_tables_of_a_folder_are_shown_for_a_protocol_and_a_level(
 
 def test_compare_lists_words_that_are_mapped_differently_or_known_to_one(before: Path, after: Path) -> None:
     found = compare(WheelSet.load(str(before)), WheelSet.load(str(after)))
-    by_word = {each.word: each for each in found.words}
+    by_word = {item.word: item for item in found.words}
     assert [*by_word] == ["balmier", "haziness", "hot", "overcast"]
     assert by_word["overcast"] == WordDifference(
         "overcast",
@@ -109,7 +109,7 @@ def test_compare_lists_words_that_are_mapped_differently_or_known_to_one(before:
 
 def test_compare_names_equal_votes_in_the_order_of_the_wheel(before: Path, after: Path) -> None:
     found = compare(*(WheelSet.load(str(folder), protocol="corrected") for folder in (before, after)))
-    (haziness,) = (each for each in found.words if each.word == "haziness")
+    (haziness,) = (item for item in found.words if item.word == "haziness")
     assert haziness.wheels[0] == WheelDifference("w1", ("sunny", "stormy"), ())
 
 
@@ -127,7 +127,7 @@ def test_wheels_with_other_category_names_are_compared_by_reach_alone() -> None:
     other = WheelSet("other", SMALL.names, SMALL.titles, names, {**table, "sad": 0, "lost": 1})
     found = compare(SMALL, other)
     assert found.by_name == (True, True, False, False, False)
-    by_word = {each.word: [w.wheel for w in each.wheels] for each in found.words}
+    by_word = {item.word: [w.wheel for w in item.wheels] for item in found.words}
     assert by_word == {
         "angry": ["w2"],
         "at ease": ["w2"],

@@ -88,7 +88,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def how(fetched: Iterator[Fetched]) -> dict[str, str]:
-    return {f"{each.path.parent.name}/{each.path.name}": each.how for each in fetched}
+    return {f"{item.path.parent.name}/{item.path.name}": item.how for item in fetched}
 
 
 def fault(server: Server, names: tuple[str, ...] = ("official",), folder: Path | None = None) -> str:

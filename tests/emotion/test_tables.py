@@ -120,8 +120,8 @@ def with_cell(column: str, value: str | None) -> list[Cells]:
     ],
 )
 def test_a_fault_in_the_synonyms_is_named_with_sheet_and_row(tmp_path: Path, rows: list[Cells], message: str) -> None:
-    place = re.escape(str(tmp_path / "synonym.xlsx"))
-    assert re.match(f'{place}: sheet "Sheet", {message}', fault(write_tables(tmp_path, synonyms=rows)))
+    index = re.escape(str(tmp_path / "synonym.xlsx"))
+    assert re.match(f'{index}: sheet "Sheet", {message}', fault(write_tables(tmp_path, synonyms=rows)))
 
 
 @pytest.mark.parametrize(

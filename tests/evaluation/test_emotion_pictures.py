@@ -43,7 +43,7 @@ class Knows:
     def settings(self) -> dict[str, Any]:
         return {"model": "knows", "prompt": {"question": self.question}}
 
-    def ask(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+    def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
         for sample in samples:
             word = sample.labels[0].title() if mode == "slow" else sample.candidates[0]
             text = SAID if mode == "fast" and sample == samples[-1] else SAID * (mode == "slow") + f"\\boxed{{{word}}}"
@@ -68,9 +68,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asking(monkeypatch: pytest.MonkeyPatch, asker: Knows) -> None:
-    monkeypatch.setattr(benchmark_pictures, "make_asker", lambda *_, **__: asker)
-    monkeypatch.setattr(benchmark_pictures, "check_asker", lambda *_, **__: None)
+def asking(monkeypatch: pytest.MonkeyPatch, generator: Knows) -> None:
+    monkeypatch.setattr(benchmark_pictures, "make_generator", lambda *_, **__: generator)
+    monkeypatch.setattr(benchmark_pictures, "validate_generator", lambda *_, **__: None)
 
 
 def ran(data: Path, out: Path, **options: Any) -> tuple[int, str]:
@@ -93,13 +93,13 @@ def test_sets_are_asked_scored_and_laid_beside_the_published_rows(
     assert status == 0
     metrics, record = read_json(tmp_path / "metrics.json"), read_json(tmp_path / "run.json")
     assert list(metrics["sets"]) == ["emotion6", "emoset"], "the set that was trained on comes first"
-    slow, fast = ({name: each[mode] for name, each in metrics["sets"].items()} for mode in ("slow", "fast"))
-    assert [each["accuracy"] for each in slow.values()] == [1, 1]
+    slow, fast = ({name: item[mode] for name, item in metrics["sets"].items()} for mode in ("slow", "fast"))
+    assert [item["accuracy"] for item in slow.values()] == [1, 1]
     assert fast["emoset"]["accuracy"] == 2 / 16
     assert (fast["emoset"]["unparsed"], fast["emoset"]["confusion"]["fear"]["amusement"]) == (1, 2)
     assert fast["emoset"]["confusion"]["sadness"]["none"] == 1
     assert metrics["means"]["fast"]["A"]["accuracy"] == pytest.approx((2 / 16 + 1 / 6) / 2)
-    assert {key: each["num_sets"] for key, each in metrics["means"]["slow"].items()} == {"A^I": 1, "A^O": 1, "A": 2}
+    assert {key: item["num_sets"] for key, item in metrics["means"]["slow"].items()} == {"A^I": 1, "A^O": 1, "A": 2}
     low, high = metrics["means"]["fast"]["A^O"]["interval"]
     assert low <= 2 / 16 <= high
     assert metrics["signature"].startswith("set:emotion-pictures/emotion6+emoset|n:22|parser:one-label|mode:fast+slow|")
@@ -145,8 +145,8 @@ def test_a_failed_picture_is_in_no_number_and_is_asked_by_the_same_command(
     status, text = ran(data, tmp_path, modes=("slow",))
     metrics = read_json(tmp_path / "metrics.json")
     assert (status, metrics["complete"]) == (1, False)
-    assert [each["slow"]["n"] for each in metrics["sets"].values()] == [15, 5]
-    assert [each["slow"]["accuracy"] for each in metrics["sets"].values()] == [1, 1]
+    assert [item["slow"]["n"] for item in metrics["sets"].values()] == [15, 5]
+    assert [item["slow"]["accuracy"] for item in metrics["sets"].values()] == [1, 1]
     assert "1 failed and in no number" in text
     assert "no picture; the same command asks them again" in text
     asking(monkeypatch, Knows())
@@ -171,7 +171,7 @@ def test_the_run_is_read_by_the_report_and_the_diagnosis(
     asking(monkeypatch, Knows())
     ran(data, tmp_path / "run", in_domain="emoset")
     (system,) = read_runs([tmp_path / "run"])
-    assert [each.title for each in system.sets] == ["EmoSet", "Emotion6"]
+    assert [item.title for item in system.sets] == ["EmoSet", "Emotion6"]
     assert system.number("sets", "emoset", "slow", "accuracy") == 1
     page = report(tmp_path / "run").read_text(encoding="utf-8")
     assert "EmoSet" in page
@@ -203,7 +203,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_wrong_options_are_named_before_anything_is_asked(
     options: dict[str, Any], message: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark_pictures, "make_asker", lambda *_, **__: pytest.fail("a model is loaded"))
+    monkeypatch.setattr(benchmark_pictures, "make_generator", lambda *_, **__: pytest.fail("a model is loaded"))
     with pytest.raises(InputError, match=message):
         ran(data, tmp_path / "out", **options)
     assert not (tmp_path / "out" / "run.json").exists()
@@ -223,7 +223,7 @@ def test_a_model_at_an_address_is_shown_the_candidates(data: Path, tmp_path: Pat
         with pytest.raises(InputError, match="shows no candidates"):
             ran(data, tmp_path / "own", **options)
         assert ran(data, tmp_path / "set", style="set", **options)[0] == 0
-    asked = [json.dumps(each.body) for each in endpoint.asked]
+    asked = [json.dumps(item.body) for item in endpoint.asked]
     assert len(asked) == 6
     assert all(", ".join(EMOTION6_LABELS) in body and "image_url" in body for body in asked)
     slow = read_json(tmp_path / "set" / "metrics.json")["sets"]["emotion6"]["slow"]

@@ -27,7 +27,7 @@ from mer_r1.evaluation.mer_unibench import Scoring, run_unibench, show_published
 from mer_r1.evaluation.runs import read_runs
 from mer_r1.evaluation.sentiment import SentimentChoice
 from mer_r1.generation import failed
-from mer_r1.generation.make import Service, check_asker
+from mer_r1.generation.make import Service, validate_generator
 from tests.benchmarks.layouts import write_layout
 
 THREE = ("ovmerdplus", "meld", "mosi")
@@ -45,13 +45,13 @@ class Knows:
     def settings(self) -> dict[str, Any]:
         return {"model": "knows", "max_new_tokens": self.max_new_tokens}
 
-    def ask(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+    def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
         for sample in samples:
             feeling = ("happy",) if (sample.valence or 0) > 0 else ("sad",)
             words = ("bored",) if mode == "fast" else sample.labels or feeling
             fine = Prediction(sample.id, mode, ", ".join(words), "", words, "ok")
-            fault = sample.id in self.faulty and self.fails in (None, mode)
-            yield failed(sample.id, mode, InputError("no film")) if fault else fine
+            error = sample.id in self.faulty and self.fails in (None, mode)
+            yield failed(sample.id, mode, InputError("no film")) if error else fine
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +64,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def any_model_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "check_asker", lambda *_, **__: None)
+    monkeypatch.setattr(benchmark, "validate_generator", lambda *_, **__: None)
 
 
-def asking(monkeypatch: pytest.MonkeyPatch, asker: Knows) -> None:
-    monkeypatch.setattr(benchmark, "make_asker", lambda *_, **__: asker)
+def asking(monkeypatch: pytest.MonkeyPatch, generator: Knows) -> None:
+    monkeypatch.setattr(benchmark, "make_generator", lambda *_, **__: generator)
 
 
 def ran(data: Path, out: Path, **options: Any) -> tuple[int, str]:
@@ -122,7 +122,7 @@ def test_sets_are_asked_scored_and_laid_beside_the_published_rows(
     for left_out in ("MER2023 is left out: neither mer2023.jsonl nor mer2023-dataset-process is in", "AffectGPT"):
         assert left_out in text
     system = read_runs([tmp_path])[0]
-    assert [each.name for each in system.sets] == list(THREE)
+    assert [item.name for item in system.sets] == list(THREE)
     assert len(system.sets[0].predictions) == 2 * len(system.sets[0].samples)
 
 
@@ -188,7 +188,7 @@ def test_unfinished_answers_are_counted_below_the_tables(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Rambles(Knows):
-        def ask(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+        def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
             for sample in samples:
                 yield Prediction(sample.id, mode, "<think>so", "so", (), "truncated")
 
@@ -215,7 +215,7 @@ def test_the_published_mean_beside_is_of_the_same_sets(
 def test_a_model_that_cannot_be_asked_leaves_no_folder(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "check_asker", check_asker)
+    monkeypatch.setattr(benchmark, "validate_generator", validate_generator)
     wrong: list[dict[str, Any]] = [{}, {"service": Service("localhost")}, {"max_new_tokens": 0}]
     for options in wrong:
         with pytest.raises(InputError, match=r"no such folder|no web address|--max-new-tokens 0"):
@@ -275,7 +275,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_wrong_options_are_named_before_anything_is_asked(
     options: dict[str, Any], message: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "make_asker", lambda *_, **__: pytest.fail("a model is loaded"))
+    monkeypatch.setattr(benchmark, "make_generator", lambda *_, **__: pytest.fail("a model is loaded"))
     with pytest.raises(InputError, match=message):
         ran(data, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

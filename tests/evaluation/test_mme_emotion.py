@@ -70,9 +70,9 @@ def test_every_question_is_asked_with_its_own_label_set_and_judged(data: Path, t
     with serve(answering(first_label)) as server:
         assert run(wanted(data, out, server.url), JudgeChoice(server.url, "judge-1")) == 0
         questions = [asked.body for asked in server.asked if asked.body["model"] == "m"]
-        num_asked = len(server.asked)
+        num_generated = len(server.asked)
         assert run(wanted(data, out, server.url), JudgeChoice(server.url, "judge-1")) == 0
-        assert len(server.asked) == num_asked, "the same command asks nothing twice"
+        assert len(server.asked) == num_generated, "the same command asks nothing twice"
     sets = [row["label_set"] for rows in ROWS.values() for row in rows]
     assert sorted(map(labels_of, questions)) == sorted(sets)
     assert sum("separated by commas" in asked_text(body) for body in questions) == 2
@@ -85,7 +85,7 @@ def test_every_question_is_asked_with_its_own_label_set_and_judged(data: Path, t
     assert "|frames:10|" in made["signature"]
     assert json.loads((out / "run.json").read_text())["status"] == "done"
     (system,) = read_runs([out])
-    assert {each.name for each in system.sets} == set(TASKS)
+    assert {item.name for item in system.sets} == set(TASKS)
 
 
 def test_the_responses_file_gives_the_judge_verb_the_same_numbers(data: Path, tmp_path: Path) -> None:
@@ -106,11 +106,11 @@ def test_without_a_judge_the_answers_are_written_and_a_judge_may_come_later(
         assert run(wanted(data, out, server.url, modes=("fast", "slow")), None) == 0
         assert "--judge-url" in capsys.readouterr().out
         assert not (out / "metrics.json").exists()
-        num_asked = len(server.asked)
-        assert num_asked == 18
+        num_generated = len(server.asked)
+        assert num_generated == 18
         assert len(json.loads((out / "responses.fast.json").read_text())) == 9
         run(wanted(data, out, server.url, modes=("fast", "slow")), JudgeChoice(server.url, "judge-1"))
-        assert not any(asked.body["model"] == "m" for asked in server.asked[num_asked:])
+        assert not any(asked.body["model"] == "m" for asked in server.asked[num_generated:])
     assert set(metrics(out)["means"]) == set(metrics(out)["sets"]["SA"]) == {"fast", "slow"}
 
 
@@ -123,9 +123,9 @@ def test_tasks_and_a_limit_narrow_it_and_grow_later(data: Path, tmp_path: Path) 
         run(wanted(data, tmp_path, server.url, tasks=("ER-Wild",), limit=1), None)
         assert len(server.asked) == 3
     (system,) = read_runs([tmp_path])
-    for each in system.sets:  # what was asked before stays beside its answers
-        assert {sample.id for sample in each.samples} == {identity for identity, _ in each.predictions}
-    assert sorted(len(each.samples) for each in system.sets) == [1, 2]
+    for item in system.sets:  # what was asked before stays beside its answers
+        assert {sample.id for sample in item.samples} == {identity for identity, _ in item.predictions}
+    assert sorted(len(item.samples) for item in system.sets) == [1, 2]
     for changes, message in (({"tasks": ("ER",)}, "task ER is not known"), ({"limit": 0}, "give 1 or more")):
         with pytest.raises(InputError, match=message):
             run(wanted(data, tmp_path, "http://127.0.0.1:1/v1", **changes), None)

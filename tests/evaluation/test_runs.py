@@ -71,7 +71,7 @@ def test_one_system_of_a_quickstart_finds_its_clips(tmp_path: Path) -> None:
 def test_a_benchmark_has_its_sets_in_the_order_of_its_metrics(tmp_path: Path) -> None:
     (system,) = read_runs([benchmark(tmp_path / "omni")])
     assert (system.name, system.title) == ("omni", "Omni-7B")
-    assert [(each.name, each.title) for each in system.sets] == [
+    assert [(item.name, item.title) for item in system.sets] == [
         ("meld", "MELD"), ("iemocap", "iemocap"), ("another", "another")
     ]  # fmt: skip
     assert system.number("sets", "meld", "n") is None
@@ -139,7 +139,7 @@ def test_groups_are_runs_of_rows_of_one_step_and_clip(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_called_as_another_ones_number_keeps_a_name_of_its_own(tmp_path: Path) -> None:
-    folders = [tmp_path / place for place in ("p/run", "q/run", "z/run-2", "z/run #2")]
+    folders = [tmp_path / index for index in ("p/run", "q/run", "z/run-2", "z/run #2")]
     for folder in folders:
         write_lines(folder / "manifest.jsonl", CLIPS)
         write_answers(folder)

@@ -107,8 +107,8 @@ def raw_line(chance: random.Random) -> bytes:
     line = json.dumps(row).encode()
     kind = chance.random()
     if kind < 0.1:
-        place = chance.randrange(len(line))
-        line = line[:place] + bytes(chance.choices(range(256), k=3)) + line[place + 1 :]
+        index = chance.randrange(len(line))
+        line = line[:index] + bytes(chance.choices(range(256), k=3)) + line[index + 1 :]
     elif kind < 0.2:
         line = chance.choice((b"[" * 5000, b"{}", b"[]", b"3", b'"', b"NaN", b"\xff\xfe", b"null", line[:-1], line * 2))
     elif kind < 0.25:

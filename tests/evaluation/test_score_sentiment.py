@@ -376,8 +376,10 @@ def taught_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     prompt = load_prompt("sentiment")
     answers = {"happy, calm": "Positive.", "worried": "negative"}
-    told = {prompt.replace("{words}", words): answer for words, answer in answers.items()}
-    return write_text_model(tmp_path_factory.mktemp("taught") / "qwen", template=True, answers=told, texts=[*told])
+    reported = {prompt.replace("{words}", words): answer for words, answer in answers.items()}
+    return write_text_model(
+        tmp_path_factory.mktemp("taught") / "qwen", template=True, answers=reported, texts=[*reported]
+    )
 
 
 def test_a_local_model_is_asked_about_the_words(

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mer_r1.data.sample import Sample
-from mer_r1.generation.endpoint import EndpointAsker
+from mer_r1.generation.endpoint import EndpointGenerator
 from mer_r1.judge import chat
 from tests.judge.endpoint import Reply, Script, says
 
@@ -117,8 +117,8 @@ def texts(num: int) -> list[Sample]:
     return [Sample(f"clip {number}", subtitle=f"clip {number}") for number in range(num)]
 
 
-def asker(url: str, **options: Any) -> EndpointAsker:
-    return EndpointAsker(url, "omni-7b", **{"retries": 1, "timeout_s": 5.0} | options)
+def generator(url: str, **options: Any) -> EndpointGenerator:
+    return EndpointGenerator(url, "omni-7b", **{"retries": 1, "timeout_s": 5.0} | options)
 
 
 def answer(number: int, body: dict[str, Any]) -> Reply:

@@ -12,12 +12,23 @@ import pytest
 
 from mer_r1.data.sample import Prediction, Sample
 from mer_r1.errors import InputError
-from mer_r1.generation import Asker
+from mer_r1.generation import Generator
 from mer_r1.generation import endpoint as endpoint_module
-from mer_r1.generation.endpoint import EndpointAsker
+from mer_r1.generation.endpoint import EndpointGenerator
 from mer_r1.media import MediaBudget, decode_file
-from mer_r1.prompting.templates import PROMPT_STYLES
-from tests.generation.server import ANSWER, Gauge, answer, asker, be_quick, bytes_of, identity, parts, texts, wave_of
+from mer_r1.prompting.templates import PROMPT_TEMPLATES
+from tests.generation.server import (
+    ANSWER,
+    Gauge,
+    answer,
+    be_quick,
+    bytes_of,
+    generator,
+    identity,
+    parts,
+    texts,
+    wave_of,
+)
 from tests.judge.endpoint import Endpoint, Reply, says, serve
 from tests.media.make_media import gray_frames, tone, write_media
 
@@ -39,7 +50,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ask_one(sample: Sample, mode: Any = "slow", text: str = ANSWER, **options: Any) -> tuple[Prediction, Endpoint]:
     with serve(lambda number, body: says(text)) as endpoint:
-        (prediction,) = asker(endpoint.url, **options).ask([sample], mode)
+        (prediction,) = generator(endpoint.url, **options).generate([sample], mode)
     return prediction, endpoint
 
 
@@ -56,8 +67,8 @@ def test_a_video_goes_out_as_it_is_with_its_sound_beside_it(film: Path) -> None:
     assert np.abs(samples_N - heard_N).max() < 1e-4
     assert np.abs(samples_N).max() > 0.3
     system, user = asked.body["messages"]
-    assert system == {"role": "system", "content": PROMPT_STYLES["full"].system}
-    assert user["content"][-1] == {"type": "text", "text": PROMPT_STYLES["full"].text("Well done.")}
+    assert system == {"role": "system", "content": PROMPT_TEMPLATES["full"].system}
+    assert user["content"][-1] == {"type": "text", "text": PROMPT_TEMPLATES["full"].text("Well done.")}
     assert prediction.media is not None
     assert prediction.media.audio_s == pytest.approx(len(heard_N) / 16_000)
     assert prediction.media.frame_times_s == ()
@@ -104,7 +115,7 @@ def left_out(text: str, **more: Any) -> Reply:
 def test_a_stop_text_that_the_server_leaves_out_is_put_back() -> None:
     for mode, text in (("slow", "<think>t</think><answer>happy, calm"), ("fast", "happy, calm")):
         with serve(lambda number, body, text=text: left_out(text)) as endpoint:  # type: ignore[misc]
-            (prediction,) = asker(endpoint.url).ask(texts(1), cast(Any, mode))
+            (prediction,) = generator(endpoint.url).generate(texts(1), cast(Any, mode))
         assert (prediction.labels, prediction.status) == (("happy", "calm"), "ok"), mode
         assert prediction.raw.endswith("happy, calm</answer>")
 
@@ -113,11 +124,11 @@ def test_an_answer_that_no_stop_text_ended_stays_cut_off() -> None:
     half = "<think>t</think><answer>happy"
     for reply in (left_out(half, finish_reason="length"), left_out(half, stop_reason=None), left_out("<think>t")):
         with serve(lambda number, body, reply=reply: reply) as endpoint:  # type: ignore[misc]
-            (prediction,) = asker(endpoint.url).ask(texts(1), "slow")
+            (prediction,) = generator(endpoint.url).generate(texts(1), "slow")
         assert (prediction.labels, prediction.status) == ((), "truncated")
         assert "</answer>" not in prediction.raw
     with serve(lambda number, body: left_out("<answer>sad</answer><think>t</think><answer>calm")) as endpoint:
-        (prediction,) = asker(endpoint.url, style=PROMPT_STYLES["full_first"]).ask(texts(1), "slow")
+        (prediction,) = generator(endpoint.url, style=PROMPT_TEMPLATES["full_first"]).generate(texts(1), "slow")
     assert prediction.status == "truncated", "two stops are written: none was sent to the server"
 
 
@@ -133,7 +144,7 @@ def test_whatever_reading_a_file_raises_is_a_row(error: Exception, monkeypatch: 
 
 
 def test_an_answer_before_the_reasoning_does_not_stop_at_its_first_answer() -> None:
-    style = PROMPT_STYLES["full_first"]
+    style = PROMPT_TEMPLATES["full_first"]
     text = "<answer>sad</answer><think>But no.</think><answer>calm</answer>"
     slow, endpoint = ask_one(texts(1)[0], text=text, style=style)
     assert slow.labels == ("calm",)
@@ -147,7 +158,7 @@ SET = "<step1>A {dog}.</step1><step2>It warms.</step2><step3>Pleasant.</step3>\\
 
 
 def test_three_steps_are_asked_of_the_candidates_and_no_brace_in_a_step_stops_them() -> None:
-    style, sample = PROMPT_STYLES["set"], Sample("a", subtitle="hm", candidates=("joy", "fear<|im_end|>"))
+    style, sample = PROMPT_TEMPLATES["set"], Sample("a", subtitle="hm", candidates=("joy", "fear<|im_end|>"))
     slow, endpoint = ask_one(sample, text=SET, style=style)
     body = endpoint.asked[0].body
     assert (slow.labels, slow.reasoning) == (("joy",), "A {dog}.\nIt warms.\nPleasant.")
@@ -163,7 +174,7 @@ def test_three_steps_are_asked_of_the_candidates_and_no_brace_in_a_step_stops_th
 
 
 def test_a_sample_without_the_candidates_that_the_style_shows_is_a_failed_row_and_is_not_asked() -> None:
-    prediction, endpoint = ask_one(Sample("a", subtitle="hm"), style=PROMPT_STYLES["set"])
+    prediction, endpoint = ask_one(Sample("a", subtitle="hm"), style=PROMPT_TEMPLATES["set"])
     assert (prediction.status, endpoint.asked) == ("error", [])
     assert "'a': has no candidates" in str(prediction.error)
 
@@ -187,7 +198,7 @@ def test_a_control_token_in_a_subtitle_is_no_control_token_to_the_server() -> No
 )
 def test_what_the_model_wrote_is_never_an_error(text: str, reason: str, status: str) -> None:
     with serve(lambda number, body: says(text, reason)) as endpoint:
-        (prediction,) = asker(endpoint.url).ask(texts(1), "slow")
+        (prediction,) = generator(endpoint.url).generate(texts(1), "slow")
     assert prediction.status == status
     assert prediction.raw == text.replace("\ud800", "?")
 
@@ -203,7 +214,9 @@ def test_no_more_than_the_workers_are_at_it_and_samples_are_taken_as_needed(film
 
     gauge = Gauge(answer, 0.02)
     with serve(gauge) as endpoint:
-        for count, _ in enumerate(asker(endpoint.url, num_workers=3).ask(cast(Sequence[Sample], samples()), "slow")):
+        for count, _ in enumerate(
+            generator(endpoint.url, num_workers=3).generate(cast(Sequence[Sample], samples()), "slow")
+        ):
             assert taken <= count + 3, "no sample is read before there is a worker for it"
         assert len(endpoint.asked) == taken == 24
     assert gauge.most == 3
@@ -213,8 +226,8 @@ def test_the_key_goes_into_the_header_and_nowhere_else(monkeypatch: pytest.Monke
     monkeypatch.setenv("MY_KEY", KEY)
     refuses = Reply(400, f"key {KEY} is over its limit".encode())
     with serve(lambda number, body: refuses if identity(body) == "clip 1" else says(ANSWER)) as endpoint:
-        ours = asker(endpoint.url, key_env="MY_KEY")
-        rows = list(ours.ask([Sample("film", video=film), *texts(2)], "slow"))
+        ours = generator(endpoint.url, key_env="MY_KEY")
+        rows = list(ours.generate([Sample("film", video=film), *texts(2)], "slow"))
     assert {asked.key for asked in endpoint.asked} == {f"Bearer {KEY}"}
     assert all(KEY not in json.dumps(asked.body) for asked in endpoint.asked)
     assert all(KEY not in repr(row) for row in rows)
@@ -223,14 +236,14 @@ def test_the_key_goes_into_the_header_and_nowhere_else(monkeypatch: pytest.Monke
 
 def test_settings_are_what_decides_an_answer_and_not_the_address() -> None:
     url = "http://127.0.0.1:1/v1"
-    ours: Asker = asker(url)
+    ours: Generator = generator(url)
     assert json.loads(json.dumps(ours.settings)) == ours.settings
-    assert ours.settings == asker("http://127.0.0.1:2/v1", num_workers=2, timeout_s=9).settings
+    assert ours.settings == generator("http://127.0.0.1:2/v1", num_workers=2, timeout_s=9).settings
     others = [
-        EndpointAsker(url, "other"),
-        asker(url, max_new_tokens=7),
-        asker(url, sound=False),
-        asker(url, style=PROMPT_STYLES["brief"]),
+        EndpointGenerator(url, "other"),
+        generator(url, max_new_tokens=7),
+        generator(url, sound=False),
+        generator(url, style=PROMPT_TEMPLATES["brief"]),
     ]
     assert all(other.settings != ours.settings for other in others)
 
@@ -241,6 +254,6 @@ def test_settings_are_what_decides_an_answer_and_not_the_address() -> None:
 )
 def test_options_that_cannot_be_used_are_refused_before_the_first_question(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        asker("http://127.0.0.1:1/v1", **options)
+        generator("http://127.0.0.1:1/v1", **options)
     with pytest.raises(InputError, match="endpoint's address"):
-        asker("localhost:8000")
+        generator("localhost:8000")

@@ -19,11 +19,11 @@ import pytest
 
 from mer_r1.data.sample import Prediction, Sample
 from mer_r1.errors import InputError
-from mer_r1.generation import ask_into
-from mer_r1.generation.endpoint import EndpointAsker, _Outcome
+from mer_r1.generation import generate_to_store
+from mer_r1.generation.endpoint import EndpointGenerator, _Outcome
 from mer_r1.generation.store import failed
 from mer_r1.judge import chat
-from tests.generation.server import ANSWER, BAD, answer, asker, be_quick, hanging, identity, texts
+from tests.generation.server import ANSWER, BAD, answer, be_quick, generator, hanging, identity, texts
 from tests.judge.endpoint import Reply, says, serve
 
 pytest.importorskip("httpx")
@@ -37,7 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("reply", "message"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
 def test_one_bad_reply_is_one_error_row_and_the_others_are_answered(reply: Reply, message: str) -> None:
     with serve(lambda number, body: reply if identity(body) == "clip 1" else says(ANSWER)) as endpoint:
-        rows = {row.id: row for row in asker(endpoint.url, num_workers=2).ask(texts(4), "slow")}
+        rows = {row.id: row for row in generator(endpoint.url, num_workers=2).generate(texts(4), "slow")}
     assert [rows[f"clip {number}"].status for number in range(4)] == ["ok", "error", "ok", "ok"]
     failed = rows["clip 1"]
     assert re.search(message, str(failed.error)), failed.error
@@ -52,7 +52,7 @@ def test_a_server_that_is_too_slow_for_one_sample_answers_the_others() -> None:
         return replace(says(ANSWER), wait=over if identity(body) == "clip 0" else None)
 
     with serve(script) as endpoint:
-        rows = {row.id: row for row in asker(endpoint.url, timeout_s=0.3, retries=0).ask(texts(3), "slow")}
+        rows = {row.id: row for row in generator(endpoint.url, timeout_s=0.3, retries=0).generate(texts(3), "slow")}
         over.set()
     assert [rows[f"clip {number}"].status for number in range(3)] == ["error", "ok", "ok"]
     assert "no answer within 0.3 s" in str(rows["clip 0"].error)
@@ -70,7 +70,7 @@ def test_a_server_that_lets_a_reply_drip_is_not_waited_for_without_end() -> None
     thread = threading.Thread(target=lambda: drip(server.accept()[0]))
     thread.start()
     url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
-    (row,) = asker(url, timeout_s=0.4, retries=0).ask(texts(1), "slow")
+    (row,) = generator(url, timeout_s=0.4, retries=0).generate(texts(1), "slow")
     thread.join()
     server.close()
     assert "no whole answer within 0.4 s" in str(row.error)
@@ -80,7 +80,7 @@ def test_a_server_that_lets_a_reply_drip_is_not_waited_for_without_end() -> None
 def test_what_fails_for_all_ends_the_work(status: int, message: str) -> None:
     with serve(lambda number, body: Reply(status)) as endpoint:
         with pytest.raises(InputError, match=message):
-            list(asker(endpoint.url, num_workers=2).ask(texts(200), "slow"))
+            list(generator(endpoint.url, num_workers=2).generate(texts(200), "slow"))
         assert len(endpoint.asked) < 10
 
 
@@ -90,11 +90,11 @@ def test_a_server_that_is_not_there_ends_the_work_without_a_row(num: int) -> Non
         gone = endpoint.url
     rows: list[Prediction] = []
     with pytest.raises(InputError, match=r"no connection .*asked 2 times"):
-        rows.extend(asker(gone, num_workers=3).ask(texts(num), "slow"))
+        rows.extend(generator(gone, num_workers=3).generate(texts(num), "slow"))
     assert rows == []
 
 
-def scripted(ours: EndpointAsker, lost: set[str], unasked: set[str]) -> EndpointAsker:
+def scripted(ours: EndpointGenerator, lost: set[str], unasked: set[str]) -> EndpointGenerator:
     """`ours` with outcomes of its own: for these samples no connection, for those no request, else an answer."""
 
     def outcome(_: chat.ChatClient, sample: Sample, mode: Any) -> _Outcome:
@@ -108,18 +108,18 @@ def scripted(ours: EndpointAsker, lost: set[str], unasked: set[str]) -> Endpoint
 
 
 def test_connections_lost_between_answers_are_error_rows() -> None:
-    ours = scripted(asker("http://127.0.0.1:1/v1", num_workers=3), {"clip 0", "clip 7", "clip 8"}, set())
-    rows = {row.id: row.error for row in ours.ask(texts(30), "slow")}
+    ours = scripted(generator("http://127.0.0.1:1/v1", num_workers=3), {"clip 0", "clip 7", "clip 8"}, set())
+    rows = {row.id: row.error for row in ours.generate(texts(30), "slow")}
     assert len(rows) == 30
     assert {name for name in rows if rows[name] == "no connection"} == {"clip 0", "clip 7", "clip 8"}
 
 
 def test_samples_that_make_no_request_do_not_say_that_a_server_is_there() -> None:
     names = {f"clip {number}" for number in range(1, 30)}
-    ours = scripted(asker("http://127.0.0.1:1/v1", num_workers=2), {"clip 0", "clip 30"}, names)
+    ours = scripted(generator("http://127.0.0.1:1/v1", num_workers=2), {"clip 0", "clip 30"}, names)
     rows: list[Prediction] = []
     with pytest.raises(InputError, match="no connection"):
-        rows.extend(ours.ask(texts(31), "slow"))
+        rows.extend(ours.generate(texts(31), "slow"))
     assert {row.error for row in rows} == {"no file"}
 
 
@@ -128,7 +128,7 @@ def test_a_server_that_dies_ends_the_work_after_the_rows_it_answered(tmp_path: P
     broken = [Sample(f"no file {number}", video=tmp_path / "none.mp4") for number in range(20)]
     mixed = [sample for pair in zip(broken, texts(20), strict=True) for sample in pair]
     with serve(answer) as endpoint:
-        answers = asker(endpoint.url, num_workers=2).ask(mixed, "slow")
+        answers = generator(endpoint.url, num_workers=2).generate(mixed, "slow")
         while sum(row.status == "ok" for row in rows) < 3:
             rows.append(next(answers))
     with pytest.raises(InputError, match="no connection"):
@@ -141,7 +141,7 @@ def test_a_server_that_dies_ends_the_work_after_the_rows_it_answered(tmp_path: P
 def test_a_file_that_cannot_be_sent_is_an_error_row_and_no_request(tmp_path: Path) -> None:
     broken = Sample("none", video=tmp_path / "none.mp4")
     with serve(answer) as endpoint:
-        rows = {row.id: row for row in asker(endpoint.url).ask([broken, *texts(1)], "slow")}
+        rows = {row.id: row for row in generator(endpoint.url).generate([broken, *texts(1)], "slow")}
         assert len(endpoint.asked) == 1
     assert (rows["none"].status, rows["clip 0"].status) == ("error", "ok")
     assert re.fullmatch(r".*none\.mp4: no such file; .*", str(rows["none"].error))
@@ -154,7 +154,7 @@ def workers() -> list[str]:
 def test_closing_ends_requests_under_way_and_leaves_no_thread() -> None:
     with serve(lambda number, body: says(ANSWER) if number == 0 else Reply(wait=over)) as endpoint:
         over = threading.Event()
-        answers = cast(Any, asker(endpoint.url, num_workers=4, timeout_s=60.0).ask(texts(50), "slow"))
+        answers = cast(Any, generator(endpoint.url, num_workers=4, timeout_s=60.0).generate(texts(50), "slow"))
         next(answers)
         answers.close()
         assert endpoint.num_replied == 1
@@ -176,7 +176,7 @@ def test_an_interrupt_ends_requests_that_wait_for_a_dumb_server(monkeypatch: pyt
 
     monkeypatch.setattr("mer_r1.generation.endpoint.wait", interrupt)
     with hanging(accepted) as url:
-        answers = asker(url, num_workers=2, timeout_s=20.0, retries=3).ask(texts(9), "slow")
+        answers = generator(url, num_workers=2, timeout_s=20.0, retries=3).generate(texts(9), "slow")
         with pytest.raises(KeyboardInterrupt):
             next(answers)
         assert len(requests) <= 2  # none is asked again
@@ -187,23 +187,24 @@ def test_failed_rows_are_asked_again_and_answered_ones_are_not(tmp_path: Path) -
     out = tmp_path / "predictions.jsonl"
     ill = {"clip 2", "clip 5"}
     with serve(lambda number, body: Reply(500) if identity(body) in ill else says(ANSWER)) as endpoint:
-        ours = asker(endpoint.url, retries=0)
-        assert set(ask_into(out, texts(8), ours, ["slow"]).errors) == {(name, "slow") for name in ill}
+        ours = generator(endpoint.url, retries=0)
+        assert set(generate_to_store(out, texts(8), ours, ["slow"]).errors) == {(name, "slow") for name in ill}
         ill.clear()
         asked = len(endpoint.asked)
-        assert ask_into(out, texts(8), ours, ["slow"]).errors == {}
+        assert generate_to_store(out, texts(8), ours, ["slow"]).errors == {}
         assert sorted(identity(request.body) for request in endpoint.asked[asked:]) == ["clip 2", "clip 5"]
 
 
 ASK = """
 import sys
 from pathlib import Path
-from mer_r1.generation import ask_into
-from mer_r1.generation.endpoint import EndpointAsker, _Outcome
+from mer_r1.generation import generate_to_store
+from mer_r1.generation.endpoint import EndpointGenerator, _Outcome
 from mer_r1.generation.store import failed
 from mer_r1.data.sample import Sample
 samples = [Sample(f"clip {number}", subtitle=f"clip {number}") for number in range(40)]
-ask_into(Path(sys.argv[2]), samples, EndpointAsker(sys.argv[1], "omni-7b", num_workers=2), ["slow", "fast"])
+generator = EndpointGenerator(sys.argv[1], "omni-7b", num_workers=2)
+generate_to_store(Path(sys.argv[2]), samples, generator, ["slow", "fast"])
 """
 
 
@@ -224,10 +225,10 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path: Path) -> None:
         num_kept = out.read_bytes().count(b"\n")
         assert 10 < num_kept < 80
         subprocess.run(command, check=True, timeout=30)
-        num_asked = len(endpoint.asked)
+        num_generated = len(endpoint.asked)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert sorted((row["id"], row["mode"]) for row in rows) == sorted(
         (f"clip {number}", mode) for number in range(40) for mode in ("fast", "slow")
     )
     assert {tuple(row["labels"]) for row in rows} == {("happy", "calm"), ("calm",)}
-    assert num_asked <= 80 + 4, "what was answered and kept is not asked again"
+    assert num_generated <= 80 + 4, "what was answered and kept is not asked again"

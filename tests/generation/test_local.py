@@ -12,9 +12,9 @@ import pytest
 
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.generation import ask_into
-from mer_r1.generation.make import Service, check_asker, make_asker
-from mer_r1.prompting.templates import PROMPT_STYLES
+from mer_r1.generation import generate_to_store
+from mer_r1.generation.make import Service, make_generator, validate_generator
+from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
 if TYPE_CHECKING:
     from mer_r1.models.qwen2_5_omni import OmniBackbone
@@ -26,12 +26,12 @@ SHORT = 4
 def test_a_clip_that_cannot_be_read_is_a_row_and_the_others_are_answered(
     tiny: OmniBackbone, samples: list[Sample], tmp_path: Path
 ) -> None:
-    from mer_r1.generation.local import LocalAsker
+    from mer_r1.generation.local import LocalGenerator
 
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no film")
     asked = [samples[0], Sample("broken", video=broken), Sample("lost", audio=tmp_path / "lost.wav"), samples[1]]
-    rows = {row.id: row for row in LocalAsker(tiny, SHORT).ask(asked, "fast")}
+    rows = {row.id: row for row in LocalGenerator(tiny, SHORT).generate(asked, "fast")}
     assert [rows[sample.id].status == "error" for sample in asked] == [False, True, True, False]
     assert str(rows["broken"].error).startswith(f"{broken}: ")
     assert "no such file" in str(rows["lost"].error)
@@ -43,9 +43,9 @@ def test_answers_do_not_depend_on_the_batch(
 ) -> None:
     from mer_r1.generation import local
 
-    together = list(local.LocalAsker(tiny, SHORT).ask(samples, "slow"))
+    together = list(local.LocalGenerator(tiny, SHORT).generate(samples, "slow"))
     monkeypatch.setattr(local, "batch_size", lambda _: 3)
-    apart = list(local.LocalAsker(tiny, SHORT).ask(samples, "slow"))
+    apart = list(local.LocalGenerator(tiny, SHORT).generate(samples, "slow"))
     assert [row.id for row in apart] == [sample.id for sample in samples]
     assert [(row.id, row.raw) for row in apart] == [(row.id, row.raw) for row in together]
 
@@ -65,8 +65,8 @@ def test_no_more_than_two_batches_of_prompts_are_held(
             most = max(most, held)
         return replace(prompts[0], id=sample.id)
 
-    asker = local.LocalAsker(tiny, 1, read=read)
-    for _ in asker.ask([Sample(str(place), subtitle="x") for place in range(40)], "fast"):
+    generator = local.LocalGenerator(tiny, 1, read=read)
+    for _ in generator.generate([Sample(str(index), subtitle="x") for index in range(40)], "fast"):
         with lock:
             held -= 1
     assert held == 0
@@ -89,17 +89,17 @@ def test_a_batch_too_large_for_the_memory_is_asked_one_by_one_and_only_what_fail
         return answer_batch(backbone, prompts, *rest)
 
     monkeypatch.setattr(local, "answer_batch", small_machine)
-    rows = list(local.LocalAsker(tiny, SHORT).ask(samples, "fast"))
+    rows = list(local.LocalGenerator(tiny, SHORT).generate(samples, "fast"))
     assert [row.id for row in rows if row.status == "error"] == [large]
     assert [row.error for row in rows if row.error] == ["CUDA out of memory. Tried to allocate 9 GiB"]
     assert len(rows) == len(samples)
 
 
 def test_a_stopped_reader_leaves_no_thread(tiny: OmniBackbone, samples: list[Sample]) -> None:
-    from mer_r1.generation.local import LocalAsker
+    from mer_r1.generation.local import LocalGenerator
 
     before = threading.active_count()
-    rows = LocalAsker(tiny, SHORT).ask(samples, "fast")
+    rows = LocalGenerator(tiny, SHORT).generate(samples, "fast")
     next(rows)
     del rows
     assert threading.active_count() == before
@@ -108,47 +108,47 @@ def test_a_stopped_reader_leaves_no_thread(tiny: OmniBackbone, samples: list[Sam
 def test_settings_name_all_that_decides_an_answer(tiny: OmniBackbone, fresh_tiny: OmniBackbone) -> None:
     import torch
 
-    from mer_r1.generation.local import LocalAsker
+    from mer_r1.generation.local import LocalGenerator
 
-    first = LocalAsker(tiny, SHORT).settings
-    assert first == LocalAsker(fresh_tiny, SHORT).settings
+    first = LocalGenerator(tiny, SHORT).settings
+    assert first == LocalGenerator(fresh_tiny, SHORT).settings
     with torch.no_grad():
         next(iter(fresh_tiny.model.parameters())).view(-1)[7] += 1e-3
-    changed = LocalAsker(fresh_tiny, SHORT).settings
+    changed = LocalGenerator(fresh_tiny, SHORT).settings
     assert {key for key in first if first[key] != changed[key]} == {"model"}
-    assert LocalAsker(tiny, SHORT + 1).settings["max_new_tokens"] == SHORT + 1
+    assert LocalGenerator(tiny, SHORT + 1).settings["max_new_tokens"] == SHORT + 1
 
 
 def test_another_question_changes_the_prompt_the_answer_form_and_the_settings(
     tiny: OmniBackbone, samples: list[Sample], tmp_path: Path
 ) -> None:
-    from mer_r1.generation.local import LocalAsker
+    from mer_r1.generation.local import LocalGenerator
 
-    asker = LocalAsker(tiny, SHORT)
-    other = asker.with_style(PROMPT_STYLES["brief_first"])
-    assert other.backbone.model is asker.backbone.model
-    assert asker.backbone.own_style is None
-    assert asker.settings["model"] == other.settings["model"]
-    raw = {which: next(which.ask(samples[:1], "fast")).raw for which in (asker, other)}
-    assert raw[asker].startswith("<think></think><answer>")
+    generator = LocalGenerator(tiny, SHORT)
+    other = generator.with_template(PROMPT_TEMPLATES["brief_first"])
+    assert other.backbone.model is generator.backbone.model
+    assert generator.backbone.template_override is None
+    assert generator.settings["model"] == other.settings["model"]
+    raw = {which: next(which.generate(samples[:1], "fast")).raw for which in (generator, other)}
+    assert raw[generator].startswith("<think></think><answer>")
     assert not raw[other].startswith("<think>")
-    ask_into(tmp_path / "out.jsonl", samples[:1], asker, ("fast",))
+    generate_to_store(tmp_path / "out.jsonl", samples[:1], generator, ("fast",))
     with pytest.raises(InputError, match=r"made with prompt\.question Emotions\?, not Emotions first\?"):
-        ask_into(tmp_path / "out.jsonl", samples[:1], other, ("fast",))
+        generate_to_store(tmp_path / "out.jsonl", samples[:1], other, ("fast",))
 
 
 def test_make_asker_takes_a_checkpoint_or_an_address(tiny_folder: Path) -> None:
-    from mer_r1.generation.endpoint import EndpointAsker
-    from mer_r1.generation.local import LocalAsker
+    from mer_r1.generation.endpoint import EndpointGenerator
+    from mer_r1.generation.local import LocalGenerator
 
-    assert isinstance(make_asker(str(tiny_folder), max_new_tokens=3), LocalAsker)
-    served = make_asker("name", Service("http://localhost:1/v1", sound=False))
-    assert isinstance(served, EndpointAsker)
+    assert isinstance(make_generator(str(tiny_folder), max_new_tokens=3), LocalGenerator)
+    served = make_generator("name", Service("http://localhost:1/v1", sound=False))
+    assert isinstance(served, EndpointGenerator)
     assert served.settings["sound"] is False
     with pytest.raises(InputError, match="num_workers from 1 to 64"):
-        make_asker("name", Service("http://localhost:1/v1", num_workers=65))
+        make_generator("name", Service("http://localhost:1/v1", num_workers=65))
     with pytest.raises(InputError, match="--max-new-tokens 0"):
-        make_asker(str(tiny_folder), max_new_tokens=0)
+        make_generator(str(tiny_folder), max_new_tokens=0)
 
 
 def test_what_cannot_be_asked_is_said_without_loading_a_model() -> None:
@@ -159,5 +159,5 @@ def test_what_cannot_be_asked_is_said_without_loading_a_model() -> None:
     )
     for model, service in wrong:
         with pytest.raises(InputError, match=r"web address|API key is not set|\./no: no such folder"):
-            check_asker(model, service)
-    check_asker("owner/name")
+            validate_generator(model, service)
+    validate_generator("owner/name")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mer_r1.data.labels import names_gold
 from mer_r1.data.sample import Sample
-from mer_r1.metrics.accuracy import NONE, OTHER, gold_fault, mean_accuracy, score_accuracy
+from mer_r1.metrics.accuracy import NONE, OTHER, gold_error, mean_accuracy, score_accuracy
 
 CANDIDATES = ("joy", "fear", "sadness")
 
@@ -35,7 +35,7 @@ def test_each_kind_of_answer_is_counted_in_its_place() -> None:
         "fear": {"joy": 0, "fear": 0, "sadness": 0, OTHER: 1, NONE: 0},
         "sadness": {"joy": 0, "fear": 0, "sadness": 0, OTHER: 1, NONE: 1},
     }
-    assert {label: (each.n, each.recall) for label, each in report.recalls.items()} == {
+    assert {label: (item.n, item.recall) for label, item in report.recalls.items()} == {
         "joy": (2, 0.5),
         "fear": (1, 0),
         "sadness": (2, 0),
@@ -114,14 +114,14 @@ def test_a_cluster_of_one_set_is_not_that_of_another() -> None:
 
 
 def test_a_report_is_json_without_numbers_that_are_none() -> None:
-    told = score_accuracy(samples("joy", "fear"), {"0": ("joy",)}, name="x", mode="slow").as_json()
-    assert told["intervals"]["level"] == 0.95
-    assert told["recalls"]["fear"]["recall"] == 0
+    reported = score_accuracy(samples("joy", "fear"), {"0": ("joy",)}, name="x", mode="slow").as_json()
+    assert reported["intervals"]["level"] == 0.95
+    assert reported["recalls"]["fear"]["recall"] == 0
     uneven = score_accuracy(GOLD, SAID, name="x", mode="slow").as_json()
     assert (uneven["accuracy"], uneven["balanced"]) == (0.2, pytest.approx(1 / 6))
-    assert all(math.isfinite(bound) for bound in told["intervals"]["accuracy"])
-    assert set(told) >= {"n", "accuracy", "unparsed", "confusion", "constant", "signature"}
-    assert "right" not in told
+    assert all(math.isfinite(bound) for bound in reported["intervals"]["accuracy"])
+    assert set(reported) >= {"n", "accuracy", "unparsed", "confusion", "constant", "signature"}
+    assert "right" not in reported
 
 
 @pytest.mark.parametrize(
@@ -138,4 +138,4 @@ def test_a_report_is_json_without_numbers_that_are_none() -> None:
     ],
 )
 def test_gold_that_no_answer_can_name_is_a_fault(sample: Sample, fault: str | None) -> None:
-    assert gold_fault(sample) == fault
+    assert gold_error(sample) == fault

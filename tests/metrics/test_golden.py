@@ -141,11 +141,11 @@ def test_the_official_parser_reads_every_field_as_the_official_code_does(golden:
     for case in golden["cases"]:
         for side in ("gt", "pred"):
             official, given = case["out"][f"{side}_list"], case[side]
-            words, fault = read_labels(given, "official")
+            words, error = read_labels(given, "official")
             if isinstance(official, list) and all(isinstance(word, str) for word in official):
                 assert words == tuple(word.lower().strip() for word in official), case["id"]
-                assert fault is None, case["id"]
+                assert error is None, case["id"]
                 compared += 1
             else:
-                assert fault is not None, case["id"]
+                assert error is not None, case["id"]
     assert compared > 1_000

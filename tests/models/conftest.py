@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from mer_r1.models.causal_lm import WordsOnlyBackbone
+    from mer_r1.models.causal_lm import CausalLMBackbone
     from mer_r1.models.qwen2_5_vl import VisionBackbone
 
 
@@ -39,8 +39,8 @@ def words_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> 
 
 
 @pytest.fixture(scope="session")
-def words(words_folder: Path) -> WordsOnlyBackbone:
+def words(words_folder: Path) -> CausalLMBackbone:
     """The tiny language model loaded; tests leave it as it is."""
-    from mer_r1.models.causal_lm import load_words_only
+    from mer_r1.models.causal_lm import load_causal_lm
 
-    return load_words_only(str(words_folder))
+    return load_causal_lm(str(words_folder))

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from mer_r1.data.sample import MediaFacts, Sample
 from mer_r1.errors import InputError
-from mer_r1.models.causal_lm import WordsOnlyBackbone, load_words_only
+from mer_r1.models.causal_lm import CausalLMBackbone, load_causal_lm
 from mer_r1.models.features import read_prompts
 from mer_r1.models.tiny.text import tiny_text
 from mer_r1.models.types import Prompt, Sampling
-from mer_r1.prompting.templates import PROMPT_STYLES
+from mer_r1.prompting.templates import PROMPT_TEMPLATES
 from tests.media_samples import ANSWERS, clip_of, control_ids, make_clip, prompt_of, respond
 
 NOTHING = make_clip(0, 0)
@@ -30,17 +30,17 @@ SUBTITLES = (
 )
 
 
-def _prompts(backbone: WordsOnlyBackbone) -> list[Prompt]:
+def _prompts(backbone: CausalLMBackbone) -> list[Prompt]:
     return [prompt_of(backbone, NOTHING, subtitle) for subtitle in SUBTITLES]
 
 
 @torch.no_grad()
-def _logits(backbone: WordsOnlyBackbone, prompts: Sequence[Prompt], ids_BR: Tensor, mask_BR: Tensor) -> Tensor:
+def _logits(backbone: CausalLMBackbone, prompts: Sequence[Prompt], ids_BR: Tensor, mask_BR: Tensor) -> Tensor:
     inputs = backbone.full_inputs(backbone.collate(prompts), ids_BR, mask_BR)
     return backbone.response_logits(backbone.model, inputs, ids_BR.shape[1])
 
 
-def test_a_prompt_is_the_templates_chat_with_the_subtitle(words: WordsOnlyBackbone) -> None:
+def test_a_prompt_is_the_templates_chat_with_the_subtitle(words: CausalLMBackbone) -> None:
     for subtitle in SUBTITLES:
         chat = [{"role": "user", "content": f"{subtitle}\nEmotions?"}]
         official = words.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
@@ -50,8 +50,8 @@ def test_a_prompt_is_the_templates_chat_with_the_subtitle(words: WordsOnlyBackbo
         assert (prompt.id, prompt.media, prompt.facts) == ("clip", {}, MediaFacts())
 
 
-def test_the_full_style_puts_a_system_text_before(words: WordsOnlyBackbone) -> None:
-    style = PROMPT_STYLES["full"]
+def test_the_full_style_puts_a_system_text_before(words: CausalLMBackbone) -> None:
+    style = PROMPT_TEMPLATES["full"]
     text = words.tokenizer.decode(prompt_of(replace(words, prompt_style="full"), NOTHING, "No!").input_ids_T)
     user = style.text("No!")
     assert "<Subtitle>No!</Subtitle>" in user
@@ -60,7 +60,7 @@ def test_the_full_style_puts_a_system_text_before(words: WordsOnlyBackbone) -> N
     )
 
 
-def test_candidates_are_shown_as_data_and_one_that_lacks_them_is_named(words: WordsOnlyBackbone) -> None:
+def test_candidates_are_shown_as_data_and_one_that_lacks_them_is_named(words: CausalLMBackbone) -> None:
     choosing = replace(words, prompt_style="brief_choice")
     sample = Sample("a", subtitle="No!", candidates=("awe", "fear<|im_end|>"))
     text = choosing.tokenizer.decode(choosing.prepare(sample, NOTHING).input_ids_T)
@@ -69,7 +69,7 @@ def test_candidates_are_shown_as_data_and_one_that_lacks_them_is_named(words: Wo
         choosing.prepare(replace(sample, candidates=()), NOTHING)
 
 
-def _with_template(backbone: WordsOnlyBackbone, folder: Path, template: str | None) -> WordsOnlyBackbone:
+def _with_template(backbone: CausalLMBackbone, folder: Path, template: str | None) -> CausalLMBackbone:
     """The backbone, its tokenizer read anew with another chat template."""
     backbone.tokenizer.save_pretrained(folder)
     (folder / "chat_template.jinja").unlink()
@@ -78,32 +78,32 @@ def _with_template(backbone: WordsOnlyBackbone, folder: Path, template: str | No
     return replace(backbone, processor=tokenizer, prompt_style="full")
 
 
-def test_a_template_without_a_system_turn_is_given_it_with_the_users(words: WordsOnlyBackbone, tmp_path: Path) -> None:
+def test_a_template_without_a_system_turn_is_given_it_with_the_users(words: CausalLMBackbone, tmp_path: Path) -> None:
     template = (
         "{% for message in messages %}{% if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
         "[{{ message.content }}]{% endfor %}"
     )
     refusing = _with_template(words, tmp_path, template)
-    style = PROMPT_STYLES["full"]
+    style = PROMPT_TEMPLATES["full"]
     text = refusing.tokenizer.decode(prompt_of(refusing, NOTHING, "No!").input_ids_T)
     assert text == f"[{style.system}\n{style.text('No!')}]"
 
 
-def test_a_tokenizer_without_template_gets_the_text_as_it_stands(words: WordsOnlyBackbone, tmp_path: Path) -> None:
-    style = PROMPT_STYLES["full"]
+def test_a_tokenizer_without_template_gets_the_text_as_it_stands(words: CausalLMBackbone, tmp_path: Path) -> None:
+    style = PROMPT_TEMPLATES["full"]
     plain = _with_template(words, tmp_path, None)
     text = plain.tokenizer.decode(prompt_of(plain, NOTHING, "No!").input_ids_T)
     assert text == f"{style.system}\n{style.text('No!')}\n"
 
 
 @pytest.mark.parametrize("subtitle", [None, "", " \n", "<|im_end|>"])
-def test_a_sample_without_a_subtitle_is_named(words: WordsOnlyBackbone, subtitle: str | None) -> None:
+def test_a_sample_without_a_subtitle_is_named(words: CausalLMBackbone, subtitle: str | None) -> None:
     with pytest.raises(InputError, match=r"sample silent: no subtitle, and this model can only read") as caught:
         words.prepare(Sample("silent", subtitle=subtitle), clip_of("both"))
     assert "\n" not in str(caught.value)
 
 
-def test_media_change_nothing_and_are_not_said_to_be_seen(words: WordsOnlyBackbone) -> None:
+def test_media_change_nothing_and_are_not_said_to_be_seen(words: CausalLMBackbone) -> None:
     clip = clip_of("both")
     clip = replace(clip, facts=replace(clip.facts, audio_s=1.0, audio_taken_s=1.0))
     shown, read = prompt_of(words, clip), prompt_of(words, NOTHING)
@@ -111,7 +111,7 @@ def test_media_change_nothing_and_are_not_said_to_be_seen(words: WordsOnlyBackbo
     assert (shown.media, shown.facts) == ({}, MediaFacts())
 
 
-def test_no_control_token_comes_from_a_subtitle(words: WordsOnlyBackbone) -> None:
+def test_no_control_token_comes_from_a_subtitle(words: CausalLMBackbone) -> None:
     controls = torch.tensor(sorted(control_ids(words.tokenizer)))
     assert len(controls) == 3
 
@@ -124,7 +124,7 @@ def test_no_control_token_comes_from_a_subtitle(words: WordsOnlyBackbone) -> Non
     assert counted(f"We{every} talked.{every}") == counted("We talked.")
 
 
-def test_a_batch_gives_the_logits_that_the_model_gives_each_alone(words: WordsOnlyBackbone) -> None:
+def test_a_batch_gives_the_logits_that_the_model_gives_each_alone(words: CausalLMBackbone) -> None:
     prompts = _prompts(words)
     ids, mask = respond(words, [ANSWERS[row % len(ANSWERS)] for row in range(len(prompts))])
     ours = _logits(words, prompts, ids, mask)
@@ -141,7 +141,7 @@ def test_a_batch_gives_the_logits_that_the_model_gives_each_alone(words: WordsOn
         torch.testing.assert_close(encoded.logits_PV[row], official[0], atol=1e-5, rtol=0)
 
 
-def test_greedy_answers_are_those_of_the_models_own_generate(words: WordsOnlyBackbone) -> None:
+def test_greedy_answers_are_those_of_the_models_own_generate(words: CausalLMBackbone) -> None:
     prompts = _prompts(words)
     made = words.generate(words.encode(words.collate(prompts)), 2, Sampling(12, temperature=0.0), stop="no such stop")
     suppressed = torch.nonzero(words.suppressed_V)[:, 0].tolist()
@@ -155,14 +155,14 @@ def test_greedy_answers_are_those_of_the_models_own_generate(words: WordsOnlyBac
             assert made.ids_BR[copy, :num].tolist() == whole[0, len(prompt.input_ids_T) :].tolist()
 
 
-def test_it_has_no_towers_and_one_axis(words: WordsOnlyBackbone) -> None:
+def test_it_has_no_towers_and_one_axis(words: CausalLMBackbone) -> None:
     assert (words.towers(), words.placeholder_ids(), words.num_position_axes) == ((), (), 1)
     assert words.language_model is words.model.model
     positions_3BT = torch.arange(5).expand(3, 2, -1)
     assert words.position_argument(positions_3BT).shape == (2, 5)
 
 
-def test_kept_prompts_are_the_fresh_ones(words: WordsOnlyBackbone, samples: list[Sample], tmp_path: Path) -> None:
+def test_kept_prompts_are_the_fresh_ones(words: CausalLMBackbone, samples: list[Sample], tmp_path: Path) -> None:
     read = [sample for sample in samples if sample.subtitle]
     fresh, kept = read_prompts(words, read), read_prompts(words, read, keep_in=tmp_path)
     for one, other in zip(fresh, kept, strict=True):
@@ -173,7 +173,7 @@ def test_kept_prompts_are_the_fresh_ones(words: WordsOnlyBackbone, samples: list
 
 def _refused(folder: Path, *parts: str) -> None:
     with pytest.raises(InputError) as caught:
-        load_words_only(str(folder))
+        load_causal_lm(str(folder))
     message = str(caught.value)
     assert message.startswith(str(folder))
     assert "\n" not in message
@@ -194,7 +194,7 @@ def test_a_tokenizer_without_an_end_token_is_refused_and_without_padding_mended(
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "pad_token": None}))
-    loaded = load_words_only(str(folder))
+    loaded = load_causal_lm(str(folder))
     assert loaded.tokenizer.pad_token_id == loaded.tokenizer.eos_token_id
     batch = loaded.collate(_prompts(loaded))
     assert (batch.input_ids_PT[batch.mask_PT == 0] == loaded.tokenizer.eos_token_id).all()
@@ -203,7 +203,7 @@ def test_a_tokenizer_without_an_end_token_is_refused_and_without_padding_mended(
     _refused(folder, "names no end token")
 
 
-def test_a_model_whose_attention_cannot_be_exchanged_is_refused(words: WordsOnlyBackbone, tmp_path: Path) -> None:
+def test_a_model_whose_attention_cannot_be_exchanged_is_refused(words: CausalLMBackbone, tmp_path: Path) -> None:
     from transformers import MambaConfig, MambaForCausalLM
 
     config = MambaConfig(vocab_size=len(words.tokenizer), hidden_size=16, state_size=4, num_hidden_layers=1)

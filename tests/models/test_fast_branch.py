@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.tiny.omni import tiny_tokenizer
 from mer_r1.models.token_offsets import fast_branch, locate_answer
-from mer_r1.prompting.response import PROFILES, Profile
+from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat
 from mer_r1.synthetic.corpus import minimer_texts
 from tests.word_pieces import Pieces, Words, glued_tokenizer
 
@@ -63,28 +63,29 @@ def test_anchors_are_the_first_tokens_of_the_words(
 
 @st.composite
 def cut_responses(draw: st.DrawFn) -> tuple[str, str, list[str], list[int], list[bytes]]:
-    """A profile, the text of the last answer, its words, the byte at which each begins first, a response in pieces.
+    """A response format, the text of the last answer, its words, the byte at which each begins first, a response in
+    pieces.
 
     Pieces may begin and end inside a character; one begins somewhere in what the text and the prefill have in common.
     """
-    profile = PROFILES[draw(st.sampled_from(sorted(PROFILES)))]
+    response_format = RESPONSE_FORMATS[draw(st.sampled_from(sorted(RESPONSE_FORMATS)))]
     thought = draw(st.text(st.characters(exclude_characters="<", exclude_categories=["Cs"]), max_size=12))
-    first = "<answer>calm, sad</answer>" if profile.name == "answer_think_answer" else ""
-    head = f"{first}<think>{thought}</think>{profile.opens}".encode()
+    first = "<answer>calm, sad</answer>" if response_format.name == "answer_think_answer" else ""
+    head = f"{first}<think>{thought}</think>{response_format.opens}".encode()
     words = draw(st.lists(st.sampled_from(["happy", "sad", "glücklich", "心痛", "at ease"]), min_size=1, max_size=5))
     answer = b""
     begins: dict[str, int] = {}
-    for place, word in enumerate(words):
-        answer += draw(st.sampled_from([b", ", b",", b"\n- "])) if place else draw(st.sampled_from([b"", b" ", b"1. "]))
+    for index, word in enumerate(words):
+        answer += draw(st.sampled_from([b", ", b",", b"\n- "])) if index else draw(st.sampled_from([b"", b" ", b"1. "]))
         begins.setdefault(word, len(head) + len(answer))
         answer += word.encode()
-    answer += profile.stop.encode()
+    answer += response_format.stop.encode()
     whole = head + answer
-    common = b"</think><answer>" if profile.name == "think_answer" else profile.opens.encode()
+    common = b"</think><answer>" if response_format.name == "think_answer" else response_format.opens.encode()
     cuts = draw(st.sets(st.integers(1, len(whole) - 1), max_size=20)) - set(range(len(head) - len(common), len(head)))
     edges = sorted({0, *cuts, draw(st.integers(len(head) - len(common), len(head))), len(whole)})
     pieces = [whole[start:end] for start, end in pairwise(edges)]
-    return profile.name, answer.decode(), list(begins), list(begins.values()), pieces
+    return response_format.name, answer.decode(), list(begins), list(begins.values()), pieces
 
 
 @settings(max_examples=150)
@@ -93,19 +94,19 @@ def test_slow_and_fast_agree_at_every_anchor_however_the_tokenizer_cuts(
     response: tuple[str, str, list[str], list[int], list[bytes]],
 ) -> None:
     name, answer, words, begins, pieces = response
-    profile = PROFILES[name]
+    response_format = RESPONSE_FORMATS[name]
     tokenizer = Pieces()
     ids = [tokenizer.add(piece) for piece in pieces]
-    found = locate_answer(Words(tokenizer), ids, profile)
+    found = locate_answer(Words(tokenizer), ids, response_format)
     assert found
     assert list(found.words) == words
     _check_covers(pieces, found.anchors, begins)
     whole = [*found.prefill_ids, *ids[found.start :]]
-    assert tokenizer.decode(whole) == profile.fast_prefill + answer
+    assert tokenizer.decode(whole) == response_format.fast_prefill + answer
     fast = fast_branch(ids, found)
     assert list(fast.targets) == [ids[anchor] for anchor in found.anchors] == [whole[anchor] for anchor in fast.anchors]
     assert list(fast.ids) == whole[: max(fast.anchors)]  # all that stands before the last anchor, and no more
-    shift = len(profile.fast_prefill.encode()) - len(b"".join(pieces)) + len(answer.encode())
+    shift = len(response_format.fast_prefill.encode()) - len(b"".join(pieces)) + len(answer.encode())
     _check_covers([tokenizer.pieces[ident] for ident in whole], fast.anchors, [begin + shift for begin in begins])
 
 
@@ -114,15 +115,15 @@ def _check_covers(pieces: Sequence[bytes], anchors: Sequence[int], begins: Seque
         assert len(b"".join(pieces[:anchor])) <= begin < len(b"".join(pieces[: anchor + 1]))
 
 
-def _located(pieces: Sequence[bytes], profile: Profile) -> tuple[Pieces, list[int], Any]:
+def _located(pieces: Sequence[bytes], response_format: ResponseFormat) -> tuple[Pieces, list[int], Any]:
     tokenizer = Pieces()
     ids = [tokenizer.add(piece) for piece in pieces]
-    return tokenizer, ids, locate_answer(Words(tokenizer), ids, profile)
+    return tokenizer, ids, locate_answer(Words(tokenizer), ids, response_format)
 
 
 def test_a_fast_branch_stops_before_the_last_words_first_id() -> None:
     pieces = [b"<think>", b"I see.", b"</think>", b"<answer", b">ha", b"ppy", b", s", b"ad", b", ha", b"ppy</answer>"]
-    tokenizer, ids, found = _located(pieces, PROFILES["think_answer"])
+    tokenizer, ids, found = _located(pieces, RESPONSE_FORMATS["think_answer"])
     fast = fast_branch(ids, found)
     assert tokenizer.decode(fast.ids) == PREFILL[:-1] + ">happy"
     assert [tokenizer.decode([target]) for target in fast.targets] == [">ha", ", s"]
@@ -140,7 +141,7 @@ def test_of_two_answers_the_last_is_spliced_behind_the_tag_alone() -> None:
         b"glad",
         b"</answer>",
     ]
-    tokenizer, ids, found = _located(pieces, PROFILES["answer_think_answer"])
+    tokenizer, ids, found = _located(pieces, RESPONSE_FORMATS["answer_think_answer"])
     fast = fast_branch(ids, found)
     assert found.words == ("happy", "glad")
     assert tokenizer.decode(fast.ids) == "<answer>happy, "
@@ -150,9 +151,9 @@ def test_of_two_answers_the_last_is_spliced_behind_the_tag_alone() -> None:
 def test_a_token_that_reaches_back_beyond_the_prefill_has_no_fast_context() -> None:
     """The fast context would need another id, and then the anchors do not agree."""
     pieces = [b"<think>", b"I see", b".</think><answer>happy", b"</answer>"]
-    assert _located(pieces, PROFILES["think_answer"])[2] is None
+    assert _located(pieces, RESPONSE_FORMATS["think_answer"])[2] is None
     pieces[1:3] = [b"I see.", b"</think><answer>happy"]
-    tokenizer, ids, found = _located(pieces, PROFILES["think_answer"])
+    tokenizer, ids, found = _located(pieces, RESPONSE_FORMATS["think_answer"])
     assert tokenizer.decode(fast_branch(ids, found).ids) == "<think>"
 
 

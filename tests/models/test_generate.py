@@ -18,7 +18,7 @@ from mer_r1.models.group_attention import DecodeLayout
 from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
 from mer_r1.models.tiny import omni as tiny_module
 from mer_r1.models.types import Generated, Sampling
-from mer_r1.prompting.response import PROFILES
+from mer_r1.prompting.response import RESPONSE_FORMATS
 from mer_r1.rl.rollouts import uniform_draws
 from mer_r1.synthetic.corpus import minimer_texts
 from tests.media_samples import answer_logits, control_ids, prompts_of_all_kinds, saying
@@ -179,7 +179,7 @@ def test_an_answer_follows_from_its_prompt_and_its_draws_alone(tiny: OmniBackbon
         encoded = tiny.encode(tiny.collate([prompts[index] for index in order]))
         rows = _rows(tiny.generate(encoded, group, Sampling(8), uniform_BR=uniform))
         torch.rand(3)
-        return {index: rows[group * place : group * (place + 1)] for place, index in enumerate(order)}
+        return {index: rows[group * position : group * (position + 1)] for position, index in enumerate(order)}
 
     every = range(len(prompts))
     together = drawn(every)
@@ -320,13 +320,13 @@ BOXED = "<step1>a {b} c.</step1>\\boxed{sad}"
 def test_a_brace_in_a_step_ends_nothing_and_that_of_the_box_does(
     tiny: OmniBackbone, untagged: OmniBackbone, is_tagged: bool
 ) -> None:
-    backbone, profile = tiny if is_tagged else untagged, PROFILES["set_steps"]
+    backbone, response_format = tiny if is_tagged else untagged, RESPONSE_FORMATS["set_steps"]
     encoded = backbone.encode(backbone.collate(prompts_of_all_kinds(backbone)[:2]))
     rows = [backbone.text_ids(text) for text in (BOXED + " and {more}", "no } box")]
-    for prefill, said in (("", BOXED), (profile.fast_prefill, "<step1>a {b}")):
+    for prefill, said in (("", BOXED), (response_format.fast_prefill, "<step1>a {b}")):
         with saying(rows):
             made = backbone.generate(
-                encoded, 1, Sampling(len(rows[0])), prefill, profile.stop, stop_after=profile.stop_after
+                encoded, 1, Sampling(len(rows[0])), prefill, response_format.stop, stop_after=response_format.stop_after
             )
         assert backbone.decode(_rows(made)[0]) == said
         assert backbone.decode(_rows(made)[1]).startswith("no }" if prefill else "no } box")
@@ -339,8 +339,8 @@ def test_a_brace_in_a_step_ends_nothing_and_that_of_the_box_does(
 def test_a_row_is_finished_when_a_stop_follows_what_it_waits_for(untagged: OmniBackbone, words: list[str]) -> None:
     finished = StopText(untagged, "}", 1, after="\\boxed{")
     ids = untagged.text_ids("".join(words))
-    for place, ident in enumerate(ids):
-        holds = "}" in untagged.decode(ids[: place + 1]).partition("\\boxed{")[2]
+    for index, ident in enumerate(ids):
+        holds = "}" in untagged.decode(ids[: index + 1]).partition("\\boxed{")[2]
         assert bool(finished(torch.tensor([ident]))[0]) == holds
         if holds:
             break
@@ -359,8 +359,8 @@ def test_a_row_is_finished_exactly_when_its_text_holds_the_stop(
 ) -> None:
     ids = untagged.text_ids("".join(words))
     finished = StopText(untagged, stop, 1)
-    for place, ident in enumerate(ids):
-        holds = stop in untagged.decode(ids[: place + 1])
+    for index, ident in enumerate(ids):
+        holds = stop in untagged.decode(ids[: index + 1])
         assert bool(finished(torch.tensor([ident]))[0]) == holds
         if holds:
             break

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mer_r1.errors import InputError
-from mer_r1.models.causal_lm import WordsOnlyBackbone
+from mer_r1.models.causal_lm import CausalLMBackbone
 from mer_r1.models.group_attention import DecodeLayout, Grid, GroupLayout, group_attention, make_grid, own_cache
 from mer_r1.models.packing import Branch, group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
@@ -49,7 +49,7 @@ def shapes(draw: st.DrawFn) -> Shape:
 def _layout(shape: Shape) -> tuple[GroupLayout, list[tuple[int, int, int]]]:
     """The layout, and (begin, length, prompt or -1) of every sequence."""
     lengths = [*shape.prompts, *(length for _, length in shape.answers)]
-    begins = [sum(lengths[:place]) for place in range(len(lengths))]
+    begins = [sum(lengths[:index]) for index in range(len(lengths))]
     owners = [-1] * len(shape.prompts) + [prompt for prompt, _ in shape.answers]
     all_ = list(zip(begins, lengths, owners, strict=True))
     prompts, answers = all_[: len(shape.prompts)], all_[len(shape.prompts) :]
@@ -87,11 +87,11 @@ def test_a_group_attends_as_a_dense_mask_says(shape: Shape) -> None:
     key, value = (_random(1, shape.key_heads, size, shape.width) for _ in range(2))
     allowed = torch.zeros(size, size, dtype=torch.bool)
     for begin, length, owner in sequences:
-        for place in range(begin, begin + length):
-            allowed[place, begin : place + 1] = True
+        for index in range(begin, begin + length):
+            allowed[index, begin : index + 1] = True
             if owner >= 0:
                 start, span, _ = sequences[owner]
-                allowed[place, start : start + span] = True
+                allowed[index, start : start + span] = True
     expected = _dense(query[0], key[0], value[0], allowed, shape.scaling)
     made = layout.attend(query, key, value, shape.scaling, 0.0)
     torch.testing.assert_close(made[0], expected, atol=1e-10, rtol=0)
@@ -210,9 +210,9 @@ def _odd_model(kind: str, vocab_size: int) -> Any:
     return Gemma2ForCausalLM(Gemma2Config(**small, sliding_window=4096)).eval()
 
 
-def test_a_window_is_refused_where_a_prompt_would_be_shared(words: WordsOnlyBackbone) -> None:
+def test_a_window_is_refused_where_a_prompt_would_be_shared(words: CausalLMBackbone) -> None:
     """Rather than read something else than what was asked; alone behind its prompt an answer can be read."""
-    odd = replace(words, model=_odd_model("window", len(words.tokenizer)), entry=None)
+    odd = replace(words, model=_odd_model("window", len(words.tokenizer)), wrapped_model=None)
     prompt = prompt_of(odd, make_clip(0, 0))
     encoded = odd.encode(odd.collate([prompt]))
     assert answer_log_probs(odd, [prompt], ANSWERS[:1]).isfinite().all()
@@ -222,7 +222,7 @@ def test_a_window_is_refused_where_a_prompt_would_be_shared(words: WordsOnlyBack
         odd.generate(encoded, 2, Sampling(3))
 
 
-def test_capped_scores_are_refused_at_once(words: WordsOnlyBackbone) -> None:
-    odd = replace(words, model=_odd_model("cap", len(words.tokenizer)), entry=None)
+def test_capped_scores_are_refused_at_once(words: CausalLMBackbone) -> None:
+    odd = replace(words, model=_odd_model("cap", len(words.tokenizer)), wrapped_model=None)
     with pytest.raises(InputError, match="softcap"):
         odd.encode(odd.collate([prompt_of(odd, make_clip(0, 0))]))

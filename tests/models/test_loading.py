@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from mer_r1.errors import InputError
 from mer_r1.media import TINY_BUDGET, MediaBudget
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.causal_lm import WordsOnlyBackbone
+from mer_r1.models.causal_lm import CausalLMBackbone
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
 from mer_r1.models.qwen2_5_vl import VisionBackbone
@@ -23,7 +23,7 @@ from mer_r1.models.tiny.omni import write_tiny
 from mer_r1.synthetic.corpus import minimer_texts
 from tests.media_samples import ANSWERS, answer_logits, prompts_of_all_kinds
 
-KINDS: dict[str, type[Backbone]] = {"omni": OmniBackbone, "vision": VisionBackbone, "words": WordsOnlyBackbone}
+KINDS: dict[str, type[Backbone]] = {"omni": OmniBackbone, "vision": VisionBackbone, "words": CausalLMBackbone}
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_adapters_sit_on_every_layer_of_the_language_model_and_nowhere_else(
     fresh_tiny: OmniBackbone, tmp_path: Path
 ) -> None:
     text = Qwen2ForCausalLM.from_pretrained(write_text_model(tmp_path / "text", template=False))
-    for model, place, num_layers in (
+    for model, index, num_layers in (
         (fresh_tiny.model, "model.language_model.layers.", 3),
         (tiny_vl(), "model.language_model.layers.", 2),
         (text, "model.layers.", 2),
@@ -79,7 +79,7 @@ def test_adapters_sit_on_every_layer_of_the_language_model_and_nowhere_else(
         add_lora(model, LORA)
         learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         assert learning == {name for name, _ in model.named_parameters() if "lora_" in name}
-        assert all(name.startswith(place) for name in learning)
+        assert all(name.startswith(index) for name in learning)
         assert len(learning) == num_layers * 2 * len(LORA.target_modules)
 
 

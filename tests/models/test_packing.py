@@ -310,7 +310,7 @@ def test_a_branch_does_not_see_its_neighbours_nor_another_prompt(tiny: OmniBackb
         for i, (b, o) in enumerate(zip(case.slow, other.slow, strict=True))
     ]
     changed = prompt_of(tiny, clip_of("picture and sound", seed=5), "Other words, and more of them.")
-    swapped = [prompts[1] if place == case.slow[same].prompt else changed for place in range(3)]
+    swapped = [prompts[1] if index == case.slow[same].prompt else changed for index in range(3)]
     assert case.slow[same].prompt == 1
     with torch.no_grad():
         row = packed_pass(tiny, case).log_probs_BR[same]

@@ -36,10 +36,10 @@ def _shown(backbone: VisionBackbone, clip: Clip) -> dict[str, Any]:
     frames = clip.frames_THWC
     given: dict[str, Any] = {}
     if frames is not None and len(frames) == 1:
-        place = "<|vision_bos|><|IMAGE|><|vision_eos|>"
+        index = "<|vision_bos|><|IMAGE|><|vision_eos|>"
         given = {"images": [frames[0]], "images_kwargs": {"do_resize": False, "input_data_format": "channels_last"}}
     elif frames is not None:
-        place = "<|vision_bos|><|VIDEO|><|vision_eos|>"
+        index = "<|vision_bos|><|VIDEO|><|vision_eos|>"
         seconds = clip.facts.video_s
         rate = len(frames) / min(seconds, backbone.budget.max_video_s) if seconds else 2.0
         given = {
@@ -47,8 +47,8 @@ def _shown(backbone: VisionBackbone, clip: Clip) -> dict[str, Any]:
             "videos_kwargs": {"do_resize": False, "video_metadata": [{"total_num_frames": len(frames), "fps": rate}]},
         }
     else:
-        place = ""
-    features = backbone.processor(text=text.format(place), return_tensors="pt", **given)
+        index = ""
+    features = backbone.processor(text=text.format(index), return_tensors="pt", **given)
     return {name: value.half().float() if name.startswith("pixel") else value for name, value in features.items()}
 
 

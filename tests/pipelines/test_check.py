@@ -16,7 +16,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.media import validate as check_media
 from mer_r1.media.validate import Look, Task, looks
-from mer_r1.pipelines.check import Findings, _compare, gold_faults, run
+from mer_r1.pipelines.check import Findings, _compare, gold_errors, run
 from mer_r1.pipelines.prepare import run as prepare
 from tests.benchmarks.mme_files import write_clips, write_questions
 from tests.evaluation.test_score import write
@@ -112,12 +112,12 @@ def test_wrong_arguments_are_named(clips: Path, tmp_path: Path) -> None:
 
 def test_gold_that_is_only_neutral_is_counted_where_the_wheels_do_not_score_it() -> None:
     found = Findings()
-    assert list(gold_faults(Sample(id="a", labels=("Neutral",)), SMALL, found, 1)) == []
+    assert list(gold_errors(Sample(id="a", labels=("Neutral",)), SMALL, found, 1)) == []
     assert list(found.notices.values()) == [[1]]
     assert found.unmapped_labels == {"neutral": 1}
-    assert len(list(gold_faults(Sample(id="b", labels=("lost",)), SMALL, found, 1))) == 1
-    assert list(gold_faults(Sample(id="c", labels=("At Ease", "sad")), SMALL, found, 1)) == []
-    assert "read back" in next(gold_faults(Sample(id="d", labels=("At  Ease", "sad")), SMALL, found, 1))
+    assert len(list(gold_errors(Sample(id="b", labels=("lost",)), SMALL, found, 1))) == 1
+    assert list(gold_errors(Sample(id="c", labels=("At Ease", "sad")), SMALL, found, 1)) == []
+    assert "read back" in next(gold_errors(Sample(id="d", labels=("At  Ease", "sad")), SMALL, found, 1))
 
 
 def test_odd_media_are_counted_with_their_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,9 +152,9 @@ def test_odd_media_are_counted_with_their_lines(tmp_path: Path, capsys: pytest.C
 def test_gold_that_is_no_candidate_is_a_problem() -> None:
     found = Findings()
     sample = Sample(id="a", labels=("happy", "Sad"), candidates=("Happy", "angry"))
-    (fault,) = gold_faults(sample, SMALL, found, 1)
-    assert fault == "labels ['sad'] are not among its candidates; add them there, or correct the labels"
-    assert list(gold_faults(replace(sample, candidates=("sad", "happy")), SMALL, found, 1)) == []
+    (error,) = gold_errors(sample, SMALL, found, 1)
+    assert error == "labels ['sad'] are not among its candidates; add them there, or correct the labels"
+    assert list(gold_errors(replace(sample, candidates=("sad", "happy")), SMALL, found, 1)) == []
 
 
 def test_a_row_without_gold_among_labelled_ones_is_a_problem_and_a_manifest_without_gold_is_none(
@@ -182,7 +182,7 @@ def test_a_file_that_crashes_or_hangs_its_decoder_is_a_fault_of_its_row_alone(mo
     monkeypatch.setattr(check_media, "_serve", serve)
     found = {look.line: look.fault for look in looks(tasks, replace(BUDGET, max_decode_s=0.25), 2)}
     assert sorted(found) == list(range(8))
-    assert [line for line, fault in found.items() if fault is None] == [0, 2, 4, 6, 7]
+    assert [line for line, error in found.items() if error is None] == [0, 2, 4, 6, 7]
     assert found[1] == found[5]
     assert str(found[1]).startswith("crash.mp4: the decoder ended with SIGSEGV on it; ")
     assert str(found[3]).startswith("hang.mp4: takes longer than 1 s to decode; ")

@@ -55,7 +55,7 @@ def cells(line: str) -> list[str]:
 def test_drop_takes_one_medium_away_and_leaves_the_rest(medium: str) -> None:
     sample, clip = a_clip()
     found = drop(sample, clip, medium)
-    assert held(*found) == {each: each != medium for each in MEDIA}
+    assert held(*found) == {item: item != medium for item in MEDIA}
     assert (found[0].id, found[0].labels, found[1].facts) == (sample.id, sample.labels, clip.facts)
     assert all(held(sample, clip).values())
 

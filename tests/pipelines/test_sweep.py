@@ -48,13 +48,13 @@ def test_every_value_and_seed_is_trained_and_scored_as_score_does(
         ("baseline", 0), ("baseline", 1), ("mer_r1", 0), ("mer_r1", 1),
     ]  # fmt: skip
     for row in result["runs"]:
-        place = out / row["value"] / str(row["seed"])
-        told = yaml.safe_load((place / "recipe.yaml").read_text())
-        assert (told["rl"]["objective"], told["seed"]) == (row["value"], row["seed"])
-        for mode, report in score_files(corpus["train"], place / "predictions.jsonl").items():
+        index = out / row["value"] / str(row["seed"])
+        reported = yaml.safe_load((index / "recipe.yaml").read_text())
+        assert (reported["rl"]["objective"], reported["seed"]) == (row["value"], row["seed"])
+        for mode, report in score_files(corpus["train"], index / "predictions.jsonl").items():
             numbers = report.to_json()["open_vocabulary"]
             assert row["greedy"][mode] == {key: numbers[key] for key in ("recall", "precision", "f1")}
-        logged = [line["reward/recall"] for line in lines(place / "metrics.jsonl") if "reward/recall" in line]
+        logged = [line["reward/recall"] for line in lines(index / "metrics.jsonl") if "reward/recall" in line]
         assert [value for _, value in row["dynamics"]["reward/recall"]] == logged
         assert row["sampled"]["recall"] == logged[-1]  # a third of three steps
     assert json.loads((out / "sweep.json").read_text())["summary"] == result["summary"]
@@ -194,16 +194,16 @@ def test_a_later_stage_starts_from_the_one_before_and_equal_beginnings_are_train
     staged: tuple[Path, dict[str, Any]],
 ) -> None:
     out = staged[0] / "out"
-    told = {path.parent.relative_to(out): yaml.safe_load(path.read_text()) for path in out.rglob("recipe.yaml")}
-    assert len(told) == 4  # the first SFT once, the second one, and RL from each
-    (cold,) = [place for place in told if place.parts[0].startswith("sft-")]
-    sources = {str(place): recipe["model"]["source"] for place, recipe in told.items()}
+    reported = {path.parent.relative_to(out): yaml.safe_load(path.read_text()) for path in out.rglob("recipe.yaml")}
+    assert len(reported) == 4  # the first SFT once, the second one, and RL from each
+    (cold,) = [index for index in reported if index.parts[0].startswith("sft-")]
+    sources = {str(index): recipe["model"]["source"] for index, recipe in reported.items()}
     assert sources["baseline/0"] == str(out / "start" / "0")
     assert sources[str(cold)] == str(out / "start" / "0")
     assert sources["both/0"] == str(out / cold)
-    assert [told[place]["seed"] for place in (cold, Path("both/0"))] == [7, 0]
-    assert (told[cold]["data"]["num"], told[Path("start/0")]["data"]["num"]) == (4, None)
-    assert all(recipe["optim"]["max_grad_norm"] == 0.5 for recipe in told.values())
+    assert [reported[index]["seed"] for index in (cold, Path("both/0"))] == [7, 0]
+    assert (reported[cold]["data"]["num"], reported[Path("start/0")]["data"]["num"]) == (4, None)
+    assert all(recipe["optim"]["max_grad_norm"] == 0.5 for recipe in reported.values())
 
 
 def test_a_staged_sweep_that_goes_on_keeps_what_is_done(
@@ -222,12 +222,12 @@ def test_labels_chosen_from_candidates_are_scored_by_accuracy_and_free_words_by_
     folder, result = staged
     gold = {sample.id: sample.labels for sample in read_manifest(folder / "chosen.jsonl")}
     for row in result["runs"]:
-        place = folder / "out" / row["value"] / "0"
-        answers = read_predictions(place / "predictions.jsonl")
+        index = folder / "out" / row["value"] / "0"
+        answers = read_predictions(index / "predictions.jsonl")
         for mode in ("slow", "fast"):
             right = [names_gold(answer.labels, gold[answer.id]) for answer in answers if answer.mode == mode]
             assert row["greedy"][mode] == {"accuracy": sum(right) / 8}
-            report = score_files(corpus["train"], place / "predictions-other.jsonl")[mode].to_json()
+            report = score_files(corpus["train"], index / "predictions-other.jsonl")[mode].to_json()
             assert row["other"][mode] == report["open_vocabulary"]["f1"]
     text = (folder / "out" / "sweep.md").read_text()
     assert "| variant | slow accuracy | fast accuracy | slow other | fast other | sampled accuracy |" in text

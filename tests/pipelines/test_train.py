@@ -264,10 +264,10 @@ def test_a_run_knows_the_hub_model_it_goes_back_to_and_its_wheels(
     (source / "run.json").write_text(json.dumps({**facts, "base_model": "someone/large"}))
     rl = {"num_generations": 2, "max_completion_length": 8}
     out = run(make_recipe("rl", source, corpus["train"], {"max_steps": 1}, rl=rl), tmp_path / "rl").parent
-    told = json.loads((out / "run.json").read_text())
-    assert told["base_model"] == "someone/large"
-    assert told["wheels"] == f"builtin@{WheelSet.load().sha256[:8]}, protocol official"
+    reported = json.loads((out / "run.json").read_text())
+    assert reported["base_model"] == "someone/large"
+    assert reported["wheels"] == f"builtin@{WheelSet.load().sha256[:8]}, protocol official"
     card = (out / "model" / "README.md").read_text()
     assert "base_model: someone/large" in card
-    assert told["wheels"] in card
+    assert reported["wheels"] in card
     assert str(tmp_path) not in card

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mer_r1.data.labels import PARSERS, corrected_labels, names_gold, official_labels, read_labels, split_labels
 from mer_r1.prompting.response import (
     FALLBACK_ANSWER,
-    PROFILES,
+    RESPONSE_FORMATS,
     fell_back,
     initial_labels,
     is_well_formed,
@@ -89,13 +89,13 @@ def test_the_reasoning_is_what_stands_in_think() -> None:
 
 
 def test_prefill_answer_and_stop_make_a_well_formed_text() -> None:
-    for name, profile in PROFILES.items():
-        text = profile.prefill("fast") + "happy, at ease" + profile.stop
+    for name, response_format in RESPONSE_FORMATS.items():
+        text = response_format.prefill("fast") + "happy, at ease" + response_format.stop
         response = parse_response(text, name)
         assert (response.labels, response.status) == (("happy", "at ease"), "ok")
-        assert text.count(profile.stop) == profile.stops("fast") == 1
-        assert name == profile.name
-    assert is_well_formed(PROFILES["think_answer"].fast_prefill + "happy</answer>")
+        assert text.count(response_format.stop) == response_format.stops("fast") == 1
+        assert name == response_format.name
+    assert is_well_formed(RESPONSE_FORMATS["think_answer"].fast_prefill + "happy</answer>")
 
 
 TWICE = [
@@ -140,14 +140,14 @@ def test_a_slow_text_ends_after_as_many_stops_as_its_profile_says() -> None:
         ("answer_think_answer", TWICE[0][0]),
         ("set_steps", "<step1>a</step1><step2>b</step2><step3>c</step3>\\boxed{sad}"),
     ):
-        profile = PROFILES[name]
+        response_format = RESPONSE_FORMATS[name]
         assert is_well_formed(strict, name)
-        assert strict.count(profile.stop) == profile.stops("slow") == profile.num_stops
-        assert profile.prefill("slow") == ""
+        assert strict.count(response_format.stop) == response_format.stops("slow") == response_format.num_stops
+        assert response_format.prefill("slow") == ""
 
 
 def test_the_fallback_is_the_profiles_and_holds_one_word_that_is_none() -> None:
-    assert {name: profile.fallback for name, profile in PROFILES.items()} == {
+    assert {name: response_format.fallback for name, response_format in RESPONSE_FORMATS.items()} == {
         "think_answer": None,
         "answer_think_answer": FALLBACK_ANSWER,
         "set_steps": None,
@@ -209,11 +209,11 @@ def test_an_answer_is_split_into_words(answer: str, labels: tuple[str, ...]) -> 
     assert split_labels(answer) == labels
 
 
-@pytest.mark.parametrize("profile", sorted(PROFILES))
+@pytest.mark.parametrize("response_format", sorted(RESPONSE_FORMATS))
 @given(ANY_TEXT)
-def test_any_text_is_parsed_and_its_spans_agree_with_its_labels(profile: str, text: str) -> None:
-    response = parse_response(text, profile)
-    spans = PROFILES[profile].spans(text)
+def test_any_text_is_parsed_and_its_spans_agree_with_its_labels(response_format: str, text: str) -> None:
+    response = parse_response(text, response_format)
+    spans = RESPONSE_FORMATS[response_format].spans(text)
     assert tuple(dict.fromkeys(word for _, _, word in spans)) == response.labels
     edges = [edge for start, end, _ in spans for edge in (start, end)]
     assert edges == sorted(edges)
@@ -226,7 +226,7 @@ def test_any_text_is_parsed_and_its_spans_agree_with_its_labels(profile: str, te
 
 def test_a_span_is_the_word_as_written() -> None:
     text = "<answer>and Happy</answer><answer>Sadly,  Sad, 1. at  EASE and 'Calm'.</answer>"
-    spans = PROFILES["think_answer"].spans(text)
+    spans = RESPONSE_FORMATS["think_answer"].spans(text)
     assert [text[start:end] for start, end, _ in spans] == ["Sadly", "Sad", "at  EASE", "Calm"]
     assert [start for start, _, _ in spans] == [text.index(written) for written in ("Sadly", "Sad,", "at  ", "Calm")]
     assert [word for _, _, word in spans] == ["sadly", "sad", "at ease", "calm"]
@@ -281,7 +281,7 @@ def test_corrected_labels_do_not_look_at_the_case(text: str) -> None:
 def test_a_hostile_megabyte_is_parsed_in_linear_time(text: str) -> None:
     """Quadratic time would be hours, which the suite's limit on a test that hangs ends."""
     parse_response(text)
-    PROFILES["think_answer"].spans(text)
+    RESPONSE_FORMATS["think_answer"].spans(text)
     answer = text.removeprefix("<answer>").removesuffix("</answer>")
     for parse in PARSERS.values():
         parse(answer)
@@ -289,7 +289,7 @@ def test_a_hostile_megabyte_is_parsed_in_linear_time(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ["<answer>", "<answer>a</answer>", "<answer>a</answer><think>", "<think></think>"])
 def test_a_hostile_megabyte_of_tags_is_parsed_in_linear_time_by_every_profile(piece: str) -> None:
-    for name in PROFILES:
+    for name in RESPONSE_FORMATS:
         parse_response(piece * (1_000_000 // len(piece)), name)
 
 
@@ -342,12 +342,12 @@ def test_a_field_of_any_kind_has_words_and_maybe_a_fault(
 
 @given(JSON, st.sampled_from(sorted(PARSERS)))
 def test_no_value_of_a_field_stops_the_reader(field: Any, parser: str) -> None:
-    words, fault = read_labels(field, parser)
+    words, error = read_labels(field, parser)
     assert all(isinstance(word, str) for word in words)
     sound = field is None or isinstance(field, str) or (isinstance(field, float) and math.isnan(field))
     sound = sound or (isinstance(field, list) and all(isinstance(item, str) for item in field))
-    assert (fault is None) == (sound and field != "[")
-    if fault is None and not isinstance(field, float):
+    assert (error is None) == (sound and field != "[")
+    if error is None and not isinstance(field, float):
         assert words == PARSERS[parser](field)
 
 

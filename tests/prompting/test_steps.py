@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_r1.prompting.response import PROFILES, is_well_formed, parse_response
+from mer_r1.prompting.response import RESPONSE_FORMATS, is_well_formed, parse_response
 from mer_r1.prompting.steps import BOX, Steps, keeps_form, read_steps, steps_of
 
 STRICT = "<step1>A dog.</step1><step2>It warms.</step2><step3>Pleasant, calm.</step3>\\boxed{joy}"
@@ -110,7 +110,7 @@ def test_a_hostile_text_is_read_in_linear_time(head: str, piece: str) -> None:
     text = head + piece * (1_000_000 // len(piece))
     parse_response(text, "set_steps")
     steps_of(text)
-    PROFILES["set_steps"].spans(text)
+    RESPONSE_FORMATS["set_steps"].spans(text)
 
 
 @pytest.mark.parametrize("mark", [r"\text", r"\mathrm", r"\textbf"])

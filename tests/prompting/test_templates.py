@@ -1,57 +1,57 @@
-"""What a prompt style says of a sample: its subtitle, its candidates, its form of answer."""
+"""What a prompt template says of a sample: its subtitle, its candidates, its form of answer."""
 
 import pytest
 
 from mer_r1.errors import InputError
-from mer_r1.prompting.response import PROFILES
-from mer_r1.prompting.templates import PROMPT_STYLES, PromptStyle, media_chat, without_servers_control
+from mer_r1.prompting.response import RESPONSE_FORMATS
+from mer_r1.prompting.templates import PROMPT_TEMPLATES, PromptTemplate, media_chat, without_servers_control
 
 LABELS = ("awe", "fear {x}")
 
 
 def test_candidates_stand_where_the_question_names_them() -> None:
-    style = PromptStyle("", "{subtitle}", "Which of {candidates}?")
+    style = PromptTemplate("", "{subtitle}", "Which of {candidates}?")
     assert style.text(None, LABELS) == "Which of awe, fear {x}?"
     assert style.text("Well.", LABELS) == "Well.\nWhich of awe, fear {x}?"
 
 
 def test_a_style_that_shows_candidates_refuses_a_sample_without() -> None:
     with pytest.raises(InputError, match="no candidates"):
-        PromptStyle("", "", "Which of {candidates}?").text("Well.")
+        PromptTemplate("", "", "Which of {candidates}?").text("Well.")
 
 
 def test_choices_are_a_line_of_their_own_and_only_where_there_are_some() -> None:
-    style = PromptStyle("", "{subtitle}", "Which?", choices="Of these: {candidates}")
+    style = PromptTemplate("", "{subtitle}", "Which?", choices="Of these: {candidates}")
     assert style.text(None, LABELS) == "Which?\nOf these: awe, fear {x}"
     assert style.text(None) == "Which?"
 
 
 @pytest.mark.parametrize("name", ["full", "full_first", "brief", "brief_first"])
 def test_a_style_without_place_for_candidates_does_not_show_them(name: str) -> None:
-    assert PROMPT_STYLES[name].text("Well.", LABELS) == PROMPT_STYLES[name].text("Well.")
+    assert PROMPT_TEMPLATES[name].text("Well.", LABELS) == PROMPT_TEMPLATES[name].text("Well.")
 
 
-@pytest.mark.parametrize("name", sorted(PROMPT_STYLES))
+@pytest.mark.parametrize("name", sorted(PROMPT_TEMPLATES))
 def test_every_style_has_a_profile_and_no_place_left_open(name: str) -> None:
-    style = PROMPT_STYLES[name]
-    assert style.profile in PROFILES
+    style = PROMPT_TEMPLATES[name]
+    assert style.response_format in RESPONSE_FORMATS
     text = style.system + style.text("Well.", ("awe",))
     assert "{candidates}" not in text
     assert "{{" not in text
-    assert ("set" in name) == (style.profile == "set_steps")
+    assert ("set" in name) == (style.response_format == "set_steps")
 
 
 @pytest.mark.parametrize("name", ["set", "set_clips"])
 def test_the_words_of_a_full_style_name_every_mark_of_its_form(name: str) -> None:
-    system = PROMPT_STYLES[name].system
+    system = PROMPT_TEMPLATES[name].system
     assert all(f"<{close}step{number}>" in system for number in (1, 2, 3) for close in ("", "/"))
     assert "\\boxed{" in system
 
 
 def test_a_chat_shows_media_then_text() -> None:
-    chat = media_chat(PROMPT_STYLES["choice"], ["image"], None, LABELS)
+    chat = media_chat(PROMPT_TEMPLATES["choice"], ["image"], None, LABELS)
     assert [turn["role"] for turn in chat] == ["system", "user"]
-    text = PROMPT_STYLES["choice"].text(None, LABELS)
+    text = PROMPT_TEMPLATES["choice"].text(None, LABELS)
     assert chat[1]["content"] == [{"type": "image"}, {"type": "text", "text": text}]
 
 

@@ -144,7 +144,7 @@ def test_every_choice_counts_as_a_recount_does(page: Page, path: Path, payload: 
 @pytest.mark.parametrize("term", ["clip-00012", "LONELY", "不知道", "well, LONELY"])
 def test_search_finds_ids_subtitles_and_words(page: Page, path: Path, payload: Payload, term: str) -> None:
     page.open(path).search(term)
-    sets = [set(found(payload, each)) for each in term.split()]
+    sets = [set(found(payload, item)) for item in term.split()]
     assert page.count() == len(set.intersection(*sets)) > 0
 
 
@@ -245,7 +245,7 @@ def test_reasoning_and_confidence_come_from_the_chunk(page: Page, path: Path, pa
     assert page.texts(".sb-reasoning") == list(payload.texts[i]["r"].values())
     page.wait(lambda: page.texts(".sb-bar-name"))
     assert [name.removeprefix("◆ ").removesuffix(", gold") for name in page.texts(".sb-bar-name")] == CATEGORIES
-    gold = [place for place, name in enumerate(page.texts(".sb-bar-name")) if name.startswith("◆")]
+    gold = [index for index, name in enumerate(page.texts(".sb-bar-name")) if name.startswith("◆")]
     assert gold == payload.index["category"][i]
     share = page.js("return document.querySelector('.sb-bar-slow').style.getPropertyValue('--share')")
     assert float(share.rstrip("%")) == pytest.approx(

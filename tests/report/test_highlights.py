@@ -33,7 +33,7 @@ def samples() -> list[Sample]:
 
 
 def shown(highlights: list[Highlight]) -> dict[str, list[str]]:
-    return {each.title: [clip.sample.id for clip in each.clips] for each in highlights}
+    return {item.title: [clip.sample.id for clip in item.clips] for item in highlights}
 
 
 def test_clips_are_chosen_by_the_cases_of_the_paper() -> None:
@@ -47,9 +47,9 @@ def test_clips_are_chosen_by_the_cases_of_the_paper() -> None:
         "Contradicting signals": ["odd"],
         "Not chosen": ["rest", "less"],
     }
-    assert [each.count for each in highlights] == [1, 2, 1, 1, 1, None]  # found is suppressed too
+    assert [item.count for item in highlights] == [1, 2, 1, 1, 1, None]  # found is suppressed too
     answers = highlights[0].clips[0].answers
-    assert [(each.system.title, each.mode, [word.text for word in each.words]) for each in answers] == [
+    assert [(item.system.title, item.mode, [word.text for word in item.words]) for item in answers] == [
         ("baseline", "fast", ["happy"]),
         ("baseline", "slow", ["sad"]),
         ("mer_r1", "fast", ["happy"]),
@@ -69,7 +69,7 @@ def test_one_system_is_compared_with_itself() -> None:
 def test_a_kind_is_ranked_by_strength_over_all_sets() -> None:
     systems, sets = shown_of(samples(), baseline=REFERENCE, mer_r1=TUNED)
     cases = cases_of(systems, sets, SMALL)
-    ranked = [cases.strengths[place][identity]["suppressed"] for place, identity in cases.ranked("suppressed")]
+    ranked = [cases.strengths[index][identity]["suppressed"] for index, identity in cases.ranked("suppressed")]
     assert ranked == sorted(ranked, reverse=True)
     assert cases.strengths[0]["kept"] == {"retained": pytest.approx(1.0)}
 

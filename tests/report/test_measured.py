@@ -89,7 +89,7 @@ def test_a_difference_is_against_the_baseline_wherever_it_stands() -> None:
     reference = reference_of(systems, sets)
     assert reference is not None
     assert reference.title == "baseline"
-    by_name = {each.system.title: each for each in measure(systems, sets, SMALL)}
+    by_name = {item.system.title: item for item in measure(systems, sets, SMALL)}
     assert by_name["baseline"].modes["slow"].delta is None
     same, better = by_name["sft"].modes["slow"].delta, by_name["mer_r1"].modes["slow"].delta
     assert same is not None
@@ -132,8 +132,8 @@ def test_a_waf_of_other_clips_than_those_scored_is_left_out_and_said(
 ) -> None:
     samples = [Sample(str(n), subtitle="x", valence=float(n)) for n in range(5)]
     (system,) = systems_of(samples, one={sample.id: (None, "happy") for sample in samples})
-    noted = {"n": num, "waf": 0.75, "signature": f"set:t|n:{num}|protocol:{protocol}|judge:someone"}
-    system = failing(replace(system, numbers={"sets": {"t": {"slow": noted}}}), "4")
+    reported = {"n": num, "waf": 0.75, "signature": f"set:t|n:{num}|protocol:{protocol}|judge:someone"}
+    system = failing(replace(system, numbers={"sets": {"t": {"slow": reported}}}), "4")
     systems = shown_systems([system])
     (measured,) = measure(systems, page_sets(systems), SMALL)
     assert len(measured.page_set.scored) == 4
@@ -143,8 +143,8 @@ def test_a_waf_of_other_clips_than_those_scored_is_left_out_and_said(
 
 
 def accuracy_of(num: int | None) -> dict[str, Any]:
-    noted = {"measure": "accuracy", "n": num, "accuracy": 0.75, "intervals": {"accuracy": [0.5, 1.0]}}
-    return {"sets": {"t": {"fast": noted}}}
+    reported = {"measure": "accuracy", "n": num, "accuracy": 0.75, "intervals": {"accuracy": [0.5, 1.0]}}
+    return {"sets": {"t": {"fast": reported}}}
 
 
 def test_accuracy_is_read_from_the_benchmark_that_measures_it() -> None:
@@ -169,7 +169,7 @@ def test_an_accuracy_of_other_pictures_than_those_scored_is_left_out_and_said(nu
 def test_a_set_has_one_headline_whichever_system_a_benchmark_asked() -> None:
     plain, asked = systems_of(GOLD, plain=ONE, asked=OTHER)
     systems = shown_systems([plain, replace(asked, numbers=accuracy_of(8))])
-    modes = {each.system.title: each.modes for each in measure(systems, page_sets(systems), SMALL)}
+    modes = {item.system.title: item.modes for item in measure(systems, page_sets(systems), SMALL)}
     found = {(name, mode): score for name, of_modes in modes.items() for mode, score in of_modes.items()}
     assert {score.headline for score in found.values()} == {"accuracy"}
     assert [key for key, score in found.items() if score.value("accuracy") is not None] == [("asked", "fast")]

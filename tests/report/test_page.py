@@ -48,7 +48,7 @@ def test_rewards_of_labels_outside_the_wheels_have_their_curves(tmp_path: Path) 
 def test_a_group_of_rollouts_shows_the_rewards_that_it_has(tmp_path: Path) -> None:
     rewards = [{"format": 1.0, "accuracy": a, "coherence": a, "consistency": 0.5, "reflection": r}
                for a, r in ((1.0, 0.75), (0.0, 0.25))]  # fmt: skip
-    rows = [{"step": 1, "id": "x", "labels": ["awe"], "rewards": each, "advantage": 0.0} for each in rewards]
+    rows = [{"step": 1, "id": "x", "labels": ["awe"], "rewards": item, "advantage": 0.0} for item in rewards]
     write_lines(tmp_path / "rl" / "rollouts.jsonl", rows)
     write_lines(tmp_path / "rl" / "metrics.jsonl", [{"step": 1, "reward/accuracy": 0.5}])
     page = Page(run(tmp_path / "rl").read_text(encoding="utf-8"))

@@ -83,7 +83,7 @@ def test_chunks_hold_what_is_long_of_their_own_samples() -> None:
     system = System("one", "one", Path(), {}, (), {}, "", (EvaluatedSet("t", "t", Path(), samples, rows),))  # type: ignore[arg-type]
     systems = shown_systems([system])
     payload = make_payload(systems, page_sets(systems), JUDGE, (), [{}], Path(), [0])
-    assert [len(chunk(payload, place)) for place in (0, 1)] == [CHUNK_SIZE, 1]
+    assert [len(chunk(payload, index)) for index in (0, 1)] == [CHUNK_SIZE, 1]
     first, last = chunk(payload, 0)[0], chunk(payload, 1)[0]
     assert first["r"] == {"0.slow": "thought 0"}
     assert first["raw"] == {"0.slow": "raw 0"}
@@ -114,7 +114,7 @@ def test_sets_of_one_name_are_one_only_with_the_same_gold() -> None:
         return System(name, name, Path(), {}, (), {}, "", (EvaluatedSet("t", "t", Path(), samples, rows),))  # type: ignore[arg-type]
 
     sets = page_sets(shown_systems([asked("a", "happy"), asked("b", "sad"), asked("c", "happy")]))
-    assert [(each.title, sorted(each.answers)) for each in sets] == [("t", [0, 2]), ("t (2)", [1])]
+    assert [(item.title, sorted(item.answers)) for item in sets] == [("t", [0, 2]), ("t (2)", [1])]
 
 
 def test_the_same_samples_give_the_same_bytes() -> None:

@@ -123,9 +123,9 @@ def test_seven_systems_have_seven_colours_of_their_own() -> None:
     assert sorted(system.colour for system in systems) == list(range(7))
     assert len(set(PLACEHOLDERS)) == len(PLACEHOLDERS) == 7
     style = (Path(plots.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
-    for place in range(7):
-        assert f".system-{place} {{ --tile: var(--system-{place}); }}" in style
-        assert len(re.findall(rf"--system-{place}: #", style)) == 3  # light, dark, print
+    for index in range(7):
+        assert f".system-{index} {{ --tile: var(--system-{index}); }}" in style
+        assert len(re.findall(rf"--system-{index}: #", style)) == 3  # light, dark, print
     schemes = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
     for scheme in schemes:
         assert len(set(re.findall(r"--system-\d: (#\w+)", scheme))) == 7

@@ -67,7 +67,7 @@ def systems_with(**sets_of: str) -> tuple[tuple[ShownSystem, ...], tuple[PageSet
     for name, sets in sets_of.items():
         (one,) = systems_of(GOLD[:1], **{name: {"1": ("happy", "happy")}})
         other = systems_of(GOLD[:1], **{name: {"1": ("angry", "angry")}})[0].sets[0]
-        own = [replace(other if each == "x" else one.sets[0], name=each, title=each) for each in sets]
+        own = [replace(other if item == "x" else one.sets[0], name=item, title=item) for item in sets]
         found.append(replace(one, sets=tuple(own)))
     systems = shown_systems(found)
     return systems, page_sets(systems)
@@ -77,15 +77,15 @@ def test_a_wheel_is_of_the_sets_that_all_systems_were_asked_about() -> None:
     view = wheel_views(*systems_with(one="abx", other="ab"), SMALL)[0]
     assert view.shared == ("a", "b")
     assert view.num_gold["joy"] == 2
-    assert [each.scores["slow"]["joy"].n_gold for each in view.drawn] == [2, 2]
-    assert [each.scores["slow"]["joy"].recall for each in view.drawn] == [1.0, 1.0]
+    assert [item.scores["slow"]["joy"].n_gold for item in view.drawn] == [2, 2]
+    assert [item.scores["slow"]["joy"].recall for item in view.drawn] == [1.0, 1.0]
 
 
 def test_without_a_common_set_each_wheel_names_its_own_sets() -> None:
     view = wheel_views(*systems_with(one="ax", other="b"), SMALL)[0]
     assert (view.shared, view.num_gold) == ((), {})
-    assert [each.sets for each in view.drawn] == [("a", "x"), ("b",)]
-    assert [each.scores["slow"]["joy"].recall for each in view.drawn] == [0.5, 1.0]
+    assert [item.sets for item in view.drawn] == [("a", "x"), ("b",)]
+    assert [item.scores["slow"]["joy"].recall for item in view.drawn] == [0.5, 1.0]
 
 
 def test_the_numbers_of_several_sets_are_added_up() -> None:

@@ -67,6 +67,6 @@ def test_the_objective_needs_a_prompt_that_asks_for_a_first_answer(
 
 
 def test_a_prompt_style_that_does_not_exist_is_refused(taught_first: Path, corpus: dict[str, Path]) -> None:
-    with pytest.raises(InputError, match="prompt style"):
+    with pytest.raises(InputError, match="prompt template"):
         load_backbone(str(taught_first / "model"), prompt_style="brief_last")
-    assert replace(load_backbone(str(taught_first / "model")), prompt_style="full_first").profile.num_stops == 2
+    assert replace(load_backbone(str(taught_first / "model")), prompt_style="full_first").response_format.num_stops == 2

@@ -156,7 +156,7 @@ def test_an_adapter_run_is_merged_and_predicts_as_the_model_that_was_trained(
     assert merge.run(out, tmp_path / "merged") == 0
     merged = load_backbone(str(tmp_path / "merged"))
     trained: OmniBackbone = watch.trainer.backbone
-    trained.entry.eval()
+    trained.wrapped_model.eval()
     ids = torch.tensor([[5, 6, 7]] * 2)
     wanted = log_probs(trained, prompts[:2], ids)
     torch.testing.assert_close(log_probs(merged, prompts[:2], ids), wanted, atol=1e-5, rtol=1e-5)

@@ -119,8 +119,8 @@ def test_clip_higher_lets_a_good_answer_rise_further(epsilon_high: float | None,
     new, mask = torch.tensor([[1.25], [0.75]]).log(), torch.ones(2, 1)
     advantages = torch.tensor([1.0, -1.0])
     made = policy_loss(new, torch.zeros(2, 1), None, advantages, mask, EPSILON, 0.0, epsilon_high=epsilon_high)
-    assert float(made.clip_share_high) == 0.5 * is_clipped
-    assert float(made.clip_share_low) == 0.5  # falling is bounded as before
+    assert float(made.clip_ratio_high) == 0.5 * is_clipped
+    assert float(made.clip_ratio_low) == 0.5  # falling is bounded as before
     assert made.loss.item() == pytest.approx((-(1.2 if is_clipped else 1.25) + 0.8) / 2)
 
 
@@ -151,7 +151,7 @@ def test_a_ratio_is_clipped_only_where_it_has_gone_the_advantages_way(
     result = policy_loss(new, torch.zeros(1, 1), None, torch.tensor([advantage]), mask, EPSILON, 0.0)
     result.loss.backward()  # type: ignore[no-untyped-call]
     assert new.grad is not None
-    assert bool(new.grad == 0) == is_clipped == bool(result.clip_share)
+    assert bool(new.grad == 0) == is_clipped == bool(result.clip_ratio)
     bound = 1 + EPSILON if ratio > 1 else 1 - EPSILON
     assert result.loss.item() == pytest.approx(-advantage * (bound if is_clipped else ratio), rel=1e-6)
 

@@ -285,7 +285,7 @@ def test_a_question_behind_cached_media_is_the_plain_prompt_of_both(
     backbone: Backbone = tiny if family == "omni" else stepped
     kinds = [kind for kind in KINDS if family == "omni" or kind in ("video", "picture", "both")]
     samples = [
-        Sample(kind, subtitle="We talked for a while." if place % 2 else "So.") for place, kind in enumerate(kinds)
+        Sample(kind, subtitle="We talked for a while." if index % 2 else "So.") for index, kind in enumerate(kinds)
     ]
     clips = [clip_of(kind, seed) for seed, kind in enumerate(kinds)]
     prompts = [
@@ -297,9 +297,9 @@ def test_a_question_behind_cached_media_is_the_plain_prompt_of_both(
     judge = PolicyJudge(backbone, seed=0)
     questions = questions_of(judge, batch, samples)["consistency"]
     seen = {batch.prompt_of(question.row) for question in questions}
-    assert seen == {place for place, kind in enumerate(kinds) if kind != "subtitle"}
+    assert seen == {index for index, kind in enumerate(kinds) if kind != "subtitle"}
     encoded = judge._shown(questions, batch)
-    plain = replace(backbone, own_style=QUESTIONS["consistency"])
+    plain = replace(backbone, template_override=QUESTIONS["consistency"])
     expected = plain.encode(
         plain.collate(
             [plain.prepare(Sample("", subtitle=text), clips[batch.prompt_of(row)]) for row, text in questions]

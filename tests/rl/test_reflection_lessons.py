@@ -56,12 +56,12 @@ def test_a_sample_without_two_steps_is_refused_by_name() -> None:
 
 def test_an_example_learns_the_whole_answer_and_the_end_of_the_turn(stepped_folder: Path, pictures: Path) -> None:
     backbone = load_backbone(str(stepped_folder / "model"))
-    for each in lessons(read_manifest(pictures)):
-        asked = replace(backbone, own_style=each.style)
-        prompts = [asked.prepare(sample, read_clip(sample, backbone.budget)) for sample in each.samples]
-        examples = LessonExamples(backbone, prompts, each.answers)
+    for item in lessons(read_manifest(pictures)):
+        asked = replace(backbone, template_override=item.style)
+        prompts = [asked.prepare(sample, read_clip(sample, backbone.budget)) for sample in item.samples]
+        examples = LessonExamples(backbone, prompts, item.answers)
         assert len(examples) == 6
-        for index, (prompt, answer) in enumerate(zip(prompts, each.answers, strict=True)):
+        for index, (prompt, answer) in enumerate(zip(prompts, item.answers, strict=True)):
             example = examples[index]
             assert example.prompt is prompt
             assert example.target.given == ()

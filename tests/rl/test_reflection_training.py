@@ -87,7 +87,7 @@ def test_the_reflective_reward_moves_the_advantage(
         rewards = [row["rewards"] for row in group]
         paid = [0.8 * one["accuracy"] + 0.1 * one["reflection"] + 0.1 * one["format"] for one in rewards]
         advantages = [row["advantage"] for row in group]
-        assert [advantages[place] for place in sorted(range(3), key=paid.__getitem__)] == sorted(advantages)
+        assert [advantages[index] for index in sorted(range(3), key=paid.__getitem__)] == sorted(advantages)
         if len({(one["accuracy"], one["format"]) for one in rewards}) == 1:
             alike += 1
             assert len({one["reflection"] for one in rewards}) > 1

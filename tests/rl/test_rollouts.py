@@ -20,7 +20,7 @@ from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.token_offsets import locate_answer
 from mer_r1.models.types import Encoded, Generated, Prompt, Sampling
 from mer_r1.objectives import REWARDS
-from mer_r1.prompting.response import FALLBACK_ANSWER, PROFILES, parse_response
+from mer_r1.prompting.response import FALLBACK_ANSWER, RESPONSE_FORMATS, parse_response
 from mer_r1.rl.calibration import calibration_pair
 from mer_r1.rl.rollouts import (
     Calibration,
@@ -44,17 +44,17 @@ TEXTS = (
     "<think></think><answer>shocked, scared, proud, annoyed</answer>",
 )
 GOLD = (("happy", "joyful"), ("angry", "sad"))
-PROFILE = PROFILES["think_answer"]
+PROFILE = RESPONSE_FORMATS["think_answer"]
 
 
 def _batch(
-    backbone: OmniBackbone, encoded: Encoded, texts: Sequence[str], profile: str = "think_answer"
+    backbone: OmniBackbone, encoded: Encoded, texts: Sequence[str], response_format: str = "think_answer"
 ) -> RolloutBatch:
     """Rollouts of two groups that say `texts`, and end."""
     end = backbone.tokenizer.eos_token_id
     rows = [[*backbone.text_ids(text), end] for text in texts]
     made = Generated(*pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device))
-    responses = [parse_response(text, profile) for text in texts]
+    responses = [parse_response(text, response_format) for text in texts]
     return RolloutBatch(("a", "b"), GOLD, encoded, made, rows, list(texts), responses)
 
 
@@ -86,7 +86,7 @@ def test_rewards_of_the_text_are_the_evaluators_numbers(tiny: OmniBackbone, enco
         score = score_response(parse_response(text), GOLD[index // 3], WHEELS, length_penalty=penalty)
         expected = [score.recall, score.precision, score.f1, score.format]
         assert rewards[divmod(index, 3)].tolist()[:4] == pytest.approx(expected)
-    not_of_the_text = [place for place in range(4, len(REWARDS)) if REWARDS[place] != "accuracy"]
+    not_of_the_text = [position for position in range(4, len(REWARDS)) if REWARDS[position] != "accuracy"]
     assert rewards[..., not_of_the_text].isnan().all()  # no first answer; calibration and reflection come later
     assert rewards[..., REWARDS.index("accuracy")].eq(0).all()  # no answer is the one gold word alone
 
@@ -245,11 +245,11 @@ def test_a_group_is_the_answers_to_one_prompt_with_its_own_gold(
 
 
 def test_a_profile_with_two_answers_is_sampled_to_its_second(tiny: OmniBackbone, prompts: Sequence[Prompt]) -> None:
-    """Its parser too is the profile's own."""
+    """Its parser too is the response format's own."""
     text = "<answer>sad</answer><think>So.</think><answer>calm</answer>"
     with saying([[*tiny.text_ids(text), *tiny.text_ids(" and more")]]):
-        profile, draws = PROFILES["answer_think_answer"], uniform_draws(0, 1, ["a"], 1, 60)
-        batch = make_rollouts(tiny, tiny.collate(prompts[:1]), ["a"], [("calm",)], profile, Sampling(60), draws)
+        response_format, draws = RESPONSE_FORMATS["answer_think_answer"], uniform_draws(0, 1, ["a"], 1, 60)
+        batch = make_rollouts(tiny, tiny.collate(prompts[:1]), ["a"], [("calm",)], response_format, Sampling(60), draws)
     assert batch.texts == [text]
     assert batch.responses == [parse_response(text, "answer_think_answer")]
     assert batch.responses[0].well_formed
@@ -266,7 +266,7 @@ def test_logged_rollouts_hold_the_batch_and_leave_out_what_does_not_apply(tiny: 
     assert [row.text for row in rows] == list(TEXTS)
     assert [row.labels for row in rows] == [parse_response(text).labels for text in TEXTS]
     assert {row.step for row in rows} == {7}
-    expected = [len(REWARDS) + float(place) for place in range(len(REWARDS))]
+    expected = [len(REWARDS) + float(index) for index in range(len(REWARDS))]
     assert rows[1].rewards == dict(zip(REWARDS, expected, strict=True)) | {REWARDS[4]: None}
     assert rows[2].status == "no_answer"
     assert (rows[0].confidences, rows[1].confidences) == ({"happy": (-1.0, -2.0)}, {})

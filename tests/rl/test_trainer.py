@@ -32,7 +32,7 @@ from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.rollouts import RolloutBatch
 from tests.training.test_training import lines, make_recipe, run_stopped_at, weights
 
-HEALTH = {"groups_without_signal", "answer_words", "answered_share", "response_tokens", "entropy", "kl", "clip_share"}
+HEALTH = {"frac_reward_zero_std", "answer_words", "answered_share", "response_tokens", "entropy", "kl", "clip_ratio"}
 
 
 def _recipe(source: Path, corpus: dict[str, Path], optim: dict[str, Any] | None = None, **rl: Any) -> Recipe:

@@ -56,8 +56,8 @@ def test_things_and_lights_change_the_picture_outside_the_face(style: Style) -> 
     )
     for scenes in (things, lights):
         pictures = [array(draw_picture(scene, np.random.default_rng(3), style).image) for scene in scenes]
-        for place, picture in enumerate(pictures):
-            assert all(np.abs(picture - other).sum() > 40_000 for other in pictures[:place]), scenes[place]
+        for index, picture in enumerate(pictures):
+            assert all(np.abs(picture - other).sum() > 40_000 for other in pictures[:index]), scenes[index]
 
 
 def test_night_is_dark_and_day_is_bright() -> None:

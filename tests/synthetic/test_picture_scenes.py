@@ -92,15 +92,15 @@ def test_the_reasoning_is_a_whole_set_answer_that_ends_in_the_label(scenes: list
 
 
 def test_no_step_speaks_the_label_out_and_the_second_tells_it() -> None:
-    told: dict[str, set[str]] = defaultdict(set)
+    reported: dict[str, set[str]] = defaultdict(set)
     for candidates in (EIGHT, SIX):
         for index in range(800):
             scene = draw_picture_scene(np.random.default_rng([6, index]), candidates)
             steps = steps_of(picture_target(scene, np.random.default_rng(index)))
             assert not any(name in str(step).lower() for name in AFFECT for step in steps)
-            told[str(steps[1])].add(scene.label)
-    assert len(told) == 2 * len(AFFECT)
-    assert all(len(labels) == 1 for labels in told.values())
+            reported[str(steps[1])].add(scene.label)
+    assert len(reported) == 2 * len(AFFECT)
+    assert all(len(labels) == 1 for labels in reported.values())
 
 
 def test_valence_is_the_labels_at_the_force_of_the_expression(scenes: list[PictureScene]) -> None:

@@ -222,7 +222,7 @@ def test_activations_kept_for_the_gradient_are_those_the_model_reckons_with() ->
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
         embeds = torch.randn(1, num_tokens, shape.hidden, dtype=torch.bfloat16, requires_grad=True)
         model.model(inputs_embeds=embeds, use_cache=False)
-    real = sum(size for place, size in kept.items() if place not in weights)
+    real = sum(size for index, size in kept.items() if index not in weights)
     reckoned = shape.layers * num_tokens * 2 * cost.layer_numbers(shape)
     assert reckoned == pytest.approx(real, rel=0.1)
 

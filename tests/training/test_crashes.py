@@ -177,9 +177,9 @@ def test_a_run_killed_at_every_bad_moment_ends_as_an_uninterrupted_one(nursery: 
     """One run, killed again and again: each time it has come further than before."""
     out = tmp_path / "run"
     is_rl = (nursery.out / "rollouts.jsonl").exists()
-    for place in ("rollouts", "a line", "moments", "state", "rotation", "logs", "weights", "evaluation", "model"):
-        if is_rl or place not in ("rollouts", "a line"):
-            assert nursery.run(out, dies=place) == -9, place
+    for index in ("rollouts", "a line", "moments", "state", "rotation", "logs", "weights", "evaluation", "model"):
+        if is_rl or index not in ("rollouts", "a line"):
+            assert nursery.run(out, dies=index) == -9, index
             assert not (out / "model").exists()
     assert nursery.run(out, dies="close") == -9
     assert (out / "model").exists()
@@ -210,12 +210,12 @@ def _attend(recipe: Path) -> None:
 
     torch.set_num_threads(1)
     for line in sys.stdin:
-        out, place, after_s = json.loads(line)
+        out, index, after_s = json.loads(line)
         child = os.fork()
         if child == 0:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            if place:
-                dies(place)
+            if index:
+                dies(index)
             try:
                 os._exit(main(["train", str(recipe), "--out", out]))
             except BaseException:

@@ -170,8 +170,8 @@ def test_what_the_run_read_goes_before_what_its_class_can_read(tmp_path: Path) -
 def test_the_answers_form_is_the_profile_s(tmp_path: Path) -> None:
     first = "```\n<answer>word, word</answer><think>reasoning</think><answer>word, word</answer>\n```"
     last = "```\n<think>reasoning</think><answer>word, word</answer>\n```"
-    assert last in card_of(tmp_path, recipe_of(), {"profile": "think_answer"})[1]
-    assert first in card_of(tmp_path, recipe_of(), {"profile": "answer_think_answer"})[1]
+    assert last in card_of(tmp_path, recipe_of(), {"response_format": "think_answer"})[1]
+    assert first in card_of(tmp_path, recipe_of(), {"response_format": "answer_think_answer"})[1]
     styled = recipe_of(model={"source": "some/base", "prompt_style": "full_first"})
     assert first in card_of(tmp_path, styled)[1]
     assert "<think>" not in card_of(tmp_path, recipe_of())[1]

@@ -244,10 +244,10 @@ def test_sharding_that_sampling_cannot_take_is_refused(version: int, reshard: bo
     trainer.accelerator.state.fsdp_plugin.fsdp_version = version
     trainer.accelerator.state.fsdp_plugin.reshard_after_forward = reshard
     if fits:
-        GrpoTrainer._refuse_sharding_that_sampling_cannot_take(trainer)
+        GrpoTrainer._validate_sharding(trainer)
     else:
         with pytest.raises(InputError, match="fsdp_reshard_after_forward: false"):
-            GrpoTrainer._refuse_sharding_that_sampling_cannot_take(trainer)
+            GrpoTrainer._validate_sharding(trainer)
 
 
 def test_two_killed_processes_go_on_to_the_same_end(

@@ -228,5 +228,5 @@ def test_a_label_target_is_the_answer_alone_learned_from_its_first_token(
     target = make_target(backbone, replace(PLAIN, reasoning=None), "label")
     assert (target.given, backbone.decode(target.learned)) == ((), text)
     assert target.learned[-1] == backbone.tokenizer.eos_token_id
-    response = parse_response(text, backbone.profile.name)
+    response = parse_response(text, backbone.response_format.name)
     assert (response.labels, response.reasoning, response.status) == (("happy", "calm"), "", "ok")

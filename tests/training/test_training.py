@@ -139,11 +139,11 @@ def test_the_newest_whole_checkpoint_is_taken_and_half_written_ones_go(tmp_path:
     folder = RunFolder(tmp_path)
     assert last_checkpoint(folder) == (None, 0)
     for name, text in {"5": '{"global_step": 5}', "10": '{"global_step": 10}', "15": '{"glob', "20": None}.items():
-        place = folder.checkpoints / f"checkpoint-{name}"
-        place.mkdir(parents=True)
-        (place / "model.safetensors").write_text("")
+        index = folder.checkpoints / f"checkpoint-{name}"
+        index.mkdir(parents=True)
+        (index / "model.safetensors").write_text("")
         if text:
-            (place / "trainer_state.json").write_text(text)
+            (index / "trainer_state.json").write_text(text)
     assert last_checkpoint(folder) == (str(folder.checkpoints / "checkpoint-10"), 10)
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["checkpoint-10", "checkpoint-5"]
 

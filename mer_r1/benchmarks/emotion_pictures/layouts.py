@@ -25,7 +25,7 @@ from typing import Literal
 
 from mer_r1.benchmarks.clips import find_folder, folder_missing
 from mer_r1.benchmarks.prepared import MissingFile, PreparedSet
-from mer_r1.benchmarks.tables import MAX_BYTES, name_fault
+from mer_r1.benchmarks.tables import MAX_BYTES, name_error
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.text import printable
@@ -101,7 +101,7 @@ def read_pictures(name: str, root: Path, split: Split = "test", num: int | None 
     for identity, listed in listing.items():
         if listed.label is None:
             continue
-        image = next((folder / place for place in listed.places if _is_there(folder / place)), None)
+        image = next((folder / index for index in listed.places if _is_there(folder / index)), None)
         if image is None:
             missing.append(MissingFile(f"{folder.name}/{listed.places[0]}", "no such file, or an empty one"))
         else:
@@ -111,7 +111,7 @@ def read_pictures(name: str, root: Path, split: Split = "test", num: int | None 
     chosen = set(first_by_hash([sample.id for sample in samples], num, seed))
     notes = tuple(_notes(listing.values(), data.num[split]))
     return PreparedSet(
-        data.name, data.title, tuple(each for each in samples if each.id in chosen), tuple(missing), notes, data.where
+        data.name, data.title, tuple(item for item in samples if item.id in chosen), tuple(missing), notes, data.where
     )
 
 
@@ -128,7 +128,7 @@ def _notes(listed: Collection[Listed], published: int) -> Iterator[str]:
     """A count that differs from the published one, and how many pictures have no single label, a line a reason."""
     if len(listed) != published:
         yield f"{len(listed):,} pictures in the owners' lists, {published:,} published"
-    for reason, num in Counter(each.why_none for each in listed if each.label is None).items():
+    for reason, num in Counter(item.why_none for item in listed if item.label is None).items():
         yield f"{num:,} pictures are left out: {reason}"
 
 
@@ -144,16 +144,16 @@ def _emoset(folder: Path, split: Split, _seed: int) -> Listing:
         raise InputError(f"{path}: no rows, or no list; take the owners' own file")
     found: dict[str, Listed] = {}
     for number, row in enumerate(rows):
-        place = f"{path}: row {number}"
+        index = f"{path}: row {number}"
         if not isinstance(row, list) or len(row) not in (3, 4) or not all(isinstance(cell, str) for cell in row):
-            raise InputError(f"{place} must be a list of label, picture and annotation; take the owners' own file")
+            raise InputError(f"{index} must be a list of label, picture and annotation; take the owners' own file")
         label, image = row[0], row[-2]
         if label not in EMOSET_LABELS:
-            raise InputError(f"{place}: label {printable(label)!r}; the labels are {', '.join(EMOSET_LABELS)}")
-        _check_path(image, place)
+            raise InputError(f"{index}: label {printable(label)!r}; the labels are {', '.join(EMOSET_LABELS)}")
+        _check_path(image, index)
         identity = PurePosixPath(image).stem
         if identity in found:
-            raise InputError(f"{place}: {printable(identity)} is there twice; take the owners' own file")
+            raise InputError(f"{index}: {printable(identity)} is there twice; take the owners' own file")
         found[identity] = Listed((image,), label)
     return found
 
@@ -274,9 +274,9 @@ def _webemo_listed(rows: Iterable[tuple[str, str, str]], level: int, split: Spli
 
 def _check_path(image: str, place: str) -> None:
     """Raises InputError for a picture's path that is not a plain one inside the set's folder."""
-    faults = [fault for part in image.split("/") if (fault := name_fault(part))]
-    if faults:
-        raise InputError(f"{place}: the picture {printable(image)!r} {faults[0].partition(';')[0]}; give a plain path")
+    errors = [error for part in image.split("/") if (error := name_error(part))]
+    if errors:
+        raise InputError(f"{place}: the picture {printable(image)!r} {errors[0].partition(';')[0]}; give a plain path")
 
 
 def _text(path: Path) -> str:

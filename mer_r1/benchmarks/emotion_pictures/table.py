@@ -117,7 +117,7 @@ def confusion_grid(name: str, mode: str, numbers: Mapping[str, Any]) -> Grid:
         )
         for gold, counts in confusion.items()
     )
-    columns = tuple(printable(each) for each in next(iter(confusion.values())))
+    columns = tuple(printable(item) for item in next(iter(confusion.values())))
     return Grid(f"{title_of(name)}, {mode}: gold down, answers across", ("", *columns, "recall %"), rows, num_names=1)
 
 

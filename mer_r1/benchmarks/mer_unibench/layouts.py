@@ -28,7 +28,7 @@ from mer_r1.benchmarks.clips import (
 )
 from mer_r1.benchmarks.npz import read_corpus
 from mer_r1.benchmarks.prepared import PreparedSet
-from mer_r1.benchmarks.tables import Table, name_fault, read_table
+from mer_r1.benchmarks.tables import Table, name_error, read_table
 from mer_r1.data.labels import read_labels
 from mer_r1.data.manifest import MAX_VALENCE
 from mer_r1.data.sample import Sample
@@ -179,15 +179,15 @@ def _npz_gold(data: DataSet, folder: Path) -> Gold:
     path = folder / data.labels
     gold: dict[str, tuple[tuple[str, ...], float | None]] = {}
     for clip, fields in read_corpus(path, data.corpus).items():
-        if fault := name_fault(clip):
-            raise InputError(f'{path}: "{data.corpus}" names a clip {printable(clip)!r}, which {fault}')
+        if error := name_error(clip):
+            raise InputError(f'{path}: "{data.corpus}" names a clip {printable(clip)!r}, which {error}')
         if data.only and not re.fullmatch(data.only, clip, re.DOTALL):
             continue
-        place = f'{path}: "{data.corpus}", clip {printable(clip)!r}'
+        index = f'{path}: "{data.corpus}", clip {printable(clip)!r}'
         if data.task == "sentiment":
-            gold[clip] = ((), _valence(fields, place))
+            gold[clip] = ((), _valence(fields, index))
         else:
-            gold[clip] = ((_emotion(fields, data, place),), None)
+            gold[clip] = ((_emotion(fields, data, index),), None)
     return gold
 
 
@@ -218,9 +218,9 @@ def _csv_gold(table: Table, subtitles: Table) -> Gold:
 
 def open_labels(table: Table, clip: str) -> tuple[str, ...]:
     """The emotion words of the column "openset", a list written as text; none is neutral, as in the owners' code."""
-    labels, fault = read_labels(table.cells[clip][OPEN_SET], "official")
-    if fault:
-        raise InputError(f'{table.where(clip)}: column "{OPEN_SET}": {fault}; write a list such as [happy, calm]')
+    labels, error = read_labels(table.cells[clip][OPEN_SET], "official")
+    if error:
+        raise InputError(f'{table.where(clip)}: column "{OPEN_SET}": {error}; write a list such as [happy, calm]')
     return labels or (NEUTRAL,)
 
 

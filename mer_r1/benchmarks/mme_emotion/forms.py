@@ -50,10 +50,10 @@ def parse_scores(text: str, num_steps: int, num_labels: int) -> tuple[int, ...] 
     if len(found) != num_steps or _SCORE.sub("", body).strip(_BETWEEN):
         return None
     scores: list[int] = []
-    for place, score in enumerate(found, start=1):
+    for index, score in enumerate(found, start=1):
         named, right, whole = (None if group is None else int(group) for group in score.groups())
         assert right is not None, "the pattern has them"
-        if named not in (None, place) or whole != (num_labels if place == num_steps else 1) or right > whole:
+        if named not in (None, index) or whole != (num_labels if index == num_steps else 1) or right > whole:
             return None
         scores.append(right)
     return tuple(scores)

@@ -221,7 +221,7 @@ def scores_messages(case: Case, steps: Sequence[str], pictures: Sequence[bytes])
             "sound": _data(case.clue) if case.clue else "no description",
             "label": _data(", ".join(case.question.labels)),
             "num_steps": str(len(steps)),
-            "steps": "\n".join(f"Step {place}: {_data(step)}" for place, step in enumerate(steps, start=1)),
+            "steps": "\n".join(f"Step {index}: {_data(step)}" for index, step in enumerate(steps, start=1)),
         },
     )
     if not pictures:

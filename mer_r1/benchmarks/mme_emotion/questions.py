@@ -21,7 +21,7 @@ from typing import Any, Literal
 from mer_r1.benchmarks.prepared import MissingFile, PreparedSet
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.prompting.templates import PROMPT_STYLES, PromptStyle
+from mer_r1.prompting.templates import PROMPT_TEMPLATES, PromptTemplate
 from mer_r1.text import kind_of, printable
 
 NAME = "mme-emotion"
@@ -132,7 +132,7 @@ def question_files(root: Path) -> list[Path]:
     """The question files of a folder, or the file itself; other JSON lists beside them are passed over."""
     if root.is_file():
         return [root]
-    found = sorted({path for place in _PLACES for path in root.glob(place) if path.is_file()})
+    found = sorted({path for index in _PLACES for path in root.glob(index) if path.is_file()})
     return [path for path in found if any("label_set" in row for row in read_list(path)[:1])]
 
 
@@ -306,11 +306,11 @@ _ASKED: dict[Kind, tuple[str, str]] = {
 }
 
 
-def style_for(task: str, candidates: Sequence[str]) -> PromptStyle:
+def template_for(task: str, candidates: Sequence[str]) -> PromptTemplate:
     """What a model is asked in a task with this label set, in the project's form. KeyError for an unknown task."""
     question, answer = _ASKED[TASKS[task].kind]
     return replace(
-        PROMPT_STYLES["full"],
+        PROMPT_TEMPLATES["full"],
         question=f"{question}: {', '.join(candidates)}. Describe what you notice, then give {answer} "
         "within the <answer> </answer> tags.",
     )

@@ -13,7 +13,7 @@ import torch
 
 from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.media import TINY_BUDGET
-from mer_r1.models.causal_lm import WordsOnlyBackbone
+from mer_r1.models.causal_lm import CausalLMBackbone
 from mer_r1.models.tiny.omni import CHAT_TEMPLATE, tiny_tokenizer
 
 
@@ -27,7 +27,7 @@ def tiny_text(
     max_positions: int = 4096,
     vocab_size: int = 900,
     seed: int = 0,
-) -> WordsOnlyBackbone:
+) -> CausalLMBackbone:
     """A random Qwen2 in float32 and evaluation mode, with a tokenizer of `texts` and at most `vocab_size` BPE tokens.
 
     Heads are 32 wide up to a hidden size of 256, else 64, two to a key-value head, where their numbers are not given;
@@ -55,7 +55,7 @@ def tiny_text(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config).eval()
-    return WordsOnlyBackbone(model, tokenizer, TINY_BUDGET, "brief")
+    return CausalLMBackbone(model, tokenizer, TINY_BUDGET, "brief")
 
 
 def write_tiny_text(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:

@@ -56,7 +56,7 @@ class PolicyJudge:
 
     def __init__(self, backbone: Backbone, seed: int) -> None:
         self._backbone, self._seed = backbone, seed
-        self._reader = replace(backbone, own_style=QUESTIONS["coherence"])
+        self._reader = replace(backbone, template_override=QUESTIONS["coherence"])
 
     def readable(self, text: str) -> str:
         """Text without control tokens."""
@@ -97,13 +97,13 @@ class PolicyJudge:
     def _shown(self, questions: Sequence[Question], batch: RolloutBatch) -> Encoded:
         """The questions behind their prompts' media, read."""
         asked = list(dict.fromkeys(batch.prompt_of(question.row) for question in questions))
-        place_of = {prompt: place for place, prompt in enumerate(asked)}
+        place_of = {prompt: index for index, prompt in enumerate(asked)}
         media = [self._media(batch.encoded.prompts, prompt) for prompt in asked]
         tails = []
         for row, text in questions:
-            place = place_of[batch.prompt_of(row)]
-            ids = self._ids_around(media[place], text)[1]
-            tails.append(Branch(place, tuple(ids), places=(len(ids),), targets=(0,)))
+            index = place_of[batch.prompt_of(row)]
+            ids = self._ids_around(media[index], text)[1]
+            tails.append(Branch(index, tuple(ids), places=(len(ids),), targets=(0,)))
         prompts = self._backbone.collate([self._opened(prompt) for prompt in media]).to(self._backbone.device)
         return read_behind(self._backbone, pack(prompts, tails), tails, _only(batch.encoded, asked))
 
@@ -133,7 +133,7 @@ class PolicyJudge:
         chat = media_chat(QUESTIONS["consistency"], kinds, text)
         written = backbone.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         ids = backbone.text_ids(written)
-        places = [place for place, ident in enumerate(ids) if ident in kind_of]
+        places = [index for index, ident in enumerate(ids) if ident in kind_of]
         return ids[: places[0]], ids[places[-1] + 1 :]
 
     def _placeholders(self, prompts: PromptBatch) -> Tensor:
@@ -158,7 +158,7 @@ def read_behind(backbone: Backbone, packed: Packed, branches: Sequence[Branch], 
     hook = head.register_forward_pre_hook(lambda _, args: (args[0][:, packed.probe_A],))
     try:
         with media_placed(backbone, packed.input_ids_S, media):
-            state = backbone.entry(
+            state = backbone.wrapped_model(
                 input_ids=packed.input_ids_S[None],
                 attention_mask=torch.ones(NO_MASK_SHAPE, dtype=torch.bool, device=backbone.device),
                 position_ids=backbone.position_argument(packed.positions_3S[:, None]),

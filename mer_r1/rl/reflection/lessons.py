@@ -19,7 +19,7 @@ from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.types import Prompt
 from mer_r1.prompting.steps import steps_of
-from mer_r1.prompting.templates import PromptStyle
+from mer_r1.prompting.templates import PromptTemplate
 from mer_r1.rl.reflection.scores import QUESTIONS
 from mer_r1.training.sft import SftExample, Target
 
@@ -28,7 +28,7 @@ from mer_r1.training.sft import SftExample, Target
 class Lessons:
     """Samples that are asked in one style, and what each is to answer."""
 
-    style: PromptStyle
+    style: PromptTemplate
     samples: tuple[Sample, ...]
     answers: tuple[str, ...]
 
@@ -36,7 +36,7 @@ class Lessons:
 def lessons(samples: Sequence[Sample]) -> tuple[Lessons, Lessons]:
     """(coherence, consistency). Raises InputError, naming it, for a sample whose reasoning has no first two steps."""
     steps = [_first_two(sample) for sample in samples]
-    told = tuple(
+    reported = tuple(
         Sample(sample.id, subtitle=f"{first}\n{second}", candidates=sample.candidates)
         for sample, (first, second) in zip(samples, steps, strict=True)
     )
@@ -49,7 +49,7 @@ def lessons(samples: Sequence[Sample]) -> tuple[Lessons, Lessons]:
         shown.append(replace(sample, subtitle=text))
         answers.append("yes" if text == steps[index][0] else "no")
     return (
-        Lessons(QUESTIONS["coherence"], told, tuple(", ".join(sample.labels) for sample in samples)),
+        Lessons(QUESTIONS["coherence"], reported, tuple(", ".join(sample.labels) for sample in samples)),
         Lessons(QUESTIONS["consistency"], tuple(shown), tuple(answers)),
     )
 

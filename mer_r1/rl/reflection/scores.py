@@ -36,20 +36,20 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.accuracy import normal
 from mer_r1.metrics.open_vocabulary import set_statistics
 from mer_r1.prompting.steps import steps_of
-from mer_r1.prompting.templates import PromptStyle
+from mer_r1.prompting.templates import PromptTemplate
 from mer_r1.rl.rollouts import RolloutBatch
 
 Half = Literal["coherence", "consistency"]
 
 NEUTRAL = 0.5
-QUESTIONS: dict[Half, PromptStyle] = {
-    "coherence": PromptStyle(
+QUESTIONS: dict[Half, PromptTemplate] = {
+    "coherence": PromptTemplate(
         system="",
         subtitle="Text: {subtitle}",
         question="Which one emotion does this text speak of? Answer with one word.",
         choices="Choose among these: {candidates}.",
     ),
-    "consistency": PromptStyle(
+    "consistency": PromptTemplate(
         system="",
         subtitle="Text: {subtitle}",
         question="Does this text describe what is shown here? Answer yes or no.",
@@ -98,12 +98,12 @@ def reflect(judge: Judge, batch: RolloutBatch, samples: Sequence[Sample], wheels
     """Ask the judge about a batch's rollouts, and score what it says. Raises InputError where the judge fails."""
     scores_B2 = torch.full((len(batch.rows), 2), NEUTRAL)
     answers: list[dict[str, str]] = [{} for _ in batch.rows]
-    for place, (half, questions) in enumerate(questions_of(judge, batch, samples).items()):
+    for index, (half, questions) in enumerate(questions_of(judge, batch, samples).items()):
         said = judge.answer(half, questions, batch, samples, step) if questions else []
         for question, answer in zip(questions, said, strict=True):
             prompt = batch.prompt_of(question.row)
             answers[question.row][half] = answer
-            scores_B2[question.row, place] = (
+            scores_B2[question.row, index] = (
                 consistency_score(answer)
                 if half == "consistency"
                 else coherence_score(answer, batch.golds[prompt], samples[prompt].candidates, wheels)
