@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from mer_r1 import __version__
-from mer_r1.commands import benchmarks, data, evaluation, looking, training
+from mer_r1.commands import benchmark, data, evaluation, judge, looking, training
 from mer_r1.errors import InputError
 
 Command = Callable[[argparse.Namespace], int]
@@ -28,8 +28,8 @@ VERBS = (
     training.merge,
     evaluation.predict,
     evaluation.score,
-    benchmarks.benchmark,
-    benchmarks.judge,
+    benchmark.benchmark,
+    judge.judge,
     looking.diagnose,
     looking.report,
     data.wheels,

@@ -68,6 +68,13 @@ def add_sentiment_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_judge_options(parser: argparse.ArgumentParser) -> None:
+    """What both commands that judge MME-Emotion's answers take beside the judge's address and name."""
+    parser.add_argument("--judge-key-env", metavar="VARIABLE", help="environment variable that holds the API key")
+    parser.add_argument("--steps-model", metavar="NAME", help="the model of stage 1, where it is another")
+    parser.add_argument("--clues", type=Path, metavar="FILE", help='a JSON list of {"video_id", "audio_clue"}')
+
+
 def sentiment_choice(options: argparse.Namespace) -> SentimentChoice:
     """What `add_sentiment_options` asked for."""
     from mer_r1.evaluation.sentiment import SentimentChoice

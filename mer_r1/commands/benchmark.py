@@ -1,4 +1,4 @@
-"""Whole benchmarks: `benchmark`, `judge`."""
+"""`mer-r1 benchmark`: whole benchmarks, from clips to their tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mer_r1.commands.options import (
     Verbs,
+    add_judge_options,
     add_sentiment_options,
     add_service_options,
     add_verb,
@@ -83,50 +84,6 @@ def _names(listed: str | None) -> tuple[str, ...]:
     return names
 
 
-def judge(verbs: Verbs) -> None:
-    """Add `mer-r1 judge`."""
-    parser = add_verb(verbs, "judge", "Answers that are there already, judged step by step by a model at an address.")
-    benchmarks = parser.add_subparsers(required=True, metavar="BENCHMARK")
-    mme = add_verb(benchmarks, "mme-emotion", "MME-Emotion's Rec, Rea and CoT of a file of responses.")
-    mme.add_argument(
-        "--questions", type=Path, required=True, help="a question file, a folder of them, or the manifest of `prepare`"
-    )
-    mme.add_argument(
-        "--responses", type=Path, required=True, help='a JSON list of {"video_id", "model_response"}, "task" if needed'
-    )
-    mme.add_argument("--out", type=Path, required=True, help="folder for judgements, cache and metrics.json")
-    mme.add_argument("--judge-url", required=True, metavar="URL", help="an OpenAI-compatible address")
-    mme.add_argument("--judge-model", required=True, metavar="NAME")
-    _add_judge_options(mme)
-    mme.add_argument("--workers", type=int, default=8, metavar="N", help="requests at a time (default 8)")
-    mme.add_argument("--videos", type=Path, metavar="DIR", help="the clips; without them stage 2 sees no pictures")
-    mme.add_argument("--dry-run", action="store_true", help="say calls, tokens and cost, and ask nobody")
-    mme.add_argument("--price-in", type=float, metavar="PRICE", help="of a million tokens, for --dry-run")
-    mme.add_argument("--price-out", type=float, metavar="PRICE", help="of a million tokens, for --dry-run")
-
-    def command(options: argparse.Namespace) -> int:
-        from mer_r1.benchmarks.mme_emotion import judging as judge
-
-        return judge.run(
-            options.questions,
-            options.responses,
-            judge.JudgeChoice(
-                options.judge_url,
-                options.judge_model,
-                options.judge_key_env,
-                options.steps_model,
-                options.workers,
-            ),
-            options.out,
-            videos=options.videos,
-            clues=options.clues,
-            dry_run=options.dry_run,
-            prices=judge.Prices(options.price_in, options.price_out),
-        )
-
-    mme.set_defaults(command=command, resumable=True)
-
-
 def _mme_emotion(names: Verbs) -> None:
     parser = add_verb(names, "mme-emotion", "Ask MME-Emotion's questions and have the answers judged.")
     parser.add_argument("--published", action="store_true", default=argparse.SUPPRESS, help="the published table alone")
@@ -140,15 +97,9 @@ def _mme_emotion(names: Verbs) -> None:
     add_service_options(parser, requests="with --url, and of the judge: requests at a time")
     parser.add_argument("--judge-url", metavar="URL", help="judge by a model at this OpenAI-compatible address")
     parser.add_argument("--judge-model", metavar="NAME")
-    _add_judge_options(parser)
+    add_judge_options(parser)
     parser.add_argument("--no-frames", action="store_true", help="the judge sees no pictures of the clips")
     parser.set_defaults(command=_run_mme_emotion, resumable=True)
-
-
-def _add_judge_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--judge-key-env", metavar="VARIABLE", help="environment variable that holds the API key")
-    parser.add_argument("--steps-model", metavar="NAME", help="the model of stage 1, where it is another")
-    parser.add_argument("--clues", type=Path, metavar="FILE", help='a JSON list of {"video_id", "audio_clue"}')
 
 
 def _run_mme_emotion(options: argparse.Namespace) -> int:
