@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from mer_r1.commands.options import (
-    Verbs,
+    Commands,
+    add_benchmark_options,
+    add_command,
     add_judge_options,
     add_sentiment_options,
     add_service_options,
-    add_verb,
     add_wheel_options,
+    modes_of,
+    names_of,
     sentiment_choice,
     service_of,
 )
 from mer_r1.errors import InputError
 
 
-def benchmark(verbs: Verbs) -> None:
+def add(commands: Commands) -> None:
     """Add `mer-r1 benchmark`."""
-    parser = add_verb(verbs, "benchmark", "A benchmark from clips to its table, beside the published rows.")
-    parser.add_argument("--published", action="store_true", help="print the published tables and ask nobody")
+    parser = add_command(commands, "benchmark", "A benchmark from clips to its table, beside the published rows.")
+    parser.add_argument("--published", action="store_true", help="print the published tables only")
 
     def command(options: argparse.Namespace) -> int:
         from mer_r1.evaluation import emotion_pictures as benchmark_pictures
@@ -38,20 +40,19 @@ def benchmark(verbs: Verbs) -> None:
     _emotion_pictures(names)
 
 
-def _mer_unibench(names: Verbs) -> None:
-    parser = add_verb(names, "mer-unibench", "Nine data sets: F1, HIT and WAF, and their means (paper's Tables 1, 3).")
-    parser.add_argument("--published", action="store_true", default=argparse.SUPPRESS, help="the published table alone")
-    parser.add_argument("--model", help="a run, a checkpoint's folder or a Hub id; with --url a model's name there")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="NAME.jsonl of `prepare`, or the owners' folders")
-    parser.add_argument("--out", type=Path, help="the run's folder (default runs/mer-unibench-MODEL); goes on there")
-    parser.add_argument("--mode", choices=("fast", "slow", "both"), default="both")
-    parser.add_argument("--sets", metavar="A,B", help="these sets only, as meld,mosi")
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N clips of each set only")
-    parser.add_argument("--max-new-tokens", type=int, default=1024)
+def _mer_unibench(names: Commands) -> None:
+    text = "Nine data sets: F1, HIT and WAF, and their means (paper's Tables 1, 3)."
+    parser = add_command(names, "mer-unibench", text, _run_mer_unibench, resumable=True)
+    add_benchmark_options(
+        parser,
+        data="folder of NAME.jsonl from `prepare`, or of the owners' folders",
+        out="the run's folder, resumed where it is there (default runs/mer-unibench-MODEL)",
+        sets="these sets only, such as meld,mosi",
+        items="clips",
+    )
     add_service_options(parser)
     add_wheel_options(parser)
     add_sentiment_options(parser)
-    parser.set_defaults(command=_run_mer_unibench, resumable=True)
 
 
 def _run_mer_unibench(options: argparse.Namespace) -> int:
@@ -65,8 +66,8 @@ def _run_mer_unibench(options: argparse.Namespace) -> int:
         options.model,
         options.data,
         options.out,
-        modes=("fast", "slow") if options.mode == "both" else (options.mode,),
-        sets=_names(options.sets),
+        modes=modes_of(options),
+        sets=names_of(options.sets),
         limit=options.limit,
         max_new_tokens=options.max_new_tokens,
         service=service_of(options),
@@ -74,32 +75,22 @@ def _run_mer_unibench(options: argparse.Namespace) -> int:
     )
 
 
-def _names(listed: str | None) -> tuple[str, ...]:
-    """The names that --sets lists; none where it is not given."""
-    if listed is None:
-        return ()
-    names = tuple(name.strip() for name in listed.split(",") if name.strip())
-    if not names:
-        raise InputError(f"--sets {listed!r} names nothing; list names with commas between, or leave it out")
-    return names
-
-
-def _mme_emotion(names: Verbs) -> None:
-    parser = add_verb(names, "mme-emotion", "Ask MME-Emotion's questions and have the answers judged.")
-    parser.add_argument("--published", action="store_true", default=argparse.SUPPRESS, help="the published table alone")
-    parser.add_argument("--model", help="a run, a checkpoint's folder, a Hub id; with --url a name there")
-    parser.add_argument("--data", type=Path, help="folder of question files and clips, or the manifest of `prepare`")
-    parser.add_argument("--out", type=Path, help="the run's folder; the same command goes on there")
-    parser.add_argument("--mode", choices=("fast", "slow", "both"), default="slow")
-    parser.add_argument("--sets", metavar="A,B", help="these tasks only, as ER-Lab,SA")
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N questions of each task only")
-    parser.add_argument("--max-new-tokens", type=int, default=1024)
-    add_service_options(parser, requests="with --url, and of the judge: requests at a time")
+def _mme_emotion(names: Commands) -> None:
+    text = "MME-Emotion's questions answered by a model, and its answers judged."
+    parser = add_command(names, "mme-emotion", text, _run_mme_emotion, resumable=True)
+    add_benchmark_options(
+        parser,
+        data="folder of question files and clips, or the manifest of `prepare`",
+        out="the run's folder, resumed where it is there",
+        sets="these tasks only, such as ER-Lab,SA",
+        items="questions",
+        mode="slow",
+    )
+    add_service_options(parser, requests="with --url, and of the judge: requests at the same time")
     parser.add_argument("--judge-url", metavar="URL", help="judge by a model at this OpenAI-compatible address")
-    parser.add_argument("--judge-model", metavar="NAME")
+    parser.add_argument("--judge-model", metavar="NAME", help="the judge's name there")
     add_judge_options(parser)
     parser.add_argument("--no-frames", action="store_true", help="the judge sees no pictures of the clips")
-    parser.set_defaults(command=_run_mme_emotion, resumable=True)
 
 
 def _run_mme_emotion(options: argparse.Namespace) -> int:
@@ -122,8 +113,8 @@ def _run_mme_emotion(options: argparse.Namespace) -> int:
         model=options.model,
         data=options.data,
         out=options.out,
-        modes=("fast", "slow") if options.mode == "both" else (options.mode,),
-        tasks=_names(options.sets),
+        modes=modes_of(options),
+        tasks=names_of(options.sets),
         limit=options.limit,
         max_new_tokens=options.max_new_tokens,
         service=service_of(options),
@@ -131,22 +122,21 @@ def _run_mme_emotion(options: argparse.Namespace) -> int:
     return benchmark_mme.run(run, choice, clues=options.clues, with_frames=not options.no_frames)
 
 
-def _emotion_pictures(names: Verbs) -> None:
-    parser = add_verb(names, "emotion-pictures", "Accuracy on pictures with candidate labels, in and out of domain.")
-    parser.add_argument("--published", action="store_true", default=argparse.SUPPRESS, help="EMO-R3's table alone")
-    parser.add_argument("--model", help="a run, a checkpoint's folder or a Hub id; with --url a model's name there")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="NAME.jsonl of `prepare` or `synth --pictures`")
-    parser.add_argument(
-        "--out", type=Path, help="the run's folder (default runs/emotion-pictures-MODEL); goes on there"
+def _emotion_pictures(names: Commands) -> None:
+    text = "Accuracy on pictures with candidate labels, in and out of domain."
+    parser = add_command(names, "emotion-pictures", text, _run_emotion_pictures, resumable=True)
+    add_benchmark_options(
+        parser,
+        data="folder of NAME.jsonl from `prepare` or `synth --pictures`",
+        out="the run's folder, resumed where it is there (default runs/emotion-pictures-MODEL)",
+        sets="these sets only, such as emoset,webemo",
+        items="pictures",
     )
     parser.add_argument("--in-domain", metavar="NAME", help="the set whose training part the model was trained on")
-    parser.add_argument("--mode", choices=("fast", "slow", "both"), default="both")
-    parser.add_argument("--sets", metavar="A,B", help="these sets only, as emoset,webemo")
-    parser.add_argument("--prompt-style", metavar="STYLE", help="as set or choice (default the model's own)")
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N pictures of each set only")
-    parser.add_argument("--max-new-tokens", type=int, default=1024)
+    parser.add_argument(
+        "--prompt-style", metavar="STYLE", help="prompt template, as set or choice (default the model's)"
+    )
     add_service_options(parser)
-    parser.set_defaults(command=_run_emotion_pictures, resumable=True)
 
 
 def _run_emotion_pictures(options: argparse.Namespace) -> int:
@@ -161,8 +151,8 @@ def _run_emotion_pictures(options: argparse.Namespace) -> int:
         data=options.data,
         out=options.out,
         in_domain=options.in_domain,
-        modes=("fast", "slow") if options.mode == "both" else (options.mode,),
-        sets=_names(options.sets),
+        modes=modes_of(options),
+        sets=names_of(options.sets),
         style=options.prompt_style,
         limit=options.limit,
         max_new_tokens=options.max_new_tokens,

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mer_r1.commands.options import Verbs, add_judge_options, add_verb
+from mer_r1.commands.options import Commands, add_command, add_judge_options
 
 
-def judge(verbs: Verbs) -> None:
+def add(commands: Commands) -> None:
     """Add `mer-r1 judge`."""
-    parser = add_verb(verbs, "judge", "Answers that are there already, judged step by step by a model at an address.")
+    parser = add_command(
+        commands, "judge", "Answers that are there already, judged step by step by a model at an address."
+    )
     benchmarks = parser.add_subparsers(required=True, metavar="BENCHMARK")
-    mme = add_verb(benchmarks, "mme-emotion", "MME-Emotion's Rec, Rea and CoT of a file of responses.")
+    mme = add_command(
+        benchmarks, "mme-emotion", "MME-Emotion's Rec, Rea and CoT of a file of responses.", _run, resumable=True
+    )
     mme.add_argument(
         "--questions", type=Path, required=True, help="a question file, a folder of them, or the manifest of `prepare`"
     )
@@ -21,32 +25,31 @@ def judge(verbs: Verbs) -> None:
     )
     mme.add_argument("--out", type=Path, required=True, help="folder for judgements, cache and metrics.json")
     mme.add_argument("--judge-url", required=True, metavar="URL", help="an OpenAI-compatible address")
-    mme.add_argument("--judge-model", required=True, metavar="NAME")
+    mme.add_argument("--judge-model", required=True, metavar="NAME", help="the judge's name there")
     add_judge_options(mme)
     mme.add_argument("--workers", type=int, default=8, metavar="N", help="requests at a time (default 8)")
     mme.add_argument("--videos", type=Path, metavar="DIR", help="the clips; without them stage 2 sees no pictures")
-    mme.add_argument("--dry-run", action="store_true", help="say calls, tokens and cost, and ask nobody")
+    mme.add_argument("--dry-run", action="store_true", help="print calls, tokens and cost only")
     mme.add_argument("--price-in", type=float, metavar="PRICE", help="of a million tokens, for --dry-run")
     mme.add_argument("--price-out", type=float, metavar="PRICE", help="of a million tokens, for --dry-run")
 
-    def command(options: argparse.Namespace) -> int:
-        from mer_r1.benchmarks.mme_emotion import judging as judge
 
-        return judge.run(
-            options.questions,
-            options.responses,
-            judge.JudgeChoice(
-                options.judge_url,
-                options.judge_model,
-                options.judge_key_env,
-                options.steps_model,
-                options.workers,
-            ),
-            options.out,
-            videos=options.videos,
-            clues=options.clues,
-            dry_run=options.dry_run,
-            prices=judge.Prices(options.price_in, options.price_out),
-        )
+def _run(options: argparse.Namespace) -> int:
+    from mer_r1.benchmarks.mme_emotion import judging as judge
 
-    mme.set_defaults(command=command, resumable=True)
+    return judge.run(
+        options.questions,
+        options.responses,
+        judge.JudgeChoice(
+            options.judge_url,
+            options.judge_model,
+            options.judge_key_env,
+            options.steps_model,
+            options.workers,
+        ),
+        options.out,
+        videos=options.videos,
+        clues=options.clues,
+        dry_run=options.dry_run,
+        prices=judge.Prices(options.price_in, options.price_out),
+    )

@@ -1,47 +1,119 @@
-"""What the command line's verbs share."""
+"""Arguments that several commands share, and the functions that read them back."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from mer_r1.errors import InputError
 
 if TYPE_CHECKING:
+    from mer_r1.data.sample import Mode
     from mer_r1.evaluation.sentiment import SentimentChoice
     from mer_r1.generation.make import Service
 
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Run = Callable[[argparse.Namespace], int]
 
 
-def add_verb(verbs: Verbs, name: str, text: str) -> argparse.ArgumentParser:
-    """A verb of that name; `text` is its line in the list and the head of its own help."""
-    return verbs.add_parser(name, help=text, description=text)
+def add_command(
+    commands: Commands, name: str, text: str, run: Run | None = None, *, resumable: bool = False
+) -> argparse.ArgumentParser:
+    """The parser of a new command. `text` is its line in the list of commands and the head of its own help.
+
+    `run` executes it and returns the exit status; `resumable` tells whoever stops it that the same command resumes.
+    """
+    parser = commands.add_parser(name, help=text, description=text)
+    if run is not None:
+        parser.set_defaults(command=run, resumable=resumable)
+    return parser
 
 
-def add_wheel_options(parser: argparse.ArgumentParser) -> None:
+def add_mode_option(parser: argparse._ActionsContainer, default: str = "both") -> None:
+    """--mode, read back by `modes_of`."""
+    parser.add_argument(
+        "--mode",
+        choices=("fast", "slow", "both"),
+        default=default,
+        help="fast or slow thinking, or both (default %(default)s)",
+    )
+
+
+def modes_of(options: argparse.Namespace) -> tuple[Mode, ...]:
+    """The modes that --mode asks for."""
+    return ("fast", "slow") if options.mode == "both" else (options.mode,)
+
+
+def add_length_option(parser: argparse._ActionsContainer, default: int = 1024) -> None:
+    """--max-new-tokens."""
+    parser.add_argument(
+        "--max-new-tokens",
+        type=int,
+        default=default,
+        metavar="N",
+        help="the longest response, in tokens (default %(default)s)",
+    )
+
+
+def add_benchmark_options(
+    parser: argparse.ArgumentParser, *, data: str, out: str, sets: str, items: str, mode: str = "both"
+) -> None:
+    """What a benchmark needs: the model, the data, the run's folder, which part of it, and how answers are generated.
+
+    The texts are the help of --data, --out and --sets; `items` is what --limit counts.
+    """
+    parser.add_argument(
+        "--published", action="store_true", default=argparse.SUPPRESS, help="print the published table only"
+    )
+    parser.add_argument("--model", help="a run, a checkpoint's folder or a Hub id; with --url the model's name there")
+    parser.add_argument("--data", type=Path, metavar="PATH", help=data)
+    parser.add_argument("--out", type=Path, metavar="DIR", help=out)
+    parser.add_argument("--sets", metavar="A,B", help=f"{sets} (default all)")
+    parser.add_argument("--limit", type=int, metavar="N", help=f"the first N {items} of each set only (default all)")
+    add_mode_option(parser, mode)
+    add_length_option(parser)
+
+
+def names_of(listed: str | None) -> tuple[str, ...]:
+    """The names that --sets lists; none where it is not given. Raises InputError for a list without a name."""
+    if listed is None:
+        return ()
+    names = tuple(name.strip() for name in listed.split(",") if name.strip())
+    if not names:
+        raise InputError(f"--sets {listed!r} names nothing; list names with commas between, or leave it out")
+    return names
+
+
+def add_wheel_options(parser: argparse._ActionsContainer) -> None:
     """--wheels and --protocol."""
-    parser.add_argument("--wheels", default="builtin", help="builtin (default), official, mer2026, or a folder")
+    parser.add_argument("--wheels", default="builtin", help="builtin, official, mer2026, or a folder (default builtin)")
     add_protocol_option(parser)
 
 
-def add_protocol_option(parser: argparse.ArgumentParser) -> None:
+def add_protocol_option(parser: argparse._ActionsContainer) -> None:
     """--protocol."""
-    parser.add_argument("--protocol", choices=("official", "corrected"), default="official")
+    parser.add_argument(
+        "--protocol",
+        choices=("official", "corrected"),
+        default="official",
+        help="rules that map a word to categories (default %(default)s)",
+    )
 
 
-def add_service_options(parser: argparse.ArgumentParser, asked: str = "the model", requests: str = "") -> None:
-    """A model behind an address as the one that is asked; read back by `service_of`."""
-    parser.add_argument("--url", help=f"ask {asked} at this OpenAI-compatible address instead")
-    parser.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+def add_service_options(
+    parser: argparse._ActionsContainer, requests: str = "with --url: requests at the same time"
+) -> None:
+    """A model behind an address as the one that answers; read back by `service_of`."""
+    parser.add_argument("--url", help="an OpenAI-compatible address that serves the model (default: it runs here)")
+    parser.add_argument("--key-env", metavar="VARIABLE", help="with --url: environment variable that holds its API key")
     parser.add_argument("--no-sound", action="store_true", help="with --url: the model takes no sound")
-    requests = requests or "with --url: requests at a time"
-    parser.add_argument("--workers", type=int, default=8, metavar="N", help=f"{requests} (default 8)")
+    parser.add_argument("--workers", type=int, default=8, metavar="N", help=f"{requests} (default %(default)s)")
 
 
 def service_of(options: argparse.Namespace) -> Service | None:
-    """What `add_service_options` asked for; None without an address. Raises InputError for what needs one."""
+    """What `add_service_options` read; None without an address. Raises InputError for an option that needs one."""
     from mer_r1.generation.make import Service
 
     if options.url is not None:
@@ -53,30 +125,31 @@ def service_of(options: argparse.Namespace) -> Service | None:
 
 
 def add_sentiment_options(parser: argparse.ArgumentParser) -> None:
-    """Who turns an answer's words into a sentiment; read back by `sentiment_choice`."""
-    parser.add_argument(
-        "--sentiment", choices=("lexicon",), help="words to positive or negative by the built-in wheels"
-    )
-    parser.add_argument("--sentiment-model", metavar="MODEL", help="or by this local model, a folder or a Hub id")
-    parser.add_argument("--sentiment-url", metavar="URL", help="or by MODEL at this OpenAI-compatible address")
-    parser.add_argument("--sentiment-key-env", metavar="VARIABLE", help="environment variable that holds its API key")
-    parser.add_argument(
+    """What turns an answer's words into a sentiment; read back by `sentiment_choice`."""
+    group = parser.add_argument_group("sentiment of an answer's words (default: as the rows name it)")
+    group.add_argument("--sentiment", choices=("lexicon",), help="words to positive or negative by the built-in wheels")
+    group.add_argument("--sentiment-model", metavar="MODEL", help="by this local model, a folder or a Hub id")
+    group.add_argument("--sentiment-url", metavar="URL", help="by MODEL at this OpenAI-compatible address")
+    group.add_argument("--sentiment-key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+    group.add_argument(
         "--sentiment-cache", type=Path, metavar="FILE", help="its cache (default PRED with .judge.sqlite at its end)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--sentiment-out", type=Path, metavar="FILE", help="keep the answers: predictions that score without a model"
     )
 
 
 def add_judge_options(parser: argparse.ArgumentParser) -> None:
     """What both commands that judge MME-Emotion's answers take beside the judge's address and name."""
-    parser.add_argument("--judge-key-env", metavar="VARIABLE", help="environment variable that holds the API key")
-    parser.add_argument("--steps-model", metavar="NAME", help="the model of stage 1, where it is another")
+    parser.add_argument(
+        "--judge-key-env", metavar="VARIABLE", help="environment variable that holds the judge's API key"
+    )
+    parser.add_argument("--steps-model", metavar="NAME", help="the model of stage 1 (default the judge's)")
     parser.add_argument("--clues", type=Path, metavar="FILE", help='a JSON list of {"video_id", "audio_clue"}')
 
 
 def sentiment_choice(options: argparse.Namespace) -> SentimentChoice:
-    """What `add_sentiment_options` asked for."""
+    """What `add_sentiment_options` read."""
     from mer_r1.evaluation.sentiment import SentimentChoice
 
     return SentimentChoice(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 import mer_r1
 from mer_r1 import commands as cli
 
-VERBS = (
+NAMES = (
     *("quickstart", "synth", "prepare", "check", "train", "sweep", "merge", "predict", "score"),
     *("benchmark", "judge", "diagnose", "report", "wheels"),
 )
@@ -82,16 +83,35 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert status(verb, "--help") == 0
-    assert f"usage: mer-r1 {verb} " in capsys.readouterr().out
+@pytest.mark.parametrize("command", NAMES)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(command, "--help") == 0
+    assert f"usage: mer-r1 {command} " in capsys.readouterr().out
 
 
-def test_the_help_lists_every_verb_and_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from parsers(inner)
+
+
+def test_every_option_says_what_it_is_and_its_default() -> None:
+    silent = [
+        f"{parser.prog} {action.dest}"
+        for parser in parsers(cli._parser())
+        for action in parser._actions
+        if not isinstance(action, argparse._SubParsersAction)
+        if not action.help or (action.default not in (None, False, argparse.SUPPRESS) and "default" not in action.help)
+    ]
+    assert [name for name in silent if not name.endswith((" clips", " overrides", " what", " names"))] == []
+
+
+def test_the_help_lists_every_command_and_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert status("--help") == 0
     printed = capsys.readouterr().out
-    assert set(VERBS) <= {line.split()[0] for line in printed.splitlines() if line.startswith("    ")}
+    assert set(NAMES) <= {line.split()[0] for line in printed.splitlines() if line.startswith("    ")}
     assert status("--version") == 0
     assert capsys.readouterr().out == f"mer-r1 {mer_r1.__version__}\n"
 
@@ -195,7 +215,7 @@ def test_a_wrong_input_is_one_line_that_names_it(arguments: tuple[str, ...], mes
 
 
 USAGE = [
-    ((), "VERB"),
+    ((), "COMMAND"),
     (("trian",), "'trian'"),
     (("score",), "--gold"),
     (("score", "--gold", "g.jsonl"), "one of the arguments --pred --compare is required"),

@@ -1,44 +1,55 @@
-"""Looking at what came out: `diagnose`, `report`."""
+"""`mer-r1 diagnose`: why a model is better, from the answers of both modes."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from mer_r1.commands.options import Verbs, add_verb, add_wheel_options
+from mer_r1.commands.options import (
+    Commands,
+    add_command,
+    add_length_option,
+    add_mode_option,
+    add_wheel_options,
+    modes_of,
+)
 from mer_r1.errors import InputError
 
 
-def diagnose(verbs: Verbs) -> None:
+def add(commands: Commands) -> None:
     """Add `mer-r1 diagnose`."""
-    parser = add_verb(verbs, "diagnose", "Why a model is better: fast against slow, cases, calibration, media, leaks.")
+    text = "Why a model is better: fast against slow, cases, calibration, media, leaks."
+    parser = add_command(commands, "diagnose", text, _run)
     parser.add_argument(
         "what",
         nargs="*",
         metavar="RUN",
-        help="folders of runs; or theory: the paper's propositions on sampled groups; or modality: a model asked "
+        help="folders of runs; or theory: the paper's propositions on sampled groups; or modality: a model's answers "
         "without one medium",
     )
     add_wheel_options(parser)
     runs = parser.add_argument_group("RUN…")
     runs.add_argument("--out", type=Path, metavar="DIR", help="numbers, cases and plots (default RUN/diagnosis)")
-    runs.add_argument("--cases", type=int, default=10, metavar="N", help="print the N strongest of each kind")
+    runs.add_argument(
+        "--cases", type=int, default=10, metavar="N", help="print the N strongest of each kind (default 10)"
+    )
     files = parser.add_argument_group("one predictions file, or theory")
-    files.add_argument("--gold", type=Path)
+    files.add_argument("--gold", type=Path, help="manifest with the labels")
     files.add_argument("--pred", type=Path, help="predictions of both modes")
     files.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
-    files.add_argument("--groups", type=int, default=1000, metavar="N", help="theory: sampled groups of each family")
+    files.add_argument(
+        "--groups", type=int, default=1000, metavar="N", help="theory: sampled groups of each family (default 1000)"
+    )
     files.add_argument("--plot", type=Path, metavar="FILE", help="theory: draw them, .svg or .png")
     media = parser.add_argument_group("modality (with --out)")
-    media.add_argument("--manifest", type=Path)
+    media.add_argument("--manifest", type=Path, help="the clips, with labels")
     media.add_argument("--model", metavar="MODEL", help="a run, a checkpoint's folder or a Hub id")
-    media.add_argument("--limit", type=int, metavar="N", help="the first N clips with labels")
-    media.add_argument("--mode", choices=("fast", "slow", "both"), default="both")
-    media.add_argument("--max-new-tokens", type=int, default=1024)
-    parser.set_defaults(command=_run_diagnose)
+    media.add_argument("--limit", type=int, metavar="N", help="the first N clips with labels (default all)")
+    add_mode_option(media)
+    add_length_option(media)
 
 
-def _run_diagnose(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     if options.what == ["theory"]:
         from mer_r1.display import theory
 
@@ -56,7 +67,7 @@ def _run_diagnose(options: argparse.Namespace) -> int:
         return 0
     if options.gold is None or options.pred is None:
         raise InputError(
-            "diagnose: RUN folders are needed, or --gold and --pred; or ask for `mer-r1 diagnose theory` or `modality`"
+            "diagnose: RUN folders are needed, or --gold and --pred; or run `mer-r1 diagnose theory` or `modality`"
         )
     diagnose.run(options.gold, options.pred, options.wheels, options.json, protocol=options.protocol)
     return 0
@@ -72,32 +83,8 @@ def _run_modality(options: argparse.Namespace) -> int:
         options.model,
         options.out,
         limit=options.limit,
-        modes=("fast", "slow") if options.mode == "both" else (options.mode,),
+        modes=modes_of(options),
         max_new_tokens=options.max_new_tokens,
         wheels=options.wheels,
         protocol=options.protocol,
     )
-
-
-def report(verbs: Verbs) -> None:
-    """Add `mer-r1 report`."""
-    parser = add_verb(verbs, "report", "One offline HTML page of one run or several side by side.")
-    parser.add_argument(
-        "runs",
-        type=Path,
-        nargs="+",
-        metavar="RUN",
-        help="a folder of quickstart, benchmark or train, or one with manifest.jsonl and predictions.jsonl",
-    )
-    parser.add_argument(
-        "-o", "--out", type=Path, metavar="FILE", help="the page (default report.html in the first RUN)"
-    )
-    add_wheel_options(parser)
-
-    def command(options: argparse.Namespace) -> int:
-        from mer_r1.pipelines import report
-
-        print(report.run(*options.runs, out=options.out, wheels=options.wheels, protocol=options.protocol))
-        return 0
-
-    parser.set_defaults(command=command)

@@ -1,0 +1,31 @@
+"""`mer-r1 report`: the folders of runs as one offline HTML page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mer_r1.commands.options import Commands, add_command, add_wheel_options
+
+
+def add(commands: Commands) -> None:
+    """Add `mer-r1 report`."""
+    parser = add_command(commands, "report", "One offline HTML page of one run or several side by side.", _run)
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="a folder of quickstart, benchmark or train, or one with manifest.jsonl and predictions.jsonl",
+    )
+    parser.add_argument(
+        "-o", "--out", type=Path, metavar="FILE", help="the page (default report.html in the first RUN)"
+    )
+    add_wheel_options(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from mer_r1.pipelines import report
+
+    print(report.run(*options.runs, out=options.out, wheels=options.wheels, protocol=options.protocol))
+    return 0

@@ -1,0 +1,59 @@
+"""`mer-r1 score`: MER-UniBench's numbers of a predictions file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mer_r1.commands.options import (
+    Commands,
+    add_command,
+    add_sentiment_options,
+    add_wheel_options,
+    sentiment_choice,
+)
+from mer_r1.prompting.label_extractors import STYLES
+
+
+def add(commands: Commands) -> None:
+    """Add `mer-r1 score`."""
+    text = "MER-UniBench's numbers of a predictions file: F1 over emotion wheels, HIT, WAF."
+    parser = add_command(commands, "score", text, _run)
+    parser.add_argument("--gold", type=Path, required=True, help="manifest with the labels")
+    files = parser.add_mutually_exclusive_group(required=True)
+    files.add_argument("--pred", type=Path, help="the predictions to score")
+    files.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two of them, and B minus A")
+    add_wheel_options(parser)
+    parser.add_argument(
+        "--task",
+        choices=("auto", "open-vocabulary", "basic", "sentiment"),
+        default="auto",
+        help="what is scored; auto: as the gold file's columns say (default %(default)s)",
+    )
+    parser.add_argument("--mode", help="score this mode only (default all)")
+    parser.add_argument(
+        "--style", choices=tuple(STYLES), help="extract the labels from each row's raw text, as other models answer"
+    )
+    parser.add_argument("--strict", action="store_true", help="malformed and missing rows are errors, not counts")
+    add_sentiment_options(parser)
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from mer_r1.evaluation import score
+
+    settings = score.Settings(
+        wheels=options.wheels,
+        protocol=options.protocol,
+        task=options.task,
+        strict=options.strict,
+        mode=options.mode,
+        style=options.style,
+        sentiment=sentiment_choice(options),
+    )
+    if options.compare:
+        first, second = options.compare
+        score.run_compare(options.gold, first, second, settings, options.json)
+    else:
+        score.run(options.gold, options.pred, settings, options.json)
+    return 0

@@ -1,0 +1,36 @@
+"""`mer-r1 sweep`: variants of a training over several seeds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mer_r1.commands.options import Commands, add_command, add_length_option
+
+
+def add(commands: Commands) -> None:
+    """Add `mer-r1 sweep`."""
+    text = "Variants of a training over several seeds: trained, predicted, scored, side by side."
+    parser = add_command(commands, "sweep", text, _run, resumable=True)
+    parser.add_argument(
+        "source",
+        metavar="VARIANTS",
+        help="a variants file, or the name of one that comes with the package; with --vary a recipe",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="for every stage of every variant")
+    parser.add_argument("--vary", metavar="KEY=A,B,…", help="vary this key, such as rl.objective=baseline,mer_r1")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="seeds of each variant (default 0 1 2)"
+    )
+    parser.add_argument("--test", type=Path, required=True, help="manifest of the samples to predict")
+    parser.add_argument("--other", type=Path, help="another manifest, from outside the training data (default none)")
+    add_length_option(parser, default=64)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of all runs and of the tables")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from mer_r1.pipelines import sweep
+
+    varied = (options.vary, options.seeds, options.test, options.out)
+    sweep.run(options.source, *varied, options.overrides, options.max_new_tokens, options.other)
+    return 0
