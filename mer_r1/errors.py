@@ -1,8 +1,8 @@
-"""The one exception that reaches a user: a wrong input, named with its place and its fix."""
+"""The one exception that reaches a user: a wrong input, named with its location and its fix."""
 
 
 class InputError(ValueError):
-    """A wrong input. The message is one line: the file, line or field, what is wrong, and how to mend it.
+    """A wrong input. The message is one line: the file, line or field, what is wrong, and how to fix it.
 
     The command line prints it and exits with status 2.
     """

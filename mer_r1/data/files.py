@@ -1,4 +1,4 @@
-"""Reading JSON lines with named faults; writing whole or not at all; a folder held by one process."""
+"""Reading JSON lines with named errors; writing whole or not at all; a folder held by one process."""
 
 from __future__ import annotations
 

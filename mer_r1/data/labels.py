@@ -93,7 +93,7 @@ def official_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:
 def read_labels(field: object, parser: str) -> tuple[tuple[str, ...], str | None]:
     """The words of a label field of any kind, and what is wrong with it as a short phrase; None where it is sound.
 
-    No value (None, NaN) is sound and has no words. Items of a list that are not texts are left out and are a fault, as
+    No value (None, NaN) is sound and has no words. Items of a list that are not texts are left out and are an error, as
     are a field of another kind and the text "[", at all of which the official code stops. Never raises for a JSON
     value or NaN; KeyError for a parser that is not in PARSERS.
     """

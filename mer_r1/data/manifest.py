@@ -1,4 +1,4 @@
-"""The manifest: JSON lines <-> `Sample`, every fault named by file, line and field.
+"""The manifest: JSON lines <-> `Sample`, every error named by file, line and field.
 
 One JSON object a line, no other key is taken (docs/architecture.md):
 
@@ -110,7 +110,7 @@ def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
 
 
 def row_errors(row: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with one row, each fault with its field and its fix."""
+    """What is wrong with one row, each error with its field and its fix."""
     yield from unknown_keys(row, KEYS)
     yield from id_errors(row)
     for key in MEDIA_KEYS:
@@ -127,7 +127,7 @@ def row_errors(row: dict[str, Any]) -> Iterator[str]:
 
 
 def unknown_keys(row: dict[str, Any], known: Iterable[str]) -> Iterator[str]:
-    """A fault for every key that is not known, with the key that was probably meant."""
+    """An error for every key that is not known, with the key that was probably meant."""
     known = tuple(known)
     for key in row:
         if key not in known:
@@ -137,7 +137,7 @@ def unknown_keys(row: dict[str, Any], known: Iterable[str]) -> Iterator[str]:
 
 
 def id_errors(row: dict[str, Any]) -> Iterator[str]:
-    """A fault when a row has no usable id."""
+    """An error when a row has no usable id."""
     identity = row.get("id")
     if identity is None:
         yield 'no id; give the row an "id", a text of its own'

@@ -88,7 +88,7 @@ class Prediction:
 
     `confidence` maps an emotion word of the answer to its category's probability mass at the word's first token, in
     (0, 1]. `categories` maps wheel ("w1" ... "w5") to category to log-confidence (Eq. 1), averaged over answer words.
-    `error` says what failed where `status` is "error": such a row is no answer, and is asked again.
+    `error` says what failed where `status` is "error": such a row is no answer, and is generated again.
     """
 
     id: str
@@ -109,7 +109,7 @@ class Rollout:
 
     `confidences` maps an answer word to its (slow, fast) log-confidence: that of its category, averaged over the wheels
     that know it, or under ablation A1 its own. None where nothing is calibrated. `reflection` holds what the judge of
-    its steps said, "coherence" and "consistency", as written; what was not asked is not there, None without a judge.
+    its steps said, "coherence" and "consistency", as written; what was not graded is missing, None without a judge.
     """
 
     step: int

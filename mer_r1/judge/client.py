@@ -74,8 +74,8 @@ class AnswerCache:
             raise self._fault(error) from None
 
     def _fault(self, error: sqlite3.Error) -> JudgeError:
-        mend = "free some space" if "full" in str(error) else "give another file, or delete it"
-        return JudgeError(f"{self._path}: no usable cache of judge answers ({error}); {mend}")
+        fix = "free some space" if "full" in str(error) else "give another file, or delete it"
+        return JudgeError(f"{self._path}: no usable cache of judge answers ({error}); {fix}")
 
 
 class JudgeClient:

@@ -140,7 +140,7 @@ def _sync_word(head: bytes) -> str | None:
 def open_media(path: Path, budget: MediaBudget) -> Iterator[InputContainer]:
     """The file opened for reading, its streams known and no picture larger than `max_source_pixels` decodable.
 
-    FFmpeg faults inside the block become an InputError that names the file. Raises what `demuxer_of` raises.
+    FFmpeg errors inside the block become an InputError that names the file. Raises what `demuxer_of` raises.
     """
     demuxer = demuxer_of(path)
     options = {"protocol_whitelist": "file", "max_pixels": str(budget.max_source_pixels)}

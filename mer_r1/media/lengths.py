@@ -1,4 +1,4 @@
-"""How long a track is, by the container's own word where that can be trusted, else by reading its packets once."""
+"""How long a track is, as the container states it where that can be trusted, else by reading its packets once."""
 
 from __future__ import annotations
 

@@ -166,8 +166,8 @@ class VideoTrack:
     """Decodes the packets of one video stream into a `PictureTaker`.
 
     `seconds` is the stream's length, None for a still image; `lead_s` shifts the stream's start from the clip's.
-    `in_order` is for avi, whose packets have a place in the file and no time to be shown: frames come out of the
-    decoder in the order in which they are shown, so the n-th frame takes the n-th packet's place.
+    `in_order` is for avi, whose packets have an order in the file and no presentation time: frames come out of the
+    decoder in the order in which they are shown, so the n-th frame takes the n-th packet's time.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class VideoTrack:
         self._frame_s = 0.0
         self._base_s = float(stream.time_base or 0)
         self._usual_s = float(1 / stream.average_rate) if stream.average_rate else 0.0
-        # `open_media` limits FFmpeg's own look at the file; the decoder has to be told again.
+        # `open_media` limits FFmpeg's own look at the file; the decoder needs the limit too.
         stream.codec_context.options = {"max_pixels": str(budget.max_source_pixels)}
         # A codec's threads cost more than a small frame; the environment has no say.
         threaded = stream.width * stream.height >= _THREADED_PIXELS

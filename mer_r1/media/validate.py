@@ -1,10 +1,10 @@
 """Every medium of a manifest, decoded in processes of their own: what is in it, and what is odd about it.
 
 A decoder is C code that meets files nobody has looked at. A file that crashes it, or that it does not end with in
-`PATIENCE` times the budget's `max_decode_s`, costs one process, which is replaced, and is a fault of its row alone.
+`PATIENCE` times the budget's `max_decode_s`, costs one process, which is replaced, and is an error of its row alone.
 A process holds one clip at a time and hands back numbers, so memory does not grow with the manifest.
 
-Odd, and said of a row: no sound track; all frames alike within 2 of 255; no pixel over 16; sound under 1e-4 of full
+Notices of a row: no sound track; all frames alike within 2 of 255; no pixel over 16; sound under 1e-4 of full
 scale; under 0.3 s; longer than the budget takes; sound and pictures that differ by over 1 s and over 20 %.
 """
 
@@ -47,14 +47,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Look:
-    """What one row's media hold, or the fault that keeps them from being read.
+    """What one row's media hold, or the error that keeps them from being read.
 
     `length_s` is that of the pictures, else of the sound, in seconds; `sound_s` the seconds of sound taken. `digests`
     holds (file, sha256).
     """
 
     line: int
-    fault: str | None = None
+    error: str | None = None
     num_frames: int = 0
     sound_s: float = 0.0
     length_s: float | None = None
@@ -90,7 +90,7 @@ def look(task: Task, budget: MediaBudget) -> Look:
         digests = tuple((path, _sha256(path)) for path in task.hashed)
     except (InputError, OSError) as error:
         return Look(task.line, str(error))
-    except Exception as error:  # the check goes on whatever one file does to a decoder
+    except Exception as error:  # the check continues whatever one file does to a decoder
         why = f"{type(error).__name__}: {first_line(error)}"
         return Look(task.line, f"{_named(task)}: cannot be decoded ({why}); {MEND}")
     facts = clip.facts
@@ -186,7 +186,7 @@ class _Worker:
                 raise RuntimeError("a process that decodes cannot be started") from None
             self._started = True
         self._task, self._until = task, time.monotonic() + self._patience_s
-        with suppress(OSError):  # that it has died is seen when it is asked
+        with suppress(OSError):  # that it has died is seen at its next task
             self.connection.send(task)
 
     def answer(self) -> Look | None:

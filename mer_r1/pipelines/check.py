@@ -177,8 +177,8 @@ def check_media(
     columns = (TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         for seen in bars.track(looks(tasks, budget or MediaBudget(), workers), total=len(tasks)):
-            if seen.fault is not None:
-                errors.append((seen.line, seen.fault))
+            if seen.error is not None:
+                errors.append((seen.line, seen.error))
                 continue
             found.num_read += 1
             found.frames += seen.num_frames

@@ -180,7 +180,7 @@ def test_a_file_that_crashes_or_hangs_its_decoder_is_a_fault_of_its_row_alone(mo
     tasks = [Task(k, Sample(id=name, video=Path(f"{name}.mp4"))) for k, name in enumerate(names)]
     monkeypatch.setattr(check_media, "look", die)
     monkeypatch.setattr(check_media, "_serve", serve)
-    found = {look.line: look.fault for look in looks(tasks, replace(BUDGET, max_decode_s=0.25), 2)}
+    found = {look.line: look.error for look in looks(tasks, replace(BUDGET, max_decode_s=0.25), 2)}
     assert sorted(found) == list(range(8))
     assert [line for line, error in found.items() if error is None] == [0, 2, 4, 6, 7]
     assert found[1] == found[5]
@@ -204,7 +204,7 @@ def test_an_exception_that_nobody_foresaw_is_a_fault_of_its_row(monkeypatch: pyt
     monkeypatch.setattr(check_media, "read_clip", read)
     seen = check_media.look(Task(7, Sample(id="a", video=Path("a.mp4"))), BUDGET)
     assert seen.line == 7
-    assert str(seen.fault).startswith("a.mp4: cannot be decoded (ZeroDivisionError: by a frame rate); ")
+    assert str(seen.error).startswith("a.mp4: cannot be decoded (ZeroDivisionError: by a frame rate); ")
 
 
 def test_the_questions_of_mme_emotion_are_sound_though_no_wheel_knows_their_labels(
