@@ -35,6 +35,7 @@ from mer_r1.data.sample import Mode, Sample
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.errors import InputError
 from mer_r1.evaluation.mer_unibench import Json, model_name, print_grid, run_record, validate_benchmark_folder
+from mer_r1.evaluation.records import RUN_FILE
 from mer_r1.generation import Generator, generate_to_store
 from mer_r1.generation.make import Service, make_generator, validate_generator
 from mer_r1.metrics.accuracy import PARSER, AccuracyReport, gold_error, mean_accuracy, score_accuracy
@@ -92,7 +93,7 @@ def run(wanted: PicturesRun, console: Console | None = None) -> int:
         settings = {"modes": list(wanted.modes), "sets": list(found), "limit": wanted.limit}
         record = run_record(NAME, name, settings | {"in_domain": wanted.in_domain, "asked": dict(generator.settings)})
         if is_first:
-            write_json(out / "run.json", record | {"status": "running"})
+            record.write(out / RUN_FILE)
         messages = _ask(out, found, generator, wanted.modes)
         if not is_first:
             return 0
@@ -101,7 +102,7 @@ def run(wanted: PicturesRun, console: Console | None = None) -> int:
             raise InputError(messages[0])
         metrics = _metrics(wanted, reports, errors) | {"complete": not messages}
         write_json(out / "metrics.json", metrics)
-        write_json(out / "run.json", record | {"status": "done"})
+        record.replace(status="finished").write(out / RUN_FILE)
     _show(name, wanted, metrics, console)
     for message in messages:
         console.print(f"incomplete: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)

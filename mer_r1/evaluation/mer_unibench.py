@@ -10,12 +10,9 @@ the built-in lexicon, and whose word counted stands in the signature.
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +22,6 @@ from rich.measure import Measurement
 from rich.segment import Segments
 from rich.table import Table
 
-from mer_r1 import __version__
 from mer_r1.benchmarks.clips import count_note
 from mer_r1.benchmarks.mer_unibench.layouts import SETS, present_sets, read_set
 from mer_r1.benchmarks.mer_unibench.table import OFFICIAL, Grid, means_of, official_grid, published_grid, unified_grid
@@ -37,6 +33,7 @@ from mer_r1.data.sample import Mode
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
+from mer_r1.evaluation.records import RUN_FILE, RunRecord, versions
 from mer_r1.evaluation.score_files import Gold, ModePredictions, read_gold, read_modes
 from mer_r1.evaluation.sentiment import LEXICON, SentimentChoice, sentiment_reports
 from mer_r1.generation import Generator, generate_to_store
@@ -103,7 +100,7 @@ def run_unibench(
         generator = make_generator(model, service, max_new_tokens=max_new_tokens)
         record = run_record(NAME, name, settings | {"asked": dict(generator.settings)})
         if is_first:
-            write_json(out / "run.json", record | {"status": "running"})
+            record.write(out / RUN_FILE)
         messages = _ask_sets(out, found, generator, modes)
         if not is_first:
             return 0
@@ -113,7 +110,7 @@ def run_unibench(
             raise InputError(messages[0] + (ALONE if len(modes) > 1 else ""))
         metrics |= {"limit": limit, "absent": list(absent), "complete": not messages}
         write_json(out / "metrics.json", metrics)
-        write_json(out / "run.json", record | {"status": "done"})
+        record.replace(status="finished").write(out / RUN_FILE)
     _show(name, metrics, modes, choice, console)
     for message in messages:
         console.print(f"incomplete: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
@@ -183,25 +180,24 @@ def model_name(model: str) -> str:
 def validate_benchmark_folder(out: Path, benchmark: str) -> None:
     """Raises InputError where `out` holds a run of something else."""
     try:
-        record = json.loads((out / "run.json").read_text(encoding="utf-8"))
-        same = (record["kind"], record["benchmark"]) == ("benchmark", benchmark)
-    except FileNotFoundError:
-        return
-    except (ValueError, TypeError, KeyError):
+        record = RunRecord.read(out / RUN_FILE)
+        same = not (out / RUN_FILE).exists() or (record.kind, record.benchmark) == ("benchmark", benchmark)
+    except InputError:
         same = False
     if not same:
         raise InputError(f"{out}: holds a run of another kind; give another --out")
 
 
-def run_record(benchmark: str, model: str, settings: Json) -> Json:
-    """What run.json says, less its status."""
-    versions = {"mer_r1": __version__, "python": platform.python_version()}
-    for name in ("av", "torch", "transformers"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {"kind": "benchmark", "benchmark": benchmark, "model": model, "settings": settings, "versions": versions}
+def run_record(benchmark: str, model: str, settings: Json) -> RunRecord:
+    """What run.json of a benchmark says while it runs."""
+    return RunRecord(
+        kind="benchmark",
+        benchmark=benchmark,
+        model=model,
+        settings=settings,
+        versions=versions(("av", "torch", "transformers")),
+        status="running",
+    )
 
 
 def _ask_sets(out: Path, found: Mapping[str, PreparedSet], generator: Generator, modes: Sequence[Mode]) -> list[str]:

@@ -49,6 +49,7 @@ from mer_r1.display.mme_emotion import print_mme
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.errors import InputError
 from mer_r1.evaluation.mer_unibench import model_name, run_record, validate_benchmark_folder
+from mer_r1.evaluation.records import RUN_FILE
 from mer_r1.evaluation.runs import Json, read_object
 from mer_r1.generation import Generator, generate_to_store
 from mer_r1.generation.make import Service, make_generator, validate_generator
@@ -121,12 +122,12 @@ def run(wanted: MmeRun, choice: JudgeChoice | None, *, clues: Path | None = None
         }
         record = run_record(NAME, model_name(wanted.model), settings)
         if is_first:
-            write_json(wanted.out / "run.json", record | {"status": "running"})
+            record.write(wanted.out / RUN_FILE)
         _ask(wanted, tasks, generator, console)
         if not is_first:
             return 0
         reports, num_missing = _judge(wanted, tasks, choice, clues, with_frames, console)
-        write_json(wanted.out / "run.json", record | {"status": "done"})
+        record.replace(status="finished").write(wanted.out / RUN_FILE)
     if reports:
         print_mme({f"{model_name(wanted.model)} ({mode})": report for mode, report in reports.items()}, console)
     else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from mer_r1.errors import InputError
+from mer_r1.evaluation.records import RUN_FILE, RunRecord
 from mer_r1.recipe import read_recipe
 from mer_r1.training.model_card import write_card
 
@@ -24,7 +24,6 @@ def run(source: Path, out: Path) -> int:
     base = adapter_base(folder)
     merge_adapter(folder, out)
     if (source / "recipe.yaml").is_file():
-        facts = json.loads((source / "run.json").read_text(encoding="utf-8")) if (source / "run.json").is_file() else {}
-        write_card(out, read_recipe(str(source / "recipe.yaml")), facts)
+        write_card(out, read_recipe(str(source / "recipe.yaml")), RunRecord.read(source / RUN_FILE).to_json())
     print(f"Model: {out}  (the adapter {folder} merged into {base})")
     return 0

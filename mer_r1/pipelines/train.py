@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mer_r1 import __version__
-from mer_r1.data.files import atomic_folder, disk_full_named, locked, write_json, write_text
+from mer_r1.data.files import atomic_folder, disk_full_named, locked, write_text
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.sample import Sample
 from mer_r1.distributed import is_first_process
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
+from mer_r1.evaluation.records import RUN_FILE, RunRecord, versions
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.recipe import ModelSection, Recipe
 
@@ -65,7 +62,7 @@ def _run(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progres
         eval_prompts = _prompts(recipe, recipe.data.eval, backbone, held_out) if recipe.data.eval and held_out else None
         taught = _lessons(recipe, backbone, samples) if recipe.kind == "sft" and recipe.sft.reflection else ()
     folder = RunFolder(out)
-    facts = {**_facts(recipe, backbone), "rows": len(samples), "processes": processes.num_processes}
+    record = _record(recipe, backbone).replace(rows=len(samples), processes=processes.num_processes)
     trainer = _trainer(
         recipe,
         backbone,
@@ -77,14 +74,14 @@ def _run(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progres
     if processes.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "recipe.yaml", resolved)
-        write_json(out / "run.json", {**facts, "status": "running"})
+        record.write(out / RUN_FILE)
     processes.wait_for_everyone()
     with disk_full_named(out):
         trainer.train_or_resume()
-        facts["steps"] = trainer.state.global_step
+        record = record.replace(steps=trainer.state.global_step)
         if processes.is_main_process:
-            write_json(out / "run.json", {**facts, "status": "running"})
-        _write_model(trainer, backbone, folder.model, recipe, facts)
+            record.write(out / RUN_FILE)
+        _write_model(trainer, backbone, folder.model, recipe, record)
     if processes.is_main_process:
         _close(out)
     processes.wait_for_everyone()
@@ -93,11 +90,10 @@ def _run(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progres
 
 def _close(out: Path) -> None:
     """What is left to do when the model is written; a run that was stopped in the middle of it is closed later."""
-    path = out / "run.json"
-    facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if facts.get("status") != "finished":
+    record = RunRecord.read(out / RUN_FILE)
+    if record.status != "finished":
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
-        write_json(path, {**facts, "status": "finished"})
+        record.replace(status="finished").write(out / RUN_FILE)
 
 
 def _remove_half_written(out: Path) -> None:
@@ -225,7 +221,7 @@ def _samples(manifest: Path, num: int | None) -> list[Sample]:
     return samples
 
 
-def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
+def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe, record: RunRecord) -> None:
     if not trainer.is_world_process_zero():
         trainer.save_whole_model(folder)  # takes part where weights are gathered; writes nothing
         return
@@ -235,7 +231,7 @@ def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe,
         trainer.save_whole_model(temporary)
         (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same
         backbone.save(temporary)
-        write_card(temporary, recipe, facts)
+        write_card(temporary, recipe, record.to_json())
 
 
 def _is_finished(out: Path, resolved: str) -> bool:
@@ -249,35 +245,28 @@ def _is_finished(out: Path, resolved: str) -> bool:
     return (out / "model").exists()  # written under another name, and whole
 
 
-def _facts(recipe: Recipe, backbone: Backbone) -> dict[str, Any]:
-    versions = {"mer_r1": __version__, "python": platform.python_version()}
-    for name in _VERSIONED:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    facts: dict[str, Any] = {
-        "kind": recipe.kind,
-        "objective": recipe.rl.objective if recipe.kind == "rl" else None,
-        "versions": versions,
-        "architecture": type(backbone.model).__name__,
-        "response_format": backbone.response_format.name,
-        "reads": backbone.reads,
-    }
+def _record(recipe: Recipe, backbone: Backbone) -> RunRecord:
+    record = RunRecord(
+        kind=recipe.kind,
+        objective=recipe.rl.objective if recipe.kind == "rl" else None,
+        versions=versions(_VERSIONED),
+        architecture=type(backbone.model).__name__,
+        response_format=backbone.response_format.name,
+        reads=backbone.reads,
+        status="running",
+    )
     if recipe.kind == "rl":
         wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
-        facts["wheels"] = f"{wheels_part(wheels.source, wheels.sha256)}, protocol {recipe.rl.protocol}"
-    if base := _root(recipe.model.source):
-        facts["base_model"] = base
-    return facts
+        record = record.replace(wheels=f"{wheels_part(wheels.source, wheels.sha256)}, protocol {recipe.rl.protocol}")
+    base = _root(recipe.model.source)
+    return record.replace(base_model=base) if base else record
 
 
 def _root(source: str) -> str | None:
     """The Hub id that a model goes back to, through the runs between; None where it is not known."""
-    record = Path(source) / "run.json"
-    if record.is_file():
-        known: str | None = json.loads(record.read_text(encoding="utf-8")).get("base_model")
-        return known
+    path = Path(source) / RUN_FILE
+    if path.is_file():
+        return RunRecord.read(path).base_model
     return None if source in TINY or Path(source).exists() else source
 
 

@@ -105,7 +105,7 @@ def test_sets_are_asked_scored_and_laid_beside_the_published_rows(
     assert metrics["signature"].startswith("set:emotion-pictures/emotion6+emoset|n:22|parser:one-label|mode:fast+slow|")
     assert (record["benchmark"], record["status"], record["settings"]["in_domain"]) == (
         "emotion-pictures",
-        "done",
+        "finished",
         "emotion6",
     )
     for name in ("emoset", "emotion6"):

@@ -104,7 +104,7 @@ def test_sets_are_asked_scored_and_laid_beside_the_published_rows(
     assert metrics["signature"].startswith("set:mer-unibench/ovmerdplus+meld+mosi|n:")
     assert "|mode:fast+slow|judge:lexicon@" in metrics["signature"]
     assert "set:mosi|" in slow["mosi"]["signature"]
-    assert (run["kind"], run["benchmark"], run["status"]) == ("benchmark", "mer-unibench", "done")
+    assert (run["kind"], run["benchmark"], run["status"]) == ("benchmark", "mer-unibench", "finished")
     assert (run["model"], run["settings"]["asked"]["model"]) == ("knows", "knows")
     for name in THREE:
         gold = read_manifest(tmp_path / name / "manifest.jsonl")

@@ -83,7 +83,7 @@ def test_every_question_is_asked_with_its_own_label_set_and_judged(data: Path, t
     assert made["means"]["slow"]["micro"]["rec"] == pytest.approx((right - 1) / 9), "two labels of which one is named"
     assert "|mode:slow|" in made["signature"]
     assert "|frames:10|" in made["signature"]
-    assert json.loads((out / "run.json").read_text())["status"] == "done"
+    assert json.loads((out / "run.json").read_text())["status"] == "finished"
     (system,) = read_runs([out])
     assert {item.name for item in system.sets} == set(TASKS)
 
