@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # Two threads per core make PyTorch many times slower; tests run single-threaded beside each other.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: venv test quickstart lint types layers unit clean
+.PHONY: venv test quickstart golden lint types layers unit clean
 
 venv: $(STAMP)
 
@@ -33,6 +33,10 @@ layers: $(STAMP)
 
 unit: $(STAMP)
 	$(TEST_THREADS) $(BIN)/pytest -n 2
+
+# Numbers of the benchmark's own scoring code, outside the repository; needs the network once.
+golden: $(STAMP)
+	@$(BIN)/python -m tests.make_golden $(ARGS)
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -64,7 +64,7 @@ def _download(names: Sequence[str], folder: Path | None, base_urls: Mapping[str,
     for name in names:
         for file, pinned in PINNED[name].items():
             path = folders[name] / file
-            data = _sound_bytes(path, pinned)
+            data = pinned_bytes(path, pinned)
             if data is not None:
                 yield Fetched(path, "there already")
                 continue
@@ -72,11 +72,15 @@ def _download(names: Sequence[str], folder: Path | None, base_urls: Mapping[str,
                 raise InputError(
                     f"{path}: in the way, for it is not the published file; move it or give another folder"
                 )
-            others = (_sound_bytes(other / file, pinned) for other in folders.values())
+            others = (pinned_bytes(other / file, pinned) for other in folders.values())
             data = next((other for other in others if other is not None), None)
             how: Literal["copied", "fetched"] = "fetched" if data is None else "copied"
             if data is None:
-                data = _fetched(f"{base_urls[_home(name, file)]}/{file}", path, pinned, _absent(name, path.parent))
+                by_hand = (
+                    f"put {', '.join(_absent(name, path.parent))} into {path.parent} by hand (docs/wheels.md has the "
+                    "addresses), or give a folder that has them: --wheels DIR"
+                )
+                data = fetch_pinned(f"{base_urls[_home(name, file)]}/{file}", pinned, by_hand)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(data)
             yield Fetched(path, how)
@@ -89,11 +93,11 @@ def _home(name: str, file: str) -> str:
 
 def _absent(name: str, folder: Path) -> list[str]:
     """The files that are still to come."""
-    return [file for file, pinned in PINNED[name].items() if _sound_bytes(folder / file, pinned) is None]
+    return [file for file, pinned in PINNED[name].items() if pinned_bytes(folder / file, pinned) is None]
 
 
-def _sound_bytes(path: Path, pinned: str) -> bytes | None:
-    """The content of a file that has the right hash, else None."""
+def pinned_bytes(path: Path, pinned: str) -> bytes | None:
+    """The content of a file whose SHA-256 is `pinned`, else None."""
     try:
         with path.open("rb") as handle:
             data = handle.read(MAX_FILE_BYTES)
@@ -102,24 +106,21 @@ def _sound_bytes(path: Path, pinned: str) -> bytes | None:
     return data if sha256(data).hexdigest() == pinned else None
 
 
-def _fetched(url: str, path: Path, pinned: str, absent: Sequence[str]) -> bytes:
-    """The published file at an address. Raises InputError with the way out by hand."""
-    by_hand = (
-        f"put {', '.join(absent)} into {path.parent} by hand (docs/wheels.md has the addresses), or give a folder that "
-        "has them: --wheels DIR"
-    )
+def fetch_pinned(url: str, pinned: str, by_hand: str) -> bytes:
+    """The file at an address, whose SHA-256 is `pinned`. Raises InputError, which ends with the way out `by_hand`."""
+    name = url.rpartition("/")[2]
     try:
         data = _get(url)
     except HTTPError as error:
         error.close()
-        raise InputError(f"{path.name}: not fetched from {url} (status {error.code}); {by_hand}") from None
+        raise InputError(f"{name}: not fetched from {url} (status {error.code}); {by_hand}") from None
     except (OSError, HTTPException) as error:
         reason = printable(getattr(error, "reason", None) or error or type(error).__name__)
-        raise InputError(f"{path.name}: not fetched from {url} ({reason}); {by_hand}") from None
+        raise InputError(f"{name}: not fetched from {url} ({reason}); {by_hand}") from None
     found = sha256(data).hexdigest()
     if found != pinned:
         raise InputError(
-            f"{path.name}: {url} gave another file than the published one (SHA-256 {found[:12]}..., not "
+            f"{name}: {url} gave another file than the published one (SHA-256 {found[:12]}..., not "
             f"{pinned[:12]}...); {by_hand}"
         )
     return data

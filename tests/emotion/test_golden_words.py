@@ -56,7 +56,7 @@ def test_every_recorded_word_is_mapped_as_the_official_code_maps_it(
     golden = load_golden("word_table.json")
     assert golden["meta"]["columns"][:5] == ["form", "case1", "case2", "w1l1", "w1l2"]
     rows = golden["rows"]
-    assert len(rows) == 3743
+    assert len(rows) >= 3743
     for form, *expected in rows:
         of_level = [wheels[level].categories([form]) for level in LEVELS]
         found = [one(names) for pair in zip(*of_level, strict=True) for names in pair]
