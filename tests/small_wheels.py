@@ -1,7 +1,8 @@
 """A wheel set small enough to work out by hand: five wheels, of which the last knows fewer words."""
 
+from mer_r1.emotion.compiled import CompiledWheels, pack
 from mer_r1.emotion.protocol import OFFICIAL, Protocol
-from mer_r1.emotion.wheel import WheelSet, pack
+from mer_r1.emotion.wheel import WheelSet
 
 CATEGORIES = (("joy", "anger", "sadness"),) * 4 + (("joy", "anger"),)
 IDS: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -20,12 +21,14 @@ WORDS = ("happy", "glad", "angry", "sad", "at ease")
 def small_wheels(protocol: Protocol) -> WheelSet:
     """The small wheels, compiled for a protocol."""
     return WheelSet(
-        source="small",
-        names=("w1", "w2", "w3", "w4", "w5"),
-        titles=("one", "two", "three", "four", "five"),
-        categories_of=CATEGORIES,
-        table={word: pack(ids, CATEGORIES) for word, ids in IDS.items()},
-        protocol=protocol,
+        CompiledWheels(
+            source="small",
+            names=("w1", "w2", "w3", "w4", "w5"),
+            titles=("one", "two", "three", "four", "five"),
+            categories_of=CATEGORIES,
+            table={word: pack(ids, CATEGORIES) for word, ids in IDS.items()},
+            protocol=protocol,
+        )
     )
 
 

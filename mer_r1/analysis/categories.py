@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from mer_r1.analysis.tables import gold_categories
 from mer_r1.data.sample import Prediction, Sample
-from mer_r1.emotion.wheel import WheelSet, shifts
+from mer_r1.emotion.compiled import shifts
+from mer_r1.emotion.wheel import WheelSet
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ import numpy as np
 
 from mer_r1.analysis.tables import Mask, category_bits, gold_categories
 from mer_r1.data.sample import Sample
-from mer_r1.emotion.wheel import WheelSet, shifts
+from mer_r1.emotion.compiled import shifts
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.corpus_score import score
 from mer_r1.metrics.open_vocabulary import StatisticsArrays, bootstrap_measures, mean_over_wheels, measures, terms
 from mer_r1.metrics.statistics import bootstrap_intervals, or_none

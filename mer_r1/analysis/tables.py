@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mer_r1.data.labels import read_labels
 from mer_r1.data.sample import Prediction
-from mer_r1.emotion.wheel import NEUTRAL, WheelSet, shifts
+from mer_r1.emotion.compiled import NEUTRAL, shifts
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.text import printable
 

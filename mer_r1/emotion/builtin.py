@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from mer_r1.emotion.compiled import NEUTRAL, NUM_WHEELS, CompiledWheels, Route, pack
 from mer_r1.emotion.protocol import Protocol
-from mer_r1.emotion.wheel import NEUTRAL, NUM_WHEELS, Route, WheelSet, pack
 from mer_r1.emotion.words import BaseWord, read_words
 from mer_r1.errors import InputError
 
@@ -69,9 +69,8 @@ def read_heads(text: str, name: str) -> tuple[WheelHead, ...]:
     return tuple(WheelHead(*head, {**categories, NEUTRAL: (NEUTRAL,)}) for head, categories in heads)
 
 
-@cache
-def builtin_wheels(protocol: Protocol) -> WheelSet:
-    """The built-in wheels for a protocol, compiled once a process."""
+def builtin_wheels(protocol: Protocol) -> CompiledWheels:
+    """The built-in wheels compiled for a protocol."""
     heads = builtin_heads()
     categories_of = tuple(tuple(c for c in head.wheel_words if protocol.neutral or c != NEUTRAL) for head in heads)
     packed_of: dict[tuple[str | None, ...], int] = {}  # words come in groups that share their wheel words
@@ -82,7 +81,7 @@ def builtin_wheels(protocol: Protocol) -> WheelSet:
             packed_of[word.wheel_words] = pack(_ids(word, heads, categories_of), categories_of)
         table.update(dict.fromkeys(word.forms, packed_of[word.wheel_words]))
         routes.update(dict.fromkeys(word.forms, tuple((word.base, w) for w in word.wheel_words)))
-    return WheelSet(
+    return CompiledWheels(
         source="builtin",
         names=tuple(head.name for head in heads),
         titles=tuple(head.title for head in heads),

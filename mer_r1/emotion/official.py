@@ -2,8 +2,7 @@
 
     surface form -> base words -> wheel words -> categories, per wheel
 
-compiled from a folder of tables (tables.py) into a `WheelSet`. What a form with several candidates reaches is the
-protocol's choice:
+compiled from a folder of tables (tables.py). What a form with several candidates reaches is the protocol's choice:
 
     first   the wheel words of all its base words, sorted; the first that the wheel has decides. This is G(.) of the
             authors' code (my_affectgpt/evaluation/wheel.py), exactly.
@@ -28,14 +27,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from mer_r1.emotion.compiled import NEUTRAL, NUM_WHEELS, CompiledWheels, Route, pack
 from mer_r1.emotion.protocol import Protocol
 from mer_r1.emotion.tables import FILES, LEVELS, Tables, missing_files, parse_tables, read_files
-from mer_r1.emotion.wheel import NEUTRAL, NUM_WHEELS, Route, WheelSet, pack
+from mer_r1.emotion.words import read_words
 from mer_r1.errors import InputError
 
 _OFFICIAL_SHA256 = {
@@ -79,15 +78,10 @@ class Home:
     category: str
 
 
-def official_wheels(source: str, protocol: Protocol, level: int) -> WheelSet:
-    """The wheels "official" or "mer2026", or those of a folder, for a protocol and level 1 or 2.
-
-    Raises InputError for an unknown source or level, for missing files, for published files that are not the ones that
-    were published, and for faults in tables.
-    """
+def validate_level(level: int) -> None:
+    """Raises InputError for a level other than 1 and 2."""
     if level not in LEVELS:
         raise InputError(f"level {level} does not exist in the wheels; use 1 or 2")
-    return _kept(read_source(source), protocol, level)
 
 
 def user_folder() -> Path:
@@ -103,7 +97,10 @@ def published_folder(name: str) -> Path:
 
 
 def read_source(source: str) -> Source:
-    """Find, read and hash the files of a source. Raises InputError as `official_wheels` does."""
+    """Find, read and hash the files of "official", "mer2026" or a folder.
+
+    Raises InputError for an unknown source, for missing files, and for published files that are not the published ones.
+    """
     if source in PINNED:
         return _read_published(source)
     folder = Path(source)
@@ -147,21 +144,18 @@ def _hashes(files: Mapping[str, bytes]) -> dict[str, str]:
     return {name: sha256(data).hexdigest() for name, data in files.items()}
 
 
-@lru_cache(maxsize=16)
-def _kept(source: Source, protocol: Protocol, level: int) -> WheelSet:
-    """One wheel set a process for the same files, protocol and level."""
-    return load(source, protocol, level)
+def compiled_tables(source: Source, protocol: Protocol, level: int) -> CompiledWheels:
+    """The wheels of a source for a protocol and level 1 or 2, from the compiled table where a valid one is kept.
 
-
-def load(source: Source, protocol: Protocol, level: int) -> WheelSet:
-    """The wheel set of a source, from its compiled table where there is a sound one; else compiled, and kept."""
+    Otherwise they are compiled, and kept. Raises InputError for errors in the tables.
+    """
     key = _key(source, protocol, level)
     path = user_folder() / "compiled" / f"{key[:32]}.json"
     wheels = _read_compiled(path, key, source, protocol, level)
     if wheels is None:
         categories_of, table = compile_tables(parse_tables(source.files, source.folder), protocol, level)
         _write_compiled(path, key, categories_of, table)
-        wheels = _wheel_set(source, protocol, level, categories_of, table)
+        wheels = _compiled(source, protocol, level, categories_of, table)
     return wheels
 
 
@@ -172,15 +166,15 @@ def _key(source: Source, protocol: Protocol, level: int) -> str:
     return sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _wheel_set(
+def _compiled(
     source: Source,
     protocol: Protocol,
     level: int,
     categories_of: tuple[tuple[str, ...], ...],
     table: Mapping[str, int],
-) -> WheelSet:
+) -> CompiledWheels:
     title = _TITLES.get(source.name, source.name) + (", middle ring" if level == 2 else "")
-    return WheelSet(
+    return CompiledWheels(
         source=source.name,
         names=tuple(f"w{k}" for k in range(1, NUM_WHEELS + 1)),
         titles=tuple(f"wheel {k} of {title}" for k in range(1, NUM_WHEELS + 1)),
@@ -191,14 +185,14 @@ def _wheel_set(
     )
 
 
-def _read_compiled(path: Path, key: str, source: Source, protocol: Protocol, level: int) -> WheelSet | None:
+def _read_compiled(path: Path, key: str, source: Source, protocol: Protocol, level: int) -> CompiledWheels | None:
     """The compiled table in a file, or None where there is none or it is not, to the last byte, what was written."""
     try:
         head, _, body = path.read_bytes().partition(b"\n")
         if json.loads(head) != _head(key, body):
             return None
         compiled: dict[str, Any] = json.loads(body)
-        return _wheel_set(source, protocol, level, tuple(map(tuple, compiled["categories_of"])), compiled["table"])
+        return _compiled(source, protocol, level, tuple(map(tuple, compiled["categories_of"])), compiled["table"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -303,8 +297,6 @@ def _voters(form: str, bases: Sequence[str]) -> list[str]:
 
 def _neutral_forms() -> tuple[str, ...]:
     """The built-in wheels' forms of the word "neutral" itself."""
-    from mer_r1.emotion.words import read_words
-
     words = read_words(_WORDS.read_text(encoding="utf-8"), _WORDS.name, NUM_WHEELS)
     neutral = (NEUTRAL,) * NUM_WHEELS
     return tuple(form for word in words if word.base == NEUTRAL and word.wheel_words == neutral for form in word.forms)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mer_r1.emotion.wheel import NUM_WHEELS
+from mer_r1.emotion.compiled import NUM_WHEELS
 from mer_r1.emotion.words import normalise
 from mer_r1.errors import InputError
 

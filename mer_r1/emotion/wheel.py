@@ -1,34 +1,32 @@
-"""Emotion wheels: five ways to sort an emotion word into a category, compiled into one table.
+"""Emotion wheels: five ways to sort an emotion word into a category.
 
-    surface form -> the categories it reaches in w1, ..., w5, packed into one integer, a bit a category
-
-`WheelSet` is made from such a table, wherever it comes from. `WheelSet.load` takes the project's own wheels ("builtin",
-see builtin.py), those of MER-UniBench ("official"), the same with its authors' later correction ("mer2026"), or any
-folder with tables of that kind (official.py). Category ids count within one wheel.
+`WheelSet.load` compiles the project's own wheels ("builtin", see builtin.py), those of MER-UniBench ("official"), the
+same with its authors' later correction ("mer2026"), or any folder with tables of that kind (official.py). Category ids
+count within one wheel.
 
 Convention: words are looked up lower-cased and stripped, exactly; an unknown word reaches nothing; a set is per wheel,
 so synonyms collapse. This is G(.) of the MER-R1 paper (Section 3) and the mapping of set-based F1. A word reaches at
-most one category of a wheel, but for words with equal votes under the protocol "corrected" (protocol.py). The category
-"neutral", last in each wheel that has it, is there under "corrected" only.
+most one category of a wheel, except words with equal votes under the protocol "corrected" (protocol.py). The category
+"neutral", last in each wheel that has it, exists under "corrected" only.
 Source: docs/wheels.md for the built-in wheels, docs/scoring.md for the protocols.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
+from hashlib import sha256
 
-from mer_r1.emotion.protocol import OFFICIAL, Protocol, protocol_of
+from mer_r1.emotion.builtin import builtin_wheels
+from mer_r1.emotion.compiled import NUM_WHEELS, CompiledWheels, Route, shifts
+from mer_r1.emotion.official import Source, compiled_tables, read_source, validate_level
+from mer_r1.emotion.protocol import Protocol, protocol_of
 from mer_r1.emotion.words import normalise
 from mer_r1.errors import InputError
 
-NUM_WHEELS = 5
-NEUTRAL = "neutral"
 NUM_COUNTS_KEPT = 65_536
-
-Route = tuple[tuple[str | None, str | None], ...]
-"""Per wheel the base word and the wheel word through which a surface form reaches its category."""
 
 MappedWords = tuple[int, tuple[str, ...]]
 """The categories that words reach, packed, and the normalised words that reach none, in order."""
@@ -53,42 +51,19 @@ class WheelSet:
 
     `source` names where the tables come from, `protocol` what they were compiled for, `sha256` is the hash of the
     compiled table (names, categories and mapping; not titles or routes), for signatures. `categories_of[k]` are the
-    categories of wheel k, and a category's id is its place there.
+    categories of wheel k, and a category's id is its index there.
     """
 
-    def __init__(
-        self,
-        source: str,
-        names: tuple[str, ...],
-        titles: tuple[str, ...],
-        categories_of: tuple[tuple[str, ...], ...],
-        table: Mapping[str, int],
-        *,
-        protocol: Protocol = OFFICIAL,
-        routes: Callable[[], Mapping[str, Route]] | None = None,
-    ) -> None:
-        """Take a compiled table: normalised surface form -> its categories as `pack` packs them.
-
-        `routes` is called when a way is asked for. Raises InputError when the parts do not agree on the number of
-        wheels or a packed value is not one of these wheels'.
-        """
-        if not len(names) == len(titles) == len(categories_of) == NUM_WHEELS:
-            raise InputError(
-                f"{source}: a wheel set has {NUM_WHEELS} wheels; give a name, title and categories for each"
-            )
-        num_bits = sum(len(categories) for categories in categories_of)
-        for packed in set(table.values()):
-            if not 0 <= packed < 1 << num_bits:
-                raise InputError(f"{source}: {packed} does not pack categories of wheels with {num_bits} categories")
-        self.source = source
-        self.protocol = protocol
-        self.names = names
-        self.titles = titles
-        self.categories_of = categories_of
-        self._table = dict(table)
-        self._routes = routes
-        self._shifts = shifts(categories_of)
-        masks = [(1 << len(names)) - 1 << shift for names, shift in zip(categories_of, self._shifts, strict=True)]
+    def __init__(self, compiled: CompiledWheels) -> None:
+        self.source = compiled.source
+        self.protocol = compiled.protocol
+        self.names = compiled.names
+        self.titles = compiled.titles
+        self.categories_of = compiled.categories_of
+        self._table = dict(compiled.table)
+        self._routes = compiled.routes
+        self._shifts = shifts(self.categories_of)
+        masks = [(1 << len(names)) - 1 << shift for names, shift in zip(self.categories_of, self._shifts, strict=True)]
         self.count = lru_cache(maxsize=NUM_COUNTS_KEPT)(_counter(masks))
         """Packed categories -> the number of them in each wheel."""
 
@@ -98,24 +73,18 @@ class WheelSet:
 
         `level` 2 takes the middle ring of the official wheels; the built-in ones have one level.
 
-        Raises InputError for a source, protocol or level that is not there, and for tables that cannot be read.
+        Raises InputError for an unknown source, protocol or level, and for tables that cannot be read.
         """
         if source == "builtin":
-            from mer_r1.emotion.builtin import builtin_wheels
-
             if level != 1:
                 raise InputError("the built-in wheels have level 1 only; take the wheels official or mer2026")
-            return builtin_wheels(protocol_of(protocol))
-        from mer_r1.emotion.official import official_wheels
-
-        return official_wheels(source, protocol_of(protocol), level)
+            return _of_builtin(protocol_of(protocol))
+        validate_level(level)
+        return _of_tables(read_source(source), protocol_of(protocol), level)
 
     @cached_property
     def sha256(self) -> str:
         """Hex digest of the compiled table; the same for the same names, categories and mapping."""
-        import json  # here, for they would be a third of the start-up time of a program that prints no signature
-        from hashlib import sha256
-
         parts = (self.names, self.categories_of, sorted(self._table.items()))
         return sha256(json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -208,24 +177,14 @@ class WheelSet:
         return [tuple(words) for words in lists]
 
 
-def pack(ids: Iterable[Iterable[int]], categories_of: Sequence[Sequence[str]]) -> int:
-    """Category ids per wheel as one integer, wheel 0 in the lowest bits. Raises ValueError for an id outside its wheel.
-
-    >>> bin(pack([{0}, {1, 2}], [("joy", "anger"), ("joy", "anger", "fear")]))
-    '0b11001'
-    """
-    packed = 0
-    for reached, names, shift in zip(ids, categories_of, shifts(categories_of), strict=True):
-        for i in reached:
-            if not 0 <= i < len(names):
-                raise ValueError(f"category id {i} in a wheel of {len(names)} categories; count from 0")
-            packed |= 1 << shift + i
-    return packed
+@cache
+def _of_builtin(protocol: Protocol) -> WheelSet:
+    return WheelSet(builtin_wheels(protocol))
 
 
-def shifts(categories_of: Sequence[Sequence[str]]) -> tuple[int, ...]:
-    """The bit at which each wheel begins."""
-    return tuple(sum(len(names) for names in categories_of[:wheel]) for wheel in range(len(categories_of)))
+@lru_cache(maxsize=16)
+def _of_tables(source: Source, protocol: Protocol, level: int) -> WheelSet:
+    return WheelSet(compiled_tables(source, protocol, level))
 
 
 def _counter(masks: Sequence[int]) -> Callable[[int], tuple[int, ...]]:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_r1.emotion.wheel import shifts
+from mer_r1.emotion.compiled import shifts
 from mer_r1.metrics.open_vocabulary import mean_over_wheels, measures
 
 BEST_FOR = ("f1", "hit")

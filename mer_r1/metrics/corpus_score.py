@@ -293,7 +293,7 @@ def _constants(
     gold_words: Sequence[Words], mapped_gold: Sequence[MappedWords], wheels: WheelSet
 ) -> tuple[ConstantAnswer, ...]:
     """Where an unknown word is a category of its own, the most frequent of them are made categories of every wheel."""
-    from mer_r1.emotion.wheel import pack
+    from mer_r1.emotion.compiled import pack
 
     counted = wheels.protocol.oov == "count"
     own = {word: n for n, word in enumerate(islice(_unmapped(mapped_gold), NUM_UNKNOWN_TRIED))} if counted else {}

@@ -256,7 +256,8 @@ def _word_valence(places: Sequence[Iterable[int]], valence_of: Sequence[Sequence
 @cache
 def _lexicon() -> tuple[WheelSet, tuple[tuple[int, ...], ...]]:
     """The built-in wheels, and the valence of each category id of each wheel."""
-    from mer_r1.emotion.wheel import NEUTRAL, WheelSet
+    from mer_r1.emotion.compiled import NEUTRAL
+    from mer_r1.emotion.wheel import WheelSet
 
     wheels = WheelSet.load("builtin", protocol="corrected")  # with "neutral", which is a sentiment too
     valence_of = []

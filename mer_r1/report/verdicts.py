@@ -21,7 +21,8 @@ from typing import Literal
 
 from mer_r1.data.labels import read_labels
 from mer_r1.data.sample import Prediction
-from mer_r1.emotion.wheel import MappedWords, WheelSet, shifts
+from mer_r1.emotion.compiled import shifts
+from mer_r1.emotion.wheel import MappedWords, WheelSet
 
 Verdict = Literal["right", "partly", "wrong", "unknown"]
 LETTERS: dict[Verdict, str] = {"right": "r", "partly": "p", "wrong": "w", "unknown": "u"}

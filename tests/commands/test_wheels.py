@@ -9,8 +9,9 @@ import pytest
 
 from mer_r1.commands import main
 from mer_r1.emotion import download as download_module
+from mer_r1.emotion.compiled import CompiledWheels, pack
 from mer_r1.emotion.download import Fetched
-from mer_r1.emotion.wheel import Way, WheelSet, pack
+from mer_r1.emotion.wheel import Way, WheelSet
 from mer_r1.errors import InputError
 from mer_r1.pipelines.wheels import WheelDifference, WordDifference, compare, show, show_comparison, summary, way_text
 from tests.small_tables import FORMATS, write_tables
@@ -124,7 +125,7 @@ def test_compare_finds_nothing_between_equal_sets_and_mirrors(before: Path, afte
 def test_wheels_with_other_category_names_are_compared_by_reach_alone() -> None:
     names = (("joy", "anger", "sadness"), ("anger", "joy", "sadness"), *(("up", "down", "low"),) * 3)
     table = {word: pack((*ids[:4], ids[4]), names) for word, ids in IDS.items()}
-    other = WheelSet("other", SMALL.names, SMALL.titles, names, {**table, "sad": 0, "lost": 1})
+    other = WheelSet(CompiledWheels("other", SMALL.names, SMALL.titles, names, {**table, "sad": 0, "lost": 1}))
     found = compare(SMALL, other)
     assert found.by_name == (True, True, False, False, False)
     by_word = {item.word: [w.wheel for w in item.wheels] for item in found.words}
@@ -146,7 +147,7 @@ def test_wheels_with_other_category_names_are_compared_by_reach_alone() -> None:
 
 def test_a_known_word_without_a_home_still_differs_from_an_unknown_one() -> None:
     table = {word: pack(ids, CATEGORIES) for word, ids in IDS.items() if word != "lost"}
-    other = WheelSet("other", SMALL.names, SMALL.titles, CATEGORIES, table)
+    other = WheelSet(CompiledWheels("other", SMALL.names, SMALL.titles, CATEGORIES, table))
     assert compare(SMALL, other).words == (WordDifference("lost", True, False, ()),)
 
 

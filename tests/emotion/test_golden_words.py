@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from mer_r1.emotion.compiled import NUM_WHEELS
 from mer_r1.emotion.tables import FILES, Tables, Wheel, read_tables
-from mer_r1.emotion.wheel import NUM_WHEELS, WheelSet
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.emotion.words import normalise
 from tests.golden import load_golden, shared_wheels
 

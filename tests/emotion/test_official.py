@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import mer_r1.emotion.wheel as wheel_module
 from mer_r1.emotion import official
-from mer_r1.emotion.official import PINNED, load, published_folder, read_source
+from mer_r1.emotion.compiled import NUM_WHEELS
+from mer_r1.emotion.official import PINNED, Source, compiled_tables, published_folder, read_source
 from mer_r1.emotion.protocol import CORRECTED, OFFICIAL, Protocol, protocol_of
 from mer_r1.emotion.tables import FILES, read_tables
-from mer_r1.emotion.wheel import NUM_WHEELS, WheelSet
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from tests.small_tables import FORMATS, SKY, WHEEL_HEAD, WHEELS, synonym_rows, write_tables
 
@@ -38,8 +40,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder for one test, and no wheels kept in the process."""
     folder = tmp_path / "cache"
     monkeypatch.setattr(official, "user_folder", lambda: folder)
-    official._kept.cache_clear()
+    wheel_module._of_tables.cache_clear()
     return folder
+
+
+def load(source: Source, protocol: Protocol, level: int) -> WheelSet:
+    """The wheels of a source, without those that the process keeps."""
+    return WheelSet(compiled_tables(source, protocol, level))
 
 
 def of(folder: Path, protocol: str, *, level: int = 1) -> WheelSet:

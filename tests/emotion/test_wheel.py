@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import mer_r1.emotion.wheel as wheel_module
 from mer_r1.emotion.builtin import builtin_heads, read_heads
+from mer_r1.emotion.compiled import NUM_WHEELS, CompiledWheels, pack
 from mer_r1.emotion.protocol import CORRECTED, OFFICIAL
-from mer_r1.emotion.wheel import NUM_WHEELS, WheelSet, pack
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.emotion.words import BaseWord, read_words
 from mer_r1.errors import InputError
 from mer_r1.pipelines.wheels import show
@@ -237,10 +238,13 @@ def test_the_official_protocol_leaves_neutral_out_and_changes_nothing_else() -> 
 def test_load_is_cached_and_the_hash_follows_the_mapping_only() -> None:
     assert WheelSet.load("builtin") is WheelSet.load()
     table = {word: pack(ids_of(word), WHEELS.categories_of) for word in reversed(WHEELS.words)}
-    again = WheelSet("copy", WHEELS.names, ("",) * NUM_WHEELS, WHEELS.categories_of, table)
+    again = WheelSet(CompiledWheels("copy", WHEELS.names, ("",) * NUM_WHEELS, WHEELS.categories_of, table))
     assert again.sha256 == WHEELS.sha256
     table["happy"] = 0
-    assert WheelSet("copy", WHEELS.names, WHEELS.titles, WHEELS.categories_of, table).sha256 != WHEELS.sha256
+    assert (
+        WheelSet(CompiledWheels("copy", WHEELS.names, WHEELS.titles, WHEELS.categories_of, table)).sha256
+        != WHEELS.sha256
+    )
 
 
 def test_an_unknown_source_protocol_or_level_names_the_known_ones() -> None:
@@ -257,7 +261,7 @@ TWO = (("good", "bad"),) * NUM_WHEELS
 
 def test_a_wheel_set_from_a_plain_table_works_without_routes() -> None:
     ids: list[set[int]] = [{0}, {0}, {1}, set(), {0, 1}]
-    wheels = WheelSet("own", WHEELS.names, WHEELS.titles, TWO, {"fine": pack(ids, TWO), "lost": 0})
+    wheels = WheelSet(CompiledWheels("own", WHEELS.names, WHEELS.titles, TWO, {"fine": pack(ids, TWO), "lost": 0}))
     assert wheels.lookup("fine") == tuple(map(frozenset, ids))
     assert wheels.categories(["Fine"])[2:] == (frozenset({"bad"}), frozenset(), frozenset({"good", "bad"}))
     assert [way.base for way in wheels.explain("fine")] == [None] * NUM_WHEELS
@@ -266,7 +270,7 @@ def test_a_wheel_set_from_a_plain_table_works_without_routes() -> None:
 
 
 def test_a_word_reaches_something_or_is_counted_as_unmapped() -> None:
-    wheels = WheelSet("own", WHEELS.names, WHEELS.titles, TWO, {"fine": 1, "well": 2, "lost": 0})
+    wheels = WheelSet(CompiledWheels("own", WHEELS.names, WHEELS.titles, TWO, {"fine": 1, "well": 2, "lost": 0}))
     assert wheels.reaches(" Fine ")
     assert not wheels.reaches("lost")
     assert not wheels.reaches("no such word")
@@ -278,7 +282,7 @@ def test_a_word_reaches_something_or_is_counted_as_unmapped() -> None:
 def test_packed_ids_are_unpacked_and_counted_as_they_were(ids: list[set[int]]) -> None:
     categories_of = (tuple("abcdefghi"),) * NUM_WHEELS
     packed = pack(ids, categories_of)
-    wheels = WheelSet("own", WHEELS.names, WHEELS.titles, categories_of, {"word": packed})
+    wheels = WheelSet(CompiledWheels("own", WHEELS.names, WHEELS.titles, categories_of, {"word": packed}))
     assert wheels.unpack(packed) == tuple(map(frozenset, ids))
     assert wheels.count(packed) == tuple(map(len, ids))
 
@@ -292,9 +296,9 @@ def test_ids_that_no_wheel_has_are_not_packed(i: int) -> None:
 @pytest.mark.parametrize("packed", [-1, 1 << 2 * NUM_WHEELS])
 def test_packed_values_that_no_wheel_has_are_refused(packed: int) -> None:
     with pytest.raises(InputError, match="does not pack categories of wheels with 10"):
-        WheelSet("own", WHEELS.names, WHEELS.titles, TWO, {"fine": packed})
+        WheelSet(CompiledWheels("own", WHEELS.names, WHEELS.titles, TWO, {"fine": packed}))
     with pytest.raises(InputError, match="a wheel set has 5 wheels"):
-        WheelSet("own", WHEELS.names, WHEELS.titles, TWO[1:], {"fine": 0})
+        WheelSet(CompiledWheels("own", WHEELS.names, WHEELS.titles, TWO[1:], {"fine": 0}))
 
 
 @pytest.mark.parametrize(

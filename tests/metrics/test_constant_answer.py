@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer_r1.emotion.wheel import pack, shifts
+from mer_r1.emotion.compiled import pack, shifts
 from mer_r1.metrics import constant_answer
 from mer_r1.metrics.constant_answer import ConstantAnswer, best_constant_answers, by_frequency
 from mer_r1.metrics.open_vocabulary import StatisticsArrays, wheel_scores

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mer_r1.data.sample import Prediction
+from mer_r1.emotion.compiled import CompiledWheels, pack
 from mer_r1.emotion.protocol import CORRECTED
-from mer_r1.emotion.wheel import WheelSet, pack
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.report.verdicts import Judge
 from tests.small_wheels import SMALL, small_wheels
 
@@ -25,7 +26,7 @@ def test_a_word_is_right_wrong_or_not_judged() -> None:
 def test_a_word_is_partly_right_in_the_wheels_that_know_both() -> None:
     joy, mostly_anger = ((0,),) * 5, ((0,), (1,), (1,), (1,), ())
     table = {"x": pack(joy, SMALL.categories_of), "y": pack(mostly_anger, SMALL.categories_of)}
-    judge = Judge(WheelSet(SMALL.source, SMALL.names, SMALL.titles, SMALL.categories_of, table))
+    judge = Judge(WheelSet(CompiledWheels(SMALL.source, SMALL.names, SMALL.titles, SMALL.categories_of, table)))
     assert [(word.verdict, word.why) for word in judge.judged(("y",), ("x",), None)] == [("partly", "1 of 4 wheels")]
 
 

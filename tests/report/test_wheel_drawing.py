@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 
 from mer_r1.data.sample import Sample
+from mer_r1.emotion.compiled import CompiledWheels
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.report.sets import PageSet, ShownSystem, page_sets, shown_systems
 from mer_r1.report.wheel_drawing import INNER, OUTER, wheel_views
 from tests.report.runs import Page, shown_of, systems_of
@@ -49,7 +51,7 @@ def test_sectors_go_round_once() -> None:
 
 
 def test_names_of_categories_are_escaped() -> None:
-    wheels = type(SMALL)("x", SMALL.names, ("<b>",) * 5, (("<i>&", "joy"),) * 5, {"happy": 1})
+    wheels = WheelSet(CompiledWheels("x", SMALL.names, ("<b>",) * 5, (("<i>&", "joy"),) * 5, {"happy": 1}))
     systems, sets = shown_of(GOLD[:1], one={"1": (None, "happy")})
     page = Page(wheel_views(systems, sets, wheels)[0].drawn[0].svg["slow"])
     assert {tag for tag, _ in page.tags} == {"svg", "g", "title", "path", "text", "tspan"}

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mer_r1.emotion.wheel import WheelSet, pack
+from mer_r1.emotion.compiled import CompiledWheels, pack
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, Confidence, Level, SharedTokens, category_tokens
@@ -151,7 +152,7 @@ def test_a_category_that_has_no_words_has_no_probability(letters: Backbone, shar
     """That is a number, unlike a category whose ids were dropped."""
     names = (("joy", "anger", "sadness", "awe"),) * 4 + CATEGORIES[4:]
     packed = {word: pack(ids, names) for word, ids in IDS.items()}
-    wheels = WheelSet("wide", SMALL.names, SMALL.titles, names, packed)
+    wheels = WheelSet(CompiledWheels("wide", SMALL.names, SMALL.titles, names, packed))
     tokens = category_tokens(letters, wheels, shared_tokens)
     made = tokens.log_confidence(torch.full((1, 256), -1.0))
     assert float(made[0, tokens.column(0, 3)]) == pytest.approx(log(1e-10))
