@@ -3,6 +3,10 @@
 An objective is a sum of terms. A term weighs some rewards, adds them, normalises the sum within its group and weighs
 the result. So adding inside a term entangles rewards before normalisation (the baseline), and separate terms keep them
 apart (dual-objective disentanglement). docs/objectives.md has the table of all names; rl/advantages.py is the algebra.
+
+A new objective is one entry of OBJECTIVES: recipes accept its name, and what a run has to compute for it (confidences,
+a judge's scores, ...) follows from the rewards that its terms read. The choices beside the objective that a recipe
+offers are typed here too, once for the recipe and for the functions that take them.
 """
 
 from __future__ import annotations
@@ -11,25 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-REWARDS = (
-    "recall",
-    "precision",
-    "f1",
-    "format",
-    "calibration_plus",
-    "calibration_minus",
-    "initial_f1",
-    "fallback",
-    "accuracy",
-    "coherence",
-    "consistency",
-    "reflection",
-)
-
+# Rewards of a response's text are the fields of metrics.rewards.Rewards; these come from the model and from a judge.
+CALIBRATION_REWARDS = ("calibration_plus", "calibration_minus")
+REFLECTION_REWARDS = ("coherence", "consistency", "reflection")
 
 ScaleRewards = Literal["group", "batch", "none"]
-
-
+LossType = Literal["grpo", "bnpo", "dapo", "dr_grpo"]
+BetaSchedule = Literal["constant", "decay"]
+LengthPenalty = Literal["none", "inverse", "ratio", "log"]
+SharedTokens = Literal["count", "drop"]
 ConfidenceLevel = Literal["category", "word"]
 
 
@@ -103,7 +97,7 @@ def _reads(objective: str) -> set[str]:
 
 def needs_calibration(objective: str) -> bool:
     """Whether the objective reads the slow-fast confidence gap, and so needs the fast pass."""
-    return not _reads(objective).isdisjoint({"calibration_plus", "calibration_minus"})
+    return not _reads(objective).isdisjoint(CALIBRATION_REWARDS)
 
 
 def needs_initial_answer(objective: str) -> bool:
@@ -113,7 +107,7 @@ def needs_initial_answer(objective: str) -> bool:
 
 def needs_reflection(objective: str) -> bool:
     """Whether the objective pays what a judge says of an answer's steps, and so needs a format with steps."""
-    return not _reads(objective).isdisjoint({"coherence", "consistency", "reflection"})
+    return not _reads(objective).isdisjoint(REFLECTION_REWARDS)
 
 
 def needs_wheels(objective: str) -> bool:

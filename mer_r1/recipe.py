@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mer_r1.errors import InputError
+from mer_r1.objectives import OBJECTIVES, BetaSchedule, LengthPenalty, LossType, ScaleRewards, SharedTokens
 
+TINY = ("tiny", "tiny-vision")  # models that a run builds itself
+TargetKind = Literal["slow", "fast", "label"]
+ProtocolName = Literal["official", "corrected"]
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -34,7 +38,7 @@ class LoraSection(_Section):
 
 
 class ModelSection(_Section):
-    """`source`: "tiny", a folder, or a Hub id. The media keys are those of MediaBudget; None keeps the checkpoint's."""
+    """`source`: a name of TINY, a folder, or a Hub id. Media keys are those of MediaBudget; None keeps the checkpoint's."""
 
     source: str
     lora: LoraSection | None = None
@@ -97,15 +101,15 @@ class SftSection(_Section):
     """`targets`: the paper trains "slow" alone; with "fast" beside it both ways of answering are taught.
 
     "label" teaches the answer without a chain of thought, from its first token (EMO-R3's cold start). `reflection`
-    teaches beside them to answer the judge's questions (rl/reflection_lessons.py), which a tiny model does not know.
+    teaches beside them to answer the judge's questions (rl/reflection/lessons.py), which a tiny model does not know.
     """
 
-    targets: tuple[Literal["slow", "fast", "label"], ...] = Field(default=("slow",), min_length=1)
+    targets: tuple[TargetKind, ...] = Field(default=("slow",), min_length=1)
     reflection: bool = False
 
 
 class ReflectionSection(_Section):
-    """Who judges the steps of an answer (rl/reflection.py): the policy itself, or a model at a chat endpoint.
+    """Who judges the steps of an answer (rl/reflection/): the policy itself, or a model at a chat endpoint.
 
     `key_env` names the environment variable that holds the endpoint's key.
     """
@@ -124,51 +128,42 @@ class ReflectionSection(_Section):
         return self
 
 
+def _known_objective(name: str) -> str:
+    if name not in OBJECTIVES:
+        close = difflib.get_close_matches(name, OBJECTIVES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(OBJECTIVES)}"
+        raise ValueError(f"no such objective; {hint}")
+    return name
+
+
 class RlSection(_Section):
-    """Names of TRL's GRPOConfig where TRL has the thing. `objective` names an entry of rl.advantages.OBJECTIVES.
+    """Names of TRL's GRPOConfig where TRL has the thing. `objective` names an entry of objectives.OBJECTIVES.
 
     With `top_p` below 1 answers are drawn from less than the distribution that is scored, as in TRL. `beta_schedule`
     "decay" lets beta fall on a line to a quarter in the first half of the run. `shared_tokens` says whether an id that
     opens words of two categories counts for both (the paper's reading) or for neither.
     """
 
-    objective: Literal[
-        "baseline",
-        "rd",
-        "rd_ad",
-        "mer_r1",
-        "mer_r1_a1",
-        "mer_r1_a2",
-        "mer_r1_b1",
-        "mer_r1_b2",
-        "gdpo",
-        "dr_grpo",
-        "affectgpt_r1",
-        "videoauto_r1",
-        "accuracy",
-        "emo_r3",
-        "emo_r3_words",
-        "mer_r1_rer",
-    ] = "mer_r1"
+    objective: Annotated[str, AfterValidator(_known_objective)] = "mer_r1"
     num_generations: Positive = 4
     max_completion_length: Positive = 1024
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     beta: float = Field(default=0.04, ge=0)
-    beta_schedule: Literal["constant", "decay"] = "constant"
+    beta_schedule: BetaSchedule = "constant"
     epsilon: float = Field(default=0.2, gt=0)
     epsilon_high: float | None = Field(default=None, gt=0)
-    loss_type: Literal["grpo", "bnpo", "dapo", "dr_grpo"] = "grpo"
-    scale_rewards: Literal["group", "batch", "none"] = "group"
+    loss_type: LossType = "grpo"
+    scale_rewards: ScaleRewards = "group"
     num_iterations: Positive = 1
     lambda_cali: float = Field(default=0.1, ge=0)
     lambda_fmt: float = Field(default=0.1, ge=0)
     lambda_rer: float = Field(default=0.1, ge=0)
-    length_penalty: Literal["none", "inverse", "ratio", "log"] = "none"
-    shared_tokens: Literal["count", "drop"] = "count"
+    length_penalty: LengthPenalty = "none"
+    shared_tokens: SharedTokens = "count"
     reflection: ReflectionSection = ReflectionSection()
     wheels: str = "builtin"
-    protocol: Literal["official", "corrected"] = "official"
+    protocol: ProtocolName = "official"
 
     @model_validator(mode="after")
     def _group_is_a_group(self) -> RlSection:

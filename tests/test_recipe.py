@@ -73,6 +73,8 @@ UNKNOWN = [
     ("optim.learning_rat=1", "optim.learning_rat: unknown key; did you mean 'learning_rate'?"),
     ("rl.num_generation=4", "rl.num_generation: unknown key; did you mean 'num_generations'?"),
     ("modle.source=x", "modle: unknown key; did you mean 'model'?"),
+    ("rl.objective=mer_r", "rl.objective: no such objective; did you mean 'mer_r1'? (found 'mer_r')"),
+    ("rl.objective=qqq", "rl.objective: no such objective; choose from baseline, rd, rd_ad, mer_r1,"),
     ("rl.qqq=1", "rl.qqq: unknown key; known keys: objective, num_generations,"),
     ("qqq=1", "qqq: unknown key; known keys: kind, model, data, optim, sft, rl, seed"),
 ]

@@ -11,16 +11,19 @@ protocol decides about the mapping is compiled into a `WheelSet`; the rest is re
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mer_r1.errors import InputError
+
+if TYPE_CHECKING:
+    from mer_r1.recipe import ProtocolName
 
 
 @dataclass(frozen=True)
 class Protocol:
     """One protocol. `parser` is a name in response.PARSERS; the other fields are the columns of the table above."""
 
-    name: str
+    name: ProtocolName
     parser: str
     neutral: bool
     choice: Literal["first", "votes"]
@@ -29,7 +32,7 @@ class Protocol:
 
 OFFICIAL = Protocol("official", parser="official", neutral=False, choice="first", oov="drop")
 CORRECTED = Protocol("corrected", parser="corrected", neutral=True, choice="votes", oov="count")
-PROTOCOLS = {protocol.name: protocol for protocol in (OFFICIAL, CORRECTED)}
+PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (OFFICIAL, CORRECTED)}
 
 
 def protocol_of(name: str) -> Protocol:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import log, nan
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,14 +25,9 @@ from torch import Tensor
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.token_offsets import require_byte_level
+from mer_r1.objectives import SharedTokens
 
 _FLOOR = 1e-10
-
-
-SharedTokens = Literal["count", "drop"]
-
-
-Level = Literal["category", "word"]
 
 
 class Confidence(NamedTuple):

@@ -18,13 +18,12 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import RUN_FILE, RunRecord, versions
 from mer_r1.metrics.signature import wheels_part
-from mer_r1.recipe import ModelSection, Recipe
+from mer_r1.recipe import TINY, ModelSection, Recipe
 
 if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
     from mer_r1.training.trainer import Progress
 
-TINY = ("tiny", "tiny-vision")
 _PATIENCE = timedelta(days=1)  # of processes that wait while the first one reads all clips
 _VERSIONED = ("torch", "transformers", "accelerate", "av", "numpy")
 

@@ -22,7 +22,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mer_r1.objectives import OBJECTIVES, REWARDS, ScaleRewards
+from mer_r1.metrics.rewards import TEXT_REWARDS
+from mer_r1.objectives import CALIBRATION_REWARDS, OBJECTIVES, REFLECTION_REWARDS, ScaleRewards
+
+REWARDS = (*TEXT_REWARDS, *CALIBRATION_REWARDS, *REFLECTION_REWARDS)
 
 EPS = 1e-4
 

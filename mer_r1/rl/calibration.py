@@ -22,7 +22,8 @@ from math import isnan, nan
 from torch import Tensor
 
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.models.category_confidence import CategoryTokens, Confidence, Level
+from mer_r1.models.category_confidence import CategoryTokens, Confidence
+from mer_r1.objectives import ConfidenceLevel
 
 CLIP = 5.0  # of one word's Delta; a log of almost nothing should not rule a group
 
@@ -34,7 +35,7 @@ def calibration_pair(
     gold: Sequence[frozenset[int]],
     tokens: CategoryTokens,
     wheels: WheelSet,
-    level: Level = "category",
+    level: ConfidenceLevel = "category",
 ) -> tuple[float, float]:
     """(R+, R-) of one response (Eq. 11). NaN where there is no correct, or no incorrect, word.
 
@@ -59,7 +60,7 @@ def calibration_pair(
     return _mean(correct), _mean(incorrect)
 
 
-def _gaps(slow: Confidence, fast: Confidence, level: Level) -> Tensor:
+def _gaps(slow: Confidence, fast: Confidence, level: ConfidenceLevel) -> Tensor:
     """Delta of every anchor as if its word were of each category, (A, C), bounded; NaN stays NaN."""
     if level == "word":
         gaps_AC = (slow.word_A - fast.word_A)[:, None].expand_as(slow.category_AC)

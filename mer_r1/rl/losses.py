@@ -18,12 +18,12 @@ infinities included, reaches neither the loss nor the gradient.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-LossType = Literal["grpo", "bnpo", "dapo", "dr_grpo"]
+from mer_r1.objectives import BetaSchedule, LossType
 
 
 class PolicyLoss(NamedTuple):
@@ -102,7 +102,7 @@ def _aggregate(
     raise ValueError(f"loss_type {loss_type!r} is not known; use grpo, bnpo, dapo or dr_grpo")
 
 
-def scheduled_beta(beta: float, schedule: Literal["constant", "decay"], step: int, max_steps: int) -> float:
+def scheduled_beta(beta: float, schedule: BetaSchedule, step: int, max_steps: int) -> float:
     """The weight of the KL term at an optimiser step, counted from 0.
 
     "decay" (HumanOmniV2's) falls on a line from beta to a quarter of it at half of `max_steps`, and stays there.

@@ -19,14 +19,15 @@ from torch import Tensor
 
 from mer_r1.data.sample import Response, Rollout
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.metrics.rewards import LengthPenalty, score_response
+from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.category_confidence import CategoryTokens, Confidence, Level
+from mer_r1.models.category_confidence import CategoryTokens, Confidence
 from mer_r1.models.packing import Branch
 from mer_r1.models.token_offsets import Answer, fast_branch, locate_answer
 from mer_r1.models.types import Encoded, Generated, PromptBatch, Sampling
-from mer_r1.objectives import REWARDS
+from mer_r1.objectives import ConfidenceLevel, LengthPenalty
 from mer_r1.prompting.response import ResponseFormat, parse_response
+from mer_r1.rl.advantages import REWARDS
 from mer_r1.rl.calibration import calibration_pair
 
 
@@ -150,7 +151,7 @@ def calibration(
     confidences: Sequence[Confidence],
     tokens: CategoryTokens,
     wheels: WheelSet,
-    level: Level,
+    level: ConfidenceLevel,
 ) -> Calibration:
     """Slow-fast calibration of a batch from the confidences that a pass over its contexts read."""
     pairs_B2 = torch.full((len(batch.rows), 2), torch.nan)
@@ -164,7 +165,12 @@ def calibration(
 
 
 def _word_confidences(
-    words: Sequence[str], slow: Confidence, fast: Confidence, tokens: CategoryTokens, wheels: WheelSet, level: Level
+    words: Sequence[str],
+    slow: Confidence,
+    fast: Confidence,
+    tokens: CategoryTokens,
+    wheels: WheelSet,
+    level: ConfidenceLevel,
 ) -> dict[str, tuple[float, float]]:
     """(slow, fast) log-confidence of every word that a wheel knows: its own, or its category's, mean over wheels."""
     found = {}

@@ -30,10 +30,10 @@ from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
 from mer_r1.models.packing import GroupPass, Packed, group_pass, pack
 from mer_r1.models.types import Encoded, PromptBatch, Sampling
-from mer_r1.objectives import REWARDS, confidence_level, needs_calibration, needs_initial_answer, needs_reflection
+from mer_r1.objectives import confidence_level, needs_calibration, needs_initial_answer, needs_reflection
 from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe
-from mer_r1.rl.advantages import advantages
+from mer_r1.rl.advantages import REWARDS, advantages
 from mer_r1.rl.data import BlockOrder, RlExample
 from mer_r1.rl.losses import policy_loss, scheduled_beta
 from mer_r1.rl.reflection.judges import make_judge

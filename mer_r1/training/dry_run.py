@@ -13,8 +13,7 @@ from typing import Any
 
 from mer_r1.errors import InputError
 from mer_r1.media import TINY_BUDGET, MediaBudget, audio_tokens, most_tokens
-from mer_r1.pipelines.train import TINY
-from mer_r1.recipe import ModelSection, Recipe, read_recipe, recipe_names
+from mer_r1.recipe import TINY, ModelSection, Recipe, read_recipe, recipe_names
 from mer_r1.training import cost
 from mer_r1.training.model_shape import KNOWN, Shape, shape_of
 

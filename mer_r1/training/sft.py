@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,9 +21,8 @@ from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone, chosen_log_probs, pad_right
 from mer_r1.models.types import Prompt, PromptBatch
 from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat, is_well_formed, parse_response
+from mer_r1.recipe import TargetKind
 from mer_r1.training.trainer import RunTrainer
-
-TargetKind = Literal["slow", "fast", "label"]
 
 
 @dataclass(frozen=True)

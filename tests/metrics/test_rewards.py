@@ -1,6 +1,5 @@
 """Rewards: the grader gives the gold answer 1.0, and counts as the evaluator does."""
 
-from dataclasses import fields
 from math import isnan, log
 
 import pytest
@@ -9,7 +8,8 @@ from hypothesis import strategies as st
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.open_vocabulary import set_statistics, stack, wheel_scores
-from mer_r1.metrics.rewards import LengthPenalty, Rewards, sample_scores, score_response
+from mer_r1.metrics.rewards import Rewards, sample_scores, score_response
+from mer_r1.objectives import LengthPenalty
 from mer_r1.prompting.response import FALLBACK_ANSWER, parse_response
 from tests.small_wheels import SMALL, WORDS
 
@@ -91,15 +91,6 @@ def test_the_reward_is_what_the_evaluator_says_of_a_corpus_of_one(gold: list[str
     assert precision == pytest.approx(sum(wheel.precision for wheel in wheels) / len(wheels))
     f1s = [0.0 if isnan(wheel.f1) else wheel.f1 for wheel in wheels]
     assert f1 == pytest.approx(sum(f1s) / len(wheels))
-
-
-def test_the_names_are_those_of_the_algebra_in_its_order() -> None:
-    pytest.importorskip("torch")
-    from mer_r1.objectives import REWARDS
-
-    names = [field.name for field in fields(Rewards)]
-    others = ("calibration_plus", "calibration_minus", "coherence", "consistency", "reflection")
-    assert names == [name for name in REWARDS if name not in others]
 
 
 SET = "<step1>A dog.</step1><step2>It warms.</step2><step3>Pleasant.</step3>\\boxed{%s}"

@@ -1,6 +1,6 @@
 """Advantages: each objective against numpy, TRL's own formula, what absent and equal rewards do, and symmetries."""
 
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from mer_r1.objectives import (
     OBJECTIVES,
-    REWARDS,
+    Objective,
     ScaleRewards,
+    Term,
     confidence_level,
     needs_calibration,
     needs_initial_answer,
@@ -22,10 +23,10 @@ from mer_r1.objectives import (
     needs_wheels,
 )
 from mer_r1.recipe import RlSection
-from mer_r1.rl.advantages import advantages, normalise
+from mer_r1.rl.advantages import REWARDS, advantages, normalise
 
 LAMBDAS = {"lambda_cali": 0.1, "lambda_fmt": 0.3, "lambda_rer": 0.2}
-R, P, F, FMT, PLUS, MINUS, FIRST, BACK, ACC, _, _, RER = range(12)
+R, P, F, FMT, FIRST, BACK, ACC, PLUS, MINUS, _, _, RER = range(12)
 K = len(REWARDS)
 SCALES: tuple[ScaleRewards, ...] = ("group", "batch", "none")
 GROUPS = arrays.arrays(
@@ -102,8 +103,22 @@ def test_every_objective_is_its_formula(objective: str, seed: int) -> None:
     np.testing.assert_allclose(_advantages(rewards, objective), _by_hand(rewards, objective), atol=1e-9)
 
 
-def test_the_objectives_are_those_a_recipe_can_name() -> None:
-    assert tuple(OBJECTIVES) == get_args(RlSection.model_fields["objective"].annotation)
+def test_a_new_objective_is_one_entry_that_recipes_accept(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Objective((Term({"recall": 1.0}), Term({"calibration_plus": 0.5})))
+    monkeypatch.setitem(OBJECTIVES, "mine", mine)
+    assert RlSection(objective="mine").objective == "mine"
+    assert needs_calibration("mine")
+    assert needs_wheels("mine")
+    assert not needs_reflection("mine")
+
+
+def test_every_objective_reads_rewards_that_there_are() -> None:
+    for objective in OBJECTIVES.values():
+        assert {name for term in objective.terms for name in term.parts} <= set(REWARDS)
+    assert len(set(REWARDS)) == len(REWARDS)
+
+
+def test_what_the_objectives_need_follows_from_their_rewards() -> None:
     calibrated = ["mer_r1", "mer_r1_a1", "mer_r1_a2", "mer_r1_b1", "mer_r1_b2", "mer_r1_rer"]
     assert [name for name in OBJECTIVES if needs_calibration(name)] == calibrated
     assert [name for name in OBJECTIVES if needs_initial_answer(name)] == ["videoauto_r1"]

@@ -16,9 +16,10 @@ from mer_r1.emotion.compiled import CompiledWheels, pack
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.category_confidence import CategoryTokens, Confidence, Level, SharedTokens, category_tokens
+from mer_r1.models.category_confidence import CategoryTokens, Confidence, category_tokens
 from mer_r1.models.tiny.omni import tiny_tokenizer
 from mer_r1.models.token_offsets import require_byte_level, text_and_starts
+from mer_r1.objectives import ConfidenceLevel, SharedTokens
 from mer_r1.rl.calibration import CLIP, calibration_pair
 from mer_r1.synthetic.corpus import minimer_texts
 from tests.small_wheels import CATEGORIES, IDS, SMALL
@@ -263,7 +264,7 @@ def test_the_gap_of_one_word_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("level", ["category", "word"])
-def test_word_level_takes_the_gap_of_the_word_itself_and_correctness_of_the_wheels(level: Level) -> None:
+def test_word_level_takes_the_gap_of_the_word_itself_and_correctness_of_the_wheels(level: ConfidenceLevel) -> None:
     """Ablation A1; categories say 1 and -3 here, words 0.5 and 2."""
     tokens, slow_C = _confidences(joy=-1.0, anger=-4.0)
     _, fast_C = _confidences(joy=-2.0, anger=-1.0)

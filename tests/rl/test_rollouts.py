@@ -14,13 +14,14 @@ from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import pad_right
-from mer_r1.models.category_confidence import CategoryTokens, Confidence, Level, category_tokens
+from mer_r1.models.category_confidence import CategoryTokens, Confidence, category_tokens
 from mer_r1.models.packing import group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.token_offsets import locate_answer
 from mer_r1.models.types import Encoded, Generated, Prompt, Sampling
-from mer_r1.objectives import REWARDS
+from mer_r1.objectives import ConfidenceLevel
 from mer_r1.prompting.response import FALLBACK_ANSWER, RESPONSE_FORMATS, parse_response
+from mer_r1.rl.advantages import REWARDS
 from mer_r1.rl.calibration import calibration_pair
 from mer_r1.rl.rollouts import (
     Calibration,
@@ -59,7 +60,7 @@ def _batch(
 
 
 def _calibrated(
-    backbone: OmniBackbone, batch: RolloutBatch, tokens: CategoryTokens, level: Level = "category"
+    backbone: OmniBackbone, batch: RolloutBatch, tokens: CategoryTokens, level: ConfidenceLevel = "category"
 ) -> Calibration:
     """As the trainer does it: one pass over all branches."""
     where = contexts(backbone, batch, PROFILE, True)
@@ -118,7 +119,7 @@ def _alone(backbone: OmniBackbone, prompt: Prompt, ids: list[int], anchors: Sequ
 
 @pytest.mark.parametrize("level", ["category", "word"])
 def test_calibration_rewards_are_those_of_asking_slow_and_fast_one_by_one(
-    tiny: OmniBackbone, prompts: Sequence[Prompt], encoded: Encoded, tokens: CategoryTokens, level: Level
+    tiny: OmniBackbone, prompts: Sequence[Prompt], encoded: Encoded, tokens: CategoryTokens, level: ConfidenceLevel
 ) -> None:
     """The fast context is written here as a person would: prompt, prefill, the answer's text."""
     found = _calibrated(tiny, _batch(tiny, encoded, TEXTS), tokens, level)
