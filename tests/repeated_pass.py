@@ -18,6 +18,10 @@ from mer_r1.models.category_confidence import CategoryTokens, Confidence
 from mer_r1.models.packing import Branch, GroupPass, group_pass, pack
 from mer_r1.models.types import Encoded, Prompt
 from tests.media_samples import clip_of, make_clip, prompt_of
+from tests.tolerance import float32_tolerance
+
+HEAD_TOLERANCE = float32_tolerance(1000)
+"""Of a float64 model: its head is float32, and takes a softmax over somewhat less than 1000 ids."""
 
 
 def prompts_of(backbone: Backbone, num: int) -> list[Prompt]:
@@ -59,9 +63,9 @@ def make_case(prompts: Sequence[Prompt], group: int, seed: int = 0) -> Case:
     return Case(list(prompts), slow, fast)
 
 
-def copy_of(backbone: Backbone) -> Any:
+def copy_of(backbone: Backbone, dtype: torch.dtype = torch.float64) -> Any:
     """The backbone with a model of its own."""
-    return replace(backbone, model=copy.deepcopy(backbone.model), wrapped_model=None)
+    return replace(backbone, model=copy.deepcopy(backbone.model).to(dtype), wrapped_model=None)
 
 
 def repeated_logits(backbone: Backbone, prompts: Sequence[Prompt], branches: Sequence[Branch]) -> Tensor:
@@ -98,7 +102,7 @@ def gradients_of(backbone: Backbone, log_probs_BR: Tensor) -> dict[str, Tensor]:
     return {name: p.grad for name, p in backbone.model.named_parameters() if p.grad is not None}
 
 
-def same_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float = 1e-5) -> None:
+def same_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float = HEAD_TOLERANCE) -> None:
     """Relative to each parameter's own gradient."""
     assert ours.keys() == theirs.keys()
     assert len(ours) > 30
@@ -110,8 +114,8 @@ def same_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance
 def same_confidences(made: Sequence[Confidence], expected: Sequence[Confidence]) -> None:
     assert len(made) == len(expected)
     for one, other in zip(made, expected, strict=True):
-        torch.testing.assert_close(one.category_AC, other.category_AC, atol=1e-5, rtol=0, equal_nan=True)
-        torch.testing.assert_close(one.word_A, other.word_A, atol=1e-5, rtol=0)
+        torch.testing.assert_close(one.category_AC, other.category_AC, atol=HEAD_TOLERANCE, rtol=0, equal_nan=True)
+        torch.testing.assert_close(one.word_A, other.word_A, atol=HEAD_TOLERANCE, rtol=0)
 
 
 @torch.no_grad()
