@@ -102,6 +102,16 @@ def add_protocol_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_failed_option(parser: argparse._ActionsContainer) -> None:
+    """--failed."""
+    parser.add_argument(
+        "--failed",
+        choices=("left-out", "as-empty"),
+        default="left-out",
+        help="failed answers: in no number (default), or counted as empty ones; the exit status is 1 either way",
+    )
+
+
 def add_service_options(
     parser: argparse._ActionsContainer, requests: str = "with --url: requests at the same time"
 ) -> None:

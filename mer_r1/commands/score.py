@@ -8,6 +8,7 @@ from pathlib import Path
 from mer_r1.commands.options import (
     Commands,
     add_command,
+    add_failed_option,
     add_sentiment_options,
     add_wheel_options,
     sentiment_choice,
@@ -35,6 +36,7 @@ def add(commands: Commands) -> None:
         "--style", choices=tuple(STYLES), help="extract the labels from each row's raw text, as other models answer"
     )
     parser.add_argument("--strict", action="store_true", help="malformed and missing rows are errors, not counts")
+    add_failed_option(parser)
     add_sentiment_options(parser)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
 
@@ -49,11 +51,12 @@ def _run(options: argparse.Namespace) -> int:
         strict=options.strict,
         mode=options.mode,
         style=options.style,
+        failed=options.failed,
         sentiment=sentiment_choice(options),
     )
     if options.compare:
         first, second = options.compare
-        score.run_compare(options.gold, first, second, settings, options.json)
+        result = score.run_compare(options.gold, first, second, settings, options.json)
     else:
-        score.run(options.gold, options.pred, settings, options.json)
-    return 0
+        result = score.run(options.gold, options.pred, settings, options.json)
+    return int(score.any_failed(result))

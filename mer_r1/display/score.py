@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mer_r1.emotion.protocol import protocol_of
+from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.sentiment import count_lines, sentiment_table
 from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import ScoreReport
@@ -31,6 +32,13 @@ def print_both(report: ScoreReport | None, sentiment: SentimentReport | None, co
         console.print(table)
     for line in count_lines(sentiment) if sentiment else ():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_failed(num: int, rule: FailedRule, console: Console) -> None:
+    """How many answers of a mode failed, and what became of them; nothing where none did."""
+    if num:
+        fate = "and are in no number" if rule == "left-out" else "and count as empty ones (--failed as-empty)"
+        console.print(f"{num} answers failed {fate}", style="bold red", markup=False, highlight=False)
 
 
 def print_report(report: ScoreReport, console: Console, sentiment: SentimentReport | None = None) -> None:

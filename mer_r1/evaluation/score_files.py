@@ -2,15 +2,15 @@
 
 Gold rows: `{"id", "labels": [..] | "raw string", "valence"?, "cluster"?}`; the other keys of a manifest may stand
 beside. Prediction rows: `{"id", "labels": [..] | "raw string" | null, "mode"?, "status"?, "sentiment"?}`; further keys
-are let be unless they look like a slip of one of these. A row with status "error" is no prediction (the clip counts as
-missing) and a later row of the same clip takes its place. What stands in `labels` is for the protocol's parser to
+are let be unless they look like a slip of one of these. A row with status "error" is no prediction (answered.py says
+what it costs) and a later row of the same clip takes its place. What stands in `labels` is for the protocol's parser to
 judge: a field that it cannot read is counted, not refused. With a style of answering (answer_styles.py) the labels are
 those that it finds in each row's `raw` text, and `labels` may be left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
@@ -35,7 +35,7 @@ STATUSES = get_args(Status)
 class ModePredictions:
     """The predictions of one mode (None: unstated): labels by id, ids of unfinished answers, the line of each id.
 
-    `sentiment` holds the word of those rows that carry one.
+    `sentiment` holds the word of those rows that carry one. `failed` are the ids that have nothing but errors.
     """
 
     mode: str | None = None
@@ -43,6 +43,20 @@ class ModePredictions:
     sentiment: dict[str, str] = field(default_factory=dict)
     unanswered: set[str] = field(default_factory=set)
     line: dict[str, int] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+
+    @property
+    def statuses(self) -> dict[str, Status]:
+        """What `answered` reads: the status by id, "ok" for every answer."""
+        return {**dict.fromkeys(self.failed, "error"), **dict.fromkeys(self.labels, "ok")}
+
+    def put_in_empty(self, ids: Iterable[str]) -> None:
+        """Answers without a word, which are neutral, for these ids."""
+        for identity in ids:
+            self.labels[identity] = []
+            self.failed.discard(identity)
+            if self.sentiment:
+                self.sentiment[identity] = "neutral"
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,12 @@ def read_gold(path: Path) -> Gold:
     return gold
 
 
+def only(gold: Gold, ids: Collection[str]) -> Gold:
+    """The gold of some clips."""
+    kept = set(ids)
+    return Gold(*({i: value for i, value in part.items() if i in kept} for part in vars(gold).values()))
+
+
 def read_modes(path: Path, mode: str | None = None, style: str | None = None) -> dict[str, ModePredictions]:
     """The modes of a predictions file in the order of their names, or the one named.
 
@@ -95,7 +115,9 @@ def read_modes(path: Path, mode: str | None = None, style: str | None = None) ->
                 f'{path}:{number}: id "{printable(identity)}" stands on {index}; keep one row a clip and mode'
             )
         if status == "error":
+            found.failed.add(identity)
             continue
+        found.failed.discard(identity)
         found.line[identity] = number
         if read is None:
             found.labels[identity] = row["labels"]

@@ -207,13 +207,14 @@ def _write_record(
     answers: Mapping[str, Mapping[str, str]],
     protocol: Protocol,
 ) -> None:
-    """One row a clip and mode that has a prediction, with the sentiment of those that are scored for it."""
+    """One row a clip and mode, with the sentiment of those that are scored for it; what failed stays failed."""
     rows: list[dict[str, Any]] = []
     for name, mode in modes.items():
         named = {"mode": mode.mode} if mode.mode else {}
         for identity, words in _words(set(mode.labels), mode, protocol).items():
             said = {"sentiment": answers[name][identity]} if identity in answers[name] else {}
             rows.append({"id": identity, **named, "labels": list(words), **said})
+        rows += [{"id": identity, **named, "labels": [], "status": "error"} for identity in sorted(mode.failed)]
     write_json_lines(out, rows)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mer_r1.commands import main
 from mer_r1.errors import InputError
 from mer_r1.evaluation.score import Settings, run, run_compare
 
@@ -101,8 +102,67 @@ def test_an_error_is_no_prediction_and_a_later_row_takes_its_place(gold: Path, t
     failed = {"id": "a", "labels": [], "status": "error"}
     pred = write(tmp_path / "pred.jsonl", failed, failed, {"id": "a", "labels": ["happy"]}, failed | {"id": "b"})
     result = run(gold, pred)
-    assert (result["missing"], result["unanswered"]) == (2, 0)
-    assert result["open_vocabulary"]["recall"] == pytest.approx(1 / 3)
+    assert (result["n"], result["failed"], result["missing"], result["unanswered"]) == (2, 1, 1, 0)
+    assert result["open_vocabulary"]["recall"] == pytest.approx(1 / 2)
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Path:
+    return write(tmp_path / "four.jsonl", *({"id": name, "labels": ["happy"]} for name in "abcd"))
+
+
+TIME_OUT: dict[str, Any] = {"labels": [], "status": "error", "error": "timed out"}
+
+
+def test_failed_answers_are_in_no_number_and_counted_beside_it(
+    four: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = [{"id": name, "labels": ["happy"]} for name in "ab"]
+    pred = write(tmp_path / "pred.jsonl", *right, *({"id": name, **TIME_OUT} for name in "cd"))
+    out, line = tmp_path / "score.json", ["score", "--gold", str(four), "--pred", str(pred)]
+    assert main([*line, "--json", str(out)]) == 1
+    assert "2 answers failed and are in no number" in capsys.readouterr().out
+    result = json.loads(out.read_text())
+    assert (result["n"], result["failed"], result["missing"]) == (2, 2, 0)
+    assert result["open_vocabulary"]["recall"] == 1.0
+    assert "|n:2|" in result["signature"]
+    assert main([*line, "--failed", "as-empty", "--json", str(out)]) == 1
+    assert "2 answers failed and count as empty ones" in capsys.readouterr().out
+    result = json.loads(out.read_text())
+    assert (result["n"], result["failed"], result["missing"], result["open_vocabulary"]["recall"]) == (4, 2, 0, 0.5)
+    write(pred, *right, *({"id": name, "labels": [], "status": "no_answer"} for name in "cd"))
+    assert main([*line, "--json", str(out)]) == 0, "an answer that cannot be parsed is an answer"
+    result = json.loads(out.read_text())
+    assert (result["n"], result["failed"], result["unanswered"]) == (4, 0, 2)
+    assert result["open_vocabulary"]["recall"] == 0.5
+
+
+def test_a_clip_that_failed_in_one_mode_is_left_out_of_all(four: Path, tmp_path: Path) -> None:
+    fast = [{"id": name, "mode": "fast", "labels": ["happy" if name == "a" else "sad"]} for name in "abcd"]
+    slow = [{"id": "a", "mode": "slow", **TIME_OUT}, {"id": "b", "mode": "slow", "labels": ["happy"]}]
+    pred = write(tmp_path / "pred.jsonl", *fast, *slow)  # c and d were not asked in slow
+    modes = run(four, pred)["modes"]
+    assert [(modes[mode]["n"], modes[mode]["failed"]) for mode in ("fast", "slow")] == [(1, 0), (1, 3)]
+    assert [modes[mode]["open_vocabulary"]["recall"] for mode in ("fast", "slow")] == [0.0, 1.0]
+    assert modes["fast"]["extra_predictions"] == 0
+    alone = run(four, pred, Settings(mode="fast"))
+    assert (alone["n"], alone["failed"], alone["open_vocabulary"]["recall"]) == (4, 0, 0.25)
+
+
+def test_a_clip_that_failed_in_one_file_is_compared_in_neither(four: Path, tmp_path: Path) -> None:
+    first = write(tmp_path / "first.jsonl", *({"id": name, "labels": ["happy"]} for name in "abcd"))
+    second = write(tmp_path / "second.jsonl", {"id": "a", **TIME_OUT}, *({"id": n, "labels": ["sad"]} for n in "bc"))
+    result = run_compare(four, first, second)
+    assert [(result[side]["n"], result[side]["failed"]) for side in ("first", "second")] == [(3, 0), (3, 1)]
+    assert result["second"]["missing"] == 1, "a file that does not hold the clip is charged for it"
+    assert main(["score", "--gold", str(four), "--compare", str(first), str(second)]) == 1
+
+
+def test_a_file_of_nothing_but_failures_has_no_score(four: Path, tmp_path: Path) -> None:
+    pred = write(tmp_path / "pred.jsonl", *({"id": name, **TIME_OUT} for name in "abcd"))
+    with pytest.raises(InputError, match=r"pred\.jsonl: no clip has an answer .* --failed as-empty"):
+        run(four, pred)
+    assert run(four, pred, Settings(failed="as-empty"))["open_vocabulary"]["recall"] == 0.0
 
 
 def test_several_modes_are_scored_apart_and_compared(

@@ -89,11 +89,15 @@ def test_the_predictions_own_words_are_taken_as_they_stand(gold: Path, tmp_path:
     assert (chosen["backend"], chosen["accuracy"]) == ("lexicon", pytest.approx(1 / 3))
 
 
-def test_a_clip_without_a_row_is_missing_and_a_row_without_the_word_is_an_error(gold: Path, tmp_path: Path) -> None:
+def test_a_clip_without_a_row_is_missing_a_failed_one_left_out_and_a_row_without_the_word_an_error(
+    gold: Path, tmp_path: Path
+) -> None:
     first = {"id": "a", "labels": [], "sentiment": "positive"}
     failed = {"id": "b", "labels": [], "status": "error"}
     result = run(gold, write(tmp_path / "pred.jsonl", first, failed))["sentiment"]
-    assert (result["missing"], result["accuracy"]) == (2, pytest.approx(2 / 3))
+    assert (result["n"], result["missing"], result["accuracy"]) == (2, 1, 1 / 2)
+    as_empty = run(gold, tmp_path / "pred.jsonl", Settings(failed="as-empty"))["sentiment"]
+    assert (as_empty["n"], as_empty["missing"], as_empty["accuracy"]) == (3, 1, pytest.approx(2 / 3))
     wordless = write(tmp_path / "pred.jsonl", first, {"id": "c", "labels": []}, {"id": "b", "labels": []})
     with pytest.raises(InputError, match=r"pred\.jsonl:3: no sentiment, which other rows have"):
         run(gold, wordless)
@@ -104,7 +108,7 @@ def test_gold_without_labels_is_scored_for_sentiment_alone(
 ) -> None:
     bare = write(tmp_path / "sims.jsonl", *({"id": name, "valence": -0.4} for name in "abcde"))
     result = run(bare, pred, LEXICON)
-    assert set(result) == {"signature", "protocol", "task", "n", "missing", "intervals", "sentiment"}
+    assert set(result) == {"signature", "protocol", "task", "n", "missing", "failed", "intervals", "sentiment"}
     assert result["intervals"]["waf"] == result["sentiment"]["intervals"]["waf"]
     assert (result["task"], result["n"], result["signature"]) == ("sentiment", 5, result["sentiment"]["signature"])
     assert result["sentiment"]["accuracy"] == 4 / 5
@@ -323,20 +327,22 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def test_the_record_scores_again_to_the_same_number_without_a_model(protocol: str, gold: Path, tmp_path: Path) -> None:
     odd = "\ud800 odd\u2028"
     both = rows([["happy", "calm"], "[worried]", ["sad"], ["sad"], []], mode="slow")
-    both += [row for row in rows([["sad"], [odd], None, ["sad"], ["glad"]], mode="fast") if row["id"] != "e"]
+    both += rows([["sad"], [odd], None, ["sad"], ["glad"]], mode="fast")
+    both[-1]["status"] = "error"
     pred, kept = write(tmp_path / "pred.jsonl", *both), tmp_path / "deep" / "kept.jsonl"
     choice = SentimentChoice(backend="lexicon", out=kept)
     made = run(gold, pred, by(choice, protocol=protocol, task="sentiment"))
     again = run(gold, kept, Settings(protocol=protocol, task="sentiment"))
     for mode in ("fast", "slow"):
         first, second = made["modes"][mode]["sentiment"], again["modes"][mode]["sentiment"]
+        assert made["modes"][mode]["failed"] == again["modes"][mode]["failed"] == (mode == "fast")
         same = ("n", "waf", "accuracy", "invalid", "missing", "zero_gold", "intervals", "constants")
         assert {name: first[name] for name in same} == {name: second[name] for name in same}
         assert second["backend"] == "predictions"
     asked = ["a", "b"] if protocol == "official" else ["a", "b", "c"]
     said = {mode: [row for row in lines(kept) if row["mode"] == mode] for mode in ("slow", "fast")}
     assert [row["id"] for row in said["slow"]] == ["a", "b", "c", "d", "e"], "every prediction is kept"
-    assert [row["id"] for row in said["slow"] if "sentiment" in row] == [*asked, "e"]
+    assert [row["id"] for row in said["slow"] if "sentiment" in row] == asked, "e failed in one mode"
     assert [row["id"] for row in said["fast"] if "sentiment" in row] == asked
     assert lines(kept)[0] == {"id": "a", "mode": "fast", "labels": ["sad"], "sentiment": "negative"}
 
