@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mer_r1.display.numbers import interval, p_value, percent, points
 from mer_r1.emotion.protocol import protocol_of
 from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.sentiment import count_lines, sentiment_table
@@ -50,7 +51,7 @@ def print_report(report: ScoreReport, console: Console, sentiment: SentimentRepo
     measures = sorted(MEASURES, key=lambda name: name != report.headline)
     for name in measures:
         style = "bold" if name == report.headline else ""
-        head.add_row(TITLES[name], _percent(getattr(score, name)), _range(bounds[name]), style=style)
+        head.add_row(TITLES[name], percent(getattr(score, name)), _range(bounds[name]), style=style)
     if sentiment is not None:
         head.add_section()
         _add_waf(head, sentiment)
@@ -59,7 +60,7 @@ def print_report(report: ScoreReport, console: Console, sentiment: SentimentRepo
     for title in ("", "n", *(TITLES[name] for name in measures)):
         rows.add_column(title, justify="right" if title else "left")
     for name, wheel in zip(report.wheel_names, score.wheels, strict=True):
-        rows.add_row(name, str(wheel.n), *(_percent(getattr(wheel, measure)) for measure in measures))
+        rows.add_row(name, str(wheel.n), *(percent(getattr(wheel, measure)) for measure in measures))
     console.print(rows)
     if report.constant_baselines:
         _print_constants(report, measures, console)
@@ -74,8 +75,7 @@ def print_differences(title: str, differences: Mapping[str, Difference], console
     for head in ("", "points", "95 % interval", "p"):
         table.add_column(head, justify="right" if head else "left")
     for name, row in differences.items():
-        p_value = "n/a" if row.p_value != row.p_value else f"{row.p_value:.3f}"
-        table.add_row(TITLES[name], _percent(row.delta), _range((row.low, row.high)), p_value)
+        table.add_row(TITLES[name], points(row.delta, 2), _range((row.low, row.high)), p_value(row.p_value))
     console.print(table)
 
 
@@ -85,7 +85,7 @@ def _print_constants(report: ScoreReport, measures: list[str], console: Console)
         table.add_column(title, justify="right" if title in TITLES.values() else "left")
     for said, best in _constants(report).items():
         words, of = escape(f'always "{printable(", ".join(said))}"'), ", ".join(TITLES[c.measure] for c in best)
-        table.add_row(words, of, *(_percent(getattr(best[0], name)) for name in measures))
+        table.add_row(words, of, *(percent(getattr(best[0], name)) for name in measures))
     console.print(table)
 
 
@@ -98,7 +98,7 @@ def _constants(report: ScoreReport) -> dict[tuple[str, ...], list[ConstantAnswer
 
 
 def _add_waf(table: Table, sentiment: SentimentReport) -> None:
-    table.add_row("sentiment WAF", _percent(sentiment.waf), _range(sentiment.intervals["waf"]), style="bold")
+    table.add_row("sentiment WAF", percent(sentiment.waf), _range(sentiment.intervals["waf"]), style="bold")
 
 
 def _count_lines(report: ScoreReport) -> Iterator[str]:
@@ -122,10 +122,5 @@ def _words(counts: dict[str, int]) -> str:
     return f" ({', '.join(listed)}{', ...' if len(counts) > len(listed) else ''})" if listed else ""
 
 
-def _percent(value: float) -> str:
-    return "n/a" if value != value else f"{100 * value:.2f}"
-
-
 def _range(bounds: tuple[float, float]) -> str:
-    """Bounds in percent; "–" where there is no interval, as of one clip alone."""
-    return "–" if bounds[0] != bounds[0] else escape(f"[{_percent(bounds[0])}, {_percent(bounds[1])}]")
+    return escape(interval(*bounds))

@@ -1,0 +1,41 @@
+"""How a number is printed, wherever people read one: tables, pages, plots and closing lines.
+
+Values are fractions; what is printed is in percent or, of a difference, in points. None and NaN are not defined and
+print as MISSING. The minus sign is the typographical one, as wide as the plus sign. Callers of rich escape the
+brackets of an interval.
+"""
+
+from __future__ import annotations
+
+MISSING = "–"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A plain number."""
+    return MISSING if value is None or value != value else f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference, with its sign."""
+    return MISSING if value is None or value != value else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A fraction in percent, without the sign %."""
+    return number(None if value is None else 100 * value, digits)
+
+
+def points(value: float | None, digits: int = 1) -> str:
+    """A difference of two fractions in points, with its sign."""
+    return signed(None if value is None else 100 * value, digits)
+
+
+def interval(low: float | None, high: float | None, digits: int = 2, *, scale: float = 100) -> str:
+    """Bounds in percent or, with `scale` 1, plain: "[1.20, 3.40]"; MISSING where one of them is not defined."""
+    bounds = [number(None if bound is None else scale * bound, digits) for bound in (low, high)]
+    return MISSING if MISSING in bounds else f"[{bounds[0]}, {bounds[1]}]"
+
+
+def p_value(value: float | None) -> str:
+    """Three decimals; the bootstrap resolves no more."""
+    return number(value, 3)
