@@ -1,9 +1,12 @@
-"""`mer-r1 predict`: the emotions of clips, or of every row of a manifest."""
+"""`mer-r1 predict`: the emotions of clips, printed, or of every row of a manifest, into a predictions file."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mer_r1.commands.options import (
     Commands,
@@ -14,6 +17,10 @@ from mer_r1.commands.options import (
     modes_of,
     service_of,
 )
+from mer_r1.errors import InputError
+
+if TYPE_CHECKING:
+    from mer_r1.generation.make import Service
 
 
 def add(commands: Commands) -> None:
@@ -35,21 +42,54 @@ def add(commands: Commands) -> None:
     )
     add_length_option(parser)
     add_service_options(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON lines")
+    parser.add_argument("--json", action="store_true", help="print JSON lines, the rows of a predictions file")
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mer_r1.pipelines import predict
+    service = service_of(options)
+    if options.manifest is not None:
+        return _run_manifest(options, service)
+    if options.out is not None:
+        raise InputError("--out: goes with --manifest; the predictions of CLIP are printed (--json for JSON lines)")
+    if not options.clips and not (options.subtitle and options.subtitle.strip()):
+        raise InputError("nothing to predict: give CLIP files, --subtitle TEXT, or --manifest FILE")
+    from mer_r1.data.sample import Sample
+    from mer_r1.display.predictions import print_predictions
+    from mer_r1.generation.predict import predict
 
-    return predict.run(
-        options.clips,
+    candidates = tuple(label.strip() for label in (options.candidates or "").split(",") if label.strip())
+    predictions = predict(
+        options.clips or Sample("subtitle", subtitle=options.subtitle, candidates=candidates),
+        model=options.model,
+        mode=options.mode,
         subtitle=options.subtitle,
-        candidates=[label.strip() for label in (options.candidates or "").split(",") if label.strip()],
-        manifest=options.manifest,
-        out=options.out,
-        modes=modes_of(options),
-        source=options.model,
+        candidates=candidates,
         max_new_tokens=options.max_new_tokens,
-        json_lines=options.json,
-        service=service_of(options),
+        url=service,
     )
+    if options.json:
+        print("\n".join(json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions))
+    else:
+        print_predictions(predictions)
+    return 1 if any(prediction.status == "error" for prediction in predictions) else 0
+
+
+def _run_manifest(options: argparse.Namespace, service: Service | None) -> int:
+    if options.subtitle is not None or options.candidates or options.json:
+        raise InputError("--manifest: goes without --subtitle, --candidates and --json; its rows have their own")
+    if options.clips or options.out is None:
+        raise InputError("--manifest: goes with --out PREDICTIONS and without CLIP")
+    from mer_r1.data.manifest import read_manifest
+    from mer_r1.display.progress import generation_bar
+    from mer_r1.distributed import is_first_process
+    from mer_r1.generation import generate_to_store
+    from mer_r1.generation.make import make_generator
+
+    samples = read_manifest(options.manifest)
+    generator = make_generator(options.model, service, max_new_tokens=options.max_new_tokens)
+    with generation_bar("Predicting") as progress:
+        report = generate_to_store(options.out, samples, generator, modes_of(options), progress)
+    if not is_first_process():
+        return 0  # the first process reports for all; a launcher ends them all when one of them fails
+    print(report.summary(options.out) or options.out)
+    return 1 if report.errors else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from mer_r1.data.files import write_json
+from mer_r1.distributed import is_first_process
 
 LINE_EVERY_S = 20.0
+
+
+@contextmanager
+def generation_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of answers; of several processes the first one shows its own."""
+    with Progress(disable=not is_first_process()) as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 @dataclass

@@ -1,6 +1,6 @@
-"""A checkpoint on this machine, asked about many samples: media are read while earlier ones are answered.
+"""A checkpoint on this machine as a generator: media are read while the answers to earlier ones are generated.
 
-Memory beside the model: the prompts of two batches, one that is answered and one that waits (a batch is 4 prompts, or
+Memory beside the model: the prompts of two batches, one in the model and one that waits (a batch is 4 prompts, or
 64 of a model below 100 million parameters), and the decoded clips of READERS threads. The number of samples does not
 matter. Answers are greedy.
 """
@@ -23,9 +23,7 @@ import torch
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.distributed import local_rank
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.errors import InputError
 from mer_r1.generation.answering import answer_batch
-from mer_r1.generation.make import DEFAULT_MODEL
 from mer_r1.generation.store import UNREADABLE, failed
 from mer_r1.media import read_clip
 from mer_r1.models.backbone import Backbone
@@ -44,8 +42,6 @@ def load_model(source: str) -> Backbone:
     Processes of one launch take the GPUs in turn. Raises InputError for what cannot be loaded.
     """
     folder = Path(source)
-    if source == DEFAULT_MODEL and not folder.exists():
-        raise InputError(f"{source}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
     backbone = load_backbone(str(folder / "model") if (folder / "model").is_dir() else source)
     num_gpus = torch.cuda.device_count()
     backbone.model.to(f"cuda:{local_rank() % num_gpus}" if num_gpus else "cpu")
@@ -64,7 +60,7 @@ def batch_size(backbone: Backbone) -> int:
 
 
 class LocalGenerator:
-    """Asks a checkpoint; see `generation.store.Generator`. Without `style` the question is the model's own."""
+    """Answers of a checkpoint; see `generation.store.Generator`. Without `style` the prompt template is the model's."""
 
     def __init__(
         self,
@@ -81,7 +77,7 @@ class LocalGenerator:
         self._preparing = Lock()
 
     def with_template(self, style: PromptTemplate) -> LocalGenerator:
-        """The same model, asked another question."""
+        """The same model with another prompt template."""
         other = LocalGenerator(self.backbone, self.max_new_tokens, style)
         other._weights = self._weights
         return other

@@ -1,20 +1,24 @@
-"""Who is asked, as the command line says it: a checkpoint here, or a model behind an address."""
+"""The generator that a command line or a caller names: a checkpoint here, or a model behind an address."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mer_r1.errors import InputError
 from mer_r1.generation.store import Generator
 from mer_r1.prompting.templates import PromptTemplate
+
+if TYPE_CHECKING:
+    from mer_r1.models.backbone import Backbone
 
 DEFAULT_MODEL = "runs/quickstart/mer_r1"
 
 
 @dataclass(frozen=True)
 class Service:
-    """Where a model is served and how it is asked there: the options of `EndpointGenerator` that commands have."""
+    """Where a model is served and what it takes there: the options of `EndpointGenerator` that commands have."""
 
     url: str
     key_env: str | None = None
@@ -23,11 +27,11 @@ class Service:
 
 
 def validate_generator(model: str, service: Service | None = None, *, max_new_tokens: int = 1024) -> None:
-    """Raises InputError for what `make_generator` refuses without loading a model, for before anything is written."""
+    """Raises InputError for what `make_generator` finds wrong without loading a model, before anything is written."""
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
     if service is not None:
-        make_generator(model, service, max_new_tokens=max_new_tokens)  # which asks nobody yet
+        make_generator(model, service, max_new_tokens=max_new_tokens)  # which sends no request yet
         return
     from mer_r1.models.checkpoint import looks_like_hub_id
 
@@ -36,20 +40,22 @@ def validate_generator(model: str, service: Service | None = None, *, max_new_to
 
 
 def make_generator(
-    model: str,
+    model: str | Backbone,
     service: Service | None = None,
     *,
     max_new_tokens: int = 1024,
     style: PromptTemplate | None = None,
 ) -> Generator:
-    """The generator of `model`: a run, a checkpoint's folder or a Hub id; with `service` a model's name there.
+    """The generator of `model`: a run, a checkpoint's folder, a Hub id or a loaded one; with `service` a name there.
 
-    `style` is the question; None is the model's own. Raises InputError for a number below 1, an address or key that
-    cannot be used, and a model that cannot be loaded.
+    `style` is the prompt template; None is the model's own. Raises InputError for a number below 1, an address or key
+    that cannot be used, and a model that cannot be loaded.
     """
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
     if service is not None:
+        if not isinstance(model, str):
+            raise InputError("a model at an address is given by its name there, not as a loaded one")
         from mer_r1.generation.endpoint import EndpointGenerator
 
         return EndpointGenerator(
@@ -61,6 +67,8 @@ def make_generator(
             num_workers=service.num_workers,
             sound=service.sound,
         )
+    if model == DEFAULT_MODEL and not Path(DEFAULT_MODEL).exists():
+        raise InputError(f"{model}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
     from mer_r1.generation.local import LocalGenerator
 
     return LocalGenerator(model, max_new_tokens, style)

@@ -11,7 +11,7 @@ from mer_r1.media.budget import (
     usable_seconds,
     video_tokens,
 )
-from mer_r1.media.decode import decode_file, read_clip
+from mer_r1.media.decode import decode_file, holds_sound_alone, read_clip
 
 __all__ = [
     "TINY_BUDGET",
@@ -20,6 +20,7 @@ __all__ = [
     "decode_file",
     "frame_count",
     "frame_times",
+    "holds_sound_alone",
     "most_tokens",
     "read_clip",
     "target_size",

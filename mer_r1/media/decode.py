@@ -107,6 +107,16 @@ def decode_file(path: Path, budget: MediaBudget, *, pictures: Pictures = "video"
         return clip
 
 
+def holds_sound_alone(path: Path) -> bool:
+    """Whether a file can be opened and has sound but no pictures, whatever its name says; cover art is no picture."""
+    try:
+        with open_media(path, MediaBudget()) as container:
+            pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+            return bool(container.streams.audio) and not pictures
+    except InputError:
+        return False
+
+
 def _read(
     path: Path, container: InputContainer, video: VideoTrack | None, voice: SoundTrack | None, budget: MediaBudget
 ) -> None:

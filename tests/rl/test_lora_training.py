@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mer_r1.data.sample import Sample
+from mer_r1.generation.predict import predict
 from mer_r1.models.backbone import Backbone, chosen_log_probs
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
 from mer_r1.models.types import Prompt
-from mer_r1.pipelines import merge, predict, train
+from mer_r1.pipelines import merge, train
 from mer_r1.pipelines.train import run
 from mer_r1.recipe import Recipe
 from mer_r1.rl import losses, rollouts, trainer
@@ -145,7 +146,6 @@ def test_an_adapter_run_is_merged_and_predicts_as_the_model_that_was_trained(
     prompts: Sequence[Prompt],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     watch = Watch(monkeypatch)
     out = tmp_path / "run"
@@ -166,15 +166,12 @@ def test_an_adapter_run_is_merged_and_predicts_as_the_model_that_was_trained(
     base = load_omni(str(taught_folder / "model"))
     assert float((log_probs(base, prompts[:2], ids) - wanted).abs().max()) > 1e-2
 
-    capsys.readouterr()
-    said = []
-    for source in (out, tmp_path / "merged"):
-        predict.run(
-            [], subtitle="I am so glad.", manifest=None, out=None, modes=("slow",), source=str(source),
-            max_new_tokens=24, json_lines=True,
-        )  # fmt: skip
-        said.append(capsys.readouterr().out)
-    assert said[0] == said[1] != ""
+    said = Sample("x", subtitle="I am so glad.")
+    of_adapter, of_merged = (
+        predict(said, model=source, mode="slow", max_new_tokens=24) for source in (out, tmp_path / "merged")
+    )
+    assert of_adapter == of_merged
+    assert of_merged[0].raw
 
 
 @pytest.mark.parametrize("kind", ["rl", "sft"])

@@ -1,0 +1,71 @@
+"""`predict`: the emotions of files or samples, in memory.
+
+Files become samples, and the generator that also answers a manifest answers them: a checkpoint on this machine or a
+model behind an address. What fails for one sample is a prediction with status "error".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.errors import InputError
+from mer_r1.generation.make import DEFAULT_MODEL, Service, make_generator
+from mer_r1.media import holds_sound_alone
+
+if TYPE_CHECKING:
+    from mer_r1.models.backbone import Backbone
+
+_SOUNDS = (".wav", ".mp3", ".flac", ".m4a", ".aac", ".ogg", ".opus")
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def predict(
+    clips: str | Path | Sample | Sequence[str | Path | Sample],
+    *,
+    model: str | Path | Backbone = DEFAULT_MODEL,
+    mode: Literal["fast", "slow", "both"] = "both",
+    subtitle: str | None = None,
+    candidates: Sequence[str] = (),
+    max_new_tokens: int = 1024,
+    url: str | Service | None = None,
+) -> list[Prediction]:
+    """Predictions of every clip: clip by clip in the given order, fast before slow where `mode` is "both".
+
+    `clips` are video, sound or picture files, or samples. `subtitle` and `candidates` (labels to choose from) go with
+    every file; samples have their own. `model` is a run's or checkpoint's folder, a Hub id, or loaded already
+    (`load_model`); with `url` it is the model's name at that OpenAI-compatible address. What fails for one clip, such
+    as a file that cannot be read, is a prediction with status "error" whose `error` says why.
+
+    Raises InputError for a model that cannot be loaded or reached, a number of tokens below 1, and two samples that
+    share an id.
+    """
+    given = [clips] if isinstance(clips, (str, Path, Sample)) else clips
+    samples = [item if isinstance(item, Sample) else clip_sample(Path(item), subtitle, candidates) for item in given]
+    service = Service(url) if isinstance(url, str) else url
+    source = str(model) if isinstance(model, Path) else model
+    generator = make_generator(source, service, max_new_tokens=max_new_tokens)
+    modes: tuple[Mode, ...] = ("fast", "slow") if mode == "both" else (mode,)
+    by_id: dict[str, Sample] = {}
+    for sample in samples:
+        if by_id.setdefault(sample.id, sample) != sample:
+            raise InputError(f"two different samples have the id {sample.id!r}; give each its own")
+    unique = list(by_id.values())  # a clip that is given twice is answered once
+    rows = {(row.id, mode): row for mode in modes for row in generator.generate(unique, mode)}
+    return [rows[sample.id, mode] for sample in samples for mode in modes]
+
+
+def clip_sample(path: Path, subtitle: str | None = None, candidates: Sequence[str] = ()) -> Sample:
+    """A sample of one file, its path as id.
+
+    The name's ending says whether it is sound, a picture or a video; a video file without pictures is sound.
+    """
+    sample, ending = Sample(str(path), subtitle=subtitle, candidates=tuple(candidates)), path.suffix.lower()
+    if ending in _PICTURES:
+        return replace(sample, image=path)
+    if ending in _SOUNDS or holds_sound_alone(path):
+        return replace(sample, audio=path)
+    return replace(sample, video=path)
