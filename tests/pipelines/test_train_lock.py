@@ -34,6 +34,7 @@ def test_the_other_processes_of_a_run_do_not_ask_for_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with locked(tmp_path / "run"), pytest.raises(InputError, match=r"none\.jsonl: cannot be read"):
         train.run(recipe_of(tmp_path), tmp_path / "run")
 

@@ -157,7 +157,8 @@ def _questions(path: Path) -> Iterator[Question]:
         label = text_of(path, number, row, "label")
         if not _stays_inside(video_id):
             raise InputError(
-                f'{path}: row {number}: video_id "{printable(video_id)}" is no path below the folder; correct it'
+                f'{path}: row {number}: video_id "{printable(video_id)}" is no path of a file below the folder; '
+                "correct it"
             )
         candidates = _candidates(path, number, row)
         task = _task(path, number, row, candidates)
