@@ -2,8 +2,8 @@
 
 Confidence is read at the first token of an answer word (rl/calibration.py). Many words open alike, "dis" for one: an id
 that opens words of two categories of a wheel speaks for both, or for none where a recipe says `shared_tokens: drop`.
-This verb counts such ids, per wheel and category, before anything trains, and shows the words that they open. It reads
-a tokenizer only, no weights.
+Here such ids are counted, per wheel and category, before anything trains, and shows the words that they open. Only a
+tokenizer is read, no weights.
 
 Counted as everywhere: distinct ids, each word both as it stands and after a space.
 """
@@ -11,7 +11,7 @@ Counted as everywhere: distinct ids, each word both as it stands and after a spa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,6 @@ from typing import Any
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError, first_line
 
-NUM_EXAMPLES = 3
-_NUM_WORDS_SHOWN = 2
 _FIX = "give a folder with tokenizer.json, a run's folder, tiny, or a Hub id such as Qwen/Qwen2.5-Omni-7B while online"
 
 
@@ -90,46 +88,12 @@ def _wheel_tokens(
     for ident in shared:
         found = {name: tuple(word for word in words if ident in opening[word]) for name, words in words_of.items()}
         openers.append(SharedId(ident, tokenizer.decode([ident]), {name: found[name] for name in names if found[name]}))
-    openers.sort(key=lambda each: (-sum(map(len, each.words.values())), each.id))
+    openers.sort(key=lambda item: (-sum(map(len, item.words.values())), item.id))
     return WheelTokens(
         total=count(wheels.names[wheel], {word for words in words_of.values() for word in words}),
         categories=tuple(count(name, set(words)) for name, words in words_of.items()),
         shared=tuple(openers),
     )
-
-
-def run(model: str, source: str = "builtin", protocol: str = "official", out: Path | None = None) -> int:
-    """Print the table of a model's tokenizer, with examples of shared ids; write all of it to `out`; 0.
-
-    `model` is a folder with a tokenizer, a run's folder, a Hub id, or "tiny". Raises InputError for one that cannot be
-    had or is not byte-level, and for unknown wheels.
-    """
-    from rich.console import Console
-
-    from mer_r1.data.files import write_json
-    from mer_r1.metrics.signature import wheels_part
-
-    wheels = WheelSet.load(source, protocol=protocol)
-    tokenizer = load_tokenizer(model)
-    report = token_report(tokenizer, wheels)
-    if out is not None:
-        head = {"model": model, "num_ids": len(tokenizer), "wheels": wheels.source, "wheels_sha256": wheels.sha256}
-        write_json(out, {**head, "protocol": protocol, "by_wheel": [asdict(item) for item in report]})
-    console = Console(emoji=False, markup=False, highlight=False)
-    console.print(
-        f"{model}, {len(tokenizer):,} ids; wheels {wheels_part(wheels.source, wheels.sha256)}, protocol {protocol}",
-        soft_wrap=True,
-    )
-    console.print(_table(report))
-    for item in report:
-        for opener in item.shared[:NUM_EXAMPLES]:
-            console.print(f"{item.total.name}: {_example(opener)}", soft_wrap=True)
-    console.print(
-        "touched: words that open with a shared id, as they stand or after a space; lost: in both ways, so that they "
-        "keep no id under shared_tokens: drop",
-        soft_wrap=True,
-    )
-    return 0
 
 
 def load_tokenizer(source: str) -> Any:
@@ -161,33 +125,3 @@ def load_tokenizer(source: str) -> Any:
         raise InputError(f"{source}: the tokenizer is missing (tokenizer.json); {_FIX}")
     require_byte_level(tokenizer, source)
     return tokenizer
-
-
-def _table(report: tuple[WheelTokens, ...]) -> object:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table()
-    for head in ("wheel", "category"):
-        table.add_column(head)
-    for head in ("words", "first ids", "shared", "touched", "lost"):
-        table.add_column(head, justify="right")
-    for item in report:
-        for index, count in enumerate(item.categories):
-            table.add_row(item.total.name if index == 0 else "", escape(count.name), *_cells(count))
-        table.add_row("", "all", *_cells(item.total))
-        table.add_section()
-    return table
-
-
-def _cells(count: TokenCount) -> tuple[str, ...]:
-    shares = [f"{num / count.num_words:.1%}" if count.num_words else "-" for num in (count.num_touched, count.num_lost)]
-    return f"{count.num_words:,}", f"{count.num_ids:,}", f"{count.num_shared_ids:,}", *shares
-
-
-def _example(opener: SharedId) -> str:
-    parts = []
-    for name, words in opener.words.items():
-        rest = f" and {len(words) - _NUM_WORDS_SHOWN:,} more" if len(words) > _NUM_WORDS_SHOWN else ""
-        parts.append(f"{name} ({', '.join(words[:_NUM_WORDS_SHOWN])}{rest})")
-    return f"{opener.text!r} (id {opener.id}) opens words of {'; '.join(parts)}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from mer_r1.commands.options import Commands, add_command, add_protocol_option, add_wheel_options
+from mer_r1.errors import InputError
 
 
 def add(commands: Commands) -> None:
@@ -34,25 +36,57 @@ def add(commands: Commands) -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from mer_r1.pipelines import wheels
+    from mer_r1.display.wheels import print_words
+    from mer_r1.emotion.wheel import WheelSet
 
-    return wheels.show(options.words, options.wheels, options.protocol, options.level)
+    wheels = WheelSet.load(options.wheels, protocol=options.protocol, level=options.level)
+    settings = f"level {options.level}, protocol {options.protocol}, sha256 {wheels.sha256[:12]}"
+    print_words(options.words, wheels, f"Wheels {wheels.source}, {settings}")
+    return 0 if any(wheels.explain(word) for word in options.words) else 1
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from mer_r1.pipelines import wheels
+    from mer_r1.data.files import write_json
+    from mer_r1.display.wheels import print_comparison
+    from mer_r1.emotion.compare import compare
+    from mer_r1.emotion.wheel import WheelSet
+    from mer_r1.metrics.signature import wheels_part
 
-    choices = {"protocol": options.protocol, "level": options.level, "limit": options.limit, "out": options.json}
-    return wheels.show_comparison(options.a, options.b, **choices)
+    if options.limit < 0:
+        raise InputError(f"--limit {options.limit} is below 0; give the number of words to print")
+    a, b = (WheelSet.load(one, protocol=options.protocol, level=options.level) for one in (options.a, options.b))
+    found, names = compare(a, b), (wheels_part(a.source, a.sha256), wheels_part(b.source, b.sha256))
+    if options.json is not None:
+        head = {"a": names[0], "b": names[1], "protocol": options.protocol, "level": options.level}
+        write_json(options.json, head | asdict(found) | {"num_differing": found.num_differing})
+    rest = "" if options.json is not None else "; --limit prints more, --json writes all"
+    print_comparison(found, names, options.limit, rest=rest)
+    return 0
 
 
 def _tokens(options: argparse.Namespace) -> int:
-    from mer_r1.analysis import wheel_tokens
+    from mer_r1.analysis.wheel_tokens import load_tokenizer, token_report
+    from mer_r1.data.files import write_json
+    from mer_r1.display.wheel_tokens import print_wheel_tokens
+    from mer_r1.emotion.wheel import WheelSet
+    from mer_r1.metrics.signature import wheels_part
 
-    return wheel_tokens.run(options.model, options.wheels, options.protocol, options.out)
+    wheels = WheelSet.load(options.wheels, protocol=options.protocol)
+    tokenizer = load_tokenizer(options.model)
+    report, name = token_report(tokenizer, wheels), wheels_part(wheels.source, wheels.sha256)
+    if options.out is not None:
+        head = {"model": options.model, "num_ids": len(tokenizer), "wheels": wheels.source}
+        head |= {"wheels_sha256": wheels.sha256, "protocol": options.protocol}
+        write_json(options.out, head | {"by_wheel": [asdict(item) for item in report]})
+    title = f"{options.model}, {len(tokenizer):,} ids; wheels {name}, protocol {options.protocol}"
+    print_wheel_tokens(report, title)
+    return 0
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from mer_r1.pipelines import wheels
+    from mer_r1.emotion import download
+    from mer_r1.emotion.official import PINNED
 
-    return wheels.download(options.names, options.to)
+    for file in download.download(options.names or [*PINNED], options.to):
+        print(f"{file.path}: {file.how}")
+    return 0

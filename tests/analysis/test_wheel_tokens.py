@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from mer_r1.analysis.wheel_tokens import SharedId, TokenCount, load_tokenizer, run, token_report
+from mer_r1.analysis.wheel_tokens import SharedId, TokenCount, load_tokenizer, token_report
+from mer_r1.commands import main
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.models.category_confidence import category_tokens
@@ -68,7 +69,7 @@ def test_the_file_holds_what_the_table_shows(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     out = tmp_path / "tokens.json"
-    assert run(str(folder), "builtin", "corrected", out) == 0
+    assert main(["wheels", "tokens", "--model", str(folder), "--protocol", "corrected", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     written = json.loads(out.read_text(encoding="utf-8"))
     wheels = WheelSet.load(protocol="corrected")
@@ -159,7 +160,7 @@ def test_a_tokenizer_that_is_not_byte_level_is_refused(make: Callable[[], Any], 
     _refused(tmp_path, "not byte-level")
 
 
-def test_unknown_wheels_are_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no-such"):
-        run(str(folder), "no-such", out=tmp_path / "tokens.json")
-    assert not (tmp_path / "tokens.json").exists()
+def test_unknown_wheels_are_an_error_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tokens.json"
+    assert main(["wheels", "tokens", "--model", str(folder), "--wheels", "no-such", "--out", str(out)]) == 2
+    assert not out.exists()

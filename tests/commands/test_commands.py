@@ -267,12 +267,12 @@ def test_a_full_disk_or_a_forbidden_folder_is_one_line_and_what_was_there_stays(
 def test_ctrl_c_is_one_line_and_130(
     files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mer_r1.pipelines import wheels
+    from mer_r1.display import wheels
 
-    def show(*_: object) -> int:
+    def show(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(wheels, "show", show)
+    monkeypatch.setattr(wheels, "print_words", show)
     assert status("wheels", "show", "happy") == 130
     assert capsys.readouterr().err == "mer-r1: stopped\n"
 
@@ -284,12 +284,12 @@ def test_ctrl_c_is_one_line_and_130(
 def test_a_missing_extra_names_the_line_that_installs_it(
     module: str, extra: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mer_r1.pipelines import wheels
+    from mer_r1.display import wheels
 
-    def show(*_: object) -> int:
+    def show(*_: object) -> None:
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
-    monkeypatch.setattr(wheels, "show", show)
+    monkeypatch.setattr(wheels, "print_words", show)
     line = fault("wheels", "show", "happy")
     assert line == f"{module} is not installed; install it with: pip install 'mer-r1[{extra}]'"
 
@@ -302,12 +302,12 @@ def test_predict_without_torch_names_the_extra(files: Path, fault: Fault, monkey
 
 
 def test_a_module_of_ours_that_is_missing_is_a_defect_and_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mer_r1.pipelines import wheels
+    from mer_r1.display import wheels
 
-    def show(*_: object) -> int:
+    def show(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'mer_r1.lost'", name="mer_r1.lost")
 
-    monkeypatch.setattr(wheels, "show", show)
+    monkeypatch.setattr(wheels, "print_words", show)
     with pytest.raises(ModuleNotFoundError):
         status("wheels", "show", "happy")
 

@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from mer_r1.commands import main
+from mer_r1.display.wheels import summary, way_text
 from mer_r1.emotion import download as download_module
+from mer_r1.emotion.compare import WheelDifference, WordDifference, compare
 from mer_r1.emotion.compiled import CompiledWheels, pack
 from mer_r1.emotion.download import Fetched
 from mer_r1.emotion.wheel import Way, WheelSet
-from mer_r1.errors import InputError
-from mer_r1.pipelines.wheels import WheelDifference, WordDifference, compare, show, show_comparison, summary, way_text
 from tests.small_tables import FORMATS, write_tables
 from tests.small_wheels import CATEGORIES, IDS, SMALL
+
+
+def show(*words: str) -> int:
+    return main(["wheels", "show", *words])
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def after(tmp_path: Path) -> Path:
 
 
 def test_a_known_word_gets_its_category_in_every_wheel(capsys: pytest.CaptureFixture[str]) -> None:
-    assert show(["furious"]) == 0
+    assert show("furious") == 0
     printed = capsys.readouterr().out
     wheels = WheelSet.load()
     for way in wheels.explain("furious"):
@@ -41,27 +45,27 @@ def test_a_known_word_gets_its_category_in_every_wheel(capsys: pytest.CaptureFix
 
 
 def test_known_words_are_shown_beside_unknown_ones_with_near_spellings(capsys: pytest.CaptureFixture[str]) -> None:
-    assert show(["happy", "furius", "qwerty"]) == 0
+    assert show("happy", "furius", "qwerty") == 0
     printed = capsys.readouterr().out
     assert "'furius' is not in the wheels; near: furious" in printed
     assert "'qwerty' is not in the wheels\n" in printed
 
 
 def test_only_unknown_words_end_in_one_without_an_empty_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert show(["qwerty", ""]) == 1
+    assert show("qwerty", "") == 1
     printed = capsys.readouterr().out
     assert "wheel" not in printed.replace("in the wheels", "")
 
 
 @pytest.mark.parametrize("word", ["[bold]x", "[/]", ":smile:", "<script>"])
 def test_markup_in_a_word_is_printed_as_it_stands(word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert show([word]) == 1
+    assert show(word) == 1
     assert f"{word!r} is not in the wheels" in capsys.readouterr().out
 
 
-def test_unknown_wheels_are_refused() -> None:
-    with pytest.raises(InputError, match="'zz'"):
-        show(["happy"], "zz")
+def test_unknown_wheels_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show("happy", "--wheels", "zz") == 2
+    assert "'zz'" in capsys.readouterr().err
 
 
 def test_a_way_leaves_out_steps_that_repeat() -> None:
@@ -172,7 +176,7 @@ def test_the_comparison_is_printed_up_to_a_limit_and_written_whole(
 
 
 def test_rows_tell_unknown_from_unplaced(before: Path, after: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert show_comparison(str(before), str(after)) == 0
+    assert main(["wheels", "compare", str(before), str(after)]) == 0
     rows = [[cell.strip() for cell in line.split("\u2502")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     assert ["balmier", "w1", "unknown", "sunny"] in rows
     assert ["hot", "w2", "rough", "-"] in rows
@@ -181,9 +185,9 @@ def test_rows_tell_unknown_from_unplaced(before: Path, after: Path, capsys: pyte
 def test_equal_sources_and_a_limit_of_nothing_print_the_counts_alone(
     before: Path, after: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert show_comparison(str(before), str(before)) == 0
+    assert main(["wheels", "compare", str(before), str(before)]) == 0
     assert capsys.readouterr().out.startswith("words that differ: 0 (")
-    assert show_comparison(str(before), str(after), limit=0) == 0
+    assert main(["wheels", "compare", str(before), str(after), "--limit", "0"]) == 0
     assert capsys.readouterr().out.startswith("... and 4 more words; --limit prints more, --json writes all\n")
 
 
@@ -195,11 +199,14 @@ def test_compare_takes_protocol_and_level(before: Path, after: Path, capsys: pyt
     assert "overcast" in printed
 
 
-def test_a_limit_below_nothing_and_unknown_sources_are_refused(before: Path) -> None:
-    with pytest.raises(InputError, match="--limit -1 is below 0"):
-        show_comparison(str(before), str(before), limit=-1)
-    with pytest.raises(InputError, match="'zz'"):
-        show_comparison(str(before), "zz")
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(("builtin", "--limit", "-1"), "--limit -1 is below 0"), (("zz",), "'zz'")]
+)
+def test_a_limit_below_nothing_and_unknown_sources_are_errors(
+    arguments: tuple[str, ...], message: str, before: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["wheels", "compare", str(before), *arguments]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_download_names_each_file_and_fetches_both_sets_by_default(

@@ -16,7 +16,6 @@ from mer_r1.emotion.protocol import CORRECTED, OFFICIAL
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.emotion.words import BaseWord, read_words
 from mer_r1.errors import InputError
-from mer_r1.pipelines.wheels import show
 
 WHEELS = WheelSet.load(protocol="corrected")
 NOWHERE: frozenset[int] = frozenset()
@@ -322,17 +321,3 @@ def test_loading_imports_neither_torch_nor_numpy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_show_prints_known_words_and_near_spellings(capsys: pytest.CaptureFixture[str]) -> None:
-    assert show(["Angrily", "hapy"]) == 0
-    printed = capsys.readouterr().out
-    assert "angrily > angry > rage" in printed
-    assert "'hapy' is not in the wheels; near: happy" in printed
-    assert show(["determined"]) == 0
-    assert "no home in this wheel" in capsys.readouterr().out
-
-
-def test_show_returns_one_when_no_word_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    assert show(["zzz", "[bold]"]) == 1
-    assert "'[bold]' is not in the wheels" in capsys.readouterr().out
