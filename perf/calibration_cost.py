@@ -48,6 +48,7 @@ from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Samplin
 from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe
 from mer_r1.rl.data import RlPrompts
+from mer_r1.rl.step import Rewarded
 from mer_r1.rl.trainer import GrpoTrainer
 from mer_r1.synthetic.corpus import minimer_texts
 from mer_r1.training.run_folder import RunFolder
@@ -76,18 +77,20 @@ class ExtraPass(GrpoTrainer):
 
     _fast: list[Confidence]
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        rolled = inputs["batch"]
-        self._fast = self._second_pass(model, rolled)
-        numbers = {row: order for order, row in enumerate(rolled.where.answers)}
-        rolled.where = replace(rolled.where, fast=[], fast_of=numbers)
+    def compute_loss(self, model: Any, inputs: dict[str, int], *args: Any, **kwargs: Any) -> torch.Tensor:
+        rewarded = self._kept[inputs["index"]]
+        assert isinstance(rewarded, Rewarded)
+        self._fast = self._second_pass(model, rewarded)
+        numbers = {row: order for order, row in enumerate(rewarded.contexts.answers)}
+        alone = replace(rewarded.contexts, fast=[], fast_of=numbers)
+        self._kept[inputs["index"]] = replace(rewarded, contexts=alone)
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     @torch.no_grad()
-    def _second_pass(self, model: Any, rolled: Any) -> list[Confidence]:
-        batch, backbone = rolled.batch, self.backbone
-        rows = list(rolled.where.answers)
-        contexts = [(*a.prefill_ids, *batch.rows[row][a.start :]) for row, a in rolled.where.answers.items()]
+    def _second_pass(self, model: Any, rewarded: Rewarded) -> list[Confidence]:
+        batch, backbone = rewarded.rollouts, self.backbone
+        rows = list(rewarded.contexts.answers)
+        contexts = [(*a.prefill_ids, *batch.rows[row][a.start :]) for row, a in rewarded.contexts.answers.items()]
         ids_BR, _ = pad_right(contexts, 0, backbone.device)
         prompts, of = batch.encoded.prompts, [batch.prompt_of(row) for row in rows]
         copies = PromptBatch(
@@ -97,15 +100,16 @@ class ExtraPass(GrpoTrainer):
             model, backbone.full_inputs(copies, ids_BR, torch.ones_like(ids_BR)), ids_BR.shape[1]
         )
         found = []
-        for order, (row, answer) in enumerate(rolled.where.answers.items()):
+        for order, (row, answer) in enumerate(rewarded.contexts.answers.items()):
             fast = fast_branch(batch.rows[row], answer)
             log_probs_AV = logits_BRV[order, list(fast.anchors)].log_softmax(-1)
             assert self.tokens is not None
             found.append(self.tokens.confidence(log_probs_AV, torch.tensor(fast.targets, device=backbone.device)))
         return found
 
-    def _judge(self, rolled: Any, result: GroupPass) -> None:
-        super()._judge(rolled, replace(result, confidences=[*result.confidences, *self._fast]))
+    def _pass(self, *args: Any) -> GroupPass:
+        passed = super()._pass(*args)
+        return replace(passed, confidences=[*passed.confidences, *self._fast])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -66,11 +66,12 @@ class Packed:
 
 @dataclass(frozen=True)
 class GroupPass:
-    """What a pass gives: log p of every answer id and the entropy there, 0 on padding; and the confidences of every
-    branch that has places, slow branches first."""
+    """What a pass gives: log p of every answer id and the entropy there, 0 on padding, where `mask_BR` is 0 too; and
+    the confidences of every branch that has places, slow branches first."""
 
     log_probs_BR: Tensor
     entropy_BR: Tensor
+    mask_BR: Tensor
     confidences: list[Confidence]
 
 
@@ -156,7 +157,7 @@ def group_pass(
     real_BR = packed.mask_BR.bool()
     log_probs_BR = torch.zeros(real_BR.shape, device=log_probs_N.device).masked_scatter(real_BR, log_probs_N)
     entropy_BR = torch.zeros_like(log_probs_BR).masked_scatter(real_BR, torch.cat(head.entropy))
-    return GroupPass(log_probs_BR, entropy_BR, head.confidences())
+    return GroupPass(log_probs_BR, entropy_BR, packed.mask_BR, head.confidences())
 
 
 @contextmanager

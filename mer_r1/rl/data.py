@@ -13,7 +13,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.metrics.accuracy import gold_error
 from mer_r1.metrics.open_vocabulary import set_statistics
-from mer_r1.models.types import Prompt
+from mer_r1.models.types import Prompt, PromptBatch
 from mer_r1.objectives import needs_choice, needs_reflection, needs_wheels
 
 
@@ -24,6 +24,16 @@ class RlExample:
     prompt: Prompt
     gold: tuple[str, ...]
     sample: Sample
+
+
+@dataclass(frozen=True)
+class RlBatch:
+    """Prompts of one micro-batch with their gold words and the samples they were made of."""
+
+    prompts: PromptBatch
+    ids: tuple[str, ...]
+    golds: tuple[tuple[str, ...], ...]
+    samples: tuple[Sample, ...]
 
 
 class RlPrompts(torch.utils.data.Dataset[RlExample]):

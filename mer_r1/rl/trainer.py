@@ -1,13 +1,14 @@
 """GRPO with MER-R1's objectives, on transformers' Trainer (MER-R1 Section 4, Eq. 3 and 12).
 
-Shape letters: P prompts, G rollouts of a group, B = P x G rollouts, R response ids, K objectives.
+Shape letters: P prompts, G rollouts of a group, B = P x G rollouts, R response ids, K rewards.
 
 An optimiser step: the towers and the prompts of all its micro-batches run once, `num_generations` slow responses are
 sampled for each prompt, and the text is scored by the functions the evaluator uses; where the objective pays for it, a
-judge reads the steps of every response again (reflection.py). Then, micro-batch by micro-batch, one packed pass gives
-the log-probabilities of the policy and, where the objective asks for it, the confidences of slow and fast thinking;
-rewards become advantages within their groups, and the loss follows. With num_iterations > 1 the same rollouts serve
-that many optimiser steps.
+judge reads the steps of every response again (reflection/). Then, micro-batch by micro-batch, one packed pass gives
+the log-probabilities of the policy and, where the objective reads them, the confidences of slow and fast thinking; the
+loss follows. With num_iterations > 1 the same rollouts serve that many optimiser steps.
+
+What a step computes is in step.py. Here are the Trainer's hooks, what several processes share, and what is logged.
 """
 
 from __future__ import annotations
@@ -15,68 +16,40 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
-from mer_r1.models.packing import GroupPass, Packed, group_pass, pack
-from mer_r1.models.types import Encoded, PromptBatch, Sampling
-from mer_r1.objectives import confidence_level, needs_calibration, needs_initial_answer, needs_reflection
+from mer_r1.models.packing import GroupPass
+from mer_r1.models.types import Sampling
+from mer_r1.objectives import needs_calibration, needs_initial_answer, needs_reflection
 from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe
-from mer_r1.rl.advantages import REWARDS, advantages
-from mer_r1.rl.data import BlockOrder, RlExample
-from mer_r1.rl.losses import policy_loss, scheduled_beta
+from mer_r1.rl.data import BlockOrder, RlBatch, RlExample
+from mer_r1.rl.losses import scheduled_beta
 from mer_r1.rl.reflection.judges import make_judge
 from mer_r1.rl.reflection.scores import Reflection, reflect
-from mer_r1.rl.rollouts import (
-    Contexts,
-    RolloutBatch,
-    as_rows,
-    calibration,
-    contexts,
-    make_rollouts,
-    text_rewards,
-    uniform_draws,
+from mer_r1.rl.rollouts import Contexts, RolloutBatch, contexts, make_rollouts, uniform_draws
+from mer_r1.rl.step import (
+    Rewarded,
+    Scored,
+    advantages_of,
+    loss_of,
+    measurements,
+    read_rollouts,
+    rewards_before_pass,
+    rollout_rows,
+    score_first_pass,
 )
 from mer_r1.training.trainer import RunTrainer
-
-_PLUS, _MINUS = REWARDS.index("calibration_plus"), REWARDS.index("calibration_minus")
-_REFLECTION = [REWARDS.index(name) for name in ("coherence", "consistency", "reflection")]
-
-
-@dataclass(frozen=True)
-class RlBatch:
-    """Prompts of one micro-batch with their gold words and the samples they were made of."""
-
-    prompts: PromptBatch
-    ids: tuple[str, ...]
-    golds: tuple[tuple[str, ...], ...]
-    samples: tuple[Sample, ...]
-
-
-@dataclass
-class _Rolled:
-    """Rollouts of a micro-batch. Advantages and old log-probabilities come with its first policy pass."""
-
-    batch: RolloutBatch
-    where: Contexts
-    rewards_PGK: Tensor
-    num_tokens: float
-    step: int
-    reflection: Reflection | None = None
-    reference_log_probs_BR: Tensor | None = None
-    advantages_B: Tensor | None = None
-    old_log_probs_BR: Tensor | None = None
 
 
 class GrpoTrainer(RunTrainer):
@@ -87,9 +60,8 @@ class GrpoTrainer(RunTrainer):
         rl = recipe.rl
         self.response_format = backbone.response_format
         self.sampling = Sampling(rl.max_completion_length, rl.temperature, rl.top_p)
-        self.coefficients = {name: getattr(rl, name) for name in ("lambda_cali", "lambda_fmt", "lambda_rer")}
         self._towers_learn, self.steps_a_batch = recipe.model.train_towers, rl.num_iterations
-        self._kept: list[_Rolled] = []
+        self._kept: list[Rewarded | Scored] = []  # of the step's micro-batches, in order
         super().__init__(recipe=recipe, model=backbone.wrapped_model, collate=self._collate, **kwargs)
         self._validate_recipe()
         reflects = needs_reflection(rl.objective)
@@ -173,39 +145,36 @@ class GrpoTrainer(RunTrainer):
         return BlockOrder(size, min(self._prompts_a_step(), size), self.rl.num_iterations, self.args.seed)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
-        """A step's micro-batches, their rollouts made: new ones, or the kept ones while num_iterations lasts."""
+        """A step's micro-batches, by index: their rollouts are new, or the kept ones while num_iterations lasts."""
         samples, _ = super().get_batch_samples(*args, **kwargs)
         if samples and self.state.global_step % self.steps_a_batch == 0:
-            self._kept = self._roll_out([inputs["batch"] for inputs in samples])
-        return [{"batch": rolled} for rolled in self._kept[: len(samples)]], None
+            self._kept = list(self._new_rollouts([inputs["batch"] for inputs in samples]))
+        return [{"index": index} for index in range(min(len(samples), len(self._kept)))], None
 
-    def _roll_out(self, batches: Sequence[RlBatch]) -> list[_Rolled]:
+    def _new_rollouts(self, batches: Sequence[RlBatch]) -> list[Rewarded]:
+        """Rollouts of a step's micro-batches, and all that is known of them before the policy's first pass."""
         step, rl = self.state.global_step + 1, self.rl
         self.backbone.wrapped_model.eval()
         made = []
         for batch in batches:
             draws = uniform_draws(self.args.seed, step, batch.ids, rl.num_generations, rl.max_completion_length)
             made.append(self._make_rollouts(batch, self.sampling, draws))
-        tokens = self._from_all([sum(len(row) for batch in made for row in batch.rows)])
+        tokens = self._from_all([sum(len(row) for rollouts in made for row in rollouts.rows)])
         num_tokens = sum(tokens) / (len(made) * len(tokens))
-        rewards = [text_rewards(batch, self.wheels, rl.length_penalty) for batch in made]
-        rolled = [
-            _Rolled(
-                batch,
-                contexts(self.backbone, batch, self.response_format, self.tokens is not None),
-                own,
-                num_tokens,
-                step,
-            )
-            for batch, own in zip(made, rewards, strict=True)
+        reflections = self._reflections(made, batches, step)
+        rewards = [
+            rewards_before_pass(rollouts, reflection, self.wheels, rl)
+            for rollouts, reflection in zip(made, reflections, strict=True)
         ]
-        self._reflect(rolled, batches)
-        for one in rolled:
-            one.reference_log_probs_BR = self._reference_log_probs(one)
-        if self.tokens is None:  # the text decides all, and batch statistics run over all processes
-            self._judge_texts(rolled)
+        advantages = self._advantages_before_pass(rewards)
+        rewarded = []
+        for index, rollouts in enumerate(made):
+            branches = contexts(self.backbone, rollouts, self.response_format, self.tokens is not None)
+            reference = self._reference_log_probs(rollouts, branches)
+            known = (rewards[index], reflections[index], advantages[index], reference)
+            rewarded.append(Rewarded(rollouts, branches, *known, num_tokens, step))
         self.backbone.wrapped_model.train()
-        return rolled
+        return rewarded
 
     def _make_rollouts(self, batch: RlBatch, sampling: Sampling, uniform_BR: Tensor) -> RolloutBatch:
         """Responses of a batch; one autocast over all of it, so that weights are taken to bfloat16 once."""
@@ -214,100 +183,71 @@ class GrpoTrainer(RunTrainer):
                 self.backbone, batch.prompts, batch.ids, batch.golds, self.response_format, sampling, uniform_BR
             )
 
-    def _reflect(self, rolled: Sequence[_Rolled], batches: Sequence[RlBatch]) -> None:
-        """The rewards that a judge gives a step's rollouts. Raises InputError, in all processes, where it fails."""
+    def _reflections(
+        self, made: Sequence[RolloutBatch], batches: Sequence[RlBatch], step: int
+    ) -> Sequence[Reflection | None]:
+        """What a judge says of a step's rollouts, if there is one. Raises InputError, in all processes, if it fails."""
         if self.judge is None:
-            return
-        began, problem = time.perf_counter(), None
+            return [None] * len(made)
+        began, problem, found = time.perf_counter(), None, []
         try:
             with self.accelerator.autocast():
-                for one, batch in zip(rolled, batches, strict=True):
-                    one.reflection = reflect(self.judge, one.batch, batch.samples, self.wheels, one.step)
-                    one.rewards_PGK[..., _REFLECTION] = one.reflection.scores_PG3
+                for rollouts, batch in zip(made, batches, strict=True):
+                    found.append(reflect(self.judge, rollouts, batch.samples, self.wheels, step))
         except InputError as error:
             problem = f"rl.reflection: {error}"
-        for found in self._from_all([problem]):
-            if found:
-                raise InputError(found)
+        for message in self._from_all([problem]):
+            if message:
+                raise InputError(message)
         self.measure({"reflection_s": time.perf_counter() - began})
+        return found
 
-    def _judge_texts(self, rolled: Sequence[_Rolled]) -> None:
-        """Advantages of a step whose objective the texts decide, in the light of the whole step."""
-        own = torch.cat([one.rewards_PGK for one in rolled])
+    def _advantages_before_pass(self, rewards: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        """Advantages of a step's micro-batches by the statistics of all processes; None while confidences are due."""
+        if self.tokens is not None:
+            return [None] * len(rewards)
+        own = torch.cat([*rewards])
         everyone = self._from_all([own])
-        before = sum(len(part) for part in everyone[: self.args.process_index])
-        all_PG = advantages(torch.cat(everyone), self.rl.objective, self.coefficients, self.rl.scale_rewards)
-        for one in rolled:
-            one.advantages_B = all_PG[before : before + len(one.rewards_PGK)].flatten().to(self.backbone.device)
-            before += len(one.rewards_PGK)
+        start = sum(len(part) for part in everyone[: self.args.process_index])
+        own_PG = advantages_of(torch.cat(everyone), self.rl)[start : start + len(own)]
+        return torch.split(own_PG, [len(part) for part in rewards])
 
     @torch.no_grad()
-    def _reference_log_probs(self, rolled: _Rolled) -> Tensor | None:
+    def _reference_log_probs(self, rollouts: RolloutBatch, branches: Contexts) -> Tensor | None:
         """log p (B, R) under the reference."""
         if self.rl.beta == 0:
             return None
-        packed = pack(rolled.batch.encoded.prompts, rolled.where.slow)
         if self.reference is not None:
             with self.accelerator.autocast():  # as the policy, whose forward the accelerator has wrapped
-                return self._pass(self.reference, self.reference.wrapped_model, packed, rolled).log_probs_BR
+                return self._pass(self.reference, self.reference.wrapped_model, rollouts, branches).log_probs_BR
         with self.backbone.wrapped_model.disable_adapter():
-            return self._pass(self.backbone, self.backbone.wrapped_model, packed, rolled).log_probs_BR
+            return self._pass(self.backbone, self.backbone.wrapped_model, rollouts, branches).log_probs_BR
 
-    def _pass(self, backbone: Backbone, model: Any, packed: Packed, rolled: _Rolled, tokens: Any = None) -> GroupPass:
-        encoded: Encoded | None = None if self._towers_learn else rolled.batch.encoded
-        return group_pass(backbone, model, packed, encoded, self.rl.temperature, tokens)
+    def _pass(
+        self, backbone: Backbone, model: Any, rollouts: RolloutBatch, branches: Contexts, tokens: Any = None
+    ) -> GroupPass:
+        towers, temperature = self._towers_learn, self.rl.temperature
+        return read_rollouts(backbone, model, rollouts, branches, temperature, run_towers=towers, tokens=tokens)
 
-    def compute_loss(self, model: Any, inputs: dict[str, _Rolled], *args: Any, **kwargs: Any) -> Tensor:
-        rolled, rl = inputs["batch"], self.rl
-        is_first = rolled.old_log_probs_BR is None
-        tokens = self.tokens if is_first else None
-        packed = pack(rolled.batch.encoded.prompts, rolled.where.slow, rolled.where.fast if tokens else ())
-        result = self._pass(self.backbone, model, packed, rolled, tokens)
-        if is_first:
-            rolled.old_log_probs_BR = result.log_probs_BR.detach()
-            self._judge(rolled, result)
-        assert rolled.old_log_probs_BR is not None
-        assert rolled.advantages_B is not None
-        beta = scheduled_beta(rl.beta, rl.beta_schedule, self.state.global_step, self.state.max_steps)
-        loss = policy_loss(
-            result.log_probs_BR,
-            rolled.old_log_probs_BR,
-            rolled.reference_log_probs_BR,
-            rolled.advantages_B,
-            packed.mask_BR,
-            rl.epsilon,
-            beta,
-            loss_type=rl.loss_type,
-            epsilon_high=rl.epsilon_high,
-            num_tokens=rolled.num_tokens,
-            max_completion_length=rl.max_completion_length,
-        )
+    def compute_loss(self, model: Any, inputs: dict[str, int], *args: Any, **kwargs: Any) -> Tensor:
+        kept = self._kept[inputs["index"]]
+        rewarded, tokens = (kept, self.tokens) if isinstance(kept, Rewarded) else (kept.rewarded, None)
+        passed = self._pass(self.backbone, model, rewarded.rollouts, rewarded.contexts, tokens)
+        if isinstance(kept, Rewarded):
+            kept = score_first_pass(kept, passed, tokens, self.wheels, self.rl)
+            self._kept[inputs["index"]] = kept
+            self._log_rollouts(kept, passed)
+        beta = scheduled_beta(self.rl.beta, self.rl.beta_schedule, self.state.global_step, self.state.max_steps)
+        loss = loss_of(kept, passed, beta, self.rl)
         numbers = ("kl", "clip_ratio", "clip_ratio_low", "clip_ratio_high")
-        self.measure({name: float(getattr(loss, name)) for name in numbers}, float(packed.mask_BR.sum()))
+        self.measure({name: float(getattr(loss, name)) for name in numbers}, float(passed.mask_BR.sum()))
         return loss.loss
 
-    def _judge(self, rolled: _Rolled, result: GroupPass) -> None:
-        """Rewards and advantages of new rollouts, their numbers, and their lines."""
-        batch, words = rolled.batch, None
-        if self.tokens is not None:
-            level = confidence_level(self.rl.objective)
-            found = calibration(batch, rolled.where, result.confidences, self.tokens, self.wheels, level)
-            pairs_PG2 = found.pairs_B2.view(*rolled.rewards_PGK.shape[:2], 2)
-            rolled.rewards_PGK[..., [_PLUS, _MINUS]] = pairs_PG2
-            advantages_PG = advantages(rolled.rewards_PGK, self.rl.objective, self.coefficients, self.rl.scale_rewards)
-            rolled.advantages_B = advantages_PG.flatten().to(self.backbone.device)
-            words = found.words
-        assert rolled.advantages_B is not None
-        advantages_PG = rolled.advantages_B.view(rolled.rewards_PGK.shape[:2]).cpu()
-        known = dict(zip(REWARDS, (~rolled.rewards_PGK.isnan()).sum((0, 1)).tolist(), strict=True))
-        for name, value in group_metrics(batch, rolled.rewards_PGK, advantages_PG).items():
-            self.measure({name: value}, known.get(name.removeprefix("reward/"), 1))
-        if rolled.reflection is not None:
-            self.measure({"reflection_neutral": rolled.reflection.neutral_share}, len(batch.rows))
-        num_ids = float(batch.generated.mask_BR.sum())
-        self.measure({"entropy": float(result.entropy_BR.sum()) / num_ids}, num_ids)
-        said = rolled.reflection.answers if rolled.reflection else None
-        rows = self._from_all(as_rows(batch, rolled.rewards_PGK, advantages_PG, words, rolled.step, said))
+    def _log_rollouts(self, scored: Scored, first: GroupPass) -> None:
+        """The numbers of new rollouts, and their lines in rollouts.jsonl."""
+        for name, value, weight in measurements(scored, first):
+            self.measure({name: value}, weight)
+        rows = self._from_all(rollout_rows(scored))
         if self.is_world_process_zero():
             self._append(self.run.rollouts, (asdict(row) for row in rows))
 
@@ -330,16 +270,3 @@ def _halve_linear(model: Any) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Linear) and module.weight is not table:
             module.to(torch.bfloat16)
-
-
-def group_metrics(batch: RolloutBatch, rewards_PGK: Tensor, advantages_PG: Tensor) -> dict[str, float]:
-    """Numbers that say whether a step taught anything: mean rewards, groups without signal, answers and lengths."""
-    means = rewards_PGK.flatten(0, 1).nanmean(0).tolist()
-    responses = batch.responses
-    return {
-        **{f"reward/{name}": mean for name, mean in zip(REWARDS, means, strict=True)},
-        "frac_reward_zero_std": float((advantages_PG == 0).all(1).float().mean()),
-        "answer_words": sum(len(response.labels) for response in responses) / len(responses),
-        "answered_share": sum(response.status == "ok" for response in responses) / len(responses),
-        "response_tokens": sum(map(len, batch.rows)) / len(batch.rows),
-    }

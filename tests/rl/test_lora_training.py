@@ -21,6 +21,7 @@ from mer_r1.pipelines import merge, train
 from mer_r1.pipelines.train import run
 from mer_r1.recipe import Recipe
 from mer_r1.rl import losses, rollouts, trainer
+from mer_r1.rl import step as rl_step
 from mer_r1.rl.trainer import GrpoTrainer
 from mer_r1.training.trainer import RunTrainer
 from tests.tolerance import logit_tolerance
@@ -62,7 +63,7 @@ class Watch:
             self.before = self._base()
             return self.trainer
 
-        monkeypatch.setattr(trainer, "policy_loss", policy_loss)
+        monkeypatch.setattr(rl_step, "policy_loss", policy_loss)
         monkeypatch.setattr(trainer, "make_rollouts", make_rollouts)
         monkeypatch.setattr(train, "_trainer", keep_trainer)
 

@@ -27,6 +27,7 @@ from mer_r1.pipelines.train import run
 from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe, read_recipe
 from mer_r1.rl import losses, rollouts, trainer
+from mer_r1.rl import step as rl_step
 from mer_r1.rl.advantages import REWARDS, advantages
 from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.rollouts import RolloutBatch
@@ -133,7 +134,7 @@ class _Spy:
         self.calls: list[tuple[Any, ...]] = []
         self.drawn: list[torch.Tensor] = []
         self._real, self._make = losses.policy_loss, rollouts.make_rollouts
-        monkeypatch.setattr(trainer, "policy_loss", self)
+        monkeypatch.setattr(rl_step, "policy_loss", self)
         monkeypatch.setattr(trainer, "make_rollouts", self.make_rollouts)
 
     def make_rollouts(self, *args: Any) -> RolloutBatch:

@@ -124,7 +124,7 @@ def test_a_clip_is_counted_once_however_often_its_rollouts_are_used(
 
 def spoil_loss(monkeypatch: pytest.MonkeyPatch, calls: tuple[int, ...], factor: float) -> None:
     """Let the policy loss be no number at some calls."""
-    from mer_r1.rl import losses, trainer
+    from mer_r1.rl import losses, step
 
     count = iter(range(1, 100))
 
@@ -132,7 +132,7 @@ def spoil_loss(monkeypatch: pytest.MonkeyPatch, calls: tuple[int, ...], factor: 
         made = losses.policy_loss(*args, **kwargs)
         return made._replace(loss=made.loss * factor) if next(count) in calls else made
 
-    monkeypatch.setattr(trainer, "policy_loss", loss)
+    monkeypatch.setattr(step, "policy_loss", loss)
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])

@@ -1,0 +1,175 @@
+"""A step of RL as values that only go forward: rollouts -> rewarded -> scored (MER-R1 Section 4, Eq. 3 and 12).
+
+Shape letters: P prompts, G rollouts of a group, B = P x G rollouts, R response ids, K rewards (REWARDS).
+
+    RolloutBatch   sampled responses of a micro-batch (rollouts.py)
+    Rewarded       with the rewards that the texts and a judge decide, before any pass of the policy
+    Scored         after the policy's first pass: all rewards, the advantages, the old log-probabilities
+
+An objective that reads confidences has no advantages before that first pass, which reads them; for any other the
+advantages of the whole step, of all processes, are known before. Every later pass over the same rollouts
+(num_iterations > 1) reads `Scored` alone. Functions here take values and give values: sampling, processes, logs and
+files are the trainer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from mer_r1.data.sample import Rollout
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.category_confidence import CategoryTokens
+from mer_r1.models.packing import GroupPass, group_pass, pack
+from mer_r1.objectives import CALIBRATION_REWARDS, REFLECTION_REWARDS, confidence_level
+from mer_r1.recipe import RlSection
+from mer_r1.rl.advantages import REWARDS, advantages
+from mer_r1.rl.losses import PolicyLoss, policy_loss
+from mer_r1.rl.reflection.scores import Reflection
+from mer_r1.rl.rollouts import Contexts, RolloutBatch, as_rows, calibration, text_rewards
+
+_CALIBRATION = [REWARDS.index(name) for name in CALIBRATION_REWARDS]
+_REFLECTION = [REWARDS.index(name) for name in REFLECTION_REWARDS]
+
+
+@dataclass(frozen=True)
+class Rewarded:
+    """Rollouts of a micro-batch before the policy's first pass over them.
+
+    `rewards_PGK` is NaN for calibration. `advantages_PG` is None where the objective reads confidences,
+    `reference_log_probs_BR` where there is no KL term. `num_tokens` are the response tokens of the step over the number
+    of its micro-batches, both of all processes; `step` counts from 1.
+    """
+
+    rollouts: RolloutBatch
+    contexts: Contexts
+    rewards_PGK: Tensor
+    reflection: Reflection | None
+    advantages_PG: Tensor | None
+    reference_log_probs_BR: Tensor | None
+    num_tokens: float
+    step: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rollouts after the policy's first pass. `words` holds, per row, the (slow, fast) confidences of answer words."""
+
+    rewarded: Rewarded
+    rewards_PGK: Tensor
+    advantages_PG: Tensor
+    old_log_probs_BR: Tensor
+    words: list[dict[str, tuple[float, float]]] | None
+
+
+class Measurement(NamedTuple):
+    """A number of a micro-batch and its weight in the mean over micro-batches and processes."""
+
+    name: str
+    value: float
+    weight: float
+
+
+def rewards_before_pass(
+    rollouts: RolloutBatch, reflection: Reflection | None, wheels: WheelSet, rl: RlSection
+) -> Tensor:
+    """Rewards (P, G, K) that the texts and a judge decide; NaN for the others."""
+    rewards_PGK = text_rewards(rollouts, wheels, rl.length_penalty)
+    if reflection is not None:
+        rewards_PGK[..., _REFLECTION] = reflection.scores_PG3
+    return rewards_PGK
+
+
+def advantages_of(rewards_PGK: Tensor, rl: RlSection) -> Tensor:
+    """Advantages (P, G) under a recipe's objective and coefficients."""
+    coefficients = {name: getattr(rl, name) for name in ("lambda_cali", "lambda_fmt", "lambda_rer")}
+    return advantages(rewards_PGK, rl.objective, coefficients, rl.scale_rewards)
+
+
+def read_rollouts(
+    backbone: Backbone,
+    model: Any,
+    rollouts: RolloutBatch,
+    contexts: Contexts,
+    temperature: float,
+    *,
+    run_towers: bool = False,
+    tokens: CategoryTokens | None = None,
+) -> GroupPass:
+    """One packed pass of `model` over a micro-batch; with `tokens` it reads the confidences too.
+
+    The towers' output is that of the rollouts, unless `run_towers`.
+    """
+    packed = pack(rollouts.encoded.prompts, contexts.slow, contexts.fast if tokens else ())
+    return group_pass(backbone, model, packed, None if run_towers else rollouts.encoded, temperature, tokens)
+
+
+def score_first_pass(
+    rewarded: Rewarded, first: GroupPass, tokens: CategoryTokens | None, wheels: WheelSet, rl: RlSection
+) -> Scored:
+    """What the first pass of the policy adds: the old log-probabilities, and calibration where the objective pays it.
+
+    `tokens` is the table that `first` was read with.
+    """
+    old_log_probs_BR = first.log_probs_BR.detach()
+    if rewarded.advantages_PG is not None:
+        return Scored(rewarded, rewarded.rewards_PGK, rewarded.advantages_PG, old_log_probs_BR, None)
+    assert tokens is not None, "an objective whose advantages wait for the pass reads confidences"
+    level = confidence_level(rl.objective)
+    found = calibration(rewarded.rollouts, rewarded.contexts, first.confidences, tokens, wheels, level)
+    rewards_PGK = rewarded.rewards_PGK.clone()
+    rewards_PGK[..., _CALIBRATION] = found.pairs_B2.view(*rewards_PGK.shape[:2], 2)
+    return Scored(rewarded, rewards_PGK, advantages_of(rewards_PGK, rl), old_log_probs_BR, found.words)
+
+
+def loss_of(scored: Scored, passed: GroupPass, beta: float, rl: RlSection) -> PolicyLoss:
+    """The policy loss of a pass over scored rollouts: the first pass itself, or a later one."""
+    return policy_loss(
+        passed.log_probs_BR,
+        scored.old_log_probs_BR,
+        scored.rewarded.reference_log_probs_BR,
+        scored.advantages_PG.flatten().to(passed.log_probs_BR.device),
+        passed.mask_BR,
+        rl.epsilon,
+        beta,
+        loss_type=rl.loss_type,
+        epsilon_high=rl.epsilon_high,
+        num_tokens=scored.rewarded.num_tokens,
+        max_completion_length=rl.max_completion_length,
+    )
+
+
+def group_metrics(rollouts: RolloutBatch, rewards_PGK: Tensor, advantages_PG: Tensor) -> dict[str, float]:
+    """Mean rewards, the share of groups whose answers all have advantage 0, answers and lengths."""
+    means = rewards_PGK.flatten(0, 1).nanmean(0).tolist()
+    responses = rollouts.responses
+    return {
+        **{f"reward/{name}": mean for name, mean in zip(REWARDS, means, strict=True)},
+        "frac_reward_zero_std": float((advantages_PG == 0).all(1).float().mean()),
+        "answer_words": sum(len(response.labels) for response in responses) / len(responses),
+        "answered_share": sum(response.status == "ok" for response in responses) / len(responses),
+        "response_tokens": sum(map(len, rollouts.rows)) / len(rollouts.rows),
+    }
+
+
+def measurements(scored: Scored, first: GroupPass) -> Iterator[Measurement]:
+    """The numbers of new rollouts. A mean reward weighs as many rollouts as it applies to; entropy weighs ids."""
+    rewarded = scored.rewarded
+    applies = dict(zip(REWARDS, (~scored.rewards_PGK.isnan()).sum((0, 1)).tolist(), strict=True))
+    for name, value in group_metrics(rewarded.rollouts, scored.rewards_PGK, scored.advantages_PG).items():
+        yield Measurement(name, value, applies.get(name.removeprefix("reward/"), 1))
+    if rewarded.reflection is not None:
+        yield Measurement("reflection_neutral", rewarded.reflection.neutral_share, len(rewarded.rollouts.rows))
+    num_ids = float(rewarded.rollouts.generated.mask_BR.sum())
+    yield Measurement("entropy", float(first.entropy_BR.sum()) / num_ids, num_ids)
+
+
+def rollout_rows(scored: Scored) -> list[Rollout]:
+    """Scored rollouts as lines for rollouts.jsonl."""
+    rewarded = scored.rewarded
+    answers = rewarded.reflection.answers if rewarded.reflection else None
+    return as_rows(rewarded.rollouts, scored.rewards_PGK, scored.advantages_PG, scored.words, rewarded.step, answers)

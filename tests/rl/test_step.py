@@ -1,0 +1,130 @@
+"""A step's values: what each stage adds, and that it leaves those before it as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.models.backbone import pad_right
+from mer_r1.models.category_confidence import category_tokens
+from mer_r1.models.packing import GroupPass
+from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.types import Generated, Prompt
+from mer_r1.objectives import CALIBRATION_REWARDS
+from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
+from mer_r1.recipe import RlSection
+from mer_r1.rl.advantages import REWARDS
+from mer_r1.rl.rollouts import RolloutBatch, contexts
+from mer_r1.rl.step import (
+    Rewarded,
+    Scored,
+    advantages_of,
+    loss_of,
+    measurements,
+    read_rollouts,
+    rewards_before_pass,
+    rollout_rows,
+    score_first_pass,
+)
+
+WHEELS = WheelSet.load("builtin")
+TEXTS = (
+    "<think>A smile.</think><answer>happy, sad</answer>",
+    "<think>A loud voice.</think><answer>angry, furious</answer>",
+    "<think>Nothing.</think><answer>calm</answer>",
+    "<answer>happy</answer>",
+)
+CALIBRATION = [REWARDS.index(name) for name in CALIBRATION_REWARDS]
+
+
+def _rollouts(backbone: OmniBackbone, prompts: Sequence[Prompt]) -> RolloutBatch:
+    encoded = backbone.encode(backbone.collate(prompts[:2]))
+    rows = [[*backbone.text_ids(text), backbone.tokenizer.eos_token_id] for text in TEXTS]
+    generated = Generated(*pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device))
+    golds = (("happy", "joyful"), ("angry", "calm"))
+    return RolloutBatch(("a", "b"), golds, encoded, generated, rows, list(TEXTS), [parse_response(t) for t in TEXTS])
+
+
+def _step(backbone: OmniBackbone, prompts: Sequence[Prompt], rl: RlSection) -> tuple[Rewarded, GroupPass, Scored]:
+    tokens = category_tokens(backbone, WHEELS) if rl.objective == "mer_r1" else None
+    rollouts = _rollouts(backbone, prompts)
+    branches = contexts(backbone, rollouts, RESPONSE_FORMATS["think_answer"], tokens is not None)
+    rewards = rewards_before_pass(rollouts, None, WHEELS, rl)
+    before = None if tokens else advantages_of(rewards, rl)
+    rewarded = Rewarded(rollouts, branches, rewards, None, before, None, 10.0, step=3)
+    first = read_rollouts(backbone, backbone.model, rollouts, branches, 1.0, tokens=tokens)
+    return rewarded, first, score_first_pass(rewarded, first, tokens, WHEELS, rl)
+
+
+@pytest.mark.parametrize("objective", ["mer_r1", "baseline"])
+def test_scoring_leaves_what_was_known_before_the_pass_as_it_was(
+    tiny: OmniBackbone, prompts: Sequence[Prompt], objective: Any
+) -> None:
+    rewarded, first, scored = _step(tiny, prompts, RlSection(objective=objective))
+    assert scored.rewarded is rewarded
+    assert rewarded.rewards_PGK[..., CALIBRATION].isnan().all()
+    assert torch.equal(scored.old_log_probs_BR, first.log_probs_BR)
+    assert not scored.old_log_probs_BR.requires_grad
+    for value in (rewarded, scored):
+        with pytest.raises(AttributeError):
+            setattr(value, fields(value)[0].name, None)
+
+
+def test_calibration_rewards_come_with_the_pass_and_enter_the_advantages(
+    tiny: OmniBackbone, prompts: Sequence[Prompt]
+) -> None:
+    rl = RlSection(objective="mer_r1", lambda_cali=0.5)
+    rewarded, _, scored = _step(tiny, prompts, rl)
+    assert not scored.rewards_PGK[..., CALIBRATION].isnan().all()
+    others = [index for index in range(len(REWARDS)) if index not in CALIBRATION]
+    torch.testing.assert_close(
+        scored.rewards_PGK[..., others], rewarded.rewards_PGK[..., others], equal_nan=True, atol=0, rtol=0
+    )
+    assert torch.equal(scored.advantages_PG, advantages_of(scored.rewards_PGK, rl))
+    assert not torch.equal(scored.advantages_PG, advantages_of(rewarded.rewards_PGK, rl))
+    assert scored.words is not None
+    assert set(scored.words[0]) == {"happy", "sad"}
+
+
+def test_advantages_known_before_the_pass_are_kept(tiny: OmniBackbone, prompts: Sequence[Prompt]) -> None:
+    rewarded, _, scored = _step(tiny, prompts, RlSection(objective="baseline"))
+    assert scored.advantages_PG is rewarded.advantages_PG
+    assert scored.words is None
+
+
+def test_the_loss_of_the_first_pass_is_minus_the_mean_advantage(tiny: OmniBackbone, prompts: Sequence[Prompt]) -> None:
+    """All ratios are 1 there, so a rollout's tokens each lose its advantage."""
+    _, first, scored = _step(tiny, prompts, rl := RlSection(objective="baseline", scale_rewards="none"))
+    weighted = RlSection(objective="baseline", scale_rewards="none", loss_type="bnpo")
+    lengths = first.mask_BR.sum(1)
+    assert float(loss_of(scored, first, 0.0, rl).loss.detach()) == pytest.approx(
+        -float(scored.advantages_PG.mean()), abs=1e-6
+    )
+    expected = -float((scored.advantages_PG.flatten() * lengths).sum() / lengths.sum())
+    assert float(loss_of(scored, first, 0.0, weighted).loss.detach()) == pytest.approx(expected, abs=1e-6)
+    assert abs(expected) > 1e-3
+
+
+def test_a_mean_reward_weighs_the_rollouts_it_applies_to(tiny: OmniBackbone, prompts: Sequence[Prompt]) -> None:
+    _, first, scored = _step(tiny, prompts, RlSection(objective="mer_r1"))
+    found = {name: (value, weight) for name, value, weight in measurements(scored, first)}
+    plus = scored.rewards_PGK[..., CALIBRATION[0]].flatten()
+    known = plus[~plus.isnan()]
+    assert 0 < len(known) < 4
+    assert found["reward/calibration_plus"] == pytest.approx((float(known.mean()), len(known)))
+    assert found["reward/recall"][1] == 4
+    assert found["entropy"][1] == sum(map(len, scored.rewarded.rollouts.rows))
+
+
+def test_lines_of_a_step_hold_its_rewards_and_advantages(tiny: OmniBackbone, prompts: Sequence[Prompt]) -> None:
+    _, _, scored = _step(tiny, prompts, RlSection(objective="mer_r1"))
+    rows = rollout_rows(scored)
+    assert [row.text for row in rows] == list(TEXTS)
+    assert [row.advantage for row in rows] == scored.advantages_PG.flatten().tolist()
+    assert {row.step for row in rows} == {3}
+    assert rows[3].rewards["format"] == 0.0
