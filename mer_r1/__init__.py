@@ -1,27 +1,78 @@
 """mer-r1: reasoning models that read human emotion from video, voice and words.
 
-`score`, `WheelSet`, `read_manifest`, `read_clip`, `load_model` and `predict` are here for short; each is imported on
-first use.
+The names here are the package's Python API (docs/python.md). Each is imported on first use, so `import mer_r1` is
+light, and only `load_model`, and `predict` when it is called, import torch.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-_HOMES = {
-    "WheelSet": "mer_r1.emotion.wheel",
-    "load_model": "mer_r1.generation.local",
-    "predict": "mer_r1.generation.predict",
-    "read_clip": "mer_r1.media",
-    "read_manifest": "mer_r1.data.manifest",
-    "score": "mer_r1.metrics.corpus_score",
+from mer_r1.version import __version__
+
+if TYPE_CHECKING:
+    from mer_r1 import rewards
+    from mer_r1.data.manifest import read_manifest, write_manifest
+    from mer_r1.data.sample import Clip, Prediction, Response, Sample
+    from mer_r1.emotion.wheel import WheelSet
+    from mer_r1.errors import InputError
+    from mer_r1.generation.local import load_model
+    from mer_r1.generation.predict import predict, predict_clips
+    from mer_r1.media import MediaBudget, read_clip
+    from mer_r1.metrics.corpus_score import compare, score
+    from mer_r1.prompting.label_extractors import extract_labels
+    from mer_r1.prompting.response import parse_response
+
+__all__ = [
+    "Clip",
+    "InputError",
+    "MediaBudget",
+    "Prediction",
+    "Response",
+    "Sample",
+    "WheelSet",
+    "__version__",
+    "compare",
+    "extract_labels",
+    "load_model",
+    "parse_response",
+    "predict",
+    "predict_clips",
+    "read_clip",
+    "read_manifest",
+    "rewards",
+    "score",
+    "write_manifest",
+]
+_MODULE_OF = {
+    "Clip": "data.sample",
+    "InputError": "errors",
+    "MediaBudget": "media",
+    "Prediction": "data.sample",
+    "Response": "data.sample",
+    "Sample": "data.sample",
+    "WheelSet": "emotion.wheel",
+    "compare": "metrics.corpus_score",
+    "extract_labels": "prompting.label_extractors",
+    "load_model": "generation.local",
+    "parse_response": "prompting.response",
+    "predict": "generation.predict",
+    "predict_clips": "generation.predict",  # deprecated
+    "read_clip": "media",
+    "read_manifest": "data.manifest",
+    "score": "metrics.corpus_score",
+    "write_manifest": "data.manifest",
 }
-__all__ = ["WheelSet", "__version__", "load_model", "predict", "read_clip", "read_manifest", "score"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name == "rewards":
+        return import_module("mer_r1.rewards")
+    if name in _MODULE_OF:
+        return getattr(import_module(f"mer_r1.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module 'mer_r1' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mer_r1 import __version__
 from mer_r1.commands import (
     benchmark,
     check,
@@ -31,6 +30,7 @@ from mer_r1.commands import (
     wheels,
 )
 from mer_r1.errors import InputError
+from mer_r1.version import __version__
 
 COMMANDS = (
     quickstart,

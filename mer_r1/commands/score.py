@@ -13,7 +13,7 @@ from mer_r1.commands.options import (
     add_wheel_options,
     sentiment_choice,
 )
-from mer_r1.prompting.label_extractors import STYLES
+from mer_r1.prompting.label_extractors import LABEL_EXTRACTORS
 
 
 def add(commands: Commands) -> None:
@@ -33,7 +33,9 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--mode", help="score this mode only (default all)")
     parser.add_argument(
-        "--style", choices=tuple(STYLES), help="extract the labels from each row's raw text, as other models answer"
+        "--style",
+        choices=tuple(LABEL_EXTRACTORS),
+        help="extract the labels from each row's raw text, as other models answer",
     )
     parser.add_argument("--strict", action="store_true", help="malformed and missing rows are errors, not counts")
     add_failed_option(parser)

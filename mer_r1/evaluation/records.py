@@ -21,11 +21,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from mer_r1 import __version__
 from mer_r1.data.files import write_json
 from mer_r1.data.sample import Mode
 from mer_r1.errors import InputError
 from mer_r1.text import printable
+from mer_r1.version import __version__
 
 RUN_FILE, METRICS_FILE = "run.json", "metrics.json"
 

@@ -23,7 +23,7 @@ from mer_r1.data.manifest import KEYS, MAX_VALENCE, id_errors, unknown_keys
 from mer_r1.data.sample import Prediction, Status
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import Labels
-from mer_r1.prompting.label_extractors import STYLES, labels_of
+from mer_r1.prompting.label_extractors import extract_labels, validate_style
 from mer_r1.text import printable
 
 UNSTATED = "unstated"
@@ -174,14 +174,10 @@ def _gold_errors(row: dict[str, Any]) -> list[str]:
 
 def _reader(style: str) -> Callable[[str], tuple[list[str], Status]]:
     """What reads a text by a style. A description is searched for the same words whatever wheels then score them."""
-    from mer_r1.emotion.wheel import WheelSet
-
-    if style not in STYLES:
-        raise InputError(f"style {printable(style)!r} of answering is not known; use one of: {', '.join(STYLES)}")
-    words = WheelSet.load(protocol="corrected")
+    validate_style(style)
 
     def read(text: str) -> tuple[list[str], Status]:
-        labels, status = labels_of(text, style, words)
+        labels, status = extract_labels(text, style)
         return list(labels), status
 
     return read

@@ -6,6 +6,7 @@ model behind an address. What fails for one sample is a prediction with status "
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,32 @@ def predict(
     unique = list(by_id.values())  # a clip that is given twice is answered once
     rows = {(row.id, mode): row for mode in modes for row in generator.generate(unique, mode)}
     return [rows[sample.id, mode] for sample in samples for mode in modes]
+
+
+def predict_clips(
+    paths: Sequence[Path],
+    subtitle: str | None,
+    modes: Sequence[Mode],
+    source: str,
+    max_new_tokens: int = 1024,
+    candidates: Sequence[str] = (),
+) -> list[Prediction]:
+    """The call of 0.1.0. Deprecated: use `predict`. Raises InputError for the first clip that failed."""
+    warnings.warn("predict_clips is deprecated; use mer_r1.predict", DeprecationWarning, stacklevel=2)
+    from mer_r1.generation.local import load_model
+
+    model = load_model(source)
+    clips: list[Path | Sample] = [*paths] or [Sample("subtitle", subtitle=subtitle, candidates=tuple(candidates))]
+    made = {
+        mode: predict(
+            clips, model=model, mode=mode, subtitle=subtitle, candidates=candidates, max_new_tokens=max_new_tokens
+        )
+        for mode in modes
+    }
+    predictions = [made[mode][index] for index in range(len(clips)) for mode in modes]
+    if error := next((row.error for row in predictions if row.status == "error"), None):
+        raise InputError(error)
+    return predictions
 
 
 def clip_sample(path: Path, subtitle: str | None = None, candidates: Sequence[str] = ()) -> Sample:

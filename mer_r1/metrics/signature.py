@@ -10,6 +10,7 @@ the system.
 from __future__ import annotations
 
 from mer_r1.text import printable
+from mer_r1.version import __version__
 
 PARTS = ("set", "n", "wheels", "protocol", "parser", "mode", "judge", "version")
 
@@ -22,8 +23,6 @@ def signature(**parts: str | int | None) -> str:
     if unknown := sorted(set(parts) - set(PARTS)):
         raise ValueError(f"unknown signature part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
     if parts.get("version") is None:
-        from mer_r1 import __version__
-
         parts["version"] = __version__
     given = ((name, parts.get(name)) for name in PARTS)
     return "|".join(f"{name}:{_plain(value)}" for name, value in given if value is not None)

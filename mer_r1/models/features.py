@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mer_r1 import __version__
 from mer_r1.data.files import atomic_path, disk_full_named
 from mer_r1.data.sample import MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import read_clip
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.types import Prompt
+from mer_r1.version import __version__
 
 SHARD = 128
 PROCESSOR_PARTS = ("feature_extractor", "video_processor", "image_processor")  # those of them that a family has

@@ -1,4 +1,4 @@
-"""Emotion words of other models' answers: one pure function a style of answering, text -> labels and status.
+"""Label extractors: the emotion words of any model's answer, one function a style, text -> labels and status.
 
     think_answer         <think>…</think><answer>a, b</answer>
     answer_think_answer  <answer>a</answer><think>…</think><answer>a, b</answer>; the last answer counts
@@ -6,32 +6,41 @@
     r1-omni              <think>…</think><answer>a</answer>; one word is usual, more are read too
     humanomni-v2         <context>…</context><think>…</think><answer>a, b</answer>
     list                 a, b    or    [a, b]    with text before the bracket
-    affectgpt            The character's emotional state is a, b.    Another text is read as a description; all up to
-                         "###" or "</s>", where its turn ends
-    description          any text: the emotion words that stand in it, negated ones left out
+    affectgpt            The character's emotional state is a, b.    Any other text is read as a description, up to
+                         "###" or "</s>", where the turn ends
+    description          any text: the emotion words in it, negated ones left out
 
 Convention of a description: words and phrases of up to 5 words that the wheels know, the longest first, in order and
-once each, and "neutral". A word is negated where one of _NEGATIONS stands at most 5 words before it in the same clause
+once each, and "neutral". A word is negated where one of _NEGATIONS is at most 5 words before it in the same clause
 ("not happy", "no sign of fear"); a clause ends at a mark, or at a word such as "but". A list shares its negation
-("without anger, fear or shame"). "not only" negates nothing. Words that mostly tell of the clip (_OUTWARD: "content",
-"attention") are passed over. Reading is lexical: it knows neither irony nor whose emotion it is.
+("without anger, fear or shame"). "not only" negates nothing. Words that mostly describe the clip (_OUTWARD: "content",
+"attention") are left out. The extraction is lexical: it knows neither irony nor whose emotion it is.
 
-MER-UniBench itself has a language model pick the words out of every answer, so a description read here is not scored
-as the published ones are (docs/endpoints.md). All functions take time linear in the text and never raise.
+MER-UniBench has a language model extract the words of every answer, so scores of descriptions extracted here are not
+comparable with the published ones (docs/endpoints.md). All functions take time linear in the text and never raise.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mer_r1.data.labels import split_labels
 from mer_r1.data.sample import Status
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
 from mer_r1.prompting.response import parse_response
+from mer_r1.text import printable
 
 Labels = tuple[str, ...]
-Read = tuple[Labels, Status]
+
+
+class Extracted(NamedTuple):
+    """The labels of an answer in order, repeats removed, and "ok", "truncated" or "no_answer"."""
+
+    labels: Labels
+    status: Status
 
 
 class KnownWords(Protocol):
@@ -64,48 +73,56 @@ _WORDS_OF_A_LABEL = 3
 _TURN_END = re.compile(r"###|</s>")
 
 
-def labels_of(text: str, style: str, wheels: KnownWords) -> Read:
-    """The labels of an answer in the given style, and "ok", "truncated" or "no_answer".
+def extract_labels(text: str, style: str = "description", wheels: KnownWords | None = None) -> Extracted:
+    """The labels and status of an answer in the given style (LABEL_EXTRACTORS).
 
-    `wheels` matters to descriptions alone. KeyError for a style that is not in STYLES.
+    `wheels` decide which words of a description are emotion words; by default the built-in wheels with "neutral".
+    Raises InputError for an unknown style.
     """
-    return STYLES[style](text, wheels)
+    validate_style(style)
+    return LABEL_EXTRACTORS[style](text, WheelSet.load(protocol="corrected") if wheels is None else wheels)
 
 
-def _tagged(text: str, response_format: str = "think_answer") -> Read:
+def validate_style(style: str) -> None:
+    """Raises InputError for a style that is not in LABEL_EXTRACTORS."""
+    if style not in LABEL_EXTRACTORS:
+        raise InputError(f"style {printable(style)!r} is not known; use one of: {', '.join(LABEL_EXTRACTORS)}")
+
+
+def _tagged(text: str, response_format: str = "think_answer") -> Extracted:
     response = parse_response(text, response_format)
-    return response.labels, response.status
+    return Extracted(response.labels, response.status)
 
 
-def _humanomni(text: str) -> Read:
+def _humanomni(text: str) -> Extracted:
     context, closed, rest = text.partition("</context>")
     if not closed and "<context>" in context:
-        return (), "truncated"
+        return Extracted((), "truncated")
     return _tagged(rest if closed else text)
 
 
-def _list(text: str) -> Read:
+def _list(text: str) -> Extracted:
     _, opened, rest = text.partition("[")
     inside, closed, _ = rest.partition("]")
     return _with_status(split_labels(inside if opened and closed else text))
 
 
-def _affectgpt(text: str, wheels: KnownWords) -> Read:
+def _affectgpt(text: str, wheels: KnownWords) -> Extracted:
     text = _TURN_END.split(text, maxsplit=1)[0]
     stripped = text.strip()
     if match := _STATE.match(stripped):
         labels = split_labels(stripped[match.end() :])
         if labels and all(len(label.split()) <= _WORDS_OF_A_LABEL for label in labels):
-            return labels, "ok"
+            return Extracted(labels, "ok")
     return _description(text, wheels)
 
 
-def _description(text: str, wheels: KnownWords) -> Read:
+def _description(text: str, wheels: KnownWords) -> Extracted:
     return _with_status(tuple(dict.fromkeys(_asserted_words(text.lower(), wheels))))
 
 
-def _with_status(labels: Labels) -> Read:
-    return labels, "ok" if labels else "no_answer"
+def _with_status(labels: Labels) -> Extracted:
+    return Extracted(labels, "ok" if labels else "no_answer")
 
 
 def _asserted_words(text: str, wheels: KnownWords) -> Iterator[str]:
@@ -150,7 +167,7 @@ def _phrase(tokens: list[str], at: int, wheels: KnownWords) -> int:
     return 0
 
 
-STYLES: dict[str, Callable[[str, KnownWords], Read]] = {
+LABEL_EXTRACTORS: dict[str, Callable[[str, KnownWords], Extracted]] = {
     "description": _description,
     "list": lambda text, wheels: _list(text),
     "r1-omni": lambda text, wheels: _tagged(text),

@@ -34,6 +34,7 @@ from mer_r1.report.score_plots import NAMES, gap_plots, pair_plot, plane_plot, r
 from mer_r1.report.sets import MODES, PageSet, ShownSystem, judged_by_a_model, page_sets, shown_systems
 from mer_r1.report.verdicts import Judge
 from mer_r1.report.wheel_drawing import wheel_views
+from mer_r1.version import __version__
 
 Json = dict[str, Any]
 
@@ -124,8 +125,6 @@ def context(
     systems: Sequence[ShownSystem], folders: Sequence[Path], out_folder: Path, source: str, protocol: str
 ) -> Json:
     """Everything that the template names but its own parts."""
-    from mer_r1 import __version__
-
     wheels = WheelSet.load(source, protocol=protocol)
     looking = WheelSet.load(source, protocol="corrected")
     judge, first = Judge(looking), _facts(folders[0])

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from mer_r1.data.labels import split_labels
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.prompting.label_extractors import MAX_PHRASE, STYLES, labels_of
+from mer_r1.errors import InputError
+from mer_r1.prompting.label_extractors import LABEL_EXTRACTORS, MAX_PHRASE, extract_labels
 from mer_r1.prompting.response import parse_response
 
 WHEELS = WheelSet.load(protocol="corrected")
@@ -14,7 +15,7 @@ EVERYDAY = ["happy", "sad", "angry", "calm", "worried", "surprised", "ashamed"]
 
 
 def described(text: str) -> tuple[str, ...]:
-    labels, status = labels_of(text, "description", WHEELS)
+    labels, status = extract_labels(text, "description", WHEELS)
     assert status == ("ok" if labels else "no_answer")
     return labels
 
@@ -102,12 +103,16 @@ def test_words_that_mostly_tell_of_the_clip_are_passed_over() -> None:
     ],
 )  # fmt: skip
 def test_each_style_is_read_as_it_is_written(style: str, text: str, labels: tuple[str, ...], status: str) -> None:
-    assert labels_of(text, style, WHEELS) == (labels, status)
+    assert extract_labels(text, style, WHEELS) == (labels, status)
 
 
-def test_a_style_that_is_not_there_is_a_key_error() -> None:
-    with pytest.raises(KeyError):
-        labels_of("happy", "prose", WHEELS)
+def test_an_unknown_style_is_an_error_that_names_the_known_ones() -> None:
+    with pytest.raises(InputError, match="style 'prose' is not known; use one of: description, list"):
+        extract_labels("happy", "prose")
+
+
+def test_a_text_is_a_description_by_the_built_in_wheels_unless_said_otherwise() -> None:
+    assert extract_labels("A neutral voice; she is happy, not sad.") == (("neutral", "happy"), "ok")
 
 
 PIECES = st.sampled_from(
@@ -117,9 +122,9 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.lists(PIECES | st.text(max_size=8)).map("".join), st.sampled_from(sorted(STYLES)))
+@given(st.lists(PIECES | st.text(max_size=8)).map("".join), st.sampled_from(sorted(LABEL_EXTRACTORS)))
 def test_any_text_gives_words_and_a_status(text: str, style: str) -> None:
-    labels, status = labels_of(text, style, WHEELS)
+    labels, status = extract_labels(text, style, WHEELS)
     assert status in ("ok", "truncated", "no_answer")
     assert (status == "ok") <= bool(labels)
     assert all(isinstance(label, str) and label for label in labels)
@@ -143,9 +148,9 @@ def test_a_list_comes_back_from_every_style_that_can_hold_it(words: list[str]) -
         "answer_think_answer": f"<answer>sad</answer><think>sad</think><answer>{answer}</answer>",
         "set_steps": f"<step1>sad</step1><step2>sad</step2><step3>sad</step3>\\boxed{{{answer}}}",
     }
-    assert set(texts) == set(STYLES)
+    assert set(texts) == set(LABEL_EXTRACTORS)
     for style, text in texts.items():
-        assert labels_of(text, style, WHEELS) == (split_labels(answer), "ok")
+        assert extract_labels(text, style, WHEELS) == (split_labels(answer), "ok")
 
 
 class CountedWheels:
@@ -162,9 +167,9 @@ HOSTILE = ["not ", "happy ", "a", "a ", "'", "x'", "[", "<think>", "<answer>", "
            " ",            "over the ", "in a good ", "emotional state is ", "\n"]  # fmt: skip
 
 
-@pytest.mark.parametrize("style", sorted(STYLES))
+@pytest.mark.parametrize("style", sorted(LABEL_EXTRACTORS))
 def test_hostile_text_takes_work_in_proportion_to_its_length(style: str) -> None:
     for piece in HOSTILE:
         wheels, num = CountedWheels(), 100_000 // len(piece)
-        labels_of(piece * num, style, wheels)
+        extract_labels(piece * num, style, wheels)
         assert wheels.num_asked <= MAX_PHRASE * max(1, len(piece.split())) * num, repr(piece)
