@@ -3,36 +3,35 @@
 A model is asked about the same clips with everything, without the pictures, without the sound, without the subtitle,
 and with the subtitle alone. Recall, precision and F1 are the scorer's, each beside its difference from `everything` by
 the paired bootstrap; where the subtitle alone keeps most of the F1, the labels leak into the words, or the model reads
-little else. A clip with a failed answer under one condition is in the numbers of none. A medium that a clip has not got
-cannot be taken away: its answer stays, and the clip counts (`num_had` says how many had it).
+little else. A clip with a failed answer under one condition is in the numbers of none. A medium that a clip does not
+have cannot be taken away: its answer stays, and the clip counts (`num_had` says how many had it).
 
-Answers lie in OUT/CONDITION/predictions.jsonl and are not asked again. Memory: as asking/local.py says.
+It runs through evaluation/suite.py, a condition in the place of a set; OUT/modality.json holds the numbers by mode and
+condition. Memory: as generation/local.py says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from mer_r1.data.files import read_json_lines, write_json
 from mer_r1.data.manifest import read_manifest
-from mer_r1.data.predictions import read_predictions
+from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Clip, Mode, Prediction, Sample
-from mer_r1.distributed import rank_and_world_size
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
+from mer_r1.evaluation.answered import answered
+from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
 from mer_r1.evaluation.runs import Json, number_at
-from mer_r1.generation import Generator, generate_to_store
-from mer_r1.metrics.corpus_score import ScoreReport, compare, load_wheels, score
+from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, FoundSets, Request, Scored
+from mer_r1.generation import Generator
+from mer_r1.metrics.corpus_score import ScoreReport, compare, score
 from mer_r1.metrics.statistics import or_none
 
 if TYPE_CHECKING:
-    from mer_r1.emotion.wheel import WheelSet
     from mer_r1.models.backbone import Backbone
     from mer_r1.models.types import Prompt
 
@@ -46,8 +45,7 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "subtitle-alone": ("video", "sound"),
 }
 """The media taken away under each name."""
-
-Progress = Callable[[int, int], None]
+_DELTA = {"value": "delta", "low": "low", "high": "high", "p_value": "p_value"}
 
 
 def drop(sample: Sample, clip: Clip, *media: str) -> tuple[Sample, Clip]:
@@ -74,164 +72,120 @@ class _Without:
         return self.generator.generate(samples, mode)
 
 
-def generate_without(
-    backbone: Backbone,
-    samples: Sequence[Sample],
-    out: Path,
-    modes: Sequence[Mode],
-    max_new_tokens: int,
-    *,
-    conditions: Sequence[str] = tuple(CONDITIONS),
-    progress: Progress | None = None,
-) -> list[str]:
-    """Ask under every condition into OUT/CONDITION/predictions.jsonl; returns a line for each that has failed answers.
+@dataclass(frozen=True)
+class ModalityScored(Scored):
+    """`numbers` is what modality.json says."""
 
-    `progress` is called with answers done and wanted over all conditions. Raises InputError as `generate_to_store`
-    does.
+    numbers: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Modality:
+    """The drop of each medium as a benchmark: `request.data` is a manifest, of which the clips with labels are asked.
+
+    `backbone` is the model where it is loaded already.
     """
-    from mer_r1.generation.local import LocalGenerator
 
-    errors = []
-    for place, name in enumerate(conditions):
+    wheels: WheelSet
+    conditions: Sequence[str] = tuple(CONDITIONS)
+    backbone: Backbone | None = None
 
-        def reported(done: int, total: int, place: int = place) -> None:
-            if progress:
-                progress(place * total + done, len(conditions) * total)
+    name = "modality"
+    title = "Modality"
 
-        path = out / name / "predictions.jsonl"
-        generator = LocalGenerator(backbone, max_new_tokens, read=_reader(backbone, CONDITIONS[name]))
-        report = generate_to_store(path, samples, _Without(generator, CONDITIONS[name]), modes, reported)
-        errors += [report.summary(path)] if report.errors else []
-    return errors
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {}
+
+    def find_sets(self, request: Request) -> FoundSets:
+        """The same clips under every condition. Raises InputError where no row has labels."""
+        samples = tuple(sample for sample in read_manifest(request.data) if sample.labels)[: request.limit]
+        if not samples:
+            raise InputError(f"{request.data}: no row has labels; give a manifest with gold labels")
+        return FoundSets({name: PreparedSet(name, name.replace("-", " "), samples) for name in self.conditions})
+
+    def generators(self, request: Request, sets: Sequence[str]) -> Mapping[str, Generator]:
+        """The model, loaded once, reading each clip without the media of the condition."""
+        from mer_r1.generation.local import LocalGenerator, load_model
+
+        backbone = self.backbone or load_model(request.model)
+        return {
+            name: _Without(
+                LocalGenerator(backbone, request.max_new_tokens, read=_reader(backbone, CONDITIONS[name])),
+                CONDITIONS[name],
+            )
+            for name in sets
+        }
+
+    def score(self, run: AnsweredRun) -> ModalityScored:
+        """The scores of every condition, and in words what follows. Raises InputError where no clip is left."""
+        modes, name = run.request.modes, run.request.data.stem
+        by_mode = {mode: score_without(run, mode, self.wheels, name) for mode in modes}
+        num = len(next(iter(run.sets.values())).prepared.samples)
+        numbers: Json = {"model": run.request.model_name, "n": num, "modes": by_mode}
+        numbers["finding"] = {mode: finding(rows) for mode, rows in by_mode.items()}
+        write_json(run.out / "modality.json", numbers)
+        sets = {
+            condition: ScoresByMode.of(
+                {mode: ScoreRecord(measure="f1", **rows[condition]) for mode, rows in by_mode.items()},
+                item.prepared.title,
+            )
+            for condition, item in run.sets.items()
+        }
+        return ModalityScored(MetricsRecord(sets=sets), numbers=numbers)
 
 
-def score_without(
-    samples: Sequence[Sample],
-    out: Path,
-    mode: Mode,
-    wheels: WheelSet,
-    *,
-    conditions: Sequence[str] = tuple(CONDITIONS),
-    name: str = "gold",
-) -> dict[str, Json]:
+def score_without(run: AnsweredRun, mode: Mode, wheels: WheelSet, name: str = "gold") -> dict[str, Json]:
     """By condition `{"n", "num_had", "errors", "signature", measure.., "intervals", "delta"}`, JSON values, fractions.
 
-    `delta` is the condition minus `everything`, by measure, with its 95 % interval. A clip with a failed answer under
-    one condition is left out of all; `n` is what is left, `errors` counts the condition's own failures. Raises
-    InputError for files that cannot be read, and where no clip is left.
+    `delta` is the condition minus `everything`, by measure, with its 95 % interval. `n` is how many clips count, those
+    that were answered under every condition; `errors` counts the condition's own failures. Raises InputError where no
+    clip is left.
     """
-    answers = {condition: _rows(samples, out / condition / "predictions.jsonl", mode) for condition in conditions}
-    failed = {condition: {row.id for row in rows if row.status == "error"} for condition, rows in answers.items()}
-    left_out = set().union(*failed.values())
-    samples = [sample for sample in samples if sample.id not in left_out]
+    rows = {condition: item.rows[mode] for condition, item in run.sets.items()}
+    everything = run.sets[EVERYTHING]
+    statuses = [{mode: {i: row.status for i, row in of_condition.items()}} for of_condition in rows.values()]
+    ids = [sample.id for sample in everything.prepared.samples]
+    counted = answered(ids, *statuses, rule=run.request.failed, all_asked=True)
+    kept = set(counted.ids)
+    samples = [sample for sample in everything.prepared.samples if sample.id in kept]
     if not samples:
         raise InputError(
-            f"{out}: every clip has a failed {mode} answer; ask them again, or score one mode alone (--mode)"
+            f"{run.out}: every clip has a failed {mode} answer; ask them again, or score one mode alone (--mode)"
         )
     gold = {sample.id: sample.labels for sample in samples}
     clusters = {sample.id: sample.cluster for sample in samples if sample.cluster is not None}
-    had = _had(samples, out / EVERYTHING / "predictions.jsonl")
+    had = _had(samples, everything.folder / PREDICTIONS)
     whole: ScoreReport | None = None
     result: dict[str, Json] = {}
-    for condition in conditions:
-        answered = {row.id: row.labels for row in answers[condition] if row.id in gold}
-        report = score(gold, answered, wheels, name=name, mode=mode, clusters=clusters)
+    for (condition, of_condition), failed in zip(rows.items(), counted.failed, strict=True):
+        labels = {i: row.labels for i, row in of_condition.items() if i in gold}  # a failed row has none
+        report = score(gold, labels, wheels, name=name, mode=mode, clusters=clusters)
         whole = whole or report
-        measured, rest = report.open_vocabulary, CONDITIONS[condition]
+        measured, without = report.open_vocabulary, CONDITIONS[condition]
         delta = compare(whole, report)
         result[condition] = {
             "n": len(samples),
-            "num_had": sum(bool(had.get(sample.id, set()) & set(rest)) for sample in samples) if rest else len(samples),
-            "errors": len(failed[condition]),
+            "num_had": sum(bool(had[i] & set(without)) for i in gold) if without else len(samples),
+            "errors": len(failed[mode]),
             "signature": report.signature,
             **{key: or_none(getattr(measured, key)) for key in MEASURES},
             "intervals": {key: [or_none(bound) for bound in report.intervals[key]] for key in MEASURES},
             "delta": {
-                key: {item: or_none(getattr(delta[key], field)) for item, field in _DELTA.items()} for key in MEASURES
+                key: {item: or_none(getattr(delta[key], part)) for item, part in _DELTA.items()} for key in MEASURES
             },
         }
     return result
 
 
-def run(
-    manifest: Path,
-    model: str,
-    out: Path,
-    *,
-    limit: int | None = None,
-    modes: Sequence[Mode] = ("fast", "slow"),
-    max_new_tokens: int = 1024,
-    wheels: str = "builtin",
-    protocol: str = "official",
-) -> int:
-    """Ask, score, print the table, write OUT/modality.json and the plot; 1 where answers failed, otherwise 0.
-
-    Raises InputError for options, files and models that cannot be used.
-    """
-    if limit is not None and limit < 1:
-        raise InputError(f"--limit {limit}: give 1 or more")
-    if max_new_tokens < 1:
-        raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
-    table = load_wheels(wheels, protocol)
-    samples = [sample for sample in read_manifest(manifest) if sample.labels][:limit]
-    if not samples:
-        raise InputError(f"{manifest}: no row has labels; give a manifest with gold labels")
-    from mer_r1.generation.local import load_model
-    from mer_r1.pipelines.predict import generation_bar
-
-    with generation_bar("Asking") as progress:
-        errors = generate_without(load_model(model), samples, out, modes, max_new_tokens, progress=progress)
-    if rank_and_world_size()[0] > 0:
-        return 0
-    by_mode = {mode: score_without(samples, out, mode, table, name=manifest.stem) for mode in modes}
-    result: Json = {"model": Path(model).name or model, "n": len(samples), "modes": by_mode}
-    result["finding"] = {mode: finding(rows) for mode, rows in by_mode.items()}
-    write_json(out / "modality.json", result)
-    console = Console(highlight=False)
-    print_modality(result, console)
-    from mer_r1.display.diagnosis_plots import draw_modality
-
-    paths = draw_modality(result, out / "modality")
-    console.print(f"\n{out / 'modality.json'}, {', '.join(path.name for path in paths)}", markup=False, soft_wrap=True)
-    for error in errors:
-        console.print(error, markup=False, soft_wrap=True)
-    return 1 if errors else 0
-
-
 def finding(rows: Mapping[str, Json]) -> str:
     """In plain words how much the subtitle alone answers, and which media the model surely uses."""
-    whole, alone = (number_at(rows[name], "f1") for name in (EVERYTHING, "subtitle-alone"))
+    whole, alone = (number_at(rows.get(name), "f1") for name in (EVERYTHING, "subtitle-alone"))
     used = [name.removeprefix("no-") for name, row in rows.items() if name.startswith("no-") and _is_below(row)]
     head = "No medium is surely missed" if not used else f"What is surely missed when it is away: {', '.join(used)}"
     if not whole or alone is None:
         return f"{head}."
     return f"{head}. The subtitle alone reaches {100 * alone:.1f} of {100 * whole:.1f} points of F1."
-
-
-def print_modality(result: Json, console: Console) -> None:
-    """The table for people."""
-    for mode, rows in result["modes"].items():
-        num = rows[EVERYTHING]["n"]
-        rest = f" (of {result['n']}, the others have a failed answer)" if num < result["n"] else ""
-        table = Table(title=f"{mode} answers of {escape(result['model'])}, {num} clips{rest}", title_justify="left")
-        for head in ("asked with", "had it", "recall", "precision", "F1", "F1 − everything", "errors"):
-            table.add_column(head, justify="left" if head == "asked with" else "right")
-        for name, row in rows.items():
-            delta = row["delta"]["f1"]
-            value = _delta(delta) if name != EVERYTHING and None not in delta.values() else ""
-            cells = ["–" if row[key] is None else f"{100 * row[key]:.1f}" for key in MEASURES]
-            table.add_row(name.replace("-", " "), str(row["num_had"]), *cells, escape(value), str(row["errors"] or ""))
-        console.print(table)
-        console.print(result["finding"][mode], markup=False)
-        console.print(rows[EVERYTHING]["signature"], markup=False, soft_wrap=True)
-
-
-_DELTA = {"value": "delta", "low": "low", "high": "high", "p_value": "p_value"}
-
-
-def _delta(row: Json) -> str:
-    value, low, high = (100 * row[key] for key in ("value", "low", "high"))
-    return f"{value:+.1f}\n[{low:.1f}, {high:.1f}]".replace("-", "−")
 
 
 def _is_below(row: Json) -> bool:
@@ -253,12 +207,6 @@ def _reader(backbone: Backbone, media: tuple[str, ...]) -> Callable[[Sample], Pr
             return backbone.prepare(shown, clip)
 
     return read
-
-
-def _rows(samples: Sequence[Sample], path: Path, mode: Mode) -> list[Prediction]:
-    """The answers of a mode about these samples."""
-    asked = {sample.id for sample in samples}
-    return [row for row in read_predictions(path) if row.mode == mode and row.id in asked]
 
 
 def _had(samples: Sequence[Sample], path: Path) -> dict[str, set[str]]:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mer_r1.benchmarks.prepared import MissingFile
 from mer_r1.benchmarks.tables import Table
+from mer_r1.data.prepared import MissingFile
 from mer_r1.errors import InputError
 from mer_r1.text import printable
 

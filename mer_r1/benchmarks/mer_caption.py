@@ -23,8 +23,8 @@ from mer_r1.benchmarks.clips import (
     subtitle_of,
 )
 from mer_r1.benchmarks.mer_unibench.layouts import OPEN_SET, open_labels
-from mer_r1.benchmarks.prepared import PreparedSet
 from mer_r1.benchmarks.tables import read_table
+from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 

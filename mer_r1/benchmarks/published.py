@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 
-BENCHMARKS = ("mer-unibench", "mme-emotion")
 BESIDE = {"mer-unibench": ("AffectGPT-R1", "Baseline", "MER-R1")}
 """The rows printed beside one's own where not all are."""
 

@@ -1,13 +1,21 @@
-"""`mer-r1 benchmark`: whole benchmarks, from clips to their tables."""
+"""`mer-r1 benchmark`: whole benchmarks, from clips to their tables.
+
+All of them take the same options and run through evaluation/suite.py. A new one is a folder under benchmarks/ and a
+line of BENCHMARKS.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from mer_r1.commands.options import (
     Commands,
     add_benchmark_options,
     add_command,
+    add_failed_option,
     add_judge_options,
     add_sentiment_options,
     add_service_options,
@@ -19,6 +27,13 @@ from mer_r1.commands.options import (
 )
 from mer_r1.errors import InputError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mer_r1.evaluation.suite import Benchmark, Outcome, Request, Scored
+
+    ScoredType = TypeVar("ScoredType", bound=Scored)
+
 
 def add(commands: Commands) -> None:
     """Add `mer-r1 benchmark`."""
@@ -26,66 +41,111 @@ def add(commands: Commands) -> None:
     parser.add_argument("--published", action="store_true", help="print the published tables only")
 
     def command(options: argparse.Namespace) -> int:
-        from mer_r1.evaluation import emotion_pictures as benchmark_pictures
-        from mer_r1.evaluation.mer_unibench import show_published
-
         if not options.published:
-            parser.error("name a benchmark, mer-unibench, mme-emotion or emotion-pictures, or give --published")
-        return show_published() or benchmark_pictures.show_published()
+            *others, last = BENCHMARKS
+            parser.error(f"name a benchmark, {', '.join(others)} or {last}, or give --published")
+        for entry in BENCHMARKS.values():
+            entry.print_published()
+        return 0
 
     parser.set_defaults(command=command)
     names = parser.add_subparsers(metavar="BENCHMARK")
-    _mer_unibench(names)
-    _mme_emotion(names)
-    _emotion_pictures(names)
+    for name, entry in BENCHMARKS.items():
+        entry.add(names, name)
 
 
-def _mer_unibench(names: Commands) -> None:
-    text = "Nine data sets: F1, HIT and WAF, and their means (paper's Tables 1, 3)."
-    parser = add_command(names, "mer-unibench", text, _run_mer_unibench, resumable=True)
-    add_benchmark_options(
-        parser,
-        data="folder of NAME.jsonl from `prepare`, or of the owners' folders",
-        out="the run's folder, resumed where it is there (default runs/mer-unibench-MODEL)",
-        sets="these sets only, such as meld,mosi",
-        items="clips",
-    )
-    add_service_options(parser)
-    add_wheel_options(parser)
-    add_sentiment_options(parser)
+@dataclass(frozen=True)
+class Entry:
+    """A benchmark on the command line: its help, options of its own, how it is run, and its published table.
+
+    `help` are the texts of `add_benchmark_options`, and its --mode.
+    """
+
+    text: str
+    help: dict[str, str]
+    run: Callable[[argparse.Namespace], int]
+    add_options: Callable[[argparse.ArgumentParser], None]
+    print_published: Callable[[], None]
+
+    def add(self, names: Commands, name: str) -> None:
+        """Add `mer-r1 benchmark NAME`."""
+        parser = add_command(names, name, self.text, self._command, resumable=True)
+        out = f"the run's folder, resumed where it is there (default runs/{name}-MODEL)"
+        add_benchmark_options(parser, out=out, **self.help)
+        add_failed_option(parser)
+        self.add_options(parser)
+
+    def _command(self, options: argparse.Namespace) -> int:
+        if options.published:
+            self.print_published()
+            return 0
+        if options.model is None or options.data is None:
+            raise InputError("--model and --data are needed; give both, or --published")
+        return self.run(options)
 
 
-def _run_mer_unibench(options: argparse.Namespace) -> int:
-    from mer_r1.evaluation import mer_unibench as benchmark
+def run(
+    benchmark: Benchmark[ScoredType],
+    request: Request,
+    show: Callable[[Outcome[ScoredType], Console], None],
+    console: Console | None = None,
+) -> int:
+    """Run a benchmark and print what came out; 0, or 1 where something is incomplete.
 
-    if options.published:
-        return benchmark.show_published("mer-unibench")
-    if options.model is None or options.data is None:
-        raise InputError("--model and --data are needed; give both, or --published")
-    return benchmark.run_unibench(
-        options.model,
-        options.data,
-        options.out,
+    Raises InputError as `run_benchmark` does, before anything is written where the model cannot be used.
+    """
+    from rich.console import Console
+
+    from mer_r1.display.benchmark import benchmark_bars, print_found
+    from mer_r1.distributed import is_first_process
+    from mer_r1.evaluation.suite import find_sets, run_benchmark
+    from mer_r1.generation.make import validate_generator
+
+    console = console or Console(highlight=False, emoji=False)
+    validate_generator(request.model, request.service, max_new_tokens=request.max_new_tokens)
+    found = find_sets(benchmark, request)
+    if is_first_process():
+        print_found(found, console)
+    with benchmark_bars() as progress:
+        outcome = run_benchmark(benchmark, request, found, progress)
+    if outcome is None:
+        return 0  # the first process answers for all; a launcher ends them all when one of them fails
+    show(outcome, console)
+    return outcome.exit_status
+
+
+def request_of(options: argparse.Namespace) -> Request:
+    """What the options that all benchmarks share ask for."""
+    from mer_r1.evaluation.suite import Request
+
+    return Request(
+        model=options.model,
+        data=options.data,
+        out=options.out,
         modes=modes_of(options),
         sets=names_of(options.sets),
         limit=options.limit,
         max_new_tokens=options.max_new_tokens,
         service=service_of(options),
-        scoring=benchmark.Scoring(options.wheels, options.protocol, sentiment_choice(options)),
+        failed=options.failed,
     )
 
 
-def _mme_emotion(names: Commands) -> None:
-    text = "MME-Emotion's questions answered by a model, and its answers judged."
-    parser = add_command(names, "mme-emotion", text, _run_mme_emotion, resumable=True)
-    add_benchmark_options(
-        parser,
-        data="folder of question files and clips, or the manifest of `prepare`",
-        out="the run's folder, resumed where it is there",
-        sets="these tasks only, such as ER-Lab,SA",
-        items="questions",
-        mode="slow",
-    )
+def _unibench_options(parser: argparse.ArgumentParser) -> None:
+    add_service_options(parser)
+    add_wheel_options(parser)
+    add_sentiment_options(parser)
+
+
+def _run_unibench(options: argparse.Namespace) -> int:
+    from mer_r1.benchmarks.mer_unibench.benchmark import MerUniBench
+    from mer_r1.display.mer_unibench import print_unibench
+
+    benchmark = MerUniBench(options.wheels, options.protocol, sentiment_choice(options))
+    return run(benchmark, request_of(options), lambda outcome, console: print_unibench(outcome, benchmark, console))
+
+
+def _mme_options(parser: argparse.ArgumentParser) -> None:
     add_service_options(parser, requests="with --url, and of the judge: requests at the same time")
     parser.add_argument("--judge-url", metavar="URL", help="judge by a model at this OpenAI-compatible address")
     parser.add_argument("--judge-model", metavar="NAME", help="the judge's name there")
@@ -93,45 +153,20 @@ def _mme_emotion(names: Commands) -> None:
     parser.add_argument("--no-frames", action="store_true", help="the judge sees no pictures of the clips")
 
 
-def _run_mme_emotion(options: argparse.Namespace) -> int:
+def _run_mme(options: argparse.Namespace) -> int:
+    from mer_r1.benchmarks.mme_emotion.benchmark import MmeEmotion
     from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
-    from mer_r1.evaluation import mme_emotion as benchmark_mme
-    from mer_r1.evaluation.mer_unibench import show_published
+    from mer_r1.display.mme_emotion import print_run
 
-    if options.published:
-        return show_published("mme-emotion")
-    if options.model is None or options.data is None or options.out is None:
-        raise InputError("--model, --data and --out are needed; give them, or --published")
     if (options.judge_url is None) != (options.judge_model is None):
         raise InputError("--judge-url and --judge-model go together; give both, or neither")
-    choice = None
-    if options.judge_url is not None:
-        choice = JudgeChoice(
-            options.judge_url, options.judge_model, options.judge_key_env, options.steps_model, options.workers
-        )
-    run = benchmark_mme.MmeRun(
-        model=options.model,
-        data=options.data,
-        out=options.out,
-        modes=modes_of(options),
-        tasks=names_of(options.sets),
-        limit=options.limit,
-        max_new_tokens=options.max_new_tokens,
-        service=service_of(options),
+    judge = options.judge_url and JudgeChoice(
+        options.judge_url, options.judge_model, options.judge_key_env, options.steps_model, options.workers
     )
-    return benchmark_mme.run(run, choice, clues=options.clues, with_frames=not options.no_frames)
+    return run(MmeEmotion(judge, options.clues, not options.no_frames), request_of(options), print_run)
 
 
-def _emotion_pictures(names: Commands) -> None:
-    text = "Accuracy on pictures with candidate labels, in and out of domain."
-    parser = add_command(names, "emotion-pictures", text, _run_emotion_pictures, resumable=True)
-    add_benchmark_options(
-        parser,
-        data="folder of NAME.jsonl from `prepare` or `synth --pictures`",
-        out="the run's folder, resumed where it is there (default runs/emotion-pictures-MODEL)",
-        sets="these sets only, such as emoset,webemo",
-        items="pictures",
-    )
+def _picture_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--in-domain", metavar="NAME", help="the set whose training part the model was trained on")
     parser.add_argument(
         "--prompt-style", metavar="STYLE", help="prompt template, as set or choice (default the model's)"
@@ -139,23 +174,63 @@ def _emotion_pictures(names: Commands) -> None:
     add_service_options(parser)
 
 
-def _run_emotion_pictures(options: argparse.Namespace) -> int:
-    from mer_r1.evaluation import emotion_pictures as benchmark_pictures
+def _run_pictures(options: argparse.Namespace) -> int:
+    from mer_r1.benchmarks.emotion_pictures.benchmark import EmotionPictures
+    from mer_r1.display.emotion_pictures import print_pictures
 
-    if options.published:
-        return benchmark_pictures.show_published()
-    if options.model is None or options.data is None:
-        raise InputError("--model and --data are needed; give both, or --published")
-    run = benchmark_pictures.PicturesRun(
-        model=options.model,
-        data=options.data,
-        out=options.out,
-        in_domain=options.in_domain,
-        modes=modes_of(options),
-        sets=names_of(options.sets),
-        style=options.prompt_style,
-        limit=options.limit,
-        max_new_tokens=options.max_new_tokens,
-        service=service_of(options),
-    )
-    return benchmark_pictures.run(run)
+    return run(EmotionPictures(options.in_domain, options.prompt_style), request_of(options), print_pictures)
+
+
+def _print_table(name: str) -> None:
+    from rich.console import Console
+
+    from mer_r1.display.mer_unibench import print_published
+
+    print_published(name, Console())
+
+
+def _print_picture_table() -> None:
+    from rich.console import Console
+
+    from mer_r1.display.emotion_pictures import print_published
+
+    print_published(Console())
+
+
+BENCHMARKS = {
+    "mer-unibench": Entry(
+        "Nine data sets: F1, HIT and WAF, and their means (paper's Tables 1, 3).",
+        {
+            "data": "folder of NAME.jsonl from `prepare`, or of the owners' folders",
+            "sets": "these sets only, such as meld,mosi",
+            "items": "clips",
+        },
+        _run_unibench,
+        _unibench_options,
+        lambda: _print_table("mer-unibench"),
+    ),
+    "mme-emotion": Entry(
+        "MME-Emotion's questions answered by a model, and its answers judged.",
+        {
+            "data": "folder of question files and clips, or the manifest of `prepare`",
+            "sets": "these tasks only, such as ER-Lab,SA",
+            "items": "questions",
+            "mode": "slow",
+        },
+        _run_mme,
+        _mme_options,
+        lambda: _print_table("mme-emotion"),
+    ),
+    "emotion-pictures": Entry(
+        "Accuracy on pictures with candidate labels, in and out of domain.",
+        {
+            "data": "folder of NAME.jsonl from `prepare` or `synth --pictures`",
+            "sets": "these sets only, such as emoset,webemo",
+            "items": "pictures",
+        },
+        _run_pictures,
+        _picture_options,
+        _print_picture_table,
+    ),
+}
+"""In the order of the help."""

@@ -76,15 +76,18 @@ def _run(options: argparse.Namespace) -> int:
 def _run_modality(options: argparse.Namespace) -> int:
     if options.manifest is None or options.model is None or options.out is None:
         raise InputError("diagnose modality: --manifest, --model and --out are needed")
-    from mer_r1.analysis import modality
+    from mer_r1.analysis.modality import Modality
+    from mer_r1.commands import benchmark
+    from mer_r1.display.modality import print_run
+    from mer_r1.evaluation.suite import Request
+    from mer_r1.metrics.corpus_score import load_wheels
 
-    return modality.run(
-        options.manifest,
+    request = Request(
         options.model,
+        options.manifest,
         options.out,
-        limit=options.limit,
         modes=modes_of(options),
+        limit=options.limit,
         max_new_tokens=options.max_new_tokens,
-        wheels=options.wheels,
-        protocol=options.protocol,
     )
+    return benchmark.run(Modality(load_wheels(options.wheels, options.protocol)), request, print_run)

@@ -8,13 +8,28 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mer_r1.benchmarks.mme_emotion.benchmark import MmeScored
 from mer_r1.benchmarks.mme_emotion.questions import NAME, TASKS, TITLE
 from mer_r1.benchmarks.mme_emotion.score import MmeReport
 from mer_r1.benchmarks.published import published
+from mer_r1.display.benchmark import print_closing
+from mer_r1.evaluation.suite import Outcome
 from mer_r1.text import printable
 
 HEADS = ("Rec", "Rea", "CoT")
 BESIDE = ("AffectGPT", "Baseline", "MER-R1")
+
+
+def print_run(outcome: Outcome[MmeScored], console: Console) -> None:
+    """The reports of the modes judged now, or how to have the answers judged; then what is incomplete."""
+    reports = outcome.scored.reports
+    if reports:
+        name = outcome.request.model_name
+        print_mme({f"{name} ({mode})": report for mode, report in reports.items()}, console)
+    else:
+        line = f"{outcome.out}: the answers are written; --judge-url and --judge-model have them judged"
+        console.print(line, markup=False, soft_wrap=True)
+    print_closing(outcome, console)
 
 
 def print_mme(reports: Mapping[str, MmeReport], console: Console) -> None:

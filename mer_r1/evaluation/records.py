@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -164,6 +164,11 @@ class ScoresByMode(Record):
     fast: ScoreRecord | None = None
     slow: ScoreRecord | None = None
 
+    @classmethod
+    def of(cls, scores: Mapping[Mode, ScoreRecord], title: str = "") -> ScoresByMode:
+        """The scores by mode, as one record."""
+        return cls.model_validate(dict(scores) | ({"title": title} if title else {}))
+
     def of_mode(self, mode: Mode) -> ScoreRecord | None:
         """The scores of one mode, or None where it was not scored."""
         return self.fast if mode == "fast" else self.slow
@@ -181,7 +186,10 @@ class CorpusRecord(Record):
 class MetricsRecord(Record):
     """metrics.json. A benchmark has `sets` and `means`, a quickstart `systems`, `corpus`, `without` and `seconds`.
 
-    `without` maps a medium that was taken away ("nothing": none) to the scores; `seconds` a stage to its time.
+    `without` maps a medium that was taken away ("nothing": none) to the scores; `seconds` a stage to its time. Of a
+    benchmark, `complete` says whether every sample was answered, `limit` how many samples of each set were asked about,
+    `absent` names the sets that were not there, `clips_not_there` counts by set, and `notes` are for the reader;
+    `signatures` are those of the modes where each has its own.
     """
 
     title: str = ""
@@ -193,6 +201,12 @@ class MetricsRecord(Record):
     without: dict[str, ScoreRecord] | None = None
     seconds: dict[str, Number] = {}
     signature: str = ""
+    signatures: dict[str, str] = {}
+    complete: bool | None = None
+    limit: Count = None
+    absent: list[str] = []
+    clips_not_there: dict[str, int] = {}
+    notes: list[str] = []
 
     def mean(self, mode: Mode, name: str) -> ScoreRecord | None:
         """A mean over sets that has measures and intervals of its own, such as MME-Emotion's "micro"."""

@@ -21,9 +21,9 @@ from rich.table import Table
 from mer_r1.benchmarks import mer_caption
 from mer_r1.benchmarks.emotion_pictures.layouts import PICTURE_SETS, SPLITS, read_pictures
 from mer_r1.benchmarks.mer_unibench.layouts import SETS, present_sets, read_set
-from mer_r1.benchmarks.prepared import PreparedSet
 from mer_r1.data.files import write_text
 from mer_r1.data.manifest import write_manifest
+from mer_r1.data.prepared import PreparedSet
 from mer_r1.errors import InputError
 from mer_r1.text import printable
 

@@ -88,7 +88,7 @@ def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = 
         with stages.stage(_ASK):
             _ask(out, test, workers, stages)
         with stages.stage(_WITHOUT):
-            without = _without(out, test[: size.num_without], stages)
+            without = _without(out, manifests["test"], size, stages)
         with stages.stage(_PAGE):
             gold = {sample.id: sample.labels for sample in test}
             systems = {name: _judge(out, name, manifests["test"]) for name in SYSTEMS}
@@ -156,26 +156,34 @@ def _ask(out: Path, test: Sequence[Sample], workers: int, stages: Stages) -> Non
             raise InputError(report.summary(predictions))
 
 
-def _without(out: Path, test: Sequence[Sample], stages: Stages) -> dict[str, Any]:
+def _without(out: Path, manifest: Path, size: Size, stages: Stages) -> dict[str, Any]:
     """F1 of MER-R1's slow answers on the first test clips with all media and with each one dropped."""
-    from mer_r1.analysis.modality import EVERYTHING, generate_without, score_without
+    from mer_r1.analysis.modality import EVERYTHING, Modality
     from mer_r1.emotion.wheel import WheelSet
-    from mer_r1.generation.local import load_model
+    from mer_r1.evaluation.suite import Request, run_benchmark
 
     names = {"nothing": EVERYTHING, **{medium: f"no-{medium}" for medium in MEDIA}}
-    conditions = tuple(names.values())
+    titles = [name.replace("-", " ") for name in names.values()]
 
-    def progress(done: int, total: int) -> None:
-        stages.report(done, total, conditions[min(done * len(conditions) // total, len(conditions) - 1)])
+    def progress(title: str, done: int, total: int) -> None:
+        stages.report(titles.index(title) * total + done, len(titles) * total, title)
 
-    folder, model = out / "without", load_model(str(out / "mer_r1"))
-    if errors := generate_without(
-        model, test, folder, ("slow",), MAX_NEW_TOKENS, conditions=conditions, progress=progress
-    ):
-        raise InputError(errors[0])
-    scored = score_without(test, folder, "slow", WheelSet.load(), conditions=conditions)
+    request = Request(
+        str(out / "mer_r1"),
+        manifest,
+        out / "without",
+        modes=("slow",),
+        limit=size.num_without,
+        max_new_tokens=MAX_NEW_TOKENS,
+    )
+    outcome = run_benchmark(Modality(WheelSet.load(), tuple(names.values())), request, progress=progress)
+    assert outcome is not None, "there is one process"
+    assert outcome.metrics is not None, "what is answered is scored"
+    if outcome.problems:
+        raise InputError(outcome.problems[0])
+    scored = outcome.metrics.to_json()["sets"]
     kept = ("n", "signature", "precision", "recall", "f1")
-    return {medium: {key: scored[name][key] for key in kept} for medium, name in names.items()}
+    return {medium: {key: scored[name]["slow"][key] for key in kept} for medium, name in names.items()}
 
 
 def _judge(out: Path, name: str, gold: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from mer_r1.benchmarks.emotion_pictures.benchmark import validate_gold
 from mer_r1.data.files import disk_full_named, locked, write_json, write_text
 from mer_r1.data.labels import names_gold
 from mer_r1.data.manifest import read_manifest
@@ -26,7 +27,6 @@ from mer_r1.data.sample import Sample
 from mer_r1.display.sweep import LABELS, MODES, WORDS, Measures, markdown, show, summary, thirds
 from mer_r1.display.sweep_plot import plot
 from mer_r1.errors import InputError
-from mer_r1.evaluation.emotion_pictures import validate_gold
 from mer_r1.metrics.corpus_score import load_wheels, score_signature
 from mer_r1.metrics.signature import signature
 from mer_r1.pipelines.sweep_variants import Cell, cells, read_variants, varied

@@ -1,24 +1,22 @@
 """Modality: one medium taken away at a time, answers kept, differences paired, and a finding no stronger than those."""
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
 
-from mer_r1.analysis.modality import (
-    CONDITIONS,
-    EVERYTHING,
-    finding,
-    generate_without,
-    print_modality,
-    run,
-    score_without,
-)
-from mer_r1.data.sample import MediaFacts, Sample
+from mer_r1.analysis.modality import CONDITIONS, EVERYTHING, Modality, finding
+from mer_r1.commands import benchmark, main
+from mer_r1.data.manifest import write_manifest
+from mer_r1.data.sample import MediaFacts, Mode, Prediction, Sample
+from mer_r1.display.modality import print_modality
 from mer_r1.errors import InputError
+from mer_r1.evaluation.suite import FoundSets, Request, run_benchmark
+from mer_r1.generation import Generator, failed
 from mer_r1.metrics.corpus_score import compare, score
 from tests.analysis.test_paradox import said
 from tests.small_wheels import SMALL
@@ -26,7 +24,7 @@ from tests.small_wheels import SMALL
 if TYPE_CHECKING:
     from mer_r1.models.qwen2_5_omni import OmniBackbone
 
-CLIPS = [Sample("a", subtitle="x", labels=("happy",)), Sample("b", labels=("sad", "angry"))]
+CLIPS = [Sample("a", subtitle="x", labels=("happy",)), Sample("b", audio=Path("b.wav"), labels=("sad", "angry"))]
 SAID = {
     EVERYTHING: ("happy", "sad"),
     "no-video": ("happy angry", "sad"),
@@ -34,23 +32,51 @@ SAID = {
     "no-subtitle": ("happy", "sad"),
     "subtitle-alone": ("happy", "angry"),
 }
+FACTS = {"a": MediaFacts(size=(8, 8)), "b": MediaFacts(audio_s=1.0)}
 
 
-def write_answers(out: Path) -> None:
-    facts = MediaFacts(size=(8, 8)), MediaFacts(audio_s=1.0)
-    for name, texts in SAID.items():
-        (out / name).mkdir(parents=True)
-        rows = [
-            said(clip.id, "slow", *text.split(), media=media)
-            for clip, text, media in zip(CLIPS, texts, facts, strict=True)
-        ]
-        text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
-        (out / name / "predictions.jsonl").write_text(text, encoding="utf-8")
+@dataclass
+class Says:
+    """Answers CLIPS with the words of a condition, and fails for some ids."""
+
+    words: tuple[str, ...]
+    faulty: Sequence[str] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+        for sample in samples:
+            words = self.words[CLIPS.index(sample)].split()
+            fine = said(sample.id, mode, *words, media=FACTS[sample.id])
+            yield failed(sample.id, mode, InputError("broken")) if sample.id in self.faulty else fine
+
+
+@dataclass(frozen=True)
+class Scripted(Modality):
+    """CLIPS, answered as SAID says; `faulty` are the ids that fail under each condition."""
+
+    faulty: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def find_sets(self, request: Request) -> FoundSets:
+        write_manifest(request.data, CLIPS)
+        found = super().find_sets(request)
+        return FoundSets({name: replace(item, samples=tuple(CLIPS)) for name, item in found.sets.items()})
+
+    def generators(self, request: Request, sets: Sequence[str]) -> dict[str, Generator]:
+        return {name: Says(SAID[name], self.faulty.get(name, ())) for name in sets}
+
+
+def answered(out: Path, **faulty: Sequence[str]) -> Any:
+    """What modality.json says."""
+    of_condition = {name.replace("_", "-"): ids for name, ids in faulty.items()}
+    outcome = run_benchmark(Scripted(SMALL, faulty=of_condition), Request("m", out / "m.jsonl", out, ("slow",)))
+    assert outcome is not None
+    assert outcome.exit_status == bool(faulty)
+    assert outcome.scored.numbers == json.loads((out / "modality.json").read_text())
+    return outcome.scored.numbers
 
 
 def test_each_condition_has_the_scorers_numbers_and_its_paired_difference(tmp_path: Path) -> None:
-    write_answers(tmp_path)
-    found = score_without(CLIPS, tmp_path, "slow", SMALL)
+    found = answered(tmp_path)["modes"]["slow"]
     gold = {clip.id: clip.labels for clip in CLIPS}
     reports = {
         name: score(gold, dict(zip("ab", (text.split() for text in texts), strict=True)), SMALL)
@@ -64,35 +90,28 @@ def test_each_condition_has_the_scorers_numbers_and_its_paired_difference(tmp_pa
         }  # fmt: skip
     assert found[EVERYTHING]["delta"]["recall"]["value"] == 0
     assert [found[name]["num_had"] for name in CONDITIONS] == [2, 1, 1, 1, 2]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert {name: item["slow"]["f1"] for name, item in metrics["sets"].items()} == {
+        name: report.open_vocabulary.f1 for name, report in reports.items()
+    }
 
 
 def test_a_clip_with_a_failed_answer_counts_under_no_condition_and_the_failure_is_counted(tmp_path: Path) -> None:
-    write_answers(tmp_path)
-    rows = [said("a", "slow", status="error", error="broken"), said("b", "slow", "sad"), said("a", "fast", "happy")]
-    path = tmp_path / "no-video" / "predictions.jsonl"
-    path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
-    found = score_without(CLIPS, tmp_path, "slow", SMALL)
+    found = answered(tmp_path / "one", no_video=["a"])["modes"]["slow"]
     assert {name: (row["n"], row["errors"]) for name, row in found.items()} == {
         name: (1, int(name == "no-video")) for name in CONDITIONS
     }
     of_b = score({"b": CLIPS[1].labels}, {"b": ["sad"]}, SMALL).open_vocabulary
     assert found[EVERYTHING]["recall"] == found["no-video"]["recall"] == of_b.recall
     assert found["no-video"]["delta"]["recall"]["value"] == 0
-    path.write_text("".join(json.dumps(asdict(replace(row, status="error"))) + "\n" for row in rows[:2]))
     with pytest.raises(InputError, match="every clip has a failed slow answer; ask them again"):
-        score_without(CLIPS, tmp_path, "slow", SMALL)
+        answered(tmp_path / "all", no_video=["a", "b"])
 
 
 def test_the_table_says_how_many_clips_are_left_and_nothing_of_an_interval_that_is_not_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_answers(tmp_path)
-    rows = [said("a", "slow", status="error", error="broken"), said("b", "slow", "sad")]
-    path = tmp_path / "no-video" / "predictions.jsonl"
-    path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
-    found = score_without(CLIPS, tmp_path, "slow", SMALL)
-    result = {"model": "m", "n": 2, "modes": {"slow": found}, "finding": {"slow": finding(found)}}
-    print_modality(result, Console(width=200))
+    print_modality(answered(tmp_path, no_video=["a"]), Console(width=200))
     printed = capsys.readouterr().out
     assert "slow answers of m, 1 clips (of 2, the others have a failed answer)" in printed
     assert "nan" not in printed
@@ -130,8 +149,11 @@ def test_a_model_is_asked_without_each_medium_and_not_asked_again(
 
     monkeypatch.setattr(OmniBackbone, "prepare", watched)
     whole = [sample for sample in samples if sample.video and sample.subtitle][:1]
-    reported: list[tuple[int, int]] = []
-    assert generate_without(tiny, whole, tmp_path, ("fast",), 4, progress=lambda *place: reported.append(place)) == []
+    write_manifest(tmp_path / "clips.jsonl", whole)
+    reported: list[tuple[str, int, int]] = []
+    request = Request("tiny", tmp_path / "clips.jsonl", tmp_path, ("fast",), max_new_tokens=4)
+    dropping = Modality(SMALL, backbone=tiny)
+    run_benchmark(dropping, request, progress=lambda *item: reported.append(item))
     assert seen == [
         (True, True, True),
         (False, True, True),
@@ -139,8 +161,8 @@ def test_a_model_is_asked_without_each_medium_and_not_asked_again(
         (True, True, False),
         (False, False, True),
     ]
-    assert reported[-1] == (5, 5)
-    generate_without(tiny, whole, tmp_path, ("fast",), 4)
+    assert reported == [(name.replace("-", " "), 1, 1) for name in CONDITIONS]
+    run_benchmark(dropping, request)
     assert len(seen) == 5
     settings = json.loads((tmp_path / "no-sound" / "predictions.jsonl.settings.json").read_text())
     assert '"without": ["sound"]' in json.dumps(settings)
@@ -150,7 +172,9 @@ def test_the_verb_asks_scores_prints_and_draws(
     tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
-    assert run(corpus["train"], str(tiny_folder), tmp_path, limit=2, modes=("fast",), max_new_tokens=4) == 0
+    command = ["diagnose", "modality", "--manifest", str(corpus["train"]), "--model", str(tiny_folder)]
+    command += ["--out", str(tmp_path), "--limit", "2", "--mode", "fast", "--max-new-tokens", "4"]
+    assert main(command) == 0
     result = json.loads((tmp_path / "modality.json").read_text())
     assert (result["n"], list(result["modes"]), list(result["modes"]["fast"])) == (2, ["fast"], list(CONDITIONS))
     assert {path.name for path in tmp_path.glob("modality.*")} == {"modality.json", "modality.svg", "modality.png"}
@@ -167,5 +191,7 @@ def test_options_and_manifests_that_cannot_be_used_are_named(
     tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     (tmp_path / "m.jsonl").write_text('{"id": "a", "subtitle": "x"}\n')
+    request = Request(str(tmp_path), tmp_path / "m.jsonl", tmp_path / "out", **options)
     with pytest.raises(InputError, match=message):
-        run(tmp_path / "m.jsonl", "nobody", tmp_path / "out", **options)
+        benchmark.run(Modality(SMALL), request, lambda *_: None)
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice, Prices, run
+from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice, Prices
+from mer_r1.commands.judge import run
 from mer_r1.data.files import locked
 from mer_r1.errors import InputError
 from mer_r1.judge.client import JudgeError
@@ -214,7 +215,8 @@ def test_a_reply_that_is_in_form_at_the_second_time_counts(files: Files) -> None
 KILLED = """
 import sys
 from pathlib import Path
-from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice, run
+from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
+from mer_r1.commands.judge import run
 url, questions, responses, out, workers = sys.argv[1:]
 run(Path(questions), Path(responses), JudgeChoice(url, "judge-1", num_workers=int(workers)), Path(out))
 """

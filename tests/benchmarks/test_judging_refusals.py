@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice, run
+from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
+from mer_r1.commands.judge import run
 from mer_r1.judge.client import JudgeError
 from tests.benchmarks.mme_files import responses_of, write_clips, write_questions
 from tests.benchmarks.mme_judging import Body, in_form, pictures_of, replies, text_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mer_r1.benchmarks.mer_caption import read_caption, split
-from mer_r1.benchmarks.prepared import PreparedSet
+from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from tests.benchmarks.layouts import write_layout, write_table

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mer_r1.benchmarks.mer_unibench.layouts import SETS, present_sets, read_set
-from mer_r1.benchmarks.prepared import PreparedSet
+from mer_r1.data.prepared import PreparedSet
 from mer_r1.errors import InputError
 from tests.benchmarks.layouts import copy_clip, write_all, write_layout, write_npz, write_table
 

@@ -5,15 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mer_r1.benchmarks.emotion_pictures.layouts import PICTURE_SETS
-from mer_r1.benchmarks.emotion_pictures.table import (
-    PublishedCells,
-    accuracy_grid,
-    confusion_grid,
-    domains,
-    published_grid,
-    published_pictures,
-)
+from mer_r1.benchmarks.emotion_pictures.published import PublishedCells, domains, published_pictures
 from mer_r1.data.sample import Sample
+from mer_r1.display.emotion_pictures import accuracy_grid, confusion_grid, published_grid
 from mer_r1.metrics.accuracy import score_accuracy
 
 ROUNDED = 0.0051

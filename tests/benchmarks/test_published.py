@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mer_r1.benchmarks.mer_unibench.benchmark import means_of
 from mer_r1.benchmarks.mer_unibench.layouts import SETS
-from mer_r1.benchmarks.mer_unibench.table import means_of, official_grid, published_grid, unified_grid
 from mer_r1.benchmarks.published import BESIDE, published
+from mer_r1.display.mer_unibench import official_grid, published_grid, unified_grid
 
 ROUNDED = 0.0101  # rows are rounded, and some means are cut
 MISPRINTED = {("Baseline", "slow"): 70.52}  # Table 3; its rows give 70.55, as Tables 4 and 5 print

@@ -24,8 +24,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from mer_r1.benchmarks.clips import find_folder, folder_missing
-from mer_r1.benchmarks.prepared import MissingFile, PreparedSet
 from mer_r1.benchmarks.tables import MAX_BYTES, name_error
+from mer_r1.data.prepared import MissingFile, PreparedSet
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.text import printable

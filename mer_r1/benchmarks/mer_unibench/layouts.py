@@ -27,10 +27,10 @@ from mer_r1.benchmarks.clips import (
     subtitle_of,
 )
 from mer_r1.benchmarks.npz import read_corpus
-from mer_r1.benchmarks.prepared import PreparedSet
 from mer_r1.benchmarks.tables import Table, name_error, read_table
 from mer_r1.data.labels import read_labels
 from mer_r1.data.manifest import MAX_VALENCE
+from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.text import kind_of, printable

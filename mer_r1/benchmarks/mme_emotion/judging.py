@@ -1,4 +1,4 @@
-"""`mer-r1 judge mme-emotion`: answers that are there already, judged step by step; the benchmark verb ends with it too.
+"""Answers judged step by step, those of a benchmark's run and those of a file (`mer-r1 judge mme-emotion`).
 
 Responses are a JSON list of `{"video_id", "model_response"}`, joined to the questions by `video_id`; where one clip
 stands in several tasks, the row says `"task"`. Questions without a response are named, left out and make the result
@@ -7,13 +7,10 @@ incomplete.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import Progress
 
 from mer_r1.benchmarks.mme_emotion.judge import NUM_FRAMES, Case, Judge, judge_case, prompts_sha256
 from mer_r1.benchmarks.mme_emotion.questions import (
@@ -30,15 +27,14 @@ from mer_r1.benchmarks.mme_emotion.score import Judging, MmeReport, score
 from mer_r1.benchmarks.mme_emotion.store import CACHE, check_settings, judge_into, kept_judgements
 from mer_r1.data.files import locked, write_json
 from mer_r1.data.manifest import read_manifest
-from mer_r1.display.mme_emotion import print_mme
 from mer_r1.errors import InputError
 from mer_r1.judge.client import AnswerCache, load_prompt
 from mer_r1.text import printable
 
 GIVEN = "given"
 METRICS = "metrics.json"
-# What a dry run reckons with; none of it is measured.
-LETTERS_A_TOKEN = 4
+# What a dry run estimates with; none of it is measured.
+CHARACTERS_A_TOKEN = 4
 TOKENS_A_PICTURE = 258
 STEPS_AN_ANSWER = 6
 TOKENS_A_SCORE = 10
@@ -73,35 +69,14 @@ class Answers:
     with_clues: bool = False
 
 
-def run(
-    questions: Path,
-    responses: Path,
-    choice: JudgeChoice,
-    out: Path,
-    *,
-    videos: Path | None = None,
-    clues: Path | None = None,
-    dry_run: bool = False,
-    prices: Prices = Prices(),
-) -> int:
-    """Judge a file of responses into `out`; 0 when all is judged, 1 when responses or clips are missing.
+def read_answers(questions: Path, responses: Path, *, videos: Path | None = None, clues: Path | None = None) -> Answers:
+    """The responses of a file joined to their questions; with `videos`, or a manifest, stage 2 sees the clips.
 
-    Raises InputError for files that do not fit together, and JudgeError where the endpoint fails.
+    Raises InputError for files that do not fit together.
     """
-    console = Console(highlight=False, emoji=False)
     asked = _asked(questions, videos)
-    said = read_responses(responses, [question for question, _ in asked])
-    answers = cases_of(asked, said, clues, with_frames=videos is not None or questions.suffix == ".jsonl")
-    if dry_run:
-        for line in plan(answers, out, prices):
-            console.print(line, markup=False, soft_wrap=True)
-        return 0
-    report = judge_answers(answers, choice, out, GIVEN)
-    write_json(out / METRICS, report.as_json(responses.stem, GIVEN))
-    print_mme({"responses": report}, console)
-    for line in missing_lines(answers):
-        console.print(line, markup=False, soft_wrap=True)
-    return 0 if report.complete else 1
+    responses_of = read_responses(responses, [question for question, _ in asked])
+    return cases_of(asked, responses_of, clues, with_frames=videos is not None or questions.suffix == ".jsonl")
 
 
 def _asked(questions: Path, videos: Path | None) -> list[tuple[Question, Path | None]]:
@@ -164,8 +139,14 @@ def cases_of(
     return Answers(cases, missing, with_frames, clues is not None)
 
 
-def judge_answers(answers: Answers, choice: JudgeChoice, out: Path, mode: str) -> MmeReport:
-    """Judge into `out`, going on from what is there, and score. Raises InputError and JudgeError."""
+def judge_answers(
+    answers: Answers,
+    choice: JudgeChoice,
+    out: Path,
+    mode: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> MmeReport:
+    """Judge into `out`, resumed from what is there, and score. Raises InputError and JudgeError."""
     judging = _judging(answers, choice)
     with locked(out):
         check_settings(out, {"judge": choice.model, "steps": judging.steps_model} | _seen(answers))
@@ -173,17 +154,28 @@ def judge_answers(answers: Answers, choice: JudgeChoice, out: Path, mode: str) -
             closing(AnswerCache(out / CACHE)) as cache,
             closing(Judge(choice.url, judging.steps_model, cache, choice.key_env, choice.num_workers)) as steps_judge,
             closing(Judge(choice.url, choice.model, cache, choice.key_env, choice.num_workers)) as judge,
-            Progress() as bars,
         ):
-            bar = bars.add_task("Judging", total=len(answers.cases))
             judgements = judge_into(
                 out,
                 answers.cases,
                 lambda case: judge_case(case, steps_judge.say, judge.say),
                 choice.num_workers,
-                lambda done, _: bars.update(bar, completed=done),
+                progress,
             )
     return score(judgements, [question.task for question in answers.missing], judging, mode)
+
+
+def judge_responses(
+    answers: Answers,
+    choice: JudgeChoice,
+    out: Path,
+    title: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> MmeReport:
+    """`judge_answers` of a file of responses, whose mode is not known; writes OUT/metrics.json."""
+    report = judge_answers(answers, choice, out, GIVEN, progress)
+    write_json(out / METRICS, report.as_json(title, GIVEN))
+    return report
 
 
 def _judging(answers: Answers, choice: JudgeChoice) -> Judging:
@@ -206,20 +198,20 @@ def _seen(answers: Answers) -> dict[str, object]:
 
 
 def plan(answers: Answers, out: Path, prices: Prices) -> Iterator[str]:
-    """What judging would take: calls, tokens, cost. Nothing is written and nobody is asked."""
+    """What judging would take: calls, tokens, cost. Nothing is written and no request is made."""
     kept = kept_judgements(out, answers.cases)
     to_ask = [case for case in answers.cases if case.question.id not in kept and case.response.strip()]
     tokens_in = tokens_out = 0
     asked = len(load_prompt("mme_steps")) + len(load_prompt("mme_scores")) + len(load_prompt("mme_last_several"))
     for case in to_ask:
-        letters = asked + 2 * len(case.response) + len(case.clue or "")
+        characters = asked + 2 * len(case.response) + len(case.clue or "")
         pictures = NUM_FRAMES if case.clip else 0
-        tokens_in += letters // LETTERS_A_TOKEN + TOKENS_A_PICTURE * pictures
-        tokens_out += len(case.response) // LETTERS_A_TOKEN + TOKENS_A_SCORE * STEPS_AN_ANSWER
+        tokens_in += characters // CHARACTERS_A_TOKEN + TOKENS_A_PICTURE * pictures
+        tokens_out += len(case.response) // CHARACTERS_A_TOKEN + TOKENS_A_SCORE * STEPS_AN_ANSWER
     yield f"{len(answers.cases)} responses, {len(kept)} judged already, {len(answers.missing)} questions without one"
     yield f"{2 * len(to_ask)} calls, and as many again at most where replies are not in their form"
     yield (
-        f"about {tokens_in:,} tokens in and {tokens_out:,} out. A guess: {LETTERS_A_TOKEN} letters a token, "
+        f"about {tokens_in:,} tokens in and {tokens_out:,} out. A guess: {CHARACTERS_A_TOKEN} characters a token, "
         f"{TOKENS_A_PICTURE} tokens a picture, {NUM_FRAMES} pictures a clip (shorter clips have fewer), "
         f"{STEPS_AN_ANSWER} steps an answer"
     )
@@ -230,9 +222,10 @@ def plan(answers: Answers, out: Path, prices: Prices) -> Iterator[str]:
         yield f"cost: about {cost:,.2f} at {prices.tokens_in:g} in and {prices.tokens_out:g} out per million tokens"
 
 
-def missing_lines(answers: Answers) -> Iterator[str]:
-    """The questions without a response, the first ones by name."""
-    if answers.missing:
-        names = ", ".join(printable(question.id) for question in answers.missing[:5])
-        more = ", ..." if len(answers.missing) > 5 else ""
-        yield f"incomplete: {len(answers.missing)} questions of {TITLE} have no response: {names}{more}"
+def missing_line(answers: Answers) -> str:
+    """The questions without a response, the first ones by name; "" where all have one."""
+    if not answers.missing:
+        return ""
+    names = ", ".join(printable(question.id) for question in answers.missing[:5])
+    more = ", ..." if len(answers.missing) > 5 else ""
+    return f"{len(answers.missing)} questions of {TITLE} have no response: {names}{more}"

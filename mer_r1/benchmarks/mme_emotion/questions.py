@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mer_r1.benchmarks.prepared import MissingFile, PreparedSet
+from mer_r1.data.prepared import MissingFile, PreparedSet
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.prompting.templates import PROMPT_TEMPLATES, PromptTemplate

@@ -16,17 +16,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mer_r1.benchmarks.mer_unibench.benchmark import MerUniBench
 from mer_r1.benchmarks.mer_unibench.layouts import read_set
 from mer_r1.benchmarks.published import published
+from mer_r1.commands.benchmark import run
 from mer_r1.data.files import locked
 from mer_r1.data.manifest import read_manifest, write_manifest
 from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.display.mer_unibench import print_published, print_unibench
 from mer_r1.errors import InputError
-from mer_r1.evaluation import mer_unibench as benchmark
-from mer_r1.evaluation.mer_unibench import Scoring, run_unibench, show_published
+from mer_r1.evaluation import suite
 from mer_r1.evaluation.runs import read_runs
 from mer_r1.evaluation.sentiment import SentimentChoice
-from mer_r1.generation import failed
+from mer_r1.evaluation.suite import Request
+from mer_r1.generation import failed, make
 from mer_r1.generation.make import Service, validate_generator
 from tests.benchmarks.layouts import write_layout
 
@@ -64,17 +67,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def any_model_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "validate_generator", lambda *_, **__: None)
+    monkeypatch.setattr(make, "validate_generator", lambda *_, **__: None)
 
 
 def asking(monkeypatch: pytest.MonkeyPatch, generator: Knows) -> None:
-    monkeypatch.setattr(benchmark, "make_generator", lambda *_, **__: generator)
+    monkeypatch.setattr(suite, "make_generator", lambda *_, **__: generator)
 
 
-def ran(data: Path, out: Path, **options: Any) -> tuple[int, str]:
+def ran(data: Path, out: Path, model: str = "knows", scoring: Any = (), **options: Any) -> tuple[int, str]:
     """Exit status and what was printed."""
-    console = Console(file=io.StringIO(), width=240)
-    status = run_unibench("knows", data, out, console=console, **options)
+    console, benchmark = Console(file=io.StringIO(), width=240), MerUniBench(**dict(scoring))
+    request = Request(model, data, out, **options)
+    status = run(benchmark, request, lambda outcome, to: print_unibench(outcome, benchmark, to), console)
     return status, console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -137,7 +141,7 @@ def test_a_failed_clip_is_in_no_number_and_is_asked_by_the_same_command(
     meld = metrics["sets"]["meld"]["slow"]
     assert (meld["errors"], meld["hit"]) == (1, pytest.approx(1))
     assert meld["n"] == len(read_set("meld", data).samples) - 1
-    assert "errors: 2 answers failed and are in no number" in text
+    assert "\n2 answers failed and are in no number" in text
     assert "incomplete: " in text
     assert "no film; the same command asks them again" in text
     asking(monkeypatch, Knows())
@@ -215,7 +219,7 @@ def test_the_published_mean_beside_is_of_the_same_sets(
 def test_a_model_that_cannot_be_asked_leaves_no_folder(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "validate_generator", validate_generator)
+    monkeypatch.setattr(make, "validate_generator", validate_generator)
     wrong: list[dict[str, Any]] = [{}, {"service": Service("localhost")}, {"max_new_tokens": 0}]
     for options in wrong:
         with pytest.raises(InputError, match=r"no such folder|no web address|--max-new-tokens 0"):
@@ -265,9 +269,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"sets": ("melt",)}, "--sets: 'melt' is none of ovmerdplus"),
     ({"sets": ("meld", "sims")}, r"CH-SIMS: neither sims\.jsonl nor sims-process is in .*AffectGPT"),
     ({"limit": 0}, "--limit 0"),
-    ({"scoring": Scoring(wheels="nowhere")}, "nowhere"),
-    ({"scoring": Scoring(sentiment=SentimentChoice(url="http://localhost:1"))}, "--sentiment-url needs"),
-    ({"scoring": Scoring(sentiment=SentimentChoice(out=Path("x")))}, "--sentiment-out"),
+    ({"scoring": {"wheels": "nowhere"}}, "nowhere"),
+    ({"scoring": {"sentiment": SentimentChoice(url="http://localhost:1")}}, "--sentiment-url needs"),
+    ({"scoring": {"sentiment": SentimentChoice(out=Path("x"))}}, "--sentiment-out"),
 ]
 
 
@@ -275,7 +279,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_wrong_options_are_named_before_anything_is_asked(
     options: dict[str, Any], message: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "make_generator", lambda *_, **__: pytest.fail("a model is loaded"))
+    monkeypatch.setattr(suite, "make_generator", lambda *_, **__: pytest.fail("a model is loaded"))
     with pytest.raises(InputError, match=message):
         ran(data, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
@@ -312,13 +316,14 @@ def test_another_run_another_setting_and_a_second_process_are_refused(
 
 def test_the_published_tables_are_printed(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
-    assert show_published(console=console) == 0
+    for name in ("mer-unibench", "mme-emotion"):
+        print_published(name, console)
     both = console.file.getvalue()  # type: ignore[attr-defined]
     assert "83.50" in both
     assert "51.5" in both
     assert both.count("arXiv 2606.27652v1") == 2
     console = Console(file=io.StringIO(), width=60)
-    show_published("mme-emotion", console)
+    print_published("mme-emotion", console)
     narrow = console.file.getvalue()  # type: ignore[attr-defined]
     assert "83.50" not in narrow
     row = next(line for line in narrow.splitlines() if "MER-R1  " in line)
@@ -328,9 +333,10 @@ def test_the_published_tables_are_printed(tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from mer_r1.evaluation.mer_unibench import run_unibench
+from mer_r1.benchmarks.mer_unibench.benchmark import MerUniBench
+from mer_r1.evaluation.suite import Request, run_benchmark
 model, data, out = sys.argv[1:]
-sys.exit(run_unibench(model, Path(data), Path(out), max_new_tokens=24, sets=("ovmerdplus", "meld")))
+run_benchmark(MerUniBench(), Request(model, Path(data), Path(out), max_new_tokens=24, sets=("ovmerdplus", "meld")))
 """
 
 
@@ -339,7 +345,7 @@ def test_killed_while_a_model_answers_and_gone_on_with_by_two_processes_the_numb
 ) -> None:
     out, whole = tmp_path / "out", tmp_path / "whole"
     options: dict[str, Any] = {"max_new_tokens": 24, "sets": ("ovmerdplus", "meld")}
-    assert run_unibench(str(tiny_folder), data, whole, console=Console(file=io.StringIO()), **options) == 0
+    assert ran(data, whole, str(tiny_folder), **options)[0] == 0
     running = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tiny_folder), str(data), str(out)])
     rows = out / "ovmerdplus" / "predictions.jsonl"
     while running.poll() is None and not (rows.exists() and rows.stat().st_size):
@@ -351,7 +357,7 @@ def test_killed_while_a_model_answers_and_gone_on_with_by_two_processes_the_numb
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("1", "0"):
         monkeypatch.setenv("RANK", rank)
-        assert run_unibench(str(tiny_folder), data, out, console=Console(file=io.StringIO()), **options) == 0
+        assert ran(data, out, str(tiny_folder), **options)[0] == 0
     assert rows.read_bytes().startswith(done[: done.rindex(b"\n") + 1])
     assert read_json(out / "metrics.json") == read_json(whole / "metrics.json")
     for name in ("ovmerdplus", "meld"):

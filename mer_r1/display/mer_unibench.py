@@ -1,50 +1,69 @@
-"""MER-UniBench's two tables from the numbers of its sets: the official one, and one with F1 on all recognition sets.
-
-    official       F1 on OV-MERD+, HIT on the four basic-emotion sets, WAF on the four sentiment sets (MER-R1 Table 1)
-    unified        F1 in the place of HIT; R-Mean is the mean of the five recognition sets        (MER-R1 Table 3)
+"""MER-UniBench's two tables over the published rows: the official one, and one with F1 on all recognition sets.
 
 Convention: a mean is plain, over the sets that are there; with fewer than nine its head says of how many, and the
-published rows beside it are means of the same sets. Fractions from 0 to 1 come in, percent go out.
+published rows beside it are means of the same sets. Fractions come in, percent go out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
+
+from mer_r1.benchmarks.means import mean_of_all
+from mer_r1.benchmarks.mer_unibench.benchmark import NAME, OFFICIAL, UNIFIED, MerUniBench, Numbers, value_of
 from mer_r1.benchmarks.mer_unibench.layouts import SETS
 from mer_r1.benchmarks.published import BESIDE, PublishedTable, published
+from mer_r1.display.benchmark import print_closing
+from mer_r1.display.grid import Grid, percent, print_grid
+from mer_r1.display.score import print_failed
+from mer_r1.evaluation.sentiment import LEXICON
+from mer_r1.evaluation.suite import Outcome, Scored
 from mer_r1.text import printable
 
-OFFICIAL = {"fine": "f1", "basic": "hit", "sentiment": "waf"}
-UNIFIED = {"fine": "f1", "basic": "f1", "sentiment": "waf"}
 NAMES = {"f1": "F1", "hit": "HIT", "waf": "WAF"}
 
-Numbers = Mapping[str, float | None]
-"""The measures of one set in one mode."""
+
+def print_unibench(outcome: Outcome[Scored], benchmark: MerUniBench, console: Console) -> None:
+    """Both tables, what the numbers are not, what is counted beside them, the signature, and what is incomplete."""
+    metrics = outcome.metrics
+    assert metrics is not None, "MER-UniBench is scored where it is answered"
+    model, modes = outcome.request.model_name, outcome.request.modes
+    records = [
+        (name, mode, record)
+        for name, item in metrics.sets.items()
+        for mode in modes
+        if (record := item.of_mode(mode)) is not None
+    ]
+    sets: dict[str, dict[str, Numbers]] = {name: {} for name in metrics.sets}
+    for name, mode, record in records:
+        sets[name][mode] = record.to_json()
+    for grid in (official_grid(model, sets, modes), unified_grid(model, sets, modes)):
+        print_grid(grid, console)
+    note = f"{published()[NAME].source}, and {published()['unified'].source}. {published()[NAME].note}"
+    console.print(f"Published rows: {note}", style="dim", markup=False, highlight=False)
+    for line in metrics.notes:
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if not all(f"|{part}" in metrics.signature for part in ("wheels:official@", "protocol:official|")):
+        console.print("Not the official wheels or protocol: these F1 and HIT are not MER-UniBench's.", style="yellow")
+    if benchmark.sentiment.name == LEXICON and any(SETS[name].task == "sentiment" for name in sets):
+        console.print("Sentiment by the built-in lexicon: these WAF are not MER-UniBench's.", style="yellow")
+    if outcome.request.limit:
+        console.print(f"The first {outcome.request.limit} clips of each set, not the whole sets.", style="yellow")
+    if unanswered := sum(record.unanswered or 0 for *_, record in records):
+        line = f"unanswered: {unanswered} answers are cut off or empty, and scored by the words they hold, if any"
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    print_failed(sum(record.errors or 0 for *_, record in records), outcome.request.failed, console)
+    console.print(metrics.signature, markup=False, highlight=False, soft_wrap=True)
+    print_closing(outcome, console)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table as text: a row a system, its first `num_names` cells name and mode."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    num_names: int = 2
-
-
-def means_of(numbers: Mapping[str, Numbers]) -> dict[str, Any]:
-    """The means of one mode over the sets of `numbers`: "mean", "mean_f1" and "r_mean", None where a number is none."""
-    recognition = [name for name in numbers if SETS[name].task != "sentiment"]
-    return {
-        "num_sets": len(numbers),
-        "mean": mean_of_all([_value(numbers[name], name, OFFICIAL) for name in numbers]),
-        "mean_f1": mean_of_all([_value(numbers[name], name, UNIFIED) for name in numbers]),
-        "num_recognition_sets": len(recognition),
-        "r_mean": mean_of_all([_value(numbers[name], name, UNIFIED) for name in recognition]),
-    }
+def print_published(name: str, console: Console) -> None:
+    """The paper's table of "mer-unibench" or "mme-emotion"."""
+    table = published()[name]
+    print_grid(published_grid(table), console)
+    console.print(table.note, style="dim", markup=False, highlight=False)
 
 
 def official_grid(model: str, sets: Mapping[str, Mapping[str, Numbers]], modes: Sequence[str]) -> Grid:
@@ -85,7 +104,7 @@ def _beside() -> Sequence[Any]:
 def _own_row(
     model: str, mode: str, sets: Mapping[str, Mapping[str, Numbers]], measures: Mapping[str, str]
 ) -> tuple[str, ...]:
-    values = {name: _value(modes[mode], name, measures) for name, modes in sets.items()}
+    values = {name: value_of(modes[mode], name, measures) for name, modes in sets.items()}
     return (printable(model), mode, *map(percent, values.values()), *_means(values, measures))
 
 
@@ -126,18 +145,3 @@ def _mean_heads(sets: Mapping[str, object], *more: str) -> tuple[str, ...]:
 
 def _sets(num: int) -> str:
     return "set" if num == 1 else "sets"
-
-
-def _value(numbers: Numbers, name: str, measures: Mapping[str, str]) -> float | None:
-    return numbers.get(measures[SETS[name].task])
-
-
-def mean_of_all(values: Sequence[float | None]) -> float | None:
-    """The plain mean; None where a value is missing or there is none."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def percent(value: float | None) -> str:
-    """A fraction as a cell of a table."""
-    return "-" if value is None else f"{100 * value:.2f}"

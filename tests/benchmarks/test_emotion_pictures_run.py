@@ -12,15 +12,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mer_r1.benchmarks.emotion_pictures.benchmark import EmotionPictures
 from mer_r1.benchmarks.emotion_pictures.layouts import EMOSET_LABELS, EMOTION6_LABELS
+from mer_r1.commands.benchmark import run
 from mer_r1.data.manifest import read_manifest, write_manifest
 from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.display.emotion_pictures import print_pictures, print_published
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.evaluation import emotion_pictures as benchmark_pictures
-from mer_r1.evaluation.emotion_pictures import PicturesRun, run, show_published
+from mer_r1.evaluation import suite
 from mer_r1.evaluation.runs import read_runs
-from mer_r1.generation import failed
+from mer_r1.evaluation.suite import Request
+from mer_r1.generation import failed, make
 from mer_r1.generation.make import Service
 from mer_r1.metrics.rewards import score_response
 from mer_r1.pipelines.diagnose import run_folders
@@ -69,14 +72,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asking(monkeypatch: pytest.MonkeyPatch, generator: Knows) -> None:
-    monkeypatch.setattr(benchmark_pictures, "make_generator", lambda *_, **__: generator)
-    monkeypatch.setattr(benchmark_pictures, "validate_generator", lambda *_, **__: None)
+    monkeypatch.setattr(suite, "make_generator", lambda *_, **__: generator)
+    monkeypatch.setattr(make, "validate_generator", lambda *_, **__: None)
 
 
 def ran(data: Path, out: Path, **options: Any) -> tuple[int, str]:
     """Exit status and what was printed."""
     console = Console(file=io.StringIO(), width=240)
-    status = run(PicturesRun("knows", data, out, **options), console)
+    benchmark = EmotionPictures(options.pop("in_domain", None), options.pop("template", None))
+    status = run(benchmark, Request("knows", data, out, **options), print_pictures, console)
     return status, console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -195,7 +199,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"in_domain": "webemo"}, "--in-domain: 'webemo' is none of emoset, emotion6"),
     ({"in_domain": "emoset", "sets": ("emotion6",)}, "--in-domain: 'emoset' is none of emotion6"),
     ({"limit": 0}, "--limit 0"),
-    ({"style": "steps"}, "--prompt-style steps: not known; use one of full"),
+    ({"template": "steps"}, "--prompt-style steps: not known; use one of full"),
 ]
 
 
@@ -203,7 +207,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_wrong_options_are_named_before_anything_is_asked(
     options: dict[str, Any], message: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark_pictures, "make_generator", lambda *_, **__: pytest.fail("a model is loaded"))
+    monkeypatch.setattr(suite, "make_generator", lambda *_, **__: pytest.fail("a model is loaded"))
+    monkeypatch.setattr(make, "validate_generator", lambda *_, **__: None)
     with pytest.raises(InputError, match=message):
         ran(data, tmp_path / "out", **options)
     assert not (tmp_path / "out" / "run.json").exists()
@@ -222,7 +227,7 @@ def test_a_model_at_an_address_is_shown_the_candidates(data: Path, tmp_path: Pat
         options: dict[str, Any] = {"service": Service(endpoint.url), "modes": ("slow",), "sets": ("emotion6",)}
         with pytest.raises(InputError, match="shows no candidates"):
             ran(data, tmp_path / "own", **options)
-        assert ran(data, tmp_path / "set", style="set", **options)[0] == 0
+        assert ran(data, tmp_path / "set", template="set", **options)[0] == 0
     asked = [json.dumps(item.body) for item in endpoint.asked]
     assert len(asked) == 6
     assert all(", ".join(EMOTION6_LABELS) in body and "image_url" in body for body in asked)
@@ -230,7 +235,10 @@ def test_a_model_at_an_address_is_shown_the_candidates(data: Path, tmp_path: Pat
     assert (slow["accuracy"], slow["recalls"]["fear"]["recall"]) == (pytest.approx(1 / 6), 1)
 
 
-def test_a_set_without_gold_among_its_candidates_is_named(data: Path, tmp_path: Path) -> None:
+def test_a_set_without_gold_among_its_candidates_is_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking(monkeypatch, Knows())
     with pytest.raises(InputError, match=r"no NAME\.jsonl in it"):
         ran(tmp_path, tmp_path / "out")
     image = data / "gray.png"
@@ -245,7 +253,19 @@ def test_a_set_without_gold_among_its_candidates_is_named(data: Path, tmp_path: 
 
 
 def test_the_published_table_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert show_published(Console(width=200)) == 0
+    print_published(Console(width=200))
     printed = capsys.readouterr().out
     assert "EMO-R3, arXiv 2602.23802" in printed
     assert "60.50" in printed
+
+
+def test_a_narrower_run_scores_what_it_asked_and_keeps_what_the_wider_one_did(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking(monkeypatch, Knows())
+    ran(data, tmp_path, sets=("emoset",))
+    wide, answers = (tmp_path / "emoset" / name for name in ("manifest.jsonl", "predictions.jsonl"))
+    before, rows = read_manifest(wide), answers.read_bytes()
+    ran(data, tmp_path, sets=("emoset",), limit=2)
+    assert read_json(tmp_path / "metrics.json")["sets"]["emoset"]["slow"]["n"] == 2
+    assert (read_manifest(wide), answers.read_bytes()) == (before, rows)

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from mer_r1.benchmarks.mme_emotion import judging as judge
+from mer_r1.benchmarks.mme_emotion.benchmark import MmeEmotion
 from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
 from mer_r1.benchmarks.mme_emotion.questions import TASKS
+from mer_r1.commands import benchmark, judge
+from mer_r1.display.mme_emotion import print_run
 from mer_r1.errors import InputError
-from mer_r1.evaluation.mme_emotion import MmeRun, run
 from mer_r1.evaluation.runs import read_runs
+from mer_r1.evaluation.suite import Request
 from mer_r1.generation.make import Service
 from tests.benchmarks.mme_files import ROWS, write_clips, write_questions
 from tests.benchmarks.mme_judging import Body, in_form, is_steps
@@ -57,8 +59,12 @@ def first_label(body: Body) -> Reply:
     return says(f"{'' if prefilled else f'<think>a smile, of {labels}</think><answer>'}{labels[0]}</answer>")
 
 
-def wanted(data: Path, out: Path, url: str | None, **changes: Any) -> MmeRun:
-    return replace(MmeRun("m", data, out, service=Service(url) if url else None), **changes)
+def wanted(data: Path, out: Path, url: str | None, **changes: Any) -> Request:
+    return replace(Request("m", data, out, ("slow",), service=Service(url) if url else None), **changes)
+
+
+def run(request: Request, choice: JudgeChoice | None, with_frames: bool = True) -> int:
+    return benchmark.run(MmeEmotion(choice, with_frames=with_frames), request, print_run)
 
 
 def metrics(out: Path) -> Any:
@@ -116,17 +122,17 @@ def test_without_a_judge_the_answers_are_written_and_a_judge_may_come_later(
 
 def test_tasks_and_a_limit_narrow_it_and_grow_later(data: Path, tmp_path: Path) -> None:
     with serve(answering(first_label)) as server:
-        run(wanted(data, tmp_path, server.url, tasks=("ER-Wild",), limit=1), None)
+        run(wanted(data, tmp_path, server.url, sets=("ER-Wild",), limit=1), None)
         assert len(server.asked) == 1
-        run(wanted(data, tmp_path, server.url, tasks=("ER-Wild", "SA")), None)
+        run(wanted(data, tmp_path, server.url, sets=("ER-Wild", "SA")), None)
         assert len(server.asked) == 3
-        run(wanted(data, tmp_path, server.url, tasks=("ER-Wild",), limit=1), None)
+        run(wanted(data, tmp_path, server.url, sets=("ER-Wild",), limit=1), None)
         assert len(server.asked) == 3
     (system,) = read_runs([tmp_path])
     for item in system.sets:  # what was asked before stays beside its answers
         assert {sample.id for sample in item.samples} == {identity for identity, _ in item.predictions}
     assert sorted(len(item.samples) for item in system.sets) == [1, 2]
-    for changes, message in (({"tasks": ("ER",)}, "task ER is not known"), ({"limit": 0}, "give 1 or more")):
+    for changes, message in (({"sets": ("ER",)}, "task ER is not known"), ({"limit": 0}, "give 1 or more")):
         with pytest.raises(InputError, match=message):
             run(wanted(data, tmp_path, "http://127.0.0.1:1/v1", **changes), None)
 
@@ -189,7 +195,7 @@ def test_a_local_model_answers_all_tasks_loaded_once(
         return load(source)
 
     monkeypatch.setattr(local, "load_model", counted)
-    local_run = wanted(data, tmp_path, None, model=str(tiny_folder), tasks=("ER-Wild", "SA"), max_new_tokens=4)
+    local_run = wanted(data, tmp_path, None, model=str(tiny_folder), sets=("ER-Wild", "SA"), max_new_tokens=4)
     with serve(lambda number, body: says(in_form(number, body) if is_steps(body) else "?")) as server:
         assert run(local_run, JudgeChoice(server.url, "judge-1")) == 0
     assert loaded == [str(tiny_folder)]
@@ -205,7 +211,7 @@ def test_a_mode_that_was_judged_before_keeps_its_numbers(data: Path, tmp_path: P
         choice = JudgeChoice(server.url, "judge-1")
         run(wanted(data, tmp_path, server.url, modes=("fast",)), choice)
         fast = metrics(tmp_path)
-        run(wanted(data, tmp_path, server.url, modes=("slow",), tasks=("SA", "ER-Lab")), choice)
+        run(wanted(data, tmp_path, server.url, modes=("slow",), sets=("SA", "ER-Lab")), choice)
     both = metrics(tmp_path)
     assert both["means"]["fast"] == fast["means"]["fast"]
     assert (both["means"]["slow"]["n"], list(both["sets"])) == (2, list(fast["sets"]))

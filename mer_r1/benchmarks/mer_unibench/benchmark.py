@@ -1,0 +1,221 @@
+"""MER-UniBench: nine data sets, scored by F1, HIT or WAF (MER-R1 Section 5, Tables 1 and 3).
+
+    official    F1 on OV-MERD+, HIT on the four basic-emotion sets, WAF on the four sentiment sets     Table 1
+    unified     F1 in the place of HIT; R-Mean is the mean of the five recognition sets                Table 3
+
+Convention: a mean is plain, over the sets that are there. MER-UniBench turns words into a sentiment by Qwen2.5-7B; the
+default here is the built-in lexicon, and the signature says which. OUT/SET/score.json keeps the whole report of a set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mer_r1.benchmarks.clips import count_note
+from mer_r1.benchmarks.means import mean_of_all
+from mer_r1.benchmarks.mer_unibench.layouts import SETS, present_sets, read_set
+from mer_r1.data.files import write_json
+from mer_r1.data.manifest import read_manifest
+from mer_r1.data.prepared import PreparedSet
+from mer_r1.data.sample import Mode
+from mer_r1.errors import InputError
+from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
+from mer_r1.evaluation.score_files import Gold, ModePredictions
+from mer_r1.evaluation.sentiment import LEXICON, SentimentChoice, sentiment_reports
+from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, AnsweredSet, FoundSets, Request, Scored, same_generator
+from mer_r1.generation import Generator
+from mer_r1.metrics.corpus_score import Task, load_wheels, score
+from mer_r1.metrics.signature import signature, wheels_part
+from mer_r1.text import printable
+
+NAME = "mer-unibench"
+OFFICIAL = {"fine": "f1", "basic": "hit", "sentiment": "waf"}
+UNIFIED = {"fine": "f1", "basic": "f1", "sentiment": "waf"}
+
+Json = dict[str, Any]
+Numbers = Mapping[str, Any]
+"""The measures of one set in one mode, fractions."""
+
+
+class MerUniBench:
+    """The benchmark with its wheels, protocol and the choice of who turns words into a sentiment."""
+
+    name = NAME
+    title = "MER-UniBench"
+
+    def __init__(
+        self, wheels: str = "builtin", protocol: str = "official", sentiment: SentimentChoice | None = None
+    ) -> None:
+        """Raises InputError for wheels or a choice that cannot be used."""
+        sentiment = sentiment or SentimentChoice()
+        sentiment.check()
+        if sentiment.out is not None:
+            raise InputError("--sentiment-out keeps the answers of one file; score a set's predictions with it")
+        self.sentiment = sentiment if sentiment.name else replace(sentiment, backend=LEXICON)
+        self.wheels = load_wheels(wheels, protocol)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {}
+
+    def find_sets(self, request: Request) -> FoundSets:
+        """The sets that `data` holds as manifests (NAME.jsonl) or in the owners' folders, and how to get the others.
+
+        Raises InputError for an unknown name, a named set that is not there, none at all, and a set without gold.
+        """
+        names, data = request.sets, request.data
+        if unknown := [name for name in names if name not in SETS]:
+            raise InputError(f"--sets: {printable(unknown[0])!r} is none of {', '.join(SETS)}")
+        if not data.is_dir():
+            raise InputError(
+                f"{data}: no such folder; give one that holds NAME.jsonl of `mer-r1 prepare` or the sets' own"
+            )
+        found: dict[str, PreparedSet] = {}
+        absent: dict[str, str] = {}
+        folders = set(present_sets(data))
+        for name in [known for known in SETS if known in (names or SETS)]:
+            manifest = data / f"{name}.jsonl"
+            if manifest.is_file():
+                found[name] = PreparedSet(name, SETS[name].title, tuple(read_manifest(manifest)))
+            elif name in folders:
+                found[name] = read_set(name, data)
+            else:
+                absent[name] = f"neither {name}.jsonl nor {SETS[name].folder} is in {data}; {SETS[name].where}"
+        if absent and (names or not found):
+            name, why = next(iter(absent.items()))
+            raise InputError(f"{SETS[name].title}: {why}")
+        for name, item in found.items():
+            found[name] = replace(item, notes=tuple(_notes(item)), samples=item.samples[: request.limit])
+            _validate_gold(found[name])
+        return FoundSets(found, {name: f"{SETS[name].title} is left out: {why}" for name, why in absent.items()})
+
+    def generators(self, request: Request, sets: Sequence[str]) -> Mapping[str, Generator]:
+        """One model for all sets, by its own question."""
+        return same_generator(request, sets)
+
+    def score(self, run: AnsweredRun) -> Scored:
+        """The report of every set, over the samples that count."""
+        sets: dict[str, ScoresByMode] = {}
+        judges: set[str] = set()
+        for name, item in run.sets.items():
+            if not (reports := self._reports(item)):
+                continue
+            write_json(item.folder / "score.json", {"modes": reports})
+            sets[name] = ScoresByMode.of({mode: _scores(name, report) for mode, report in reports.items()})
+            signatures = "|".join(report["signature"] for report in reports.values()).split("|")
+            judges |= {part.removeprefix("judge:") for part in signatures if part.startswith("judge:")}
+        modes = run.request.modes
+        numbers = {mode: {name: _numbers(scores, mode) for name, scores in sets.items()} for mode in modes}
+        whole = signature(
+            set=NAME if len(sets) == len(SETS) else f"{NAME}/{'+'.join(sets)}",
+            n=sum(max(numbers[mode][name]["n"] for mode in modes) for name in sets),
+            wheels=wheels_part(self.wheels.source, self.wheels.sha256),
+            protocol=self.wheels.protocol.name,
+            parser=self.wheels.protocol.parser,
+            mode="+".join(modes),
+            judge="+".join(sorted(judges)) or None,
+        )
+        means: dict[str, Json] = {mode: means_of(of_mode) for mode, of_mode in numbers.items()}
+        return Scored(MetricsRecord(sets=sets, means=means, signature=whole))
+
+    def _reports(self, item: AnsweredSet) -> dict[Mode, Json]:
+        """The report of each mode; none where no sample that counts has gold."""
+        name = item.prepared.name
+        clusters = {sample.id: sample.cluster for sample in item.samples if sample.cluster is not None}
+        unanswered = {
+            mode: {row.id for row in answers.values() if row.status != "ok"} for mode, answers in item.answers.items()
+        }
+        labels = {
+            mode: {identity: row.labels for identity, row in answers.items()} for mode, answers in item.answers.items()
+        }
+        errors = {mode: {"errors": len(failed)} for mode, failed in item.failed.items()}
+        if SETS[name].task == "sentiment":
+            valences = {sample.id: sample.valence for sample in item.samples if sample.valence is not None}
+            if not valences:
+                return {}
+            found = sentiment_reports(
+                Gold({}, clusters, valences, {}),
+                {mode: ModePredictions(mode, dict(labels[mode])) for mode in item.answers},
+                self.sentiment,
+                "sentiment",
+                gold=item.folder,
+                pred=item.folder / PREDICTIONS,
+                protocol=self.wheels.protocol,
+            )
+            return {
+                mode: {**found[mode].to_json(), "unanswered": len(unanswered[mode] & valences.keys()), **errors[mode]}
+                for mode in item.answers
+            }
+        gold = {sample.id: sample.labels for sample in item.samples}
+        task: Task = "basic" if SETS[name].task == "basic" else "open-vocabulary"
+        return {
+            mode: {
+                **score(
+                    gold,
+                    labels[mode],
+                    self.wheels,
+                    task=task,
+                    name=name,
+                    mode=mode,
+                    clusters=clusters,
+                    unanswered=unanswered[mode],
+                ).to_json(),
+                **errors[mode],
+            }
+            for mode in (item.answers if gold else ())
+        }
+
+
+def means_of(numbers: Mapping[str, Numbers]) -> Json:
+    """The means of one mode over the sets of `numbers`: "mean", "mean_f1" and "r_mean", None where a number is none."""
+    recognition = [name for name in numbers if SETS[name].task != "sentiment"]
+    return {
+        "num_sets": len(numbers),
+        "mean": mean_of_all([value_of(numbers[name], name, OFFICIAL) for name in numbers]),
+        "mean_f1": mean_of_all([value_of(numbers[name], name, UNIFIED) for name in numbers]),
+        "num_recognition_sets": len(recognition),
+        "r_mean": mean_of_all([value_of(numbers[name], name, UNIFIED) for name in recognition]),
+    }
+
+
+def value_of(numbers: Numbers, name: str, measures: Mapping[str, str]) -> float | None:
+    """The number that stands for the set `name`; `measures` is OFFICIAL or UNIFIED."""
+    return numbers.get(measures[SETS[name].task])
+
+
+def _notes(prepared: PreparedSet) -> Iterator[str]:
+    """The set's notes, with the number of clips that are there in the place of that in the owners' tables."""
+    num, published_num = len(prepared.samples), SETS[prepared.name].num
+    of_tables = set(count_note(num + len(prepared.missing), published_num))
+    yield from (note for note in prepared.notes if note not in of_tables)
+    if num != published_num:
+        yield f"{num:,} clips are scored, {published_num:,} published"
+
+
+def _validate_gold(prepared: PreparedSet) -> None:
+    sentiment = SETS[prepared.name].task == "sentiment"
+    if not any(sample.valence is not None if sentiment else sample.labels for sample in prepared.samples):
+        missing = f", such as {prepared.missing[0].path}" if prepared.missing else ""
+        raise InputError(
+            f"{prepared.title}: no clip with {'a valence' if sentiment else 'labels'}{missing}; prepare it again, or "
+            "leave it out with --sets"
+        )
+
+
+def _scores(name: str, report: Json) -> ScoreRecord:
+    """What metrics.json keeps of a report."""
+    measures = report.get("open_vocabulary", report)
+    return ScoreRecord(
+        task=SETS[name].task,
+        measure=OFFICIAL[SETS[name].task],
+        **{key: report[key] for key in ("n", "errors", "signature", "intervals")},
+        **{key: measures[key] for key in ("precision", "recall", "f1", "hit", "waf", "accuracy") if key in measures},
+        **{key: report[key] for key in ("unanswered", "invalid") if key in report},
+    )
+
+
+def _numbers(scores: ScoresByMode, mode: Mode) -> Json:
+    record = scores.of_mode(mode)
+    return {} if record is None else record.to_json()

@@ -1,0 +1,69 @@
+"""What every benchmark prints: what was found, progress, a plain table of its scores, what is incomplete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress as Bars
+from rich.progress import TaskID
+
+from mer_r1.benchmarks.means import mean_of_all
+from mer_r1.display.grid import Grid, percent, print_grid
+from mer_r1.distributed import is_first_process
+from mer_r1.evaluation.suite import FoundSets, Outcome, Progress, Scored
+from mer_r1.text import printable
+
+
+@contextmanager
+def benchmark_bars() -> Iterator[Progress]:
+    """A bar for each thing that is being done; of several processes the first one shows its own."""
+    with Bars(disable=not is_first_process()) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(title: str, done: int, total: int) -> None:
+            if title not in tasks:
+                tasks[title] = bars.add_task(title)
+            bars.update(tasks[title], completed=done, total=total)
+
+        yield progress
+
+
+def print_found(found: FoundSets, console: Console) -> None:
+    """What is worth knowing of the sets that are there, and which are not."""
+    for prepared in found.sets.values():
+        lines = list(prepared.notes)
+        if prepared.missing:
+            first = prepared.missing[0]
+            lines.append(f"{len(prepared.missing)} clips are not there, such as {first.path} ({first.why})")
+        for line in lines:
+            console.print(f"{prepared.title}: {line}", markup=False, highlight=False, soft_wrap=True)
+    for line in found.absent.values():
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_scores(outcome: Outcome[Scored], console: Console) -> None:
+    """A row a mode: the headline of each set, and their plain mean. For a benchmark without a table of its own."""
+    metrics = outcome.metrics
+    if metrics is None:
+        return
+    rows = []
+    for mode in outcome.request.modes:
+        found = {name: record for name, scores in metrics.sets.items() if (record := scores.of_mode(mode))}
+        values = [record.value(record.measure) for record in found.values()]
+        cells = map(percent, (*values, mean_of_all(values)))
+        rows.append((printable(outcome.request.model_name), mode, *cells))
+    first = outcome.request.modes[0]
+    heads = [f"{name} {record.measure}" for name, item in metrics.sets.items() if (record := item.of_mode(first))]
+    print_grid(Grid(f"{metrics.title}, in %", ("", "", *heads, "Mean"), tuple(rows)), console)
+    if metrics.signature:
+        console.print(metrics.signature, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_closing(outcome: Outcome[Scored], console: Console) -> None:
+    """What is incomplete, and where the numbers are."""
+    for problem in outcome.problems:
+        console.print(f"incomplete: {problem}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    if outcome.metrics is not None:
+        console.print(f"Numbers: {outcome.out / 'metrics.json'}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,132 @@
+"""The tables of emotion pictures: the model's accuracies by set over EMO-R3's published cells, and a confusion matrix.
+
+Convention: one run is one training set, half a row of the published table, whose means are over both halves; published
+rows beside the model's take the cells of the same training set, and their means are of the cells shown. Without
+`in_domain` only the untrained model stands beside. The variants of a set ("webemo-25") stand beside its published
+column: whether they are the paper's labels is not known. Fractions come in, percent go out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from mer_r1.benchmarks.emotion_pictures.published import MEANS, UNTRAINED, domains, published_pictures, title_of
+from mer_r1.benchmarks.means import mean_of_all
+from mer_r1.display.benchmark import print_closing
+from mer_r1.display.grid import Grid, percent, print_grid
+from mer_r1.evaluation.suite import Outcome, Scored
+from mer_r1.text import printable
+
+Json = dict[str, Any]
+
+
+def print_pictures(outcome: Outcome[Scored], console: Console) -> None:
+    """The accuracies, a line a set and mode, the confusion of the last mode, and what is incomplete."""
+    metrics = outcome.metrics
+    assert metrics is not None, "pictures are scored where they are answered"
+    numbers = metrics.to_json()
+    modes, sets, in_domain = outcome.request.modes, numbers["sets"], numbers["in_domain"]
+    accuracies: dict[str, dict[str, float | None]] = {
+        key: {mode: item[mode]["accuracy"] for mode in modes} for key, item in sets.items()
+    }
+    grid = accuracy_grid(outcome.request.model_name, accuracies, modes, in_domain)
+    print_grid(grid, console)
+    for mode in modes:
+        for key, item in sets.items():
+            console.print(f"{title_of(key)}, {mode}: {_line(item[mode])}", markup=False, soft_wrap=True)
+        for key, mean in numbers["means"][mode].items():
+            of = f"{mean['num_sets']} set{'s' * (mean['num_sets'] > 1)}"
+            console.print(f"{key}, {mode}: {_with_interval(mean)} over {of}", markup=False, soft_wrap=True)
+    shown_mode = modes[-1]  # slow, where both were asked; score.json has both
+    for key, item in sets.items():
+        print_grid(confusion_grid(key, shown_mode, item[shown_mode]), console)
+    if len(grid.rows) > len(modes):
+        note = f"{published_pictures().source}. {published_pictures().note}"
+        console.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
+    console.print(numbers["signature"], markup=False, highlight=False, soft_wrap=True)
+    if outcome.request.limit:
+        console.print(f"The first {outcome.request.limit} pictures of each set, not the whole sets.", style="yellow")
+    print_closing(outcome, console)
+
+
+def print_published(console: Console) -> None:
+    """The paper's table."""
+    print_grid(published_grid(), console)
+    console.print(published_pictures().note, style="dim", markup=False, highlight=False)
+
+
+def accuracy_grid(
+    model: str, sets: Mapping[str, Mapping[str, float | None]], modes: Sequence[str], in_domain: str | None
+) -> Grid:
+    """One's own rows over published ones. `sets` maps a set to its modes to their accuracies."""
+    heads = [f"{title_of(name)}{' (trained on)' if name == in_domain else ''}" for name in sets]
+    rows = []
+    for mode in modes:
+        accuracies = {name: by_mode.get(mode) for name, by_mode in sets.items()}
+        rows.append((printable(model), mode, *_cells(accuracies, in_domain)))
+    for row in published_pictures().rows:
+        train = (in_domain or "").partition("-")[0]
+        if row.model == UNTRAINED or train in row.cells:
+            known = {key: value for cells in row.cells.values() for key, value in cells.items()}
+            cells = known if row.model == UNTRAINED else row.cells[train]
+            found = {name: cells.get(name.partition("-")[0]) for name in sets}
+            if any(value is not None for value in found.values()):
+                fractions = {name: None if value is None else value / 100 for name, value in found.items()}
+                rows.append((f"{row.model} (published)", "", *_cells(fractions, in_domain)))
+    return Grid("Emotion pictures, accuracy in %", ("", "", *heads, *MEANS), tuple(rows))
+
+
+def published_grid() -> Grid:
+    """The published table whole, as it is printed."""
+    table = published_pictures()
+    heads = [f"{title_of(train)} → {title_of(test)}" for train, cells in table.rows[0].cells.items() for test in cells]
+    rows = tuple(
+        (
+            row.model,
+            *(f"{value:.2f}" for cells in row.cells.values() for value in cells.values()),
+            *("-" if value is None else f"{value:.2f}" for value in row.means),
+        )
+        for row in table.rows
+    )
+    return Grid(f"{table.title}, accuracy in % ({table.source})", ("", *heads, *MEANS), rows, num_names=1)
+
+
+def confusion_grid(name: str, mode: str, numbers: Mapping[str, Any]) -> Grid:
+    """Gold labels down, answers across, and the recall of each label; of the JSON values of an AccuracyReport."""
+    confusion: Mapping[str, Mapping[str, int]] = numbers["confusion"]
+    rows = tuple(
+        (
+            printable(gold),
+            *(str(num) if num else "·" for num in counts.values()),
+            f"{100 * numbers['recalls'][gold]['recall']:.1f}",
+        )
+        for gold, counts in confusion.items()
+    )
+    columns = tuple(printable(item) for item in next(iter(confusion.values())))
+    return Grid(f"{title_of(name)}, {mode}: gold down, answers across", ("", *columns, "recall %"), rows, num_names=1)
+
+
+def _cells(accuracies: Mapping[str, float | None], in_domain: str | None) -> list[str]:
+    means = [mean_of_all([accuracies[name] for name in names]) for names in domains(accuracies, in_domain).values()]
+    return [percent(value) for value in (*accuracies.values(), *means)]
+
+
+def _line(numbers: Json) -> str:
+    """The accuracy with its interval, what constant answering scores, and what was no single candidate."""
+    constant = numbers["constant"]
+    parts = [
+        f"{_with_interval(numbers)} of {numbers['n']:,}",
+        f"always {printable(constant['label'])} {100 * constant['accuracy']:.2f}",
+        f"{numbers['unparsed']} without a label, {numbers['other']} no single candidate",
+        *([f"{numbers['errors']} failed and in no number"] if numbers["errors"] else []),
+    ]
+    return "; ".join(parts)
+
+
+def _with_interval(numbers: Json) -> str:
+    low, high = numbers.get("interval") or numbers["intervals"]["accuracy"]
+    bounds = "" if low is None or high is None else f" [{100 * low:.2f}, {100 * high:.2f}]"
+    return f"{100 * numbers['accuracy']:.2f}{bounds}"

@@ -1,0 +1,42 @@
+"""A table of texts on the terminal, whole even where the terminal is narrower, and how its numbers are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
+from rich.segment import Segments
+from rich.table import Table
+
+WIDEST = 400  # characters of a table
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as text: a row a system, its first `num_names` cells name and mode."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    num_names: int = 2
+
+
+def percent(value: float | None) -> str:
+    """A fraction as a cell of a table."""
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def print_grid(grid: Grid, console: Console) -> None:
+    """A table whose heads break at spaces; where the terminal is narrower its lines run over, and no number is cut."""
+    table = Table(title=escape(grid.title), title_justify="left")
+    for index, head in enumerate(grid.columns):
+        side: Literal["left", "right"] = "left" if index < grid.num_names else "right"
+        table.add_column(escape(head.replace(" ", "\n")), justify=side, no_wrap=True)
+    for row in grid.rows:
+        table.add_row(*map(escape, row))
+    needed = Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum
+    lines = console.render(table, console.options.update(width=max(needed, console.width)))
+    console.print(Segments(lines), crop=False, soft_wrap=True, end="")

@@ -1,0 +1,49 @@
+"""What `mer-r1 diagnose modality` prints: a table a mode, a row a condition, in percent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mer_r1.analysis.modality import EVERYTHING, MEASURES, ModalityScored
+from mer_r1.display.benchmark import print_closing
+from mer_r1.evaluation.suite import Outcome
+
+Json = dict[str, Any]
+
+
+def print_run(outcome: Outcome[ModalityScored], console: Console) -> None:
+    """The tables, the plots' names, and what is incomplete; draws OUT/modality.svg and .png."""
+    from mer_r1.display.diagnosis_plots import draw_modality
+
+    print_modality(outcome.scored.numbers, console)
+    paths = draw_modality(outcome.scored.numbers, outcome.out / "modality")
+    names = ", ".join(path.name for path in paths)
+    console.print(f"\n{outcome.out / 'modality.json'}, {names}", markup=False, soft_wrap=True)
+    print_closing(outcome, console)
+
+
+def print_modality(result: Json, console: Console) -> None:
+    """The table for people."""
+    for mode, rows in result["modes"].items():
+        num = rows[EVERYTHING]["n"]
+        rest = f" (of {result['n']}, the others have a failed answer)" if num < result["n"] else ""
+        table = Table(title=f"{mode} answers of {escape(result['model'])}, {num} clips{rest}", title_justify="left")
+        for head in ("asked with", "had it", "recall", "precision", "F1", "F1 − everything", "errors"):
+            table.add_column(head, justify="left" if head == "asked with" else "right")
+        for name, row in rows.items():
+            delta = row["delta"]["f1"]
+            value = _delta(delta) if name != EVERYTHING and None not in delta.values() else ""
+            cells = ["–" if row[key] is None else f"{100 * row[key]:.1f}" for key in MEASURES]
+            table.add_row(name.replace("-", " "), str(row["num_had"]), *cells, escape(value), str(row["errors"] or ""))
+        console.print(table)
+        console.print(result["finding"][mode], markup=False)
+        console.print(rows[EVERYTHING]["signature"], markup=False, soft_wrap=True)
+
+
+def _delta(row: Json) -> str:
+    value, low, high = (100 * row[key] for key in ("value", "low", "high"))
+    return f"{value:+.1f}\n[{low:.1f}, {high:.1f}]".replace("-", "−")
