@@ -38,7 +38,7 @@ class LoraSection(_Section):
 
 
 class ModelSection(_Section):
-    """`source`: one of TINY, a folder, or a Hub id. Media keys are those of MediaBudget; None keeps the checkpoint's."""
+    """`source`: one of TINY, a folder, or a Hub id. Media keys: those of MediaBudget; None keeps the checkpoint's."""
 
     source: str
     lora: LoraSection | None = None

@@ -231,12 +231,13 @@ class Backbone(ABC):
 
         All answers read the one cache of their prompt. Sampling goes on until every row has written `stop` as often as
         `num_stops` says, or the end token, or `max_new_tokens` are written; a `stop` before `stop_after` does not
-        count. `uniform_BR` are the draws, in [0, 1), one
-        for each id; without it they come from torch's global generator.
+        count. `uniform_BR` are the draws, in [0, 1), one for each id; without it they come from torch's global
+        generator.
         """
         padding_PT = encoded.prompts.mask_PT == 0
         bias_PT = torch.zeros(padding_PT.shape, device=self.device).masked_fill(padding_PT, -torch.inf)
-        decoder = Decoder(self, DecodeLayout(encoded.keys, encoded.values, bias_PT))
+        layout = DecodeLayout(encoded.keys, encoded.values, bias_PT)
+        decoder = Decoder(self.wrapped_model, self.model, self.position_argument, layout)
         prefill_ids = self.text_ids(prefill)
         decoder.start(encoded, num_generations, len(prefill_ids) + sampling.max_new_tokens)
         logits_BV = encoded.logits_PV.repeat_interleave(num_generations, dim=0)
@@ -248,7 +249,8 @@ class Backbone(ABC):
         uniform_BR = uniform_BR.to(self.device)
         open_B = torch.ones(rows, dtype=torch.bool, device=self.device)
         ids, kept = [], []
-        finished = StopText(self, stop, rows, num_stops, "" if stop_after in prefill else stop_after)
+        after = "" if stop_after in prefill else stop_after
+        finished = StopText(self.tokenizer, stop, rows, self.device, num_stops, after)
         for index in range(sampling.max_new_tokens):
             chosen_B = draw(logits_BV + self.suppressed_V, sampling, uniform_BR[:, index])
             chosen_B = torch.where(open_B, chosen_B, self.tokenizer.pad_token_id)

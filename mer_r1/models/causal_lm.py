@@ -1,4 +1,7 @@
-"""A language model without eyes and ears: any causal one of transformers, which reads the subtitle and nothing else.
+"""A language model as a backbone: any causal one of transformers, which reads a sample's subtitle and nothing else.
+
+It is trained and sampled as the other families are, and answers samples. A model that answers free prompts, as a
+judge's, is text_model.py.
 
 A prompt is one chat of the tokenizer's template, the style's system text and question around the subtitle. A template
 that takes no system turn gets that text at the head of the user's, and a tokenizer without template the text as it
@@ -18,8 +21,7 @@ from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.checkpoint import CAUSAL_FIX as FIX
-from mer_r1.models.checkpoint import read_parts, settings_of
+from mer_r1.models.checkpoint import CAUSAL_FIX, read_parts, settings_of
 from mer_r1.models.types import Prompt
 
 
@@ -93,11 +95,11 @@ def load_causal_lm(source: str, budget: MediaBudget | None = None, prompt_style:
     import transformers
 
     classes = transformers.AutoModelForCausalLM, transformers.AutoTokenizer
-    model, tokenizer = read_parts(source, "causal language model", FIX, *classes, "auto")
+    model, tokenizer = read_parts(source, "causal language model", CAUSAL_FIX, *classes, "auto")
     if not getattr(model, "_supports_attention_backend", False):
         raise InputError(
             f"{source}: the attention of a model of kind {model.config.model_type!r} cannot be exchanged, which is "
-            f"needed to read a prompt once for all its answers; {FIX}"
+            f"needed to read a prompt once for all its answers; {CAUSAL_FIX}"
         )
     num_embeddings = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > num_embeddings:

@@ -1,7 +1,7 @@
 """What a checkpoint's folder or Hub id gives: its kind, how samples are shown to it, its weights and its processor.
 
 Convention: weights come from safetensors files only and must be all there; code that comes with a checkpoint is never
-run. What a person can mend is one InputError that names the folder or the file.
+run. What a person can fix is one InputError that names the folder or the file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mer_r1.media import MediaBudget
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
 SETTINGS_FILE = "mer_r1.json"
+RUN_FIX = "give a run's folder or its `model`"
 CAUSAL_FIX = (
     "give the folder of a causal language model with its tokenizer, or a Hub id such as Qwen/Qwen2.5-7B-Instruct"
 )

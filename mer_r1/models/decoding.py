@@ -5,27 +5,31 @@ Shape letters: B answers, Q newest ids, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mer_r1.models.group_attention import NO_MASK_SHAPE, DecodeLayout, own_cache
-
-if TYPE_CHECKING:
-    from mer_r1.models.backbone import Backbone
-    from mer_r1.models.types import Encoded, Sampling
+from mer_r1.models.types import Encoded, Sampling
 
 
 class Decoder:
-    """The model's forward over the newest ids of every answer."""
+    """The model's forward over the newest ids of every answer.
 
-    def __init__(self, backbone: Backbone, layout: DecodeLayout) -> None:
-        self._backbone, self._layout = backbone, layout
+    `wrapped_model` is called, `model` within it has the LM head, and `position_argument` makes positions (3, B, Q) what
+    the forward takes.
+    """
+
+    def __init__(
+        self, wrapped_model: Any, model: Any, position_argument: Callable[[Tensor], Tensor], layout: DecodeLayout
+    ) -> None:
+        self._wrapped_model, self._model = wrapped_model, model
+        self._position_argument, self._layout = position_argument, layout
         # Without autograd's bookkeeping a step is a few percent faster; gathered weights must not become such tensors.
-        self._is_whole = all(kind.__name__ != "FSDPModule" for kind in type(backbone.wrapped_model).__mro__)
+        self._is_whole = all(kind.__name__ != "FSDPModule" for kind in type(wrapped_model).__mro__)
 
     def start(self, encoded: Encoded, num_generations: int, room: int) -> None:
         """Make room for `room` ids of every answer."""
@@ -39,11 +43,11 @@ class Decoder:
         num = ids_BQ.shape[1]
         positions_BQ = self._next_B1 + torch.arange(num, device=ids_BQ.device)
         self._next_B1 = self._next_B1 + num
-        with torch.inference_mode(self._is_whole), head_reads_last(self._backbone.model, 1):
-            logits: Tensor = self._backbone.wrapped_model(
+        with torch.inference_mode(self._is_whole), head_reads_last(self._model, 1):
+            logits: Tensor = self._wrapped_model(
                 input_ids=ids_BQ,
                 attention_mask=self._no_mask,
-                position_ids=self._backbone.position_argument(positions_BQ.expand(3, -1, -1)),
+                position_ids=self._position_argument(positions_BQ.expand(3, -1, -1)),
                 past_key_values=self._cache,
                 use_cache=True,
                 layout=self._layout,
@@ -72,14 +76,16 @@ class StopText:
     finished. A row is finished when it has written `stop` `num_stops` times; a stop before `after` does not count.
     """
 
-    def __init__(self, backbone: Backbone, stop: str, num_rows: int, num_stops: int = 1, after: str = "") -> None:
-        self._backbone, self._stop, self._after = backbone, stop, after
-        self._eos = int(backbone.tokenizer.eos_token_id)
-        ids = backbone.text_ids(stop)
+    def __init__(
+        self, tokenizer: Any, stop: str, num_rows: int, device: torch.device, num_stops: int = 1, after: str = ""
+    ) -> None:
+        self._tokenizer, self._stop, self._after = tokenizer, stop, after
+        self._eos = int(tokenizer.eos_token_id)
+        ids = tokenizer.encode(stop, add_special_tokens=False)
         self._single = ids[0] if len(ids) == 1 and not after else None
         self._tail: list[list[int]] = [[] for _ in range(num_rows)]
         self._waits = [after != ""] * num_rows
-        self._left_B = torch.full((num_rows,), num_stops, device=backbone.device)
+        self._left_B = torch.full((num_rows,), num_stops, device=device)
 
     def __call__(self, ids_B: Tensor) -> Tensor:
         if self._single is not None:
@@ -90,7 +96,7 @@ class StopText:
                 if left[row] <= 0:
                     continue
                 tail = self._tail[row] = [*self._tail[row], ident][-2 * len(self._after + self._stop) :]
-                text = self._backbone.decode(tail)
+                text = self._tokenizer.decode(tail, skip_special_tokens=True)
                 if self._waits[row]:
                     _, begun, text = text.partition(self._after)
                     self._waits[row] = not begun

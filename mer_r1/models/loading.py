@@ -1,29 +1,35 @@
 """A backbone of whatever kind a checkpoint is: Qwen2.5-Omni, Qwen2.5-VL, or a causal language model that only reads.
 
-The kind is config.json's `model_type`. A folder with an adapter of PEFT is its base, loaded from where
-adapter_config.json says, with the adapter merged into the weights: for inference, not to go on learning.
+The kind is config.json's `model_type`; a new family is one file and one line of LOADERS. A folder with an adapter of
+PEFT is its base, loaded from where adapter_config.json says, with the adapter merged into the weights: for inference
+and for a plain checkpoint (`merge_adapter`), not to resume training.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.causal_lm import load_causal_lm
-from mer_r1.models.checkpoint import SETTINGS_FILE, folder_kind, looks_like_hub_id, settings_of
+from mer_r1.models.checkpoint import RUN_FIX, SETTINGS_FILE, folder_kind, looks_like_hub_id, settings_of
 from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, peft_is_behind
-from mer_r1.models.qwen2_5_omni import FIX as FOLDER_FIX
-from mer_r1.models.qwen2_5_omni import MODEL_TYPES as OMNI_TYPES
 from mer_r1.models.qwen2_5_omni import load_omni
 from mer_r1.models.qwen2_5_vl import load_vision
 
-_LOADERS = dict.fromkeys(OMNI_TYPES, load_omni) | {"qwen2_5_vl": load_vision}
+LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None], Backbone]] = {
+    "qwen2_5_omni": load_omni,
+    "qwen2_5_omni_thinker": load_omni,
+    "qwen2_5_vl": load_vision,
+}
+"""model_type -> loader (source, media budget, prompt style); any other is a causal language model."""
 
 
 def load_backbone(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> Backbone:
@@ -37,8 +43,25 @@ def load_backbone(source: str, budget: MediaBudget | None = None, prompt_style: 
         raise InputError(f"{source}: no such folder; give a run, a checkpoint's folder, or a Hub id")
     if (folder / ADAPTER_CONFIG).is_file():  # whatever else is there: transformers reads such a folder so, too
         return _load_adapted(folder, budget, prompt_style)
-    kind = folder_kind(folder, FOLDER_FIX) if folder.exists() else _hub_kind(source)
-    return _LOADERS.get(kind, load_causal_lm)(source, budget, prompt_style)
+    kind = folder_kind(folder, RUN_FIX) if folder.exists() else _hub_kind(source)
+    return LOADERS.get(kind, load_causal_lm)(source, budget, prompt_style)
+
+
+def merge_adapter(folder: Path, out: Path) -> Path:
+    """Write base + adapter as a plain checkpoint for `from_pretrained`, with processor and settings; returns `out`.
+
+    Weights are written in the base's own precision. Raises InputError where there is no adapter, its base is missing or
+    is an adapter too, or `out` exists.
+    """
+    adapter_base(folder)
+    if out.exists():
+        raise InputError(f"{out}: exists already; give another --out, or remove it")
+    with peft_is_behind():
+        backbone = load_backbone(str(folder))  # of any kind; each writes its own processor
+    with disk_full_named(out), atomic_folder(out) as temporary:
+        backbone.model.save_pretrained(temporary)
+        backbone.save(temporary)
+    return out
 
 
 def _hub_kind(source: str) -> str:

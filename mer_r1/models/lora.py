@@ -1,4 +1,4 @@
-"""LoRA: small trainable matrices at the language model's linear layers, saved apart from it, merged into it.
+"""LoRA: small trainable matrices at the language model's linear layers, saved apart from it (loading.py merges them).
 
 A layer W becomes W + (lora_alpha / r) B A, A of (r, in), B of (out, r); only A and B learn (Hu et al. 2021). PEFT
 does the work. The towers have linear layers of the same names, so targets are chosen by their place in the model, not
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.errors import InputError
 from mer_r1.recipe import LoraSection
 
@@ -82,25 +81,6 @@ def adapter_base(folder: Path) -> str:
     if not isinstance(base, str) or not base:
         raise InputError(f"{path}: names no base_model_name_or_path; write the base's folder or Hub id there")
     return base
-
-
-def merge_adapter(folder: Path, out: Path) -> Path:
-    """Write base + adapter as a plain checkpoint for `from_pretrained`, with processor and settings; returns `out`.
-
-    Weights are written in the base's own precision. Raises InputError where there is no adapter, its base is not there
-    or another one, or `out` exists.
-    """
-    adapter_base(folder)
-    if out.exists():
-        raise InputError(f"{out}: exists already; give another --out, or remove it")
-    from mer_r1.models.loading import load_backbone
-
-    with peft_is_behind():
-        backbone: Any = load_backbone(str(folder))  # of any kind; each writes its own processor
-    with disk_full_named(out), atomic_folder(out) as temporary:
-        backbone.model.save_pretrained(temporary)
-        backbone.save(temporary)
-    return out
 
 
 @contextmanager

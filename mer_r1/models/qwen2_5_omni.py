@@ -20,14 +20,12 @@ from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.checkpoint import folder_kind, looks_like_hub_id, read_parts, settings_of
-from mer_r1.models.checkpoint import read_settings as read_settings
+from mer_r1.models.checkpoint import RUN_FIX, folder_kind, looks_like_hub_id, read_parts, settings_of
 from mer_r1.models.qwen2_5_vl import AS_TAKEN, frames_hz, is_picture
 from mer_r1.models.types import Prompt
 from mer_r1.prompting.templates import media_chat
 
 MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
-FIX = "give a run's folder or its `model`"
 _SHORTEST_SOUND = 1600  # samples; a tenth of a second still gives the tower two tokens
 
 
@@ -96,7 +94,7 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
     """
     folder = Path(source)
     if folder.exists():
-        kind = folder_kind(folder, FIX)
+        kind = folder_kind(folder, RUN_FIX)
         if kind not in MODEL_TYPES:
             raise InputError(
                 f"{folder}: a checkpoint of kind {kind!r}; a Qwen2.5-Omni Thinker ({MODEL_TYPES[1]}) is needed"

@@ -1,6 +1,7 @@
-"""A local language model that answers in text: any causal one of transformers, from a folder or a Hub id.
+"""A local language model that answers free prompts in text: any causal one of transformers, a folder or a Hub id.
 
-Convention: greedy, without sampling settings or penalties that come with a checkpoint, so that a prompt has one answer.
+It reads an answer's sentiment off other models' texts (evaluation), knows no samples and is never trained; the backbone
+that is, is causal_lm.py. So generation is transformers' own. Convention: greedy, without sampling settings or penalties that come with a checkpoint, so that a prompt has one answer.
 A prompt is one user turn of the tokenizer's chat template. A tokenizer without template gets the prompt as it stands;
 such a model goes on with more lines of the prompt's kind, so its answer is its first line. Prompts are padded on the
 left, and positions count from a prompt's own first token: in float32 a prompt has the same answer alone and in a batch
@@ -18,8 +19,7 @@ from typing import Any
 import torch
 
 from mer_r1.errors import InputError
-from mer_r1.models.checkpoint import CAUSAL_FIX as FIX
-from mer_r1.models.checkpoint import folder_kind, read_parts
+from mer_r1.models.checkpoint import CAUSAL_FIX, folder_kind, read_parts
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TextModel:
         cuda = torch.cuda.is_available()
         classes = transformers.AutoModelForCausalLM, transformers.AutoTokenizer
         dtype = torch.bfloat16 if cuda else torch.float32
-        model, tokenizer = read_parts(source, "causal language model", FIX, *classes, dtype)
+        model, tokenizer = read_parts(source, "causal language model", CAUSAL_FIX, *classes, dtype)
         model.generation_config = transformers.GenerationConfig(
             do_sample=False,
             eos_token_id=model.generation_config.eos_token_id or tokenizer.eos_token_id,
@@ -87,9 +87,9 @@ def _check_source(source: str) -> None:
     """Refuse early what is certainly no model, so that nothing looks for it in the network."""
     folder = Path(source)
     if folder.exists():
-        folder_kind(folder, FIX)
+        folder_kind(folder, CAUSAL_FIX)
     elif source.startswith(("/", ".", "~")) or source.count("/") > 1:
-        raise InputError(f"{source}: no such folder; {FIX}")
+        raise InputError(f"{source}: no such folder; {CAUSAL_FIX}")
 
 
 def _pad_id(tokenizer: Any) -> int:

@@ -21,11 +21,11 @@ _PROBE = " happy, \u5fc3"  # a space, a mark and three bytes that are one charac
 
 
 @dataclass(frozen=True)
-class Answer:
+class LocatedAnswer:
     """Where the answer of one response lies in its ids.
 
-    `start` is the place of the id that covers the answer's first character; `words` are the answer's distinct words,
-    `anchors` the places of the ids that cover their first characters, where each stands first. `prefill_ids` is what
+    `start` is the index of the id that covers the answer's first character; `words` are the answer's distinct words,
+    `anchors` the indices of the ids that cover their first characters, where each stands first. `prefill_ids` is what
     stands before `ids[start:]` in the fast context.
     """
 
@@ -37,7 +37,7 @@ class Answer:
 
 def locate_answer(
     backbone: Backbone, ids: Sequence[int], response_format: ResponseFormat = RESPONSE_FORMATS["think_answer"]
-) -> Answer | None:
+) -> LocatedAnswer | None:
     """Find the words of a response's last answer in its ids; None when there is no word to find.
 
     Where a token covers both the end of what opens the answer and the first word (`>happy`), it belongs to the answer,
@@ -57,7 +57,7 @@ def locate_answer(
     begins = {word: begin for begin, _, word in reversed(spans)}  # where a word stands first; E+ and E- are sets
     words = tuple(dict.fromkeys(word for _, _, word in spans))
     anchors = tuple(bisect_right(starts, begins[word]) - 1 for word in words)
-    return Answer(start, anchors, words, tuple(backbone.text_ids(prefill)))
+    return LocatedAnswer(start, anchors, words, tuple(backbone.text_ids(prefill)))
 
 
 class FastBranch(NamedTuple):
@@ -73,7 +73,7 @@ class FastBranch(NamedTuple):
     targets: tuple[int, ...]
 
 
-def fast_branch(row_ids: Sequence[int], answer: Answer) -> FastBranch:
+def fast_branch(row_ids: Sequence[int], answer: LocatedAnswer) -> FastBranch:
     """Splice the fast context of a response's ids and its located answer (Eq. 8)."""
     shift = len(answer.prefill_ids) - answer.start
     return FastBranch(

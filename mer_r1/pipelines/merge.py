@@ -18,7 +18,8 @@ def run(source: Path, out: Path) -> int:
     """
     if not source.is_dir():
         raise InputError(f"{source}: no such folder; give a run trained with model.lora")
-    from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, merge_adapter
+    from mer_r1.models.loading import merge_adapter
+    from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base
 
     folder = source / "model" if (source / "model" / ADAPTER_CONFIG).is_file() else source
     base = adapter_base(folder)

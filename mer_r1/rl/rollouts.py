@@ -23,7 +23,7 @@ from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, Confidence
 from mer_r1.models.packing import Branch
-from mer_r1.models.token_offsets import Answer, fast_branch, locate_answer
+from mer_r1.models.token_offsets import LocatedAnswer, fast_branch, locate_answer
 from mer_r1.models.types import Encoded, Generated, PromptBatch, Sampling
 from mer_r1.objectives import ConfidenceLevel, LengthPenalty
 from mer_r1.prompting.response import ResponseFormat, parse_response
@@ -113,7 +113,7 @@ class Contexts:
 
     slow: list[Branch]
     fast: list[Branch]
-    answers: dict[int, Answer]
+    answers: dict[int, LocatedAnswer]
     fast_of: dict[int, int]
 
 

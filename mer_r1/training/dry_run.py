@@ -115,7 +115,7 @@ def _saved_settings(folder: Path) -> tuple[MediaBudget, str]:
     path = folder / "mer_r1.json"
     if not path.is_file():
         return MediaBudget(), "full"
-    from mer_r1.models.qwen2_5_omni import read_settings
+    from mer_r1.models.checkpoint import read_settings
 
     return read_settings(path)
 

@@ -339,7 +339,7 @@ def test_a_brace_in_a_step_ends_nothing_and_that_of_the_box_does(
     words=st.lists(st.sampled_from(["}", "{}", "\\", "boxed", "{", "\\boxed{", "\\boxed{}", "a", "心"]), max_size=12)
 )
 def test_a_row_is_finished_when_a_stop_follows_what_it_waits_for(untagged: OmniBackbone, words: list[str]) -> None:
-    finished = StopText(untagged, "}", 1, after="\\boxed{")
+    finished = StopText(untagged.tokenizer, "}", 1, untagged.device, after="\\boxed{")
     ids = untagged.text_ids("".join(words))
     for index, ident in enumerate(ids):
         holds = "}" in untagged.decode(ids[: index + 1]).partition("\\boxed{")[2]
@@ -360,7 +360,7 @@ def test_a_row_is_finished_exactly_when_its_text_holds_the_stop(
     untagged: OmniBackbone, words: list[str], stop: str
 ) -> None:
     ids = untagged.text_ids("".join(words))
-    finished = StopText(untagged, stop, 1)
+    finished = StopText(untagged.tokenizer, stop, 1, untagged.device)
     for index, ident in enumerate(ids):
         holds = stop in untagged.decode(ids[: index + 1])
         assert bool(finished(torch.tensor([ident]))[0]) == holds

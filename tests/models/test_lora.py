@@ -23,7 +23,8 @@ from transformers import (
 )
 
 from mer_r1.errors import InputError
-from mer_r1.models.lora import adapter_base, add_lora, merge_adapter, save_adapter
+from mer_r1.models.loading import merge_adapter
+from mer_r1.models.lora import adapter_base, add_lora, save_adapter
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.types import Prompt
 from mer_r1.recipe import LoraSection
