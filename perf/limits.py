@@ -111,7 +111,7 @@ def measured(step: str, folder: Path) -> dict[str, float]:
     elif step == "predictions":
         kept = read_predictions(predictions)
     elif step == "score":
-        kept = score.score_files(manifest, predictions)
+        kept = score.score_file(manifest, predictions)
     spent_s = time.perf_counter() - begun
     del kept
     return {"seconds": round(spent_s, 2), "peak_mb": peak_mb()}

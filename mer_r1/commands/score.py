@@ -13,6 +13,7 @@ from mer_r1.commands.options import (
     add_wheel_options,
     sentiment_choice,
 )
+from mer_r1.errors import InputError
 from mer_r1.prompting.label_extractors import LABEL_EXTRACTORS
 
 
@@ -44,9 +45,13 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mer_r1.evaluation import score
+    from rich.console import Console
 
-    settings = score.Settings(
+    from mer_r1.data.files import write_json
+    from mer_r1.display.score import print_comparison, print_file_score
+    from mer_r1.evaluation.score import Settings, compare_files, score_file
+
+    settings = Settings(
         wheels=options.wheels,
         protocol=options.protocol,
         task=options.task,
@@ -56,9 +61,19 @@ def _run(options: argparse.Namespace) -> int:
         failed=options.failed,
         sentiment=sentiment_choice(options),
     )
+    files = [path for path in (options.gold, options.pred, options.sentiment_out, *(options.compare or ())) if path]
+    if options.json is not None and options.json.resolve() in {path.resolve() for path in files}:
+        raise InputError(f"{options.json}: --json would overwrite what is scored or kept; give another file")
+    console = Console()
     if options.compare:
         first, second = options.compare
-        result = score.run_compare(options.gold, first, second, settings, options.json)
+        comparison = compare_files(options.gold, first, second, settings)
+        print_comparison(comparison, options.failed, console)
+        result, status = comparison.to_json(), comparison.exit_status
     else:
-        result = score.run(options.gold, options.pred, settings, options.json)
-    return int(score.any_failed(result))
+        scored = score_file(options.gold, options.pred, settings)
+        print_file_score(scored, options.failed, console)
+        result, status = scored.to_json(), scored.exit_status
+    if options.json is not None:
+        write_json(options.json, result)
+    return status

@@ -116,10 +116,10 @@ def row_errors(row: dict[str, Any]) -> Iterator[str]:
     for key in MEDIA_KEYS:
         yield from _media_errors(key, row.get(key))
     for key in TEXT_KEYS:
-        yield from _text_errors(key, row.get(key))
+        yield from text_errors(key, row.get(key))
     for key in LIST_KEYS:
         yield from _list_errors(key, row.get(key))
-    yield from _valence_errors(row.get("valence"))
+    yield from valence_errors(row.get("valence"))
     subtitle = row.get("subtitle")
     blank = subtitle is None or (isinstance(subtitle, str) and not subtitle.strip())
     if blank and all(row.get(key) is None for key in MEDIA_KEYS):
@@ -146,7 +146,7 @@ def id_errors(row: dict[str, Any]) -> Iterator[str]:
     elif not identity.strip():
         yield "id is empty; give the row a text of its own"
     else:
-        yield from _text_errors("id", identity)
+        yield from text_errors("id", identity)
 
 
 def _media_errors(key: str, value: object) -> Iterator[str]:
@@ -161,10 +161,11 @@ def _media_errors(key: str, value: object) -> Iterator[str]:
     elif "\0" in value:
         yield f"{key} holds a NUL character; give the path of a file"
     else:
-        yield from _text_errors(key, value)
+        yield from text_errors(key, value)
 
 
-def _text_errors(key: str, value: object) -> Iterator[str]:
+def text_errors(key: str, value: object) -> Iterator[str]:
+    """An error for a value that is neither null nor a text."""
     if value is None:
         return
     if not isinstance(value, str):
@@ -188,10 +189,11 @@ def _list_errors(key: str, value: object) -> Iterator[str]:
         elif not word.strip():
             yield f"{key}[{index}] is empty; give a word or take the entry out"
         else:
-            yield from _text_errors(f"{key}[{index}]", word)
+            yield from text_errors(f"{key}[{index}]", word)
 
 
-def _valence_errors(value: object) -> Iterator[str]:
+def valence_errors(value: object) -> Iterator[str]:
+    """An error for a value that is neither null nor a number of any data set's scale."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):

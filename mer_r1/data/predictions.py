@@ -1,56 +1,182 @@
-"""predictions.jsonl -> `Prediction`, every fault named by file and line.
+"""predictions.jsonl, read: one set of rules for scoring, benchmarks, diagnosis and the page.
 
-One row a clip and mode (docs/architecture.md). A row with status "error" is no answer: a later row of the same clip and
-mode takes its place. `labels` may be a list, a raw string (read as the official scorer reads it) or null.
+    {"id", "labels": [..] | "raw text" | null, "mode"?, "status"?, "raw"?, "sentiment"?, ..}     one row a clip and mode
+
+Convention: null means absent; the status is "ok" where none is given. A row with status "error" is no answer and needs
+no labels: an answer of the same clip and mode takes its place, wherever it stands; two answers are an error. Keys that
+look like a misspelt one are an error, others are passed over. Every error names file and line.
+
+`read_modes` keeps the labels as they stand in the row, for the scoring protocol's parser to judge: a field that it
+cannot read is counted there, for the official code meets such fields too. `read_predictions` gives `Prediction`, whose
+labels are words, and takes no other field.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
 from mer_r1.data.files import read_json_lines
-from mer_r1.data.labels import official_labels
+from mer_r1.data.labels import read_labels
 from mer_r1.data.manifest import id_errors
 from mer_r1.data.sample import Mode, Prediction, Status
 from mer_r1.errors import InputError
 from mer_r1.text import printable
 
+Row = dict[str, Any]
+Extract = Callable[[str], tuple[tuple[str, ...], Status]]
+"""Reads labels out of a model's whole text, and says how the text ended."""
 
-def read_predictions(path: Path) -> list[Prediction]:
-    """The predictions of a file in order, media facts left out. Raises InputError that names file, line and fix."""
-    found: dict[tuple[str, str], tuple[int, Prediction]] = {}
-    for number, row in read_json_lines(path):
-        for error in _errors(row):
+UNSTATED = "unstated"
+"""The name of the mode of rows that name none."""
+KEYS = (*Prediction.__dataclass_fields__, "sentiment")
+STATUSES = get_args(Status)
+
+
+@dataclass(frozen=True)
+class ModePredictions:
+    """The rows of one mode (None: unstated), by id, in the order of the file.
+
+    `labels` has the answers; `failed` the ids of which there are errors only; `unanswered` those of answers that are
+    cut off or hold no label. `sentiment` has the word of those rows that carry one. `line` counts from 1.
+    """
+
+    mode: str | None = None
+    labels: dict[str, Any] = field(default_factory=dict)
+    sentiment: dict[str, str] = field(default_factory=dict)
+    unanswered: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+    line: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """The status by id, "ok" for every answer."""
+        return {**dict.fromkeys(self.failed, "error"), **dict.fromkeys(self.labels, "ok")}
+
+    def with_empty(self, ids: Collection[str]) -> ModePredictions:
+        """The same with an answer without a word, which is neutral, for each of these ids."""
+        sentiment = self.sentiment | (dict.fromkeys(ids, "neutral") if self.sentiment else {})
+        labels = self.labels | {identity: [] for identity in ids}
+        return replace(self, labels=labels, sentiment=sentiment, failed=self.failed - set(ids))
+
+    def without(self, ids: Collection[str]) -> ModePredictions:
+        """The same without the answers of these ids."""
+        return replace(self, labels={identity: value for identity, value in self.labels.items() if identity not in ids})
+
+
+def read_predictions(path: Path, parser: str = "official") -> list[Prediction]:
+    """The predictions of a file in order, those of fast and slow thinking; `parser` reads labels that are a raw text.
+
+    Media facts are left out. Raises InputError that names file, line and fix.
+    """
+    found: dict[tuple[str, str], Prediction] = {}
+    for number, row in _rows(path):
+        if error := next(_typed_errors(row), None):
             raise InputError(f"{path}:{number}: {error}")
-        prediction = _prediction(row)
-        key = (prediction.id, prediction.mode)
-        earlier = found.get(key)
-        if earlier is not None and earlier[1].status != "error" and prediction.status != "error":
-            raise InputError(
-                f'{path}:{number}: id "{printable(prediction.id)}" stands on line {earlier[0]} already in mode '
-                f"{prediction.mode}; keep one row a clip and mode"
-            )
-        if earlier is None or earlier[1].status == "error":
-            found[key] = (number, prediction)
+        found[row["id"], row["mode"]] = _prediction(row, parser)
     if not found:
         raise InputError(f"{path}: no predictions; write them with `mer-r1 predict`")
-    return [prediction for _, prediction in found.values()]
+    return list(found.values())
 
 
-def _errors(row: dict[str, Any]) -> Iterator[str]:
+def read_modes(path: Path, mode: str | None = None, extract: Extract | None = None) -> dict[str, ModePredictions]:
+    """The modes of a predictions file in the order of their names, or the one named.
+
+    `extract` reads the labels out of each row's `raw`, in the place of `labels`.
+    Raises InputError that names file and line, or for a mode that the file does not have.
+    """
+    modes: dict[str, ModePredictions] = {}
+    for number, row in _rows(path, from_raw=extract is not None):
+        named = row.get("mode") or None
+        _add(modes.setdefault(named or UNSTATED, ModePredictions(named)), number, row, extract)
+    if not modes:
+        raise InputError(f'{path}: no predictions; write one {{"id", "labels"}} a line')
+    if mode is not None and mode not in modes:
+        raise InputError(
+            f"{path}: no predictions of mode {printable(mode)!r}; it has {printable(', '.join(sorted(modes)))}"
+        )
+    return {name: predictions for name, predictions in sorted(modes.items()) if mode in (None, name)}
+
+
+def _add(found: ModePredictions, number: int, row: Row, extract: Extract | None) -> None:
+    identity, status = row["id"], row.get("status") or "ok"
+    if status == "error":
+        found.failed.add(identity)
+        return
+    found.failed.discard(identity)
+    found.line[identity] = number
+    if extract is None:
+        found.labels[identity] = row["labels"]
+    else:
+        found.labels[identity], ended = extract(row["raw"] or "")
+        status = ended if status == "ok" else status
+    if row.get("sentiment") is not None:
+        found.sentiment[identity] = row["sentiment"]
+    if status != "ok":
+        found.unanswered.add(identity)
+
+
+def _rows(path: Path, from_raw: bool = False) -> Iterator[tuple[int, Row]]:
+    """The rows that count, each with its line: every answer, and errors as long as there is no answer."""
+    answered: dict[tuple[str, str | None], int] = {}
+    for number, row in read_json_lines(path):
+        if error := next(_row_errors(row, from_raw), None):
+            raise InputError(f"{path}:{number}: {error}")
+        key, failed = (row["id"], row.get("mode") or None), row.get("status") == "error"
+        if key not in answered:
+            yield number, row
+        elif not failed:
+            named = f" in mode {printable(key[1])}" if key[1] else ""
+            raise InputError(
+                f'{path}:{number}: id "{printable(key[0])}" stands on line {answered[key]} already{named}; keep one '
+                "row a clip and mode"
+            )
+        if not failed:
+            answered[key] = number
+
+
+def _row_errors(row: Row, from_raw: bool) -> Iterator[str]:
+    """What is wrong with a row whoever reads it."""
     yield from id_errors(row)
+    yield from (error for key in row if (error := _key_error(key)))
+    status = row.get("status")
+    if status is not None and status not in STATUSES:
+        yield f"status must be one of {', '.join(STATUSES)}"
+    if not isinstance(row.get("mode"), str | None) or row.get("mode") == UNSTATED:
+        yield 'mode must be a text, such as "fast" or "slow", or left out'
+    if from_raw and "raw" not in row and status != "error":
+        yield "no raw, the text that --style reads; give the model's whole answer, or null where there is none"
+    if from_raw and not isinstance(row.get("raw"), str | None):
+        yield "raw must be a text in quotes"
+    if not from_raw and "labels" not in row and status != "error":
+        yield (
+            "no labels; give a list of words, the raw answer, or null where the model gave none; or give a `raw` text "
+            "and --style"
+        )
+    if not isinstance(row.get("sentiment"), str | None):
+        yield 'sentiment must be a text: "positive", "negative" or "neutral"'
+
+
+@lru_cache(maxsize=1000)
+def _key_error(key: str) -> str | None:
+    """A key that looks like a misspelt one; remembered, for every row has the same keys."""
+    close = get_close_matches(key, KEYS, n=1, cutoff=0.75)
+    if key in KEYS or not close:
+        return None
+    return f'unknown key "{printable(key)}"; did you mean "{close[0]}"?'
+
+
+def _typed_errors(row: Row) -> Iterator[str]:
+    """What is wrong with a row that is to be a `Prediction`."""
     if row.get("mode") not in get_args(Mode):
         yield 'mode must be "fast" or "slow"; write it with `mer-r1 predict`'
-    if row.get("status", "ok") not in get_args(Status):
-        yield f"status must be one of {', '.join(get_args(Status))}"
-    labels = row.get("labels", "")
-    if "labels" not in row:
-        yield "no labels; give a list of words, the raw answer, or null where the model gave none"
-    elif not (labels is None or isinstance(labels, str) or _is_words(labels)):
-        yield 'labels must be a list of words or a text; write ["happy", "calm"]'
+    if error := read_labels(row.get("labels"), "official")[1]:
+        yield f'{error}; write ["happy", "calm"]'
     for key in ("raw", "reasoning", "error"):
         if not isinstance(row.get(key), str | None):
             yield f"{key} must be a text in quotes"
@@ -61,14 +187,8 @@ def _errors(row: dict[str, Any]) -> Iterator[str]:
         yield 'categories must map wheels to categories to log-confidences; write {"w1": {"joy": -0.1}}'
 
 
-def _is_words(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(word, str) for word in value)
-
-
 def _is_numbers(value: object) -> bool:
-    if not isinstance(value, dict):
-        return False
-    return all(x is None or _is_number(x) for x in value.values())
+    return isinstance(value, dict) and all(x is None or _is_number(x) for x in value.values())
 
 
 def _is_number(value: object) -> bool:
@@ -81,15 +201,15 @@ def _is_number(value: object) -> bool:
     return True
 
 
-def _prediction(row: dict[str, Any]) -> Prediction:
-    categories: dict[str, dict[str, float | None]] | None = row.get("categories")
+def _prediction(row: Row, parser: str) -> Prediction:
+    labels, categories = row.get("labels"), row.get("categories")
     return Prediction(
         id=row["id"],
         mode=row["mode"],
         raw=row.get("raw") or "",
         reasoning=row.get("reasoning") or "",
-        labels=official_labels(row["labels"]),
-        status=row.get("status", "ok"),
+        labels=read_labels(labels, parser if isinstance(labels, str) else "official")[0],
+        status=row.get("status") or "ok",
         confidence=_numbers(row["confidence"]) if row.get("confidence") else None,
         categories={sys.intern(wheel): _numbers(values) for wheel, values in categories.items()}
         if categories

@@ -8,46 +8,76 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mer_r1.data.predictions import UNSTATED
 from mer_r1.display.numbers import interval, p_value, percent, points
-from mer_r1.emotion.protocol import protocol_of
+from mer_r1.emotion.protocol import OFFICIAL, protocol_of
 from mer_r1.evaluation.answered import FailedRule
-from mer_r1.evaluation.sentiment import count_lines, sentiment_table
+from mer_r1.evaluation.score import Comparison, FileScore, ModeReports
 from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import ScoreReport
 from mer_r1.metrics.open_vocabulary import MEASURES
 from mer_r1.metrics.sentiment import SentimentReport
-from mer_r1.metrics.statistics import Difference
+from mer_r1.metrics.statistics import Difference, Interval
 from mer_r1.text import printable
 
 TITLES = {"precision": "precision", "recall": "recall", "f1": "F1", "hit": "HIT", "waf": "WAF", "accuracy": "accuracy"}
 NUM_WORDS_SHOWN = 8
 
 
-def print_both(report: ScoreReport | None, sentiment: SentimentReport | None, console: Console) -> None:
-    """The reports of one mode, of which at least one is there."""
-    if report is not None:
-        print_report(report, console, sentiment)
+def print_file_score(file: FileScore, rule: FailedRule, console: Console) -> None:
+    """The scores of every mode, and slow minus fast where both are there. `rule`: what failed answers cost."""
+    for name, scored in file.modes.items():
+        if name != UNSTATED:
+            console.print(f"mode {printable(name)}", style="bold", markup=False, highlight=False)
+        _print_mode(scored, rule, console)
+    if file.slow_minus_fast is not None:
+        _print_differences("Slow minus fast, paired bootstrap", file.slow_minus_fast, console)
+
+
+def print_comparison(comparison: Comparison, rule: FailedRule, console: Console) -> None:
+    """The scores of both files, and the second minus the first, mode by mode."""
+    if left := comparison.not_compared:
+        console.print(f"not compared: {printable(', '.join(left))}, which one file has", markup=False, highlight=False)
+    titles = comparison.titles
+    for name, pair in comparison.pairs.items():
+        for title, scored in zip(titles, pair, strict=True):
+            mode = "" if name == UNSTATED else f", mode {printable(name)}"
+            console.print(f"{title}{mode}", style="bold", markup=False, highlight=False, soft_wrap=True)
+            _print_mode(scored, rule, console)
+        _print_differences(f"{titles[1]} minus {titles[0]}, paired bootstrap", comparison.differences[name], console)
+
+
+def _print_mode(mode: ModeReports, rule: FailedRule, console: Console) -> None:
+    sentiment = mode.sentiment
+    if mode.words is not None:
+        _print_report(mode.words, console, sentiment)
     elif sentiment is not None:
-        table = sentiment_table(sentiment)
+        table = _score_table(f"Sentiment by {escape(printable(sentiment.backend))}, in %")
         _add_waf(table, sentiment)
         console.print(table)
-    for line in count_lines(sentiment) if sentiment else ():
+    for line in _sentiment_lines(sentiment) if sentiment else ():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_failed(mode.failed, rule, console)
 
 
 def print_failed(num: int, rule: FailedRule, console: Console) -> None:
-    """How many answers of a mode failed, and what became of them; nothing where none did."""
+    """How many answers failed, and what became of them; nothing where none did."""
     if num:
         fate = "and are in no number" if rule == "left-out" else "and count as empty ones (--failed as-empty)"
         console.print(f"{num} answers failed {fate}", style="bold red", markup=False, highlight=False)
 
 
-def print_report(report: ScoreReport, console: Console, sentiment: SentimentReport | None = None) -> None:
+def _score_table(title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for head in ("", "score", "95 % interval"):
+        table.add_column(head, justify="right" if head else "left")
+    return table
+
+
+def _print_report(report: ScoreReport, console: Console, sentiment: SentimentReport | None) -> None:
     """The report for people, headline first, in percent; of sentiment one more line of the first table."""
     score, bounds = report.open_vocabulary, report.intervals
-    head = Table(title="Mean over wheels, in %", title_justify="left")
-    for title in ("", "score", "95 % interval"):
-        head.add_column(title, justify="right" if title else "left")
+    head = _score_table("Mean over wheels, in %")
     measures = sorted(MEASURES, key=lambda name: name != report.headline)
     for name in measures:
         style = "bold" if name == report.headline else ""
@@ -69,7 +99,7 @@ def print_report(report: ScoreReport, console: Console, sentiment: SentimentRepo
     console.print(report.signature, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_differences(title: str, differences: Mapping[str, Difference], console: Console) -> None:
+def _print_differences(title: str, differences: Mapping[str, Difference], console: Console) -> None:
     """Paired differences in points."""
     table = Table(title=escape(title), title_justify="left")
     for head in ("", "points", "95 % interval", "p"):
@@ -83,9 +113,9 @@ def _print_constants(report: ScoreReport, measures: list[str], console: Console)
     table = Table(title="Best constant answers on this gold", title_justify="left")
     for title in ("", "best", *(TITLES[name] for name in measures)):
         table.add_column(title, justify="right" if title in TITLES.values() else "left")
-    for said, best in _constants(report).items():
-        words, of = escape(f'always "{printable(", ".join(said))}"'), ", ".join(TITLES[c.measure] for c in best)
-        table.add_row(words, of, *(percent(getattr(best[0], name)) for name in measures))
+    for words, best in _constants(report).items():
+        answer, of = escape(f'always "{printable(", ".join(words))}"'), ", ".join(TITLES[c.measure] for c in best)
+        table.add_row(answer, of, *(percent(getattr(best[0], name)) for name in measures))
     console.print(table)
 
 
@@ -117,10 +147,21 @@ def _count_lines(report: ScoreReport) -> Iterator[str]:
     yield f"{report.unmapped_predictions} predicted words reach no wheel and {dropped}{_words(report.unmapped_words)}"
 
 
+def _sentiment_lines(report: SentimentReport) -> Iterator[str]:
+    """What stands below the table of sentiment, the signature last."""
+    official = report.protocol == OFFICIAL.name
+    zero, others = ("left out", "as negative, as neutral does") if official else ("gold neutral", "as wrong")
+    yield f"{report.n} clips are scored for sentiment, {report.zero_gold} of valence 0 are {zero}"
+    yield f"{report.invalid} invalid and {report.missing} missing answers count {others}"
+    constants = (f'always "{word}" {percent(waf)}' for word, waf in report.constants.items() if waf == waf)
+    yield f"accuracy {percent(report.accuracy)}; WAF of {', '.join(constants)}" if report.n else "nothing to score"
+    yield report.signature
+
+
 def _words(counts: dict[str, int]) -> str:
     listed = [f"{printable(word)} {count}" for word, count in list(counts.items())[:NUM_WORDS_SHOWN]]
     return f" ({', '.join(listed)}{', ...' if len(counts) > len(listed) else ''})" if listed else ""
 
 
-def _range(bounds: tuple[float, float]) -> str:
+def _range(bounds: Interval | tuple[float, float]) -> str:
     return escape(interval(*bounds))

@@ -1,9 +1,9 @@
-"""The sentiment part of `mer-r1 score`: who says positive, negative or neutral, asked clip by clip, then WAF.
+"""Sentiment of predictions: who turns words into positive, negative or neutral, clip by clip, and the WAF of it.
 
 Backends: "predictions" (rows carry `"sentiment"`), "lexicon" (the built-in wheels, offline), or a language model, which
 gets the words of an answer and this package's own prompt: behind an OpenAI-compatible endpoint, or a local one of
-transformers (models/text.py). Clips without a valence are not asked about, nor under "official" those of valence 0. An
-answer without a word is neutral, and no model is asked.
+transformers (models/text_model.py). Clips without a valence are left out, and under "official" those of valence 0. An
+answer without a word is neutral without a model.
 
 The step has a record of its own: `SentimentChoice.out` is written as a predictions file, one row a prediction, whose
 words and sentiments give the same score again without a model, under the protocol they were made for.
@@ -11,29 +11,25 @@ words and sentiments give the same score again without a model, under the protoc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from rich.markup import escape
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from mer_r1.data.files import write_json_lines
+from mer_r1.data.gold import Gold
 from mer_r1.data.labels import read_labels
+from mer_r1.data.predictions import ModePredictions
 from mer_r1.emotion.protocol import OFFICIAL, Protocol
 from mer_r1.errors import InputError
 from mer_r1.metrics.sentiment import SentimentReport, is_scored, lexicon_sentiment, lexicon_sha256, sentiment_score
 from mer_r1.metrics.signature import wheels_part
-from mer_r1.text import printable
 
 if TYPE_CHECKING:
-    from mer_r1.evaluation.score_files import Gold, ModePredictions
     from mer_r1.models.text_model import TextModel
 
-Task = Literal["auto", "open-vocabulary", "basic", "sentiment"]
 Words = tuple[str, ...]
 Answers = dict[Words, str]
 
@@ -45,7 +41,7 @@ PROMPT = "sentiment"
 
 @dataclass(frozen=True)
 class SentimentChoice:
-    """Who turns words into a sentiment, as the user says it; nothing said: the predictions' own, where they have it.
+    """Who turns words into a sentiment; with nothing given the predictions' own, where they have it.
 
     `backend` is "lexicon"; or `model` names a model: of the endpoint at `url`, or without `url` a local one, a folder
     or a Hub id. `out` is the record of the answers.
@@ -75,7 +71,7 @@ class SentimentChoice:
 
     @property
     def name(self) -> str | None:
-        """The backend chosen, None where the user chose none; of a local folder its name, not its place."""
+        """The backend chosen, None where the user chose none; of a local folder its name, not its path."""
         if self.model is not None and self.url is None and Path(self.model).exists():
             return Path(self.model).resolve().name or self.model
         return self.backend or self.model
@@ -85,7 +81,7 @@ def sentiment_reports(
     truth: Gold,
     modes: Mapping[str, ModePredictions],
     choice: SentimentChoice,
-    task: Task,
+    task: str,
     *,
     gold: Path,
     pred: Path,
@@ -105,8 +101,9 @@ def sentiment_reports(
     if not choice.name:
         judge, answers = GIVEN, {name: _given(scored, mode, pred) for name, mode in modes.items()}
     else:
-        judge, said = _said(sorted({clip for of_mode in words.values() for clip in of_mode.values()}), choice, pred)
-        answers = {name: {clip: said[found] for clip, found in of_mode.items()} for name, of_mode in words.items()}
+        different = sorted({item for of_mode in words.values() for item in of_mode.values()})
+        judge, by_words = _judged(different, choice, pred)
+        answers = {name: {i: by_words[item] for i, item in of_mode.items()} for name, of_mode in words.items()}
     if choice.out is not None:
         _write_record(choice.out, modes, answers, protocol)
     return {
@@ -126,7 +123,7 @@ def sentiment_reports(
 
 
 def _backend(
-    truth: Gold, modes: Mapping[str, ModePredictions], choice: SentimentChoice, task: Task, gold: Path, pred: Path
+    truth: Gold, modes: Mapping[str, ModePredictions], choice: SentimentChoice, task: str, gold: Path, pred: Path
 ) -> str | None:
     given = any(mode.sentiment for mode in modes.values())
     if task in ("open-vocabulary", "basic"):
@@ -163,19 +160,19 @@ def _words(scored: set[str], mode: ModePredictions, protocol: Protocol) -> dict[
     }
 
 
-def _said(clips: list[Words], choice: SentimentChoice, pred: Path) -> tuple[str, Answers]:
-    """Who answers, as the signature names it, and the answer to each distinct clip's words."""
+def _judged(different: list[Words], choice: SentimentChoice, pred: Path) -> tuple[str, Answers]:
+    """Who judges, as the signature names it, and the sentiment of each of these words."""
     assert choice.name is not None, "the caller has checked it"
     if choice.model is None:
-        return wheels_part(LEXICON, lexicon_sha256()), {words: lexicon_sentiment(words) for words in clips}
+        return wheels_part(LEXICON, lexicon_sha256()), {words: lexicon_sentiment(words) for words in different}
     from mer_r1.judge.client import load_prompt
 
     prompt = load_prompt(PROMPT)
-    asked = [words for words in clips if words]
+    asked = [words for words in different if words]
     questions = [prompt.replace("{words}", ", ".join(words)) for words in asked]
-    answers = (_endpoint(choice, pred) if choice.url is not None else _local(choice.model).answer)(questions)
-    said = dict(zip(asked, map(read_answer, answers), strict=True))
-    return wheels_part(choice.name, sha256(prompt.encode()).hexdigest()), {(): NO_WORDS, **said}
+    replies = (_endpoint(choice, pred) if choice.url is not None else _local(choice.model).answer)(questions)
+    judged = dict(zip(asked, map(read_answer, replies), strict=True))
+    return wheels_part(choice.name, sha256(prompt.encode()).hexdigest()), {(): NO_WORDS, **judged}
 
 
 def _endpoint(choice: SentimentChoice, pred: Path) -> Callable[[Sequence[str]], list[str]]:
@@ -212,31 +209,12 @@ def _write_record(
     for name, mode in modes.items():
         named = {"mode": mode.mode} if mode.mode else {}
         for identity, words in _words(set(mode.labels), mode, protocol).items():
-            said = {"sentiment": answers[name][identity]} if identity in answers[name] else {}
-            rows.append({"id": identity, **named, "labels": list(words), **said})
+            sentiment = {"sentiment": answers[name][identity]} if identity in answers[name] else {}
+            rows.append({"id": identity, **named, "labels": list(words), **sentiment})
         rows += [{"id": identity, **named, "labels": [], "status": "error"} for identity in sorted(mode.failed)]
     write_json_lines(out, rows)
 
 
 def read_answer(answer: str) -> str:
-    """The judge's word without white space, quotes, marks and capitals around it; whatever else it says stays."""
+    """The judge's word in lower case, without white space, quotes and marks around it; whatever else it holds stays."""
     return answer.strip(" \t\r\n\"'`*.").lower()
-
-
-def sentiment_table(report: SentimentReport) -> Table:
-    """An empty table for the row of a report that stands alone."""
-    table = Table(title=f"Sentiment by {escape(printable(report.backend))}, in %", title_justify="left")
-    for title in ("", "score", "95 % interval"):
-        table.add_column(title, justify="right" if title else "left")
-    return table
-
-
-def count_lines(report: SentimentReport) -> Iterator[str]:
-    """What stands below the table, the signature last."""
-    official = report.protocol == OFFICIAL.name
-    zero, others = ("left out", "as negative, as neutral does") if official else ("gold neutral", "as wrong")
-    yield f"{report.n} clips are scored for sentiment, {report.zero_gold} of valence 0 are {zero}"
-    yield f"{report.invalid} invalid and {report.missing} missing answers count {others}"
-    constants = (f'always "{word}" {100 * waf:.2f}' for word, waf in report.constants.items() if waf == waf)
-    yield f"accuracy {100 * report.accuracy:.2f}; WAF of {', '.join(constants)}" if report.n else "nothing to score"
-    yield report.signature

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 Labels = Any
 """A label field: a list of words, a raw string, or None. Anything else is counted as malformed."""
-Task = Literal["auto", "open-vocabulary", "basic"]
+ScoreTask = Literal["auto", "open-vocabulary", "basic"]
 Words = tuple[str, ...]
 
 NUM_UNKNOWN_TRIED = 32  # as constant answers, the most frequent of the gold words that no wheel knows
@@ -147,7 +147,7 @@ def score(
     wheels: str | PathLike[str] | WheelSet = "builtin",
     *,
     protocol: str | None = None,
-    task: Task = "auto",
+    task: ScoreTask = "auto",
     strict: bool = False,
     name: str = "gold",
     mode: str | None = None,
@@ -270,9 +270,9 @@ def score_signature(wheels: WheelSet, name: str, n: int, mode: str | None) -> st
     return signature(set=name, n=n, wheels=hash_part, protocol=protocol.name, parser=protocol.parser, mode=mode)
 
 
-def _task(task: Task, gold: Sequence[Words]) -> str:
-    if task not in get_args(Task):
-        raise InputError(f"task {task!r} is not known; use one of: {', '.join(get_args(Task))}")
+def _task(task: ScoreTask, gold: Sequence[Words]) -> str:
+    if task not in get_args(ScoreTask):
+        raise InputError(f"task {task!r} is not known; use one of: {', '.join(get_args(ScoreTask))}")
     if task != "auto":
         return task
     return "basic" if gold and all(len(words) == 1 for words in gold) else "open-vocabulary"

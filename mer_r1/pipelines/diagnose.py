@@ -19,12 +19,12 @@ from rich.table import Table
 from mer_r1.analysis.paradox import MODES, diagnose
 from mer_r1.analysis.runs import diagnose_runs
 from mer_r1.data.files import write_json, write_json_lines
+from mer_r1.data.gold import read_gold
 from mer_r1.data.predictions import read_predictions
 from mer_r1.display.diagnosis import print_runs
 from mer_r1.display.diagnosis_plots import draw
 from mer_r1.errors import InputError
 from mer_r1.evaluation.runs import read_runs
-from mer_r1.evaluation.score_files import read_gold
 from mer_r1.metrics.corpus_score import load_wheels
 
 NUM_CASES = 10
@@ -52,8 +52,8 @@ def run(
     Raises InputError that names file and line for a wrong row, a mode that is missing, or ids that do not match.
     """
     truth = read_gold(gold)
-    predictions = read_predictions(pred)
     table = load_wheels(wheels, protocol)
+    predictions = read_predictions(pred, table.protocol.parser)
     try:
         result = diagnose(truth.labels, predictions, table, name=gold.stem, clusters=truth.clusters)
     except InputError as error:

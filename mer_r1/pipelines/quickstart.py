@@ -190,11 +190,11 @@ def _judge(out: Path, name: str, gold: Path) -> dict[str, Any]:
     """Scores of both modes and the diagnosis of one system."""
     from mer_r1.analysis.paradox import diagnose
     from mer_r1.data.predictions import read_predictions
-    from mer_r1.evaluation.score import score_files
+    from mer_r1.evaluation.score import score_file
 
     predictions = out / name / "predictions.jsonl"
     result: dict[str, Any] = {}
-    for mode, report in score_files(gold, predictions).items():
+    for mode, report in score_file(gold, predictions).words.items():
         numbers = report.to_json()
         result[mode] = {
             **{key: numbers["open_vocabulary"][key] for key in ("precision", "recall", "f1", "hit")},

@@ -144,9 +144,9 @@ def _scores(asked: Asked, predictions: Path) -> dict[str, dict[str, float]]:
         answers = {(row.mode, row.id): row.labels for row in read_predictions(predictions)}
         right = {mode: [names_gold(answers[mode, row.id], row.labels) for row in asked.samples] for mode in MODES}
         return {mode: {"accuracy": sum(hits) / len(hits)} for mode, hits in right.items()}
-    from mer_r1.evaluation.score import score_files
+    from mer_r1.evaluation.score import score_file
 
-    reports = score_files(asked.path, predictions)
+    reports = score_file(asked.path, predictions).words
     return {mode: {key: reports[mode].to_json()["open_vocabulary"][key] for key in WORDS.greedy} for mode in MODES}
 
 

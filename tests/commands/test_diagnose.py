@@ -42,7 +42,7 @@ def test_run_reads_prints_and_writes_the_same(tmp_path: Path, capsys: pytest.Cap
     [
         ({"id": "a", "labels": []}, "mode must be"),
         ({"id": "a", "mode": "fast"}, "no labels"),
-        ({"id": "a", "mode": "fast", "labels": [1]}, "labels must be"),
+        ({"id": "a", "mode": "fast", "labels": [1]}, r"labels\[0\] is a number"),
         ({"id": "a", "mode": "fast", "labels": [], "status": "fine"}, "status must be"),
         ({"id": "a", "mode": "fast", "labels": [], "raw": 3}, "raw must be"),
         ({"id": "a", "mode": "fast", "labels": [], "confidence": {"sad": "high"}}, "confidence must map"),

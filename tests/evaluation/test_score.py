@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from mer_r1.commands import main
+from mer_r1.data.files import write_json
+from mer_r1.display.score import print_comparison, print_file_score
 from mer_r1.errors import InputError
-from mer_r1.evaluation.score import Settings, run, run_compare
+from mer_r1.evaluation.score import Settings, compare_files, score_file
 
 KEYS = {
     "signature",
@@ -23,6 +26,26 @@ KEYS = {
     "intervals",
     "constant_baselines",
 }
+
+
+def run(gold: Path, pred: Path, settings: Settings | None = None, json_out: Path | None = None) -> dict[str, Any]:
+    """Score a file, print the score and return it as JSON values, as the command does."""
+    scored, settings = score_file(gold, pred, settings), settings or Settings()
+    print_file_score(scored, settings.failed, Console())
+    if json_out is not None:
+        write_json(json_out, scored.to_json())
+    return scored.to_json()
+
+
+def run_compare(
+    gold: Path, first: Path, second: Path, settings: Settings | None = None, json_out: Path | None = None
+) -> dict[str, Any]:
+    """Compare two files, print and return the result as JSON values, as the command does."""
+    comparison, settings = compare_files(gold, first, second, settings), settings or Settings()
+    print_comparison(comparison, settings.failed, Console())
+    if json_out is not None:
+        write_json(json_out, comparison.to_json())
+    return comparison.to_json()
 
 
 def write(path: Path, *rows: Any) -> Path:
@@ -251,7 +274,7 @@ def test_what_the_official_code_stops_at_is_counted_and_strict_names_its_line(go
     result = run(gold, pred)
     assert (result["malformed"], result["missing"], result["extra_predictions"]) == (2, 0, 1)
     assert result["open_vocabulary"]["recall"] == pytest.approx(2 / 3)
-    with pytest.raises(InputError, match=r"pred\.jsonl:1: labels\[1\] is .*; mend it, or leave out --strict"):
+    with pytest.raises(InputError, match=r"pred\.jsonl:1: labels\[1\] is .*; fix it, or leave out --strict"):
         run(gold, pred, Settings(strict=True))
     sound = {"id": "a", "labels": []}, {"id": "b", "labels": None}
     with pytest.raises(InputError, match=r'no prediction for "c" \(line 3 of .*meld\.jsonl\), 1 missing in all'):

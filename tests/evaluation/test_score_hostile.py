@@ -10,7 +10,8 @@ import pytest
 
 from mer_r1.commands import main
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.evaluation.score import Settings, run
+from mer_r1.evaluation.score import Settings
+from tests.evaluation.test_score import run
 
 NUM_ROWS = 100_000
 NUM_LINES = 2_000

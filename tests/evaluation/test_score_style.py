@@ -1,19 +1,14 @@
 """`mer-r1 score --style`: raw answers of other models scored from a file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mer_r1.errors import InputError
-from mer_r1.evaluation.score import Settings, run, run_compare, score_files
+from mer_r1.evaluation.score import Settings, score_file
 from mer_r1.evaluation.sentiment import SentimentChoice
-
-
-def write(path: Path, *rows: Any) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+from tests.evaluation.test_score import run, run_compare, write
 
 
 @pytest.fixture
@@ -39,7 +34,7 @@ def test_labels_come_out_of_the_raw_text_and_the_signature_says_how(gold: Path, 
     assert result["open_vocabulary"]["f1"] == 1.0
     assert "|extract:description|version:" in result["signature"]
     assert result["signature"].count("version:") == 1
-    (report,) = score_files(gold, described, Settings(style="description")).values()
+    (report,) = score_file(gold, described, Settings(style="description")).words.values()
     assert report.signature == result["signature"]
 
 

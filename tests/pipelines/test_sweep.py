@@ -18,7 +18,7 @@ from mer_r1.data.predictions import read_predictions
 from mer_r1.display import sweep_plot
 from mer_r1.display.sweep import LABELS, WORDS, summary, thirds
 from mer_r1.errors import InputError
-from mer_r1.evaluation.score import score_files
+from mer_r1.evaluation.score import score_file
 from mer_r1.pipelines import sweep
 from tests.training.test_training import lines, make_recipe
 
@@ -51,7 +51,7 @@ def test_every_value_and_seed_is_trained_and_scored_as_score_does(
         index = out / row["value"] / str(row["seed"])
         reported = yaml.safe_load((index / "recipe.yaml").read_text())
         assert (reported["rl"]["objective"], reported["seed"]) == (row["value"], row["seed"])
-        for mode, report in score_files(corpus["train"], index / "predictions.jsonl").items():
+        for mode, report in score_file(corpus["train"], index / "predictions.jsonl").words.items():
             numbers = report.to_json()["open_vocabulary"]
             assert row["greedy"][mode] == {key: numbers[key] for key in ("recall", "precision", "f1")}
         logged = [line["reward/recall"] for line in lines(index / "metrics.jsonl") if "reward/recall" in line]
@@ -227,7 +227,7 @@ def test_labels_chosen_from_candidates_are_scored_by_accuracy_and_free_words_by_
         for mode in ("slow", "fast"):
             right = [names_gold(answer.labels, gold[answer.id]) for answer in answers if answer.mode == mode]
             assert row["greedy"][mode] == {"accuracy": sum(right) / 8}
-            report = score_files(corpus["train"], index / "predictions-other.jsonl")[mode].to_json()
+            report = score_file(corpus["train"], index / "predictions-other.jsonl").words[mode].to_json()
             assert row["other"][mode] == report["open_vocabulary"]["f1"]
     text = (folder / "out" / "sweep.md").read_text()
     assert "| variant | slow accuracy | fast accuracy | slow other | fast other | sampled accuracy |" in text

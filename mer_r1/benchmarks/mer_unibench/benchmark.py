@@ -17,16 +17,17 @@ from mer_r1.benchmarks.clips import count_note
 from mer_r1.benchmarks.means import mean_of_all
 from mer_r1.benchmarks.mer_unibench.layouts import SETS, present_sets, read_set
 from mer_r1.data.files import write_json
+from mer_r1.data.gold import Gold
 from mer_r1.data.manifest import read_manifest
+from mer_r1.data.predictions import ModePredictions
 from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Mode
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
-from mer_r1.evaluation.score_files import Gold, ModePredictions
 from mer_r1.evaluation.sentiment import LEXICON, SentimentChoice, sentiment_reports
 from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, AnsweredSet, FoundSets, Request, Scored, same_generator
 from mer_r1.generation import Generator
-from mer_r1.metrics.corpus_score import Task, load_wheels, score
+from mer_r1.metrics.corpus_score import ScoreTask, load_wheels, score
 from mer_r1.metrics.signature import signature, wheels_part
 from mer_r1.text import printable
 
@@ -149,7 +150,7 @@ class MerUniBench:
                 for mode in item.answers
             }
         gold = {sample.id: sample.labels for sample in item.samples}
-        task: Task = "basic" if SETS[name].task == "basic" else "open-vocabulary"
+        task: ScoreTask = "basic" if SETS[name].task == "basic" else "open-vocabulary"
         return {
             mode: {
                 **score(
