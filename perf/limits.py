@@ -96,10 +96,10 @@ def in_a_process(step: str, folder: Path) -> dict[str, float]:
 
 def measured(step: str, folder: Path) -> dict[str, float]:
     """Do one step here."""
+    from mer_r1.analysis.check import check_manifest
     from mer_r1.data.manifest import read_manifest
     from mer_r1.data.predictions import read_predictions
     from mer_r1.evaluation import score
-    from mer_r1.pipelines import check
 
     manifest, predictions = folder / "manifest.jsonl", folder / "predictions.jsonl"
     begun = time.perf_counter()
@@ -107,7 +107,7 @@ def measured(step: str, folder: Path) -> dict[str, float]:
     if step == "read":
         kept = read_manifest(manifest)
     elif step == "check":
-        check.run(manifest, limit=1)
+        kept = check_manifest(manifest, limit=1)
     elif step == "predictions":
         kept = read_predictions(predictions)
     elif step == "score":

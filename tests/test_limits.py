@@ -35,9 +35,10 @@ def run(script: str, *arguments: object, command: tuple[str, ...] = ()) -> str:
 CHECKS = """
 import sys
 from pathlib import Path
-from mer_r1.pipelines import check
-assert check.run(Path(sys.argv[1]), limit=1, workers=1) == 0
-print(peak_mb())
+from mer_r1.analysis.check import check_manifest
+found = check_manifest(Path(sys.argv[1]), limit=1, workers=1)
+assert not found.problems
+print(found.num_rows, peak_mb())
 """
 
 

@@ -29,13 +29,21 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mer_r1.pipelines import check
+    from mer_r1.analysis.check import check_manifest
+    from mer_r1.data.files import write_json
+    from mer_r1.display.check import print_findings
+    from mer_r1.display.progress import progress_bar
 
-    return check.run(
-        options.manifest,
-        options.limit,
-        options.wheels,
-        protocol=options.protocol,
-        workers=options.workers,
-        json_out=options.json,
-    )
+    with progress_bar("Decoding", stderr=True) as progress:
+        found = check_manifest(
+            options.manifest,
+            options.limit,
+            options.wheels,
+            protocol=options.protocol,
+            workers=options.workers,
+            progress=progress,
+        )
+    if options.json is not None:
+        write_json(options.json, found.as_json())
+    print_findings(found)
+    return 1 if found.problems else 0

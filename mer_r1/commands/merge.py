@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mer_r1.commands.options import Commands, add_command
+from mer_r1.errors import InputError
 
 
 def add(commands: Commands) -> None:
@@ -16,6 +17,20 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mer_r1.pipelines import merge
+    source: Path = options.run
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; give a run trained with model.lora")
+    from mer_r1.evaluation.records import RUN_FILE, RunRecord
+    from mer_r1.models.loading import merge_adapter
+    from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base
+    from mer_r1.recipe import read_recipe
+    from mer_r1.training.model_card import write_card
 
-    return merge.run(options.run, options.out)
+    folder = source / "model" if (source / "model" / ADAPTER_CONFIG).is_file() else source
+    base = adapter_base(folder)
+    merge_adapter(folder, options.out)
+    if (source / "recipe.yaml").is_file():  # a run's recipe and facts give the model its card
+        facts = RunRecord.read(source / RUN_FILE).to_json()
+        write_card(options.out, read_recipe(str(source / "recipe.yaml")), facts)
+    print(f"Model: {options.out}  (the adapter {folder} merged into {base})")
+    return 0

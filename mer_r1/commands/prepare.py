@@ -30,15 +30,10 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mer_r1.pipelines import prepare
+    from mer_r1.benchmarks.prepare import Part, prepare
+    from mer_r1.display.prepare import print_prepared
 
-    return prepare.run(
-        options.name,
-        options.root,
-        options.out,
-        seed=options.seed,
-        num_sft=options.sft_num,
-        missing=options.missing,
-        split=options.split,
-        num=options.num,
-    )
+    part = Part(options.split, options.num, options.sft_num, options.seed)
+    prepared = prepare(options.name, options.root, options.out, part, options.missing)
+    print_prepared(prepared)
+    return 0 if prepared.is_whole else 1

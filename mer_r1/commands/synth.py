@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from mer_r1.commands.options import Commands, add_command
+from mer_r1.errors import InputError
 
 
 def add(commands: Commands) -> None:
@@ -31,8 +32,37 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mer_r1.pipelines import synth
+    _validate(options)
+    from mer_r1.display.progress import progress_bar
+    from mer_r1.synthetic.corpus import Plan, write_corpus
+    from mer_r1.synthetic.pictures import PicturePlan, write_pictures
 
-    return synth.run(
-        options.out, options.num, options.seed, options.seconds, options.workers, options.form, options.pictures
-    )
+    out, num, seed, workers = options.out, options.num, options.seed, options.workers
+    with progress_bar(f"Making {'pictures' if options.pictures else 'clips'}") as bar:
+        if options.pictures:
+            manifests = write_pictures(PicturePlan(num, seed), out, workers, lambda done: bar(done, num))
+        else:
+            plan = Plan(num, seed, 1.0 if options.seconds is None else options.seconds, options.form or "think_answer")
+            manifests = write_corpus(plan, out, workers, lambda done: bar(done, num))
+        bar(num, num)
+    for path in manifests.values():
+        print(path)
+    return 0
+
+
+def _validate(options: argparse.Namespace) -> None:
+    from mer_r1.synthetic.subtitles import TARGETS
+
+    if options.seconds is not None and not 0.5 <= options.seconds <= 60:
+        raise InputError(f"--seconds {options.seconds}: give 0.5 to 60")
+    for name in ("seed", "workers"):
+        if (value := getattr(options, name)) < 0:
+            raise InputError(f"--{name} {value}: give 0 or more")
+    if options.form is not None and options.form not in TARGETS:
+        raise InputError(f"--form {options.form}: give one of {', '.join(TARGETS)}")
+    if options.pictures and options.seconds is not None:
+        raise InputError(f"--seconds {options.seconds}: a picture has no length; leave it out with --pictures")
+    if options.pictures and options.form is not None:
+        raise InputError(
+            f"--form {options.form}: a picture's reasoning is always set_steps; leave it out with --pictures"
+        )

@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from mer_r1.data.files import write_json
 from mer_r1.distributed import is_first_process
@@ -22,12 +30,25 @@ from mer_r1.distributed import is_first_process
 LINE_EVERY_S = 20.0
 
 
+Report = Callable[[int, int], None]
+"""Called with what is done and what there is to do."""
+
+
 @contextmanager
-def generation_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar of answers; of several processes the first one shows its own."""
-    with Progress(disable=not is_first_process()) as bars:
+def progress_bar(title: str, *, stderr: bool = False) -> Iterator[Report]:
+    """A bar with what is done and the time that remains; of several processes the first one shows its own.
+
+    On `stderr` it is removed at the end, and shown in a terminal only.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=stderr)
+    hidden = not is_first_process() or (stderr and not console.is_terminal)
+    with Progress(*columns, console=console, transient=stderr, disable=hidden) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+generation_bar = progress_bar
 
 
 @dataclass

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mer_r1.errors import InputError
+from mer_r1.commands import main
 from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
-from mer_r1.pipelines import merge
 from mer_r1.recipe import LoraSection, Recipe
 
 
@@ -36,7 +35,7 @@ def test_a_run_is_merged_into_a_folder_that_loads_and_has_a_card(
     lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "merged"
-    assert merge.run(lora_run, out) == 0
+    assert main(["merge", str(lora_run), "--out", str(out)]) == 0
     assert load_omni(str(out)).model.num_parameters() > 0
     card = (out / "README.md").read_text()
     assert "library_name: transformers" in card
@@ -46,12 +45,15 @@ def test_a_run_is_merged_into_a_folder_that_loads_and_has_a_card(
 
 
 def test_the_model_folder_alone_is_enough(lora_run: Path, tmp_path: Path) -> None:
-    assert merge.run(lora_run / "model", tmp_path / "merged") == 0
+    assert main(["merge", str(lora_run / "model"), "--out", str(tmp_path / "merged")]) == 0
     assert (tmp_path / "merged" / "model.safetensors").is_file()
 
 
-def test_what_is_no_adapter_is_named_with_the_fix(tiny_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no adapter .*give a run trained with model\.lora"):
-        merge.run(tiny_folder, tmp_path / "merged")
-    with pytest.raises(InputError, match=r"no such folder"):
-        merge.run(tmp_path / "none", tmp_path / "merged")
+def test_what_is_no_adapter_is_named_with_the_fix(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for source, message in ((tiny_folder, "holds no adapter"), (tmp_path / "none", "no such folder")):
+        assert main(["merge", str(source), "--out", str(tmp_path / "merged")]) == 2
+        printed = capsys.readouterr().err
+        assert message in printed
+        assert "give a run trained with model.lora" in printed

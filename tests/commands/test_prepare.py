@@ -8,14 +8,20 @@ from typing import Any
 
 import pytest
 
+from mer_r1.analysis.check import check_manifest
 from mer_r1.benchmarks.mer_unibench.layouts import SETS
+from mer_r1.benchmarks.prepare import Part, prepare
+from mer_r1.commands import main
 from mer_r1.data.manifest import read_manifest
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
-from mer_r1.pipelines import check, prepare
 from tests.benchmarks.layouts import copy_clip, write_layout
 
 BUDGET = MediaBudget(num_frames=2, min_pixels=28 * 28, max_pixels=112 * 112)
+
+
+def run(name: str, root: Path, out: Path, *options: str) -> int:
+    return main(["prepare", name, "--root", str(root), "--out", str(out), *options])
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +33,23 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_nine_are_prepared_and_sound(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert prepare.run("mer-unibench", root, tmp_path) == 0
+    assert run("mer-unibench", root, tmp_path) == 0
     assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(SETS)
     assert "MELD: 3 clips in the owners' tables, 2,610 published" in capsys.readouterr().out
     for name in SETS:
         manifest = tmp_path / f"{name}.jsonl"
         assert len(read_manifest(manifest)) == 3
-        assert check.run(manifest, budget=BUDGET, workers=1) == 0
+        assert check_manifest(manifest, budget=BUDGET, workers=1).problems == []
 
 
 def test_mer_caption_is_cut_into_two_sound_manifests(root: Path, tmp_path: Path) -> None:
-    assert prepare.run("mer-caption", root, tmp_path, num_sft=1, seed=3) == 0
+    assert run("mer-caption", root, tmp_path, "--sft-num", "1", "--seed", "3") == 0
     parts = {part: read_manifest(tmp_path / f"{part}.jsonl") for part in ("sft", "rl")}
     assert [len(rows) for rows in parts.values()] == [1, 2]
     assert len({sample.id for rows in parts.values() for sample in rows}) == 3
     assert all(sample.reasoning for sample in parts["sft"])
     for part in parts:
-        assert check.run(tmp_path / f"{part}.jsonl", budget=BUDGET, workers=1) == 0
+        assert check_manifest(tmp_path / f"{part}.jsonl", budget=BUDGET, workers=1).problems == []
 
 
 def test_what_is_missing_is_listed_and_the_rest_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +58,7 @@ def test_what_is_missing_is_listed_and_the_rest_is_written(tmp_path: Path, capsy
         if not clip.stem.endswith("_7"):
             clip.unlink()
     out, missing = tmp_path / "mosi.jsonl", tmp_path / "missing.txt"
-    assert prepare.run("mosi", tmp_path, out, missing=missing) == 1
+    assert run("mosi", tmp_path, out, "--missing", str(missing)) == 1
     printed = capsys.readouterr().out
     assert printed.count("missing cmumosi-process/subvideo/") == 20
     assert "missing 4 more; --missing FILE" in printed
@@ -65,7 +71,7 @@ def test_a_set_that_is_absent_is_named_and_the_others_are_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_layout("sims", tmp_path / "data", 1)
-    assert prepare.run("mer-unibench", tmp_path / "data", tmp_path / "out") == 1
+    assert run("mer-unibench", tmp_path / "data", tmp_path / "out") == 1
     printed = capsys.readouterr().out
     assert printed.count("not there, no folder") == 8
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["sims.jsonl"]
@@ -75,13 +81,13 @@ def test_a_manifest_of_an_earlier_time_is_named_and_left(tmp_path: Path, capsys:
     root, out = tmp_path / "data", tmp_path / "out"
     for name in ("sims", "mosi", "meld"):
         write_layout(name, root, 1)
-    assert prepare.run("mer-unibench", root, out) == 1
+    assert run("mer-unibench", root, out) == 1
     assert "of an earlier time" not in capsys.readouterr().out
     earlier = {name: (out / f"{name}.jsonl").read_bytes() for name in ("mosi", "meld")}
     (root / "meld-process").rename(root / "moved")
     for clip in (root / "cmumosi-process" / "subvideo").iterdir():
         clip.unlink()
-    assert prepare.run("mer-unibench", root, out) == 1
+    assert run("mer-unibench", root, out) == 1
     printed = capsys.readouterr().out
     for title, name in (("CMU-MOSI", "mosi"), ("MELD", "meld")):
         assert f"{title}: {out / name}.jsonl is of an earlier time and was left as it is" in printed
@@ -93,8 +99,8 @@ def test_the_list_of_missing_files_takes_no_manifests_place(root: Path, tmp_path
     places = [("meld", tmp_path / "a.jsonl", tmp_path / "b" / ".." / "a.jsonl"),
               ("mer-unibench", tmp_path / "out", tmp_path / "out" / "meld.jsonl")]  # fmt: skip
     for name, out, missing in places:
-        with pytest.raises(InputError, match=r"--missing .* would be a manifest's place"):
-            prepare.run(name, root, out, missing=missing)
+        with pytest.raises(InputError, match=r"--missing .* would take the place of a manifest"):
+            prepare(name, root, out, missing=missing)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -105,11 +111,11 @@ def test_nothing_is_written_where_nothing_was_found(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"no clip of MELD is there \(the first is meld-process/subvideo/test_dia0_utt0"
     ):
-        prepare.run("meld", root, out)
+        prepare("meld", root, out)
     with pytest.raises(InputError, match="no clip of MELD"):
-        prepare.run("mer-unibench", root, out)
+        prepare("mer-unibench", root, out)
     with pytest.raises(InputError, match="none of the folders ovmerdplus-process"):
-        prepare.run("mer-unibench", tmp_path, out)
+        prepare("mer-unibench", tmp_path, out)
     assert not out.exists()
 
 
@@ -124,7 +130,7 @@ def test_a_wrong_request_is_one_line(root: Path, tmp_path: Path) -> None:
     ]
     for name, where, options in requests:
         with pytest.raises(InputError) as caught:
-            prepare.run(name, where, tmp_path / "out", **options)
+            prepare(name, where, tmp_path / "out", Part(**options))
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -134,7 +140,7 @@ def test_a_place_to_write_of_the_wrong_kind_is_refused_before_anything_is_read(t
     file.write_text("mine", encoding="utf-8")
     for name, out, said in (("meld", tmp_path, "is a folder"), ("mer-unibench", file, "is a file")):
         with pytest.raises(InputError, match=said):
-            prepare.run(name, tmp_path, out)
+            prepare(name, tmp_path, out)
     assert file.read_text(encoding="utf-8") == "mine"
 
 
@@ -143,6 +149,6 @@ def test_mme_emotion_is_prepared_by_its_own_module(tmp_path: Path, capsys: pytes
     (tmp_path / "IR.json").write_text(json.dumps([question, question | {"video_id": "MIntRec/b.mp4"}]), "utf-8")
     copy_clip(tmp_path / "MIntRec" / "a.mp4")
     out = tmp_path / "mme.jsonl"
-    assert prepare.run("mme-emotion", tmp_path, out) == 1
+    assert run("mme-emotion", tmp_path, out) == 1
     assert "missing MIntRec/b.mp4" in capsys.readouterr().out
     assert [sample.candidates for sample in read_manifest(out)] == [("Praise", "Thank")]

@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mer_r1.commands import main
 from mer_r1.data.sample import Sample
 from mer_r1.generation.predict import predict
 from mer_r1.models.backbone import Backbone, chosen_log_probs
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
 from mer_r1.models.types import Prompt
-from mer_r1.pipelines import merge, train
+from mer_r1.pipelines import train
 from mer_r1.pipelines.train import run
 from mer_r1.recipe import Recipe
 from mer_r1.rl import losses, rollouts, trainer
@@ -155,7 +156,7 @@ def test_an_adapter_run_is_merged_and_predicts_as_the_model_that_was_trained(
     assert not list(model.glob("model*.safetensors"))
     assert not list(model.glob("*.bin"))
     assert "PEFT" in (model / "README.md").read_text() or "adapter" in (model / "README.md").read_text()
-    assert merge.run(out, tmp_path / "merged") == 0
+    assert main(["merge", str(out), "--out", str(tmp_path / "merged")]) == 0
     merged = load_backbone(str(tmp_path / "merged"))
     trained: OmniBackbone = watch.trainer.backbone
     trained.wrapped_model.eval()

@@ -1,22 +1,9 @@
-"""`mer-r1 prepare`: an owners' folder turned into a manifest, with a list of what is not there.
-
-    mer-r1 prepare meld --root DIR --out meld.jsonl
-    mer-r1 prepare mer-unibench --root DIR --out FOLDER      all nine: FOLDER/NAME.jsonl of each set that is there
-    mer-r1 prepare mer-caption --root DIR --out FOLDER       FOLDER/sft.jsonl and FOLDER/rl.jsonl
-    mer-r1 prepare emoset --root DIR --split train --num 2000 --out emoset-train.jsonl
-
-Convention: 0 when every clip was written, 1 when something is missing (the manifest holds the others), and InputError,
-status 2, when nothing can be written. A count that differs from the published one is shown and changes no status.
-"""
+"""An owners' folder turned into manifests, with a list of what is missing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from mer_r1.benchmarks import mer_caption
 from mer_r1.benchmarks.emotion_pictures.layouts import PICTURE_SETS, SPLITS, read_pictures
@@ -31,8 +18,7 @@ UNIBENCH = "mer-unibench"
 MME = "mme-emotion"
 NAMES = (UNIBENCH, *SETS, mer_caption.NAME, MME, *PICTURE_SETS)
 SEVERAL = (UNIBENCH, mer_caption.NAME)
-"""Whose manifests are several, and go into a folder."""
-NUM_SHOWN = 20
+"""Those with several manifests, which go into a folder."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +30,7 @@ class Part:
     num_sft: int | None = None
     seed: int | None = None
 
-    def check(self, name: str) -> None:
+    def validate(self, name: str) -> None:
         """Raises InputError for what does not go with that data set."""
         if name not in PICTURE_SETS and (self.split is not None or self.num is not None):
             raise InputError(f"--split and --num choose among pictures; leave them out for {name}")
@@ -64,27 +50,35 @@ class Found:
     files: dict[Path, PreparedSet]
 
 
-def run(
-    name: str,
-    root: Path,
-    out: Path,
-    *,
-    seed: int | None = None,
-    num_sft: int | None = None,
-    split: str | None = None,
-    num: int | None = None,
-    missing: Path | None = None,
-) -> int:
-    """Write the manifest of a data set (of several, into the folder `out`) and print what was found.
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` has written.
 
-    `seed` and `num_sft` cut MER-Caption+ (0 and 5,000 where they are None); of pictures `split` (test) is written, or
-    `num` of it that `seed` chooses. `missing` is a file for the whole list of missing files. Returns 0, or 1 when
-    something is missing. Raises InputError when nothing can be written.
+    `absent` names the sets of MER-UniBench whose folder is missing, `stale` (set, manifest) of an earlier time that
+    were left where nothing of the set is there now: a benchmark would take them.
+    """
+
+    found: tuple[Found, ...]
+    absent: tuple[str, ...] = ()
+    stale: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.absent and not any(item.whole.missing for item in self.found)
+
+
+def prepare(name: str, root: Path, out: Path, part: Part | None = None, missing: Path | None = None) -> Prepared:
+    """Write the manifest of a data set to `out`, or of several into the folder `out`.
+
+    `part` None is the whole of MER-Caption+ with 5,000 clips for SFT, and the test split of pictures. `missing` is a
+    file for the whole list of missing files. A count that differs from the published one is a note and no error.
+    Raises InputError when nothing can be written.
     """
     if name not in NAMES:
         raise InputError(f"data set {printable(name)!r} is not known; use one of: {', '.join(NAMES)}")
-    part = Part(split, num, num_sft, seed)
-    part.check(name)
+    part = part or Part()
+    part.validate(name)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder that holds the data set's own")
     if name in SEVERAL and out.is_file():
@@ -92,9 +86,10 @@ def run(
     if name not in SEVERAL and out.is_dir():
         raise InputError(f"{out} is a folder; give the path of the manifest to write, such as {out / name}.jsonl")
     if missing is not None and _is_manifest(missing, name, out):
-        raise InputError(f"--missing {missing} would be a manifest's place; give another file")
+        raise InputError(f"--missing {missing} would take the place of a manifest; give another file")
     found = _read(name, root, out, part)
-    absent = sorted(set(SETS) - set(present_sets(root)), key=list(SETS).index) if name == UNIBENCH else []
+    present = set(present_sets(root) if name == UNIBENCH else SETS)
+    absent = tuple(item for item in SETS if item not in present)
     if missing is not None:
         rows = [f"{printable(file.path, 999)}\t{file.why}\n" for item in found for file in item.whole.missing]
         write_text(missing, "".join(rows))
@@ -103,9 +98,10 @@ def run(
     for item in found:
         for path, prepared in item.files.items():
             write_manifest(path, prepared.samples)
-    _print(found, absent)
-    _print_stale(found, absent, out)
-    return 1 if absent or any(item.whole.missing for item in found) else 0
+    unwritten = (
+        (item, out / f"{item}.jsonl") for item in (*(one.whole.name for one in found if not one.files), *absent)
+    )
+    return Prepared(tuple(found), absent, tuple((item, path) for item, path in unwritten if path.exists()))
 
 
 def _read(name: str, root: Path, out: Path, part: Part) -> list[Found]:
@@ -147,42 +143,3 @@ def _nothing(found: list[Found], root: Path) -> InputError:
     file = f" (the first is {printable(first.missing[0].path)}: {first.missing[0].why})" if first.missing else ""
     kind = "picture" if first.name in PICTURE_SETS else "clip"
     return InputError(f"{root}: no {kind} of {first.title} is there{file}; {first.where}")
-
-
-def _print(found: list[Found], absent: list[str]) -> None:
-    console = Console()
-    table = Table(title="prepared", title_justify="left")
-    for head in ("data set", "samples", "missing", "manifest"):
-        table.add_column(head, justify="right" if head in ("samples", "missing") else "left", overflow="fold")
-    for item in found:
-        num_missing = f"{len(item.whole.missing):,}"
-        for path, part in item.files.items():
-            table.add_row(escape(item.whole.title), f"{len(part.samples):,}", num_missing, escape(str(path)))
-        if not item.files:
-            table.add_row(escape(item.whole.title), "0", num_missing, "not written")
-    console.print(table)
-    for item in found:
-        for line in _lines(item.whole):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    for data in (SETS[name] for name in absent):
-        line = f"{data.title}: not there, no folder {data.folder}; {data.where}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_stale(found: list[Found], absent: list[str], out: Path) -> None:
-    """Name the manifests of an earlier time, of sets of which nothing is there now: benchmark would take them."""
-    for name in (*(item.whole.name for item in found if not item.files), *absent):
-        if (path := out / f"{name}.jsonl").exists():
-            line = f"{SETS[name].title}: {path} is of an earlier time and was left as it is; remove it, or move it away"
-            Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _lines(whole: PreparedSet) -> list[str]:
-    """Notes, the first missing files and where they are to be had."""
-    lines = [f"{whole.title}: {note}" for note in whole.notes]
-    lines += [f"{whole.title}: missing {printable(file.path, 200)}: {file.why}" for file in whole.missing[:NUM_SHOWN]]
-    if (more := len(whole.missing) - NUM_SHOWN) > 0:
-        lines.append(f"{whole.title}: missing {more:,} more; --missing FILE writes all of them")
-    if whole.missing:
-        lines.append(f"{whole.title}: to be had: {whole.where}")
-    return lines

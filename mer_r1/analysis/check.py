@@ -1,14 +1,14 @@
-"""`mer-r1 check`: a manifest proved sound before anything trains on it.
+"""A manifest validated before anything trains on it.
 
-Every row is read, every medium decoded under the budget in processes of their own (check_media.py), and the gold answer
-of every row written out, parsed and scored by the functions that training uses: it must score 1.0. All problems are
-listed, not only the first.
+Every row is read, every medium decoded under the budget in processes of their own (media/validate.py), and the gold
+answer of every row written out, parsed and scored by the functions that training uses: it must score 1.0. All problems
+are listed, not only the first.
 
-A problem (exit status 1) would break training: a faulty row, a medium that cannot be read, a label that does not
+A problem would break training: a faulty row, a medium that cannot be read, a label that does not
 survive being written as an answer or is not among the row's own candidates, a row whose labels are all unknown to the
 wheels, a row without labels or valence in a manifest of labelled rows.
 
-A notice (counted, with its lines, status 0) is worth a look: clips without sound, odd lengths, videos that stand still
+A notice (counted, with its lines) is worth a look: clips without sound, odd lengths, videos that stand still
 or are black, silence, the same file or content in several rows, rows without subtitle, rows that are only "neutral"
 where the wheels have no such category, repeated or unknown labels, rows of MME-Emotion (a judge scores those, not the
 wheels).
@@ -18,25 +18,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
 from mer_r1.benchmarks.mme_emotion.questions import TASKS, TITLE
-from mer_r1.data.files import write_json
 from mer_r1.data.manifest import ManifestScan, scan_manifest
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import load_wheels
 from mer_r1.metrics.rewards import score_response
+from mer_r1.metrics.signature import wheels_part
 from mer_r1.prompting.response import parse_response
 from mer_r1.text import printable
 
@@ -46,8 +41,6 @@ if TYPE_CHECKING:
 
 NEUTRAL = "neutral"
 PERFECT = 1.0
-NUM_SHOWN = 20
-NUM_LINES = 5
 LONG = 10  # times the median length
 
 
@@ -55,6 +48,9 @@ LONG = 10  # times the median length
 class Findings:
     """What a check found: problems in words, the lines of each notice, unknown labels and how often each stands."""
 
+    manifest: str = ""
+    num_rows: int = 0
+    wheels: str = ""
     problems: list[str] = field(default_factory=list)
     notices: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     unmapped_labels: Counter[str] = field(default_factory=Counter)
@@ -62,8 +58,23 @@ class Findings:
     frames: int = 0
     sound_s: float = 0.0
 
+    def as_json(self) -> dict[str, Any]:
+        """All of it, every line of every notice, as `mer-r1 check --json` writes it."""
+        return {
+            "manifest": self.manifest,
+            "sound": not self.problems,
+            "rows": self.num_rows,
+            "decoded": self.num_read,
+            "frames": self.frames,
+            "sound_s": round(self.sound_s, 3),
+            "problems": self.problems,
+            "notices": {notice: sorted(lines) for notice, lines in sorted(self.notices.items()) if lines},
+            "unmapped_labels": dict(self.unmapped_labels.most_common()),
+            "wheels": self.wheels,
+        }
 
-def run(
+
+def check_manifest(
     manifest: Path,
     limit: int | None = None,
     wheels: str = "builtin",
@@ -71,13 +82,13 @@ def run(
     *,
     protocol: str = "official",
     workers: int | None = None,
-    json_out: Path | None = None,
-) -> int:
-    """Check a manifest and print what was found; 0 when sound, 1 with problems.
+    progress: Callable[[int, int], None] | None = None,
+) -> Findings:
+    """Everything that is found in a manifest.
 
     `limit` decodes the media of the first rows only; rows and labels are all checked. `workers` processes decode, by
-    default one a core and at most eight. `json_out` gets all that was found, every line of every notice. Raises
-    InputError for unknown wheels, a limit or workers below 1, or a manifest that cannot be opened.
+    default one a core and at most eight. `progress` is called with rows decoded and rows to decode. Raises InputError
+    for unknown wheels, a limit or workers below 1, or a manifest that cannot be opened.
     """
     for option, value in (("--limit", limit), ("--workers", workers)):
         if value is not None and value < 1:
@@ -87,16 +98,12 @@ def run(
     if not os.access(manifest, os.R_OK):
         raise InputError(f"{manifest}: may not be read; change its permissions")
     table = load_wheels(wheels, protocol)
-    console = Console()
     scan = scan_manifest(manifest)
-    found = Findings(problems=list(scan.problems))
+    found = Findings(manifest.name, len(scan.samples), wheels_part(table.source, table.sha256), list(scan.problems))
     check_labels(manifest, scan, table, found)
     check_rows(scan, found)
-    check_media(manifest, scan, limit, budget, workers or min(os.cpu_count() or 1, 8), found)
-    if json_out is not None:
-        write_json(json_out, _as_json(manifest, scan, table, found))
-    _print(manifest, scan, table, found, console)
-    return 1 if found.problems else 0
+    check_media(manifest, scan, limit, budget, workers or min(os.cpu_count() or 1, 8), found, progress)
+    return found
 
 
 def check_labels(manifest: Path, scan: ManifestScan, wheels: WheelSet, found: Findings) -> None:
@@ -130,7 +137,7 @@ def gold_errors(sample: Sample, wheels: WheelSet, found: Findings, line: int) ->
         yield (
             f"labels {printable(list(sample.labels))} are read back from an answer as "
             f"{printable(list(response.labels))}; "
-            "write one plain word or phrase an entry"
+            "write one plain word or phrase an item"
         )
         return
     rewards = score_response(response, sample.labels, wheels)
@@ -164,7 +171,13 @@ def check_rows(scan: ManifestScan, found: Findings) -> None:
 
 
 def check_media(
-    manifest: Path, scan: ManifestScan, limit: int | None, budget: MediaBudget | None, workers: int, found: Findings
+    manifest: Path,
+    scan: ManifestScan,
+    limit: int | None,
+    budget: MediaBudget | None,
+    workers: int,
+    found: Findings,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Decode every medium of the first `limit` sound rows."""
     from mer_r1.media import MediaBudget
@@ -174,21 +187,21 @@ def check_media(
     errors: list[tuple[int, str]] = []
     lengths: list[tuple[int, float]] = []
     content: defaultdict[str, defaultdict[Path, list[int]]] = defaultdict(lambda: defaultdict(list))
-    columns = (TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        for seen in bars.track(looks(tasks, budget or MediaBudget(), workers), total=len(tasks)):
-            if seen.error is not None:
-                errors.append((seen.line, seen.error))
-                continue
-            found.num_read += 1
-            found.frames += seen.num_frames
-            found.sound_s += seen.sound_s
-            for remark in seen.remarks:
-                found.notices[remark].append(seen.line)
-            if seen.length_s is not None:
-                lengths.append((seen.line, seen.length_s))
-            for path, digest in seen.digests:
-                content[digest][path].append(seen.line)
+    for done, seen in enumerate(looks(tasks, budget or MediaBudget(), workers), 1):
+        if progress is not None:
+            progress(done, len(tasks))
+        if seen.error is not None:
+            errors.append((seen.line, seen.error))
+            continue
+        found.num_read += 1
+        found.frames += seen.num_frames
+        found.sound_s += seen.sound_s
+        for remark in seen.remarks:
+            found.notices[remark].append(seen.line)
+        if seen.length_s is not None:
+            lengths.append((seen.line, seen.length_s))
+        for path, digest in seen.digests:
+            content[digest][path].append(seen.line)
     found.problems += [f"{manifest}:{line}: {error}" for line, error in sorted(errors)]
     _compare(lengths, content.values(), found)
 
@@ -203,46 +216,3 @@ def _compare(
     ]
     same = {line for files in content if len(files) > 1 for lines in files.values() for line in lines}
     found.notices["rows with the content of another file"] += sorted(same)
-
-
-def _as_json(manifest: Path, scan: ManifestScan, wheels: WheelSet, found: Findings) -> dict[str, Any]:
-    return {
-        "manifest": manifest.name,
-        "sound": not found.problems,
-        "rows": len(scan.samples),
-        "decoded": found.num_read,
-        "frames": found.frames,
-        "sound_s": round(found.sound_s, 3),
-        "problems": found.problems,
-        "notices": {notice: sorted(lines) for notice, lines in sorted(found.notices.items()) if lines},
-        "unmapped_labels": dict(found.unmapped_labels.most_common()),
-        "wheels": f"{wheels.source}@{wheels.sha256[:8]}",
-    }
-
-
-def _print(manifest: Path, scan: ManifestScan, wheels: WheelSet, found: Findings, console: Console) -> None:
-    for problem in found.problems:
-        console.print(printable(problem, 10_000), markup=False, highlight=False, soft_wrap=True)
-    title = f"{escape(printable(manifest.name))}: {'NOT sound' if found.problems else 'sound'}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("what")
-    table.add_column("count", justify="right")
-    table.add_column("lines")
-    table.add_row("sound rows", str(len(scan.samples)))
-    table.add_row("rows whose media were decoded", str(found.num_read))
-    table.add_row("frames taken", str(found.frames))
-    table.add_row("seconds of sound taken", f"{found.sound_s:.1f}")
-    table.add_section()
-    for notice, lines in sorted(found.notices.items()):
-        if lines:
-            first = ", ".join(map(str, sorted(lines)[:NUM_LINES]))
-            table.add_row(notice, str(len(lines)), first + (", …" if len(lines) > NUM_LINES else ""))
-    table.add_section()
-    for word, count in found.unmapped_labels.most_common(NUM_SHOWN):
-        table.add_row(escape(f'label "{printable(word)}" is not in the wheels'), str(count))
-    if (more := len(found.unmapped_labels) - NUM_SHOWN) > 0:
-        table.add_row("further labels not in the wheels", str(more))
-    table.add_section()
-    table.add_row("problems", str(len(found.problems)), style="bold")
-    console.print(table)
-    console.print(f"wheels {wheels.source}, sha256 {wheels.sha256[:8]}", markup=False, highlight=False)
