@@ -57,8 +57,10 @@ def print_scores(outcome: Outcome[Scored], console: Console) -> None:
     first = outcome.request.modes[0]
     heads = [f"{name} {record.measure}" for name, item in metrics.sets.items() if (record := item.of_mode(first))]
     print_grid(Grid(f"{metrics.title}, in %", ("", "", *heads, "Mean"), tuple(rows)), console)
-    if metrics.signature:
-        console.print(metrics.signature, markup=False, highlight=False, soft_wrap=True)
+    records = (item.of_mode(mode) for item in metrics.sets.values() for mode in outcome.request.modes)
+    signatures = [metrics.signature] if metrics.signature else [record.signature for record in records if record]
+    for signature in signatures:
+        console.print(signature, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_closing(outcome: Outcome[Scored], console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,15 @@ def test_trls_trainer_is_paid_by_our_rewards(example: Any, tmp_path: Path) -> No
         assert 0.5 < precision <= 1
         assert 0.5 < keeps_format <= 1
         assert row["reward"] == pytest.approx(recall + precision + 0.1 * keeps_format, abs=1e-4)
+
+
+def test_a_new_benchmark_runs_and_resumes(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = example("new_benchmark")
+    assert module.main(["--out", str(tmp_path)]) == 0
+    sets = json.loads((tmp_path / "metrics.json").read_text())["sets"]
+    assert {name: item["fast"]["accuracy"] for name, item in sets.items()} == {"plain": 1, "ironic": 0.5}
+    row = next(line for line in capsys.readouterr().out.splitlines() if "keywords" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["keywords", "fast", "100.00", "50.00", "75.00"]
+    answers = (tmp_path / "ironic" / "predictions.jsonl").read_bytes()
+    assert module.main(["--out", str(tmp_path)]) == 0
+    assert (tmp_path / "ironic" / "predictions.jsonl").read_bytes() == answers
