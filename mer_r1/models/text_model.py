@@ -1,12 +1,12 @@
 """A local language model that answers free prompts in text: any causal one of transformers, a folder or a Hub id.
 
 It reads an answer's sentiment off other models' texts (evaluation), knows no samples and is never trained; the backbone
-that is, is causal_lm.py. So generation is transformers' own. Convention: greedy, without sampling settings or penalties that come with a checkpoint, so that a prompt has one answer.
-A prompt is one user turn of the tokenizer's chat template. A tokenizer without template gets the prompt as it stands;
-such a model goes on with more lines of the prompt's kind, so its answer is its first line. Prompts are padded on the
-left, and positions count from a prompt's own first token: in float32 a prompt has the same answer alone and in a batch
-(in bfloat16 a near tie may fall otherwise). Code that comes with a checkpoint is never run, and weights are read from
-safetensors files only.
+that is, is causal_lm.py. Convention: greedy, without the sampling settings or penalties that come with a checkpoint, so
+that a prompt has one answer. A prompt is one user turn of the tokenizer's chat template. A tokenizer without template
+gets the prompt as it stands; such a model continues with more lines of the prompt's kind, so its answer is its first
+line. Prompts are padded on the left, and positions count from a prompt's own first token: in float32 a prompt has the
+same answer alone and in a batch (in bfloat16 a near tie may fall otherwise). Code that comes with a checkpoint is never
+run, and weights are read from safetensors files only.
 """
 
 from __future__ import annotations
