@@ -39,7 +39,7 @@ import torch
 from mer_r1.data.sample import MediaFacts, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.backbone import pad_right
-from mer_r1.models.category_confidence import Confidence
+from mer_r1.models.category_confidence import AnchorConfidence
 from mer_r1.models.causal_lm import CausalLMBackbone
 from mer_r1.models.packing import GroupPass
 from mer_r1.models.tiny.text import tiny_text
@@ -75,7 +75,7 @@ class Written(CausalLMBackbone):
 class ExtraPass(GrpoTrainer):
     """Calibration as an afterthought: fast confidences from a pass of their own."""
 
-    _fast: list[Confidence]
+    _fast: list[AnchorConfidence]
 
     def compute_loss(self, model: Any, inputs: dict[str, int], *args: Any, **kwargs: Any) -> torch.Tensor:
         rewarded = self._kept[inputs["index"]]
@@ -87,7 +87,7 @@ class ExtraPass(GrpoTrainer):
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     @torch.no_grad()
-    def _second_pass(self, model: Any, rewarded: Rewarded) -> list[Confidence]:
+    def _second_pass(self, model: Any, rewarded: Rewarded) -> list[AnchorConfidence]:
         batch, backbone = rewarded.rollouts, self.backbone
         rows = list(rewarded.contexts.answers)
         contexts = [(*a.prefill_ids, *batch.rows[row][a.start :]) for row, a in rewarded.contexts.answers.items()]

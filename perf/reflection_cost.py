@@ -51,7 +51,7 @@ from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe
 from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.reflection.judges import SAMPLING, PolicyJudge
-from mer_r1.rl.reflection.scores import QUESTIONS, Question
+from mer_r1.rl.reflection.scores import QUESTIONS, StepQuestion
 from mer_r1.rl.rollouts import RolloutBatch
 from mer_r1.rl.trainer import GrpoTrainer
 from mer_r1.synthetic.corpus import minimer_texts
@@ -82,7 +82,7 @@ class NaiveJudge(PolicyJudge):
 
     clip: Clip
 
-    def _shown(self, questions: Sequence[Question], batch: RolloutBatch) -> Encoded:
+    def _shown(self, questions: Sequence[StepQuestion], batch: RolloutBatch) -> Encoded:
         reader = replace(self._backbone, template_override=QUESTIONS["consistency"])
         prompts = [reader.prepare(Sample("one", subtitle=text), self.clip) for _, text in questions]
         return self._backbone.encode(self._backbone.collate(prompts))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mer_r1.models.backbone import Backbone, chosen_log_probs, pad_right
-from mer_r1.models.category_confidence import CategoryTokens, Confidence
+from mer_r1.models.category_confidence import AnchorConfidence, CategoryTokens
 from mer_r1.models.packing import Branch, GroupPass, group_pass, pack
 from mer_r1.models.types import Encoded, Prompt
 from tests.media_samples import clip_of, make_clip, prompt_of
@@ -57,7 +57,7 @@ def make_case(prompts: Sequence[Prompt], group: int, seed: int = 0) -> Case:
     lengths[-1] = 1
     rows = [ids(length) for length in lengths]
     slow = [Branch(i // group, row, (0, len(row) - 1), (row[0], row[-1])) for i, row in enumerate(rows)]
-    slow[-1] = replace(slow[-1], places=(), targets=())  # an answer without a word to calibrate
+    slow[-1] = replace(slow[-1], indices=(), targets=())  # an answer without a word to calibrate
     heads = [ids(4 + i % 3) for i in range(2 * len(prompts))]
     fast = [Branch(i // 2, head, (2, len(head)), (head[2], 9)) for i, head in enumerate(heads)]
     return Case(list(prompts), slow, fast)
@@ -111,7 +111,7 @@ def same_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance
         assert float((ours[name] - value).norm() / value.norm()) < tolerance, name
 
 
-def same_confidences(made: Sequence[Confidence], expected: Sequence[Confidence]) -> None:
+def same_confidences(made: Sequence[AnchorConfidence], expected: Sequence[AnchorConfidence]) -> None:
     assert len(made) == len(expected)
     for one, other in zip(made, expected, strict=True):
         torch.testing.assert_close(one.category_AC, other.category_AC, atol=HEAD_TOLERANCE, rtol=0, equal_nan=True)
@@ -119,12 +119,12 @@ def same_confidences(made: Sequence[Confidence], expected: Sequence[Confidence])
 
 
 @torch.no_grad()
-def repeated_confidences(backbone: Backbone, case: Case, tokens: CategoryTokens) -> list[Confidence]:
-    """Of every branch with places, read from the repeated pass."""
-    branches = [branch for branch in (*case.slow, *case.fast) if branch.places]
+def repeated_confidences(backbone: Backbone, case: Case, tokens: CategoryTokens) -> list[AnchorConfidence]:
+    """Of every branch with indices, read from the repeated pass."""
+    branches = [branch for branch in (*case.slow, *case.fast) if branch.indices]
     log_probs = repeated_logits(backbone, case.prompts, branches).log_softmax(-1)
     return [
-        tokens.confidence(log_probs[row, list(branch.places)], torch.tensor(branch.targets))
+        tokens.confidence(log_probs[row, list(branch.indices)], torch.tensor(branch.targets))
         for row, branch in enumerate(branches)
     ]
 

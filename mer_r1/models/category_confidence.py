@@ -30,7 +30,7 @@ from mer_r1.objectives import SharedTokens
 _FLOOR = 1e-10
 
 
-class Confidence(NamedTuple):
+class AnchorConfidence(NamedTuple):
     """What one context says at A anchors, natural logarithms without gradient, none below log 1e-10.
 
     `category_AC` is conf(c) of every category, NaN for one whose ids were all dropped; `word_A` is the log-probability
@@ -61,10 +61,10 @@ class CategoryTokens:
         conf_AC = (p_AN @ self.member_NC).clamp_min(_FLOOR).log().float()
         return conf_AC.masked_fill(self.undefined_C, nan)
 
-    def confidence(self, log_probs_AV: Tensor, ids_A: Tensor) -> Confidence:
+    def confidence(self, log_probs_AV: Tensor, ids_A: Tensor) -> AnchorConfidence:
         """Both levels of confidence at A anchors, from log p over the vocabulary there and the ids generated there."""
         word_A = log_probs_AV.detach().gather(1, ids_A[:, None])[:, 0].float()
-        return Confidence(self.log_confidence(log_probs_AV), word_A.clamp_min(log(_FLOOR)))
+        return AnchorConfidence(self.log_confidence(log_probs_AV), word_A.clamp_min(log(_FLOOR)))
 
     def column(self, wheel: int, category: int) -> int:
         """The column of a wheel's category."""

@@ -1,15 +1,16 @@
 """The packed group pass: prompts, their answers and the fast contexts of calibration in one sequence, once.
 
-Shape letters: P prompts, B answers, R answer ids, S places of the flat sequence, N places read by the LM head,
+Shape letters: P prompts, B answers, R answer ids, S ids of the flat sequence, N of them read by the LM head,
 A anchors, V vocabulary, D width.
 
     [ prompt_1 … prompt_P | slow_1 … slow_B | fast_1 … fast_F ]
 
-Every branch attends to its prompt and to itself, and its positions go on from its prompt's largest, so it is read as if
-it stood alone behind a copy of the prompt: same log-probabilities, same gradients, for one prompt instead of K. A fast
-branch is the prefill and the answer ids up to the last anchor (Eq. 8), so calibration costs its few ids and no pass.
+Every branch attends to its prompt and to itself, and its positions continue from its prompt's largest, so it is read as
+if it stood alone behind a copy of the prompt: same log-probabilities, same gradients, for one prompt instead of K. A
+fast branch is the prefill and the answer ids up to the last anchor (Eq. 8), so calibration costs its few ids and no
+pass.
 
-Only places that predict something go through the LM head, in chunks that are computed again for the gradient, so that
+Only ids that predict something go through the LM head, in chunks that are computed again for the gradient, so that
 no (N, V) array is kept. The head is read inside the model's own forward: a model whose weights are spread over
 processes (DDP, FSDP) is called as it wants to be.
 """
@@ -26,7 +27,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mer_r1.models.backbone import Backbone, pad_right
-from mer_r1.models.category_confidence import CategoryTokens, Confidence
+from mer_r1.models.category_confidence import AnchorConfidence, CategoryTokens
 from mer_r1.models.group_attention import NO_MASK_SHAPE, GroupLayout, make_grid
 from mer_r1.models.types import Encoded, PromptBatch
 
@@ -35,20 +36,20 @@ _CHUNK = 2**25  # logits made at a time
 
 @dataclass(frozen=True)
 class Branch:
-    """Ids behind prompt number `prompt`, and the places in them at which confidence is read, with the ids there.
+    """Ids behind prompt number `prompt`, and the indices in them at which confidence is read, with the ids there.
 
-    A place may be the branch's length: what its last id predicts.
+    An index may be the branch's length: what its last id predicts.
     """
 
     prompt: int
     ids: tuple[int, ...]
-    places: tuple[int, ...] = ()
+    indices: tuple[int, ...] = ()
     targets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """One flat sequence. `source_N` are the places that predict the answers' ids, row by row, `probe_A` those that
+    """One flat sequence. `source_N` are the indices that predict the answers' ids, row by row, `probe_A` those that
     predict the ids at anchors, branch by branch; `num_probes` says how many each branch with anchors has.
     """
 
@@ -67,12 +68,12 @@ class Packed:
 @dataclass(frozen=True)
 class GroupPass:
     """What a pass gives: log p of every answer id and the entropy there, 0 on padding, where `mask_BR` is 0 too; and
-    the confidences of every branch that has places, slow branches first."""
+    the confidences of every branch that has indices, slow branches first."""
 
     log_probs_BR: Tensor
     entropy_BR: Tensor
     mask_BR: Tensor
-    confidences: list[Confidence]
+    confidences: list[AnchorConfidence]
 
 
 def pack(prompts: PromptBatch, slow: Sequence[Branch], fast: Sequence[Branch] = ()) -> Packed:
@@ -87,15 +88,15 @@ def pack(prompts: PromptBatch, slow: Sequence[Branch], fast: Sequence[Branch] = 
     size = sum(lengths) + sum(len(branch.ids) for branch in branches)
     last = [start + length - 1 for start, length in zip(starts, lengths, strict=True)]
 
-    def before(branch: Branch, begin: int, place: int) -> int:
-        """The flat place whose output predicts what stands at a branch's place."""
-        return begin + place - 1 if place else last[branch.prompt]
+    def before(branch: Branch, begin: int, index: int) -> int:
+        """The flat index whose output predicts the id at an index of a branch."""
+        return begin + index - 1 if index else last[branch.prompt]
 
     owned = list(zip(branches, begins, strict=True))
-    source = [before(branch, begin, place) for branch, begin in owned[: len(slow)] for place in range(len(branch.ids))]
-    probes = [before(branch, begin, place) for branch, begin in owned for place in branch.places]
-    positions = [firsts[branch.prompt] + place for branch in branches for place in range(len(branch.ids))]
-    # A branch without ids asks only what its prompt predicts, and has no place of its own.
+    source = [before(branch, begin, index) for branch, begin in owned[: len(slow)] for index in range(len(branch.ids))]
+    probes = [before(branch, begin, index) for branch, begin in owned for index in branch.indices]
+    positions = [firsts[branch.prompt] + index for branch in branches for index in range(len(branch.ids))]
+    # A branch without ids asks only what its prompt predicts, and stands nowhere in the sequence.
     parts = [[pair for pair in part if pair[0].ids] for part in (owned[: len(slow)], owned[len(slow) :])]
     grids = tuple(
         make_grid([begin for _, begin in part], [len(b.ids) for b, _ in part], [b.prompt for b, _ in part], device)
@@ -117,7 +118,7 @@ def pack(prompts: PromptBatch, slow: Sequence[Branch], fast: Sequence[Branch] = 
         source_N=long(source),
         probe_A=long(probes),
         probe_ids_A=long([target for branch in branches for target in branch.targets]),
-        num_probes=tuple(len(branch.places) for branch in branches if branch.places),
+        num_probes=tuple(len(branch.indices) for branch in branches if branch.indices),
     )
 
 
@@ -187,7 +188,7 @@ class _Head:
         self._head: Any = backbone.model.get_output_embeddings()
         self._suppressed_V = backbone.suppressed_V
         self._packed, self._temperature, self._tokens = packed, temperature, tokens
-        self._read: list[Confidence] = []
+        self._read: list[AnchorConfidence] = []
         self.entropy: list[Tensor] = []
 
     @contextmanager
@@ -233,7 +234,7 @@ class _Head:
         return torch.cat(parts)
 
     @torch.no_grad()
-    def _confidences(self, hidden_SD: Tensor, project: Callable[[Tensor], Tensor]) -> list[Confidence]:
+    def _confidences(self, hidden_SD: Tensor, project: Callable[[Tensor], Tensor]) -> list[AnchorConfidence]:
         if self._tokens is None:
             return []
         rows = max(1, _CHUNK // len(self._suppressed_V))
@@ -244,13 +245,12 @@ class _Head:
             found.append(self._tokens.confidence(logits_AV.log_softmax(-1), ids))
         return found
 
-    def confidences(self) -> list[Confidence]:
-        """The confidences, one for every branch that has places, on the CPU."""
+    def confidences(self) -> list[AnchorConfidence]:
+        """The confidences, one for every branch that has indices, on the CPU."""
         if not self._read:
             return []
         category_AC = torch.cat([part.category_AC for part in self._read]).cpu()
         word_A = torch.cat([part.word_A for part in self._read]).cpu()
         sizes = list(self._packed.num_probes)
-        return [
-            Confidence(*pair) for pair in zip(torch.split(category_AC, sizes), torch.split(word_A, sizes), strict=True)
-        ]
+        pairs = zip(torch.split(category_AC, sizes), torch.split(word_A, sizes), strict=True)
+        return [AnchorConfidence(*pair) for pair in pairs]

@@ -64,7 +64,7 @@ class FastBranch(NamedTuple):
     """The fast context of one located answer, as short as its anchors allow.
 
     `ids` continue the prompt: the prefill and the answer up to, and without, the id at the last anchor. `anchors` are
-    places in it, one a word: what predicts the id at place a is read at place a - 1, or at the prompt's last token
+    indices in it, one a word: what predicts the id at index a is read at index a - 1, or at the prompt's last token
     for a = 0; the last anchor equals len(ids). `targets` are the generated ids at the anchors, in both contexts.
     """
 
@@ -87,7 +87,7 @@ def text_and_starts(backbone: Backbone, ids: Sequence[int]) -> tuple[str, list[i
     """The text of ids and the character at which each id's text starts. For byte-level vocabularies, as Qwen's.
 
     Ids may hold pieces of characters, or bytes that are no text: an id that begins inside a character starts after it.
-    Raises InputError where a token is not written in the letters of a byte-level vocabulary.
+    Raises InputError where a token is not written in the characters of a byte-level vocabulary.
     """
     reader = getincrementaldecoder("utf-8")("replace")
     starts, pieces, at = [], [], 0
@@ -112,7 +112,7 @@ def _bytes_of(tokenizer: Any, ids: Sequence[int], source: str = "") -> list[byte
     tokens: list[str] = tokenizer.convert_ids_to_tokens(list(ids))
     try:
         return [
-            token.encode() if ident in added else bytes(_BYTE_OF[letter] for letter in token)
+            token.encode() if ident in added else bytes(_BYTE_OF[character] for character in token)
             for ident, token in zip(ids, tokens, strict=True)
         ]
     except KeyError:
@@ -127,11 +127,11 @@ def _not_byte_level(tokenizer: Any, source: str) -> InputError:
     )
 
 
-def _byte_letters() -> dict[str, int]:
-    """The letter under which a byte-level vocabulary writes each byte."""
+def _byte_characters() -> dict[str, int]:
+    """The character under which a byte-level vocabulary writes each byte."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in shown]
     return {chr(byte): byte for byte in shown} | {chr(256 + index): byte for index, byte in enumerate(hidden)}
 
 
-_BYTE_OF = _byte_letters()
+_BYTE_OF = _byte_characters()

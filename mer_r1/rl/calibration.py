@@ -1,6 +1,6 @@
 """Slow-fast confidence calibration (MER-R1 Section 4.3, Eq. 9-11).
 
-Shape letters: A anchors, C categories of all wheels side by side.
+Shape letters: B rollouts, A anchors, C categories of all wheels side by side.
 
 conf(c) is the confidence in a category at an answer word (models/category_confidence.py), read once behind the
 response's own reasoning and once in the fast context of the same ids (models/token_offsets.py).
@@ -17,21 +17,24 @@ id's own log p(first token of e) for conf; correctness stays that of the wheels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isnan, nan
 
+import torch
 from torch import Tensor
 
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.models.category_confidence import CategoryTokens, Confidence
+from mer_r1.models.category_confidence import AnchorConfidence, CategoryTokens
 from mer_r1.objectives import ConfidenceLevel
+from mer_r1.rl.rollouts import Contexts, RolloutBatch
 
 CLIP = 5.0  # of one word's Delta; a log of almost nothing should not rule a group
 
 
 def calibration_pair(
     words: Sequence[str],
-    slow: Confidence,
-    fast: Confidence,
+    slow: AnchorConfidence,
+    fast: AnchorConfidence,
     gold: Sequence[frozenset[int]],
     tokens: CategoryTokens,
     wheels: WheelSet,
@@ -60,7 +63,7 @@ def calibration_pair(
     return _mean(correct), _mean(incorrect)
 
 
-def _gaps(slow: Confidence, fast: Confidence, level: ConfidenceLevel) -> Tensor:
+def _gaps(slow: AnchorConfidence, fast: AnchorConfidence, level: ConfidenceLevel) -> Tensor:
     """Delta of every anchor as if its word were of each category, (A, C), bounded; NaN stays NaN."""
     if level == "word":
         gaps_AC = (slow.word_A - fast.word_A)[:, None].expand_as(slow.category_AC)
@@ -71,3 +74,53 @@ def _gaps(slow: Confidence, fast: Confidence, level: ConfidenceLevel) -> Tensor:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else nan
+
+
+@dataclass(frozen=True)
+class CalibrationRewards:
+    """Per row R+ and R-, NaN where they do not apply, and the (slow, fast) log-confidence of every answer word."""
+
+    pairs_B2: Tensor
+    words: list[dict[str, tuple[float, float]]]
+
+
+def calibration_rewards(
+    batch: RolloutBatch,
+    branches: Contexts,
+    confidences: Sequence[AnchorConfidence],
+    tokens: CategoryTokens,
+    wheels: WheelSet,
+    level: ConfidenceLevel,
+) -> CalibrationRewards:
+    """Slow-fast calibration of a batch from the confidences that a pass over its contexts read."""
+    pairs_B2 = torch.full((len(batch.rows), 2), torch.nan)
+    words: list[dict[str, tuple[float, float]]] = [{} for _ in batch.rows]
+    for order, (row, answer) in enumerate(branches.answers.items()):
+        slow, fast = confidences[order], confidences[len(branches.answers) + branches.fast_of[row]]
+        gold = wheels.map_set(batch.golds[batch.prompt_of(row)])
+        pairs_B2[row] = torch.tensor(calibration_pair(answer.words, slow, fast, gold, tokens, wheels, level))
+        words[row] = _word_confidences(answer.words, slow, fast, tokens, wheels, level)
+    return CalibrationRewards(pairs_B2, words)
+
+
+def _word_confidences(
+    words: Sequence[str],
+    slow: AnchorConfidence,
+    fast: AnchorConfidence,
+    tokens: CategoryTokens,
+    wheels: WheelSet,
+    level: ConfidenceLevel,
+) -> dict[str, tuple[float, float]]:
+    """(slow, fast) log-confidence of every word that a wheel knows: its own, or its category's, mean over wheels."""
+    found = {}
+    sides = (slow.category_AC.tolist(), fast.category_AC.tolist(), slow.word_A.tolist(), fast.word_A.tolist())
+    for word, slow_C, fast_C, slow_own, fast_own in zip(words, *sides, strict=True):
+        columns = [column for column in tokens.columns(word, wheels) if not isnan(slow_C[column])]
+        if columns and level == "word":
+            found[word] = (round(slow_own, 5), round(fast_own, 5))
+        elif columns:
+            found[word] = (
+                round(sum(slow_C[column] for column in columns) / len(columns), 5),
+                round(sum(fast_C[column] for column in columns) / len(columns), 5),
+            )
+    return found

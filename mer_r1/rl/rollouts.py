@@ -1,10 +1,10 @@
 """One batch of rollouts: sampled, laid out for the packed pass, scored.
 
-Shape letters: P prompts, G rollouts of a group, B = P x G rollouts, R response ids, K objectives.
+Shape letters: P prompts, G rollouts of a group, B = P x G rollouts, R response ids, K rewards.
 
-What a rollout draws follows from the run's seed, the step, its sample's id and its place in the group, and from
-nothing else: not from the batch it stands in, the number of processes, or what was drawn before. So a run that goes on
-after a stop, or runs on other processes, samples the same.
+What a rollout draws follows from the run's seed, the step, its sample's id and its index in the group, and from
+nothing else: not from the batch it stands in, the number of processes, or what was drawn before. So a run that is
+resumed, or runs on other processes, samples the same.
 """
 
 from __future__ import annotations
@@ -21,14 +21,12 @@ from mer_r1.data.sample import Response, Rollout
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.category_confidence import CategoryTokens, Confidence
 from mer_r1.models.packing import Branch
 from mer_r1.models.token_offsets import LocatedAnswer, fast_branch, locate_answer
 from mer_r1.models.types import Encoded, Generated, PromptBatch, Sampling
-from mer_r1.objectives import ConfidenceLevel, LengthPenalty
+from mer_r1.objectives import LengthPenalty
 from mer_r1.prompting.response import ResponseFormat, parse_response
 from mer_r1.rl.advantages import REWARDS
-from mer_r1.rl.calibration import calibration_pair
 
 
 @dataclass(frozen=True)
@@ -135,56 +133,6 @@ def contexts(backbone: Backbone, batch: RolloutBatch, response_format: ResponseF
         branch = Branch(prompt, fast.ids, fast.anchors, fast.targets)
         fast_of[row] = fast_number.setdefault(branch, len(fast_number))
     return Contexts(slow, list(fast_number), located, fast_of)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Per row R+ and R-, NaN where they do not apply, and the (slow, fast) log-confidence of every answer word."""
-
-    pairs_B2: Tensor
-    words: list[dict[str, tuple[float, float]]]
-
-
-def calibration(
-    batch: RolloutBatch,
-    where: Contexts,
-    confidences: Sequence[Confidence],
-    tokens: CategoryTokens,
-    wheels: WheelSet,
-    level: ConfidenceLevel,
-) -> Calibration:
-    """Slow-fast calibration of a batch from the confidences that a pass over its contexts read."""
-    pairs_B2 = torch.full((len(batch.rows), 2), torch.nan)
-    words: list[dict[str, tuple[float, float]]] = [{} for _ in batch.rows]
-    for order, (row, answer) in enumerate(where.answers.items()):
-        slow, fast = confidences[order], confidences[len(where.answers) + where.fast_of[row]]
-        gold = wheels.map_set(batch.golds[batch.prompt_of(row)])
-        pairs_B2[row] = torch.tensor(calibration_pair(answer.words, slow, fast, gold, tokens, wheels, level))
-        words[row] = _word_confidences(answer.words, slow, fast, tokens, wheels, level)
-    return Calibration(pairs_B2, words)
-
-
-def _word_confidences(
-    words: Sequence[str],
-    slow: Confidence,
-    fast: Confidence,
-    tokens: CategoryTokens,
-    wheels: WheelSet,
-    level: ConfidenceLevel,
-) -> dict[str, tuple[float, float]]:
-    """(slow, fast) log-confidence of every word that a wheel knows: its own, or its category's, mean over wheels."""
-    found = {}
-    sides = (slow.category_AC.tolist(), fast.category_AC.tolist(), slow.word_A.tolist(), fast.word_A.tolist())
-    for word, slow_C, fast_C, slow_own, fast_own in zip(words, *sides, strict=True):
-        columns = [column for column in tokens.columns(word, wheels) if not isnan(slow_C[column])]
-        if columns and level == "word":
-            found[word] = (round(slow_own, 5), round(fast_own, 5))
-        elif columns:
-            found[word] = (
-                round(sum(slow_C[column] for column in columns) / len(columns), 5),
-                round(sum(fast_C[column] for column in columns) / len(columns), 5),
-            )
-    return found
 
 
 def as_rows(

@@ -28,9 +28,10 @@ from mer_r1.models.packing import GroupPass, group_pass, pack
 from mer_r1.objectives import CALIBRATION_REWARDS, REFLECTION_REWARDS, confidence_level
 from mer_r1.recipe import RlSection
 from mer_r1.rl.advantages import REWARDS, advantages
+from mer_r1.rl.calibration import calibration_rewards
 from mer_r1.rl.losses import PolicyLoss, policy_loss
 from mer_r1.rl.reflection.scores import Reflection
-from mer_r1.rl.rollouts import Contexts, RolloutBatch, as_rows, calibration, text_rewards
+from mer_r1.rl.rollouts import Contexts, RolloutBatch, as_rows, text_rewards
 
 _CALIBRATION = [REWARDS.index(name) for name in CALIBRATION_REWARDS]
 _REFLECTION = [REWARDS.index(name) for name in REFLECTION_REWARDS]
@@ -120,7 +121,7 @@ def score_first_pass(
         return Scored(rewarded, rewarded.rewards_PGK, rewarded.advantages_PG, old_log_probs_BR, None)
     assert tokens is not None, "an objective whose advantages wait for the pass reads confidences"
     level = confidence_level(rl.objective)
-    found = calibration(rewarded.rollouts, rewarded.contexts, first.confidences, tokens, wheels, level)
+    found = calibration_rewards(rewarded.rollouts, rewarded.contexts, first.confidences, tokens, wheels, level)
     rewards_PGK = rewarded.rewards_PGK.clone()
     rewards_PGK[..., _CALIBRATION] = found.pairs_B2.view(*rewards_PGK.shape[:2], 2)
     return Scored(rewarded, rewards_PGK, advantages_of(rewards_PGK, rl), old_log_probs_BR, found.words)

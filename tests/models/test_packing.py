@@ -135,7 +135,7 @@ def test_only_places_that_predict_pass_the_head(
         return made
 
     case = make_case(prompts_of(exact, 3), 4)
-    ids, anchors = sum(map(len, case.rows)), sum(len(branch.places) for branch in (*case.slow, *case.fast))
+    ids, anchors = sum(map(len, case.rows)), sum(len(branch.indices) for branch in (*case.slow, *case.fast))
     monkeypatch.setattr(packing, "_CHUNK", 5 * len(exact.suppressed_V))
     monkeypatch.setattr(exact.model.lm_head, "forward", counted)
     with torch.no_grad():

@@ -16,7 +16,7 @@ from mer_r1.emotion.compiled import CompiledWheels, pack
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.category_confidence import CategoryTokens, Confidence, category_tokens
+from mer_r1.models.category_confidence import AnchorConfidence, CategoryTokens, category_tokens
 from mer_r1.models.tiny.omni import tiny_tokenizer
 from mer_r1.models.token_offsets import require_byte_level, text_and_starts
 from mer_r1.objectives import ConfidenceLevel, SharedTokens
@@ -144,8 +144,8 @@ def test_a_category_without_ids_left_gives_its_words_no_gap(letters: Backbone) -
     assert isnan(minus)
 
 
-def _first(side: Confidence) -> Confidence:
-    return Confidence(side.category_AC[:1], side.word_A[:1])
+def _first(side: AnchorConfidence) -> AnchorConfidence:
+    return AnchorConfidence(side.category_AC[:1], side.word_A[:1])
 
 
 @pytest.mark.parametrize("shared_tokens", ["count", "drop"])
@@ -213,9 +213,9 @@ def _rewards(words: list[str], gold: list[str], slow: dict[str, float], fast: di
     return calibration_pair(words, slow_side, fast_side, SMALL.map_set(gold), tokens, SMALL)
 
 
-def _side(conf_C: Tensor, num_anchors: int) -> Confidence:
+def _side(conf_C: Tensor, num_anchors: int) -> AnchorConfidence:
     """The same confidence of categories at every anchor, and none of words."""
-    return Confidence(conf_C.repeat(num_anchors, 1), torch.full((num_anchors,), nan))
+    return AnchorConfidence(conf_C.repeat(num_anchors, 1), torch.full((num_anchors,), nan))
 
 
 def test_more_confidence_in_a_correct_word_than_fast_is_rewarded() -> None:
@@ -268,14 +268,14 @@ def test_word_level_takes_the_gap_of_the_word_itself_and_correctness_of_the_whee
     """Ablation A1; categories say 1 and -3 here, words 0.5 and 2."""
     tokens, slow_C = _confidences(joy=-1.0, anger=-4.0)
     _, fast_C = _confidences(joy=-2.0, anger=-1.0)
-    slow = Confidence(slow_C.repeat(2, 1), torch.tensor([-1.0, -1.0]))
-    fast = Confidence(fast_C.repeat(2, 1), torch.tensor([-1.5, -3.0]))
+    slow = AnchorConfidence(slow_C.repeat(2, 1), torch.tensor([-1.0, -1.0]))
+    fast = AnchorConfidence(fast_C.repeat(2, 1), torch.tensor([-1.5, -3.0]))
     made = calibration_pair(["happy", "angry"], slow, fast, SMALL.map_set(["glad"]), tokens, SMALL, level)
     assert made == pytest.approx((1.0, 3.0) if level == "category" else (0.5, -2.0))
 
 
 def test_a_gap_of_words_is_bounded_and_words_without_a_place_say_nothing() -> None:
     tokens, row_C = _confidences()
-    slow, fast = (Confidence(row_C.repeat(2, 1), torch.tensor([word, word])) for word in (-0.1, -23.0))
+    slow, fast = (AnchorConfidence(row_C.repeat(2, 1), torch.tensor([word, word])) for word in (-0.1, -23.0))
     made = calibration_pair(["happy", "lost"], slow, fast, SMALL.map_set(["glad"]), tokens, SMALL, "word")
     assert made == pytest.approx((CLIP, nan), nan_ok=True)

@@ -31,7 +31,7 @@ from mer_r1.rl.reflection.judges import EndpointJudge, PolicyJudge, make_judge
 from mer_r1.rl.reflection.scores import (
     QUESTIONS,
     Half,
-    Question,
+    StepQuestion,
     coherence_score,
     consistency_score,
     questions_of,
@@ -165,7 +165,7 @@ class Scripted:
     """A judge that says what it is told, and keeps what it was asked."""
 
     def __init__(self, shows: Sequence[bool], **said: str) -> None:
-        self.asked: dict[str, list[Question]] = {}
+        self.asked: dict[str, list[StepQuestion]] = {}
         self._shows, self._said = list(shows), said
 
     def readable(self, text: str) -> str:
@@ -174,7 +174,7 @@ class Scripted:
     def shows(self, batch: RolloutBatch, samples: Sequence[Sample]) -> list[bool]:
         return self._shows
 
-    def answer(self, half: Half, questions: Sequence[Question], *_: Any) -> list[str]:
+    def answer(self, half: Half, questions: Sequence[StepQuestion], *_: Any) -> list[str]:
         self.asked[half] = list(questions)
         return [self._said[half]] * len(questions)
 
@@ -192,9 +192,9 @@ def test_a_half_that_cannot_be_asked_is_neutral_and_not_asked(batch: RolloutBatc
     assert [question.row for question in judge.asked["coherence"]] == [0]
     assert judge.asked["coherence"][0].text == "A face, a smile.\nA person may feel it."
     assert judge.asked["consistency"] == [
-        Question(0, "A face, a smile."),
-        Question(1, "A face."),
-        Question(2, "A face."),
+        StepQuestion(0, "A face, a smile."),
+        StepQuestion(1, "A face."),
+        StepQuestion(2, "A face."),
     ]
     assert found.scores_PG3.tolist() == [[[1.0, 0.0, 0.5], [0.5, 0.0, 0.25]], [[0.5, 0.0, 0.25], [0.5, 0.5, 0.5]]]
     assert [set(answers) for answers in found.answers] == [

@@ -19,7 +19,7 @@ from mer_r1.pipelines.train import run
 from mer_r1.recipe import Recipe
 from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.reflection.judges import PolicyJudge
-from mer_r1.rl.reflection.scores import Question, coherence_score, consistency_score
+from mer_r1.rl.reflection.scores import StepQuestion, coherence_score, consistency_score
 from tests.judge.endpoint import Reply, says, serve
 from tests.rl.conftest import CANDIDATES
 from tests.training import test_processes
@@ -73,7 +73,7 @@ def test_the_reflective_reward_moves_the_advantage(
 ) -> None:
     """A judge that says something else of every rollout orders those that are equal in all else."""
 
-    def answer(self: Any, half: str, questions: list[Question], *_: Any) -> list[str]:
+    def answer(self: Any, half: str, questions: list[StepQuestion], *_: Any) -> list[str]:
         said = CANDIDATES if half == "coherence" else ("yes", "no", "well")
         return [said[row % 3] for row, _ in questions]
 

@@ -14,7 +14,7 @@ from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import pad_right
-from mer_r1.models.category_confidence import CategoryTokens, Confidence, category_tokens
+from mer_r1.models.category_confidence import AnchorConfidence, CategoryTokens, category_tokens
 from mer_r1.models.packing import group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.token_offsets import locate_answer
@@ -22,12 +22,10 @@ from mer_r1.models.types import Encoded, Generated, Prompt, Sampling
 from mer_r1.objectives import ConfidenceLevel
 from mer_r1.prompting.response import FALLBACK_ANSWER, RESPONSE_FORMATS, parse_response
 from mer_r1.rl.advantages import REWARDS
-from mer_r1.rl.calibration import calibration_pair
+from mer_r1.rl.calibration import CalibrationRewards, calibration_pair, calibration_rewards
 from mer_r1.rl.rollouts import (
-    Calibration,
     RolloutBatch,
     as_rows,
-    calibration,
     contexts,
     make_rollouts,
     text_rewards,
@@ -61,12 +59,12 @@ def _batch(
 
 def _calibrated(
     backbone: OmniBackbone, batch: RolloutBatch, tokens: CategoryTokens, level: ConfidenceLevel = "category"
-) -> Calibration:
+) -> CalibrationRewards:
     """As the trainer does it: one pass over all branches."""
     where = contexts(backbone, batch, PROFILE, True)
     packed = pack(batch.encoded.prompts, where.slow, where.fast)
     found = group_pass(backbone, backbone.model, packed, batch.encoded, tokens=tokens).confidences
-    return calibration(batch, where, found, tokens, WHEELS, level)
+    return calibration_rewards(batch, where, found, tokens, WHEELS, level)
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +154,8 @@ def test_calibration_rewards_are_those_of_asking_slow_and_fast_one_by_one(
 def _check_words(
     made: dict[str, tuple[float, float]],
     words: Sequence[str],
-    slow: Confidence,
-    fast: Confidence,
+    slow: AnchorConfidence,
+    fast: AnchorConfidence,
     tokens: CategoryTokens,
     level: Any,
 ) -> None:
@@ -215,9 +213,9 @@ def test_without_calibration_branches_are_the_responses_alone(tiny: OmniBackbone
     plain, asked = (contexts(tiny, batch, PROFILE, calibrate) for calibrate in (False, True))
     assert [list(branch.ids) for branch in plain.slow] == batch.rows == [list(branch.ids) for branch in asked.slow]
     assert [branch.prompt for branch in plain.slow] == [0, 0, 0, 1, 1, 1]
-    assert not any(branch.places for branch in plain.slow)
+    assert not any(branch.indices for branch in plain.slow)
     assert (plain.fast, plain.answers, plain.fast_of) == ([], {}, {})
-    assert [row for row, branch in enumerate(asked.slow) if branch.places] == [0, 1, 4, 5] == [*asked.answers]
+    assert [row for row, branch in enumerate(asked.slow) if branch.indices] == [0, 1, 4, 5] == [*asked.answers]
 
 
 def test_a_group_is_the_answers_to_one_prompt_with_its_own_gold(

@@ -1,18 +1,18 @@
-"""Who answers the questions of reflection.py: the policy as it stands, or a model at a chat endpoint.
+"""Judges, who answer the questions of scores.py: the policy as it stands, or a model at a chat endpoint.
 
-Shape letters: P prompts, B questions, T prompt tokens, S places of a flat sequence, D width, J key-value heads.
+Shape letters: P prompts, B questions, T prompt tokens, S ids of a flat sequence, D width, J key-value heads.
 
 The policy reads a picture again without its tower: the towers' output of the rollouts' own prompts is put in by the
 embedding table's hook. And it reads it once for a group: the questions about it stand behind one copy in one packed
-sequence (packing.py),
+sequence (models/packing.py),
 
     [ frame + media_1 | … | frame + media_P | question_1 … question_B ]
 
 whose keys and values then become each question's own prompt. Answers are drawn at temperature 0.6 and top_p 0.95, the
-authors' settings, by draws that follow from seed, step, sample, place in the group and question.
+authors' settings, by draws that follow from seed, step, sample, index in the group and question.
 
 An endpoint is asked at temperature 0 and shown the frames that the policy saw, as PNG; sound is not sent. Its answers
-are kept in the run's folder, so a run that goes on after a stop hears the same.
+are kept in the run's folder, so a resumed run gets the same.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from mer_r1.models.packing import Branch, Packed, media_placed, pack
 from mer_r1.models.types import Encoded, Prompt, PromptBatch, Sampling
 from mer_r1.prompting.templates import media_chat, without_control, without_servers_control
 from mer_r1.recipe import ReflectionSection
-from mer_r1.rl.reflection.scores import QUESTIONS, Half, Judge, Question
+from mer_r1.rl.reflection.scores import QUESTIONS, Half, Judge, StepQuestion
 from mer_r1.rl.rollouts import RolloutBatch, uniform_draws
 
 SAMPLING = Sampling(max_new_tokens=8, temperature=0.6, top_p=0.95)
@@ -69,9 +69,9 @@ class PolicyJudge:
         return shown
 
     def answer(
-        self, half: Half, questions: Sequence[Question], batch: RolloutBatch, samples: Sequence[Sample], step: int
+        self, half: Half, questions: Sequence[StepQuestion], batch: RolloutBatch, samples: Sequence[Sample], step: int
     ) -> list[str]:
-        """What the policy says."""
+        """The policy's answers."""
         if half == "coherence":
             encoded = self._backbone.encode(self._backbone.collate(self._texts(questions, batch, samples)))
         else:
@@ -85,7 +85,7 @@ class PolicyJudge:
             for ids, mask in zip(made.ids_BR.tolist(), made.mask_BR, strict=True)
         ]
 
-    def _texts(self, questions: Sequence[Question], batch: RolloutBatch, samples: Sequence[Sample]) -> list[Prompt]:
+    def _texts(self, questions: Sequence[StepQuestion], batch: RolloutBatch, samples: Sequence[Sample]) -> list[Prompt]:
         """Prompts of text alone; of the sample its candidates go in, and nothing else."""
         prompts = []
         for row, text in questions:
@@ -94,24 +94,24 @@ class PolicyJudge:
             prompts.append(self._reader.prepare(bare, Clip(None, None, MediaFacts())))
         return prompts
 
-    def _shown(self, questions: Sequence[Question], batch: RolloutBatch) -> Encoded:
+    def _shown(self, questions: Sequence[StepQuestion], batch: RolloutBatch) -> Encoded:
         """The questions behind their prompts' media, read."""
         asked = list(dict.fromkeys(batch.prompt_of(question.row) for question in questions))
-        place_of = {prompt: index for index, prompt in enumerate(asked)}
+        index_of = {prompt: index for index, prompt in enumerate(asked)}
         media = [self._media(batch.encoded.prompts, prompt) for prompt in asked]
         tails = []
         for row, text in questions:
-            index = place_of[batch.prompt_of(row)]
+            index = index_of[batch.prompt_of(row)]
             ids = self._ids_around(media[index], text)[1]
-            tails.append(Branch(index, tuple(ids), places=(len(ids),), targets=(0,)))
+            tails.append(Branch(index, tuple(ids), indices=(len(ids),), targets=(0,)))
         prompts = self._backbone.collate([self._opened(prompt) for prompt in media]).to(self._backbone.device)
         return read_behind(self._backbone, pack(prompts, tails), tails, _only(batch.encoded, asked))
 
     def _media(self, prompts: PromptBatch, row: int) -> Prompt:
         """The stretch of a prompt from its first medium to its last, and nothing else of it."""
         ids_T = prompts.input_ids_PT[row]
-        places = torch.isin(ids_T, self._placeholders(prompts)).nonzero()[:, 0]
-        cut = slice(int(places[0]), int(places[-1]) + 1)
+        media = torch.isin(ids_T, self._placeholders(prompts)).nonzero()[:, 0]
+        cut = slice(int(media[0]), int(media[-1]) + 1)
         return Prompt("", ids_T[cut].cpu(), prompts.positions_3PT[:, row, cut].cpu(), {}, MediaFacts())
 
     def _opened(self, media: Prompt) -> Prompt:
@@ -133,8 +133,8 @@ class PolicyJudge:
         chat = media_chat(QUESTIONS["consistency"], kinds, text)
         written = backbone.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         ids = backbone.text_ids(written)
-        places = [index for index, ident in enumerate(ids) if ident in kind_of]
-        return ids[: places[0]], ids[places[-1] + 1 :]
+        media_at = [index for index, ident in enumerate(ids) if ident in kind_of]
+        return ids[: media_at[0]], ids[media_at[-1] + 1 :]
 
     def _placeholders(self, prompts: PromptBatch) -> Tensor:
         return prompts.input_ids_PT.new_tensor(list(self._backbone.placeholder_ids()))
@@ -152,7 +152,7 @@ def _only(encoded: Encoded, rows: Sequence[int]) -> Encoded:
 def read_behind(backbone: Backbone, packed: Packed, branches: Sequence[Branch], media: Encoded) -> Encoded:
     """The branches of a packed sequence, each read behind its prompt, as prompts of their own.
 
-    Each branch's one place is its length. `media` holds the embeddings of the sequence's media, in order.
+    Each branch's one index is its length. `media` holds the embeddings of the sequence's media, in order.
     """
     head = backbone.model.get_output_embeddings()
     hook = head.register_forward_pre_hook(lambda _, args: (args[0][:, packed.probe_A],))
@@ -167,25 +167,25 @@ def read_behind(backbone: Backbone, packed: Packed, branches: Sequence[Branch], 
             )
     finally:
         hook.remove()
-    index_BT, mask_BT = _places(packed.prompts.mask_PT.sum(1).tolist(), branches)
+    index_BT, mask_BT = _indices(packed.prompts.mask_PT.sum(1).tolist(), branches)
     index_BT, mask_BT = index_BT.to(backbone.device), mask_BT.to(backbone.device)
     prompts = PromptBatch(packed.input_ids_S[index_BT], mask_BT, packed.positions_3S[:, index_BT] * mask_BT, {})
     layers = state.past_key_values.layers
 
-    def own(states_1JSD: Tensor, like: Tensor) -> Tensor:
+    def of_branches(states_1JSD: Tensor, like: Tensor) -> Tensor:
         return states_1JSD[0].to(like.dtype)[:, index_BT].transpose(0, 1)
 
     return Encoded(
         prompts,
         None,
-        tuple(own(layer.keys, layer.values) for layer in layers),  # autocast leaves keys wider
-        tuple(own(layer.values, layer.values) for layer in layers),
+        tuple(of_branches(layer.keys, layer.values) for layer in layers),  # autocast leaves keys wider
+        tuple(of_branches(layer.values, layer.values) for layer in layers),
         state.logits[0].float(),
     )
 
 
-def _places(prompt_lengths: Sequence[int], branches: Sequence[Branch]) -> tuple[Tensor, Tensor]:
-    """Of every branch the flat places of its prompt and its own (B, T), padded on the left, and 1 on real ones."""
+def _indices(prompt_lengths: Sequence[int], branches: Sequence[Branch]) -> tuple[Tensor, Tensor]:
+    """Of every branch the flat indices of its prompt and its own (B, T), padded on the left, and 1 on real ones."""
     ends = list(accumulate([*prompt_lengths, *(len(branch.ids) for branch in branches)]))
     starts = [0, *ends[:-1]]
     rows = []
@@ -207,8 +207,8 @@ class EndpointJudge:
 
     def _client(self, cache: Path | None) -> JudgeClient:
         section = self._section
-        assert section.url, "the recipe has seen to it"
-        assert section.model, "the recipe has seen to it"
+        assert section.url, "the recipe's validation"
+        assert section.model, "the recipe's validation"
         return JudgeClient(section.url, section.model, cache, key_env=section.key_env)
 
     def readable(self, text: str) -> str:
@@ -220,9 +220,9 @@ class EndpointJudge:
         return [sample.image is not None or sample.video is not None for sample in samples]
 
     def answer(
-        self, half: Half, questions: Sequence[Question], batch: RolloutBatch, samples: Sequence[Sample], step: int
+        self, half: Half, questions: Sequence[StepQuestion], batch: RolloutBatch, samples: Sequence[Sample], step: int
     ) -> list[str]:
-        """What the endpoint says."""
+        """The endpoint's answers."""
         conversations = []
         pictures: dict[int, list[dict[str, Any]]] = {}
         for row, text in questions:

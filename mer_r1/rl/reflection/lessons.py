@@ -1,4 +1,4 @@
-"""The two questions of reflection.py with their answers, for a model too small to know what it is asked.
+"""The two questions of scores.py with their answers, for a model too small to know what it is asked.
 
 A pretrained model can judge a text; the tiny one has to be taught. From a sample's annotated steps:
 

@@ -11,13 +11,13 @@ Two short questions follow every rollout that keeps to `set_steps`:
 
     reflection = (coherence + consistency) / 2
 
-Without candidates the words of the wheels take their place: coherence is 1 when every emotion word of the answer shares
+Without candidates the words of the wheels stand for them: coherence is 1 when every emotion word of the answer shares
 a category with the gold words in some wheel. One rule for what cannot be asked: a half whose steps are missing, or that
 has nothing to show, scores NEUTRAL and asks nothing. (The authors' code asks it to answer "None" there, in which it
 then finds "no" for one half and nothing for the other; and it adds the halves where the paper averages them.)
 
 No question holds the gold label: coherence shows all candidates in the manifest's order, consistency shows none; nor
-does either hold the subtitle. The judge is the policy as it stands, or a model at an endpoint (reflection_judges.py).
+does either hold the subtitle. The judge is the policy as it stands, or a model at an endpoint (judges.py).
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ QUESTIONS: dict[Half, PromptTemplate] = {
 _WORD = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
 
 
-class Question(NamedTuple):
-    """One half's question about a rollout: its row in the batch, and the steps that are asked about."""
+class StepQuestion(NamedTuple):
+    """One half's question about the steps of a rollout: its row in the batch, and the text of the steps."""
 
     row: int
     text: str
@@ -76,31 +76,31 @@ class Judge(Protocol):
         """Whether there is anything to show of each prompt."""
 
     def answer(
-        self, half: Half, questions: Sequence[Question], batch: RolloutBatch, samples: Sequence[Sample], step: int
+        self, half: Half, questions: Sequence[StepQuestion], batch: RolloutBatch, samples: Sequence[Sample], step: int
     ) -> list[str]:
         """The answers as written, in order. Raises InputError where there is none: a failure is never a score."""
 
 
 @dataclass(frozen=True)
 class Reflection:
-    """Scores (P, G, 3) of coherence, consistency and reflection, and what the judge said of each rollout."""
+    """Scores (P, G, 3) of coherence, consistency and reflection, and the judge's answers about each rollout."""
 
     scores_PG3: Tensor
     answers: list[dict[str, str]]
 
     @property
     def neutral_share(self) -> float:
-        """The share of halves that say neither."""
+        """The share of halves that are scored NEUTRAL."""
         return float((self.scores_PG3[..., :2] == NEUTRAL).float().mean())
 
 
 def reflect(judge: Judge, batch: RolloutBatch, samples: Sequence[Sample], wheels: WheelSet, step: int) -> Reflection:
-    """Ask the judge about a batch's rollouts, and score what it says. Raises InputError where the judge fails."""
+    """Ask the judge about a batch's rollouts, and score its answers. Raises InputError where the judge fails."""
     scores_B2 = torch.full((len(batch.rows), 2), NEUTRAL)
     answers: list[dict[str, str]] = [{} for _ in batch.rows]
     for index, (half, questions) in enumerate(questions_of(judge, batch, samples).items()):
-        said = judge.answer(half, questions, batch, samples, step) if questions else []
-        for question, answer in zip(questions, said, strict=True):
+        given = judge.answer(half, questions, batch, samples, step) if questions else []
+        for question, answer in zip(questions, given, strict=True):
             prompt = batch.prompt_of(question.row)
             answers[question.row][half] = answer
             scores_B2[question.row, index] = (
@@ -112,16 +112,16 @@ def reflect(judge: Judge, batch: RolloutBatch, samples: Sequence[Sample], wheels
     return Reflection(scores_B3.view(len(batch.ids), -1, 3), answers)
 
 
-def questions_of(judge: Judge, batch: RolloutBatch, samples: Sequence[Sample]) -> dict[Half, list[Question]]:
+def questions_of(judge: Judge, batch: RolloutBatch, samples: Sequence[Sample]) -> dict[Half, list[StepQuestion]]:
     """What can be asked of a batch's rollouts, by half, in the order of their rows."""
-    asked: dict[Half, list[Question]] = {"coherence": [], "consistency": []}
+    asked: dict[Half, list[StepQuestion]] = {"coherence": [], "consistency": []}
     shows = judge.shows(batch, samples)
     for row, text in enumerate(batch.texts):
         first, second, _ = (judge.readable(step or "").strip() for step in steps_of(text))
         if first and second:
-            asked["coherence"].append(Question(row, f"{first}\n{second}"))
+            asked["coherence"].append(StepQuestion(row, f"{first}\n{second}"))
         if first and shows[batch.prompt_of(row)]:
-            asked["consistency"].append(Question(row, first))
+            asked["consistency"].append(StepQuestion(row, first))
     return asked
 
 
