@@ -16,7 +16,8 @@ from rich.console import Console
 from mer_r1.benchmarks.emotion_pictures.published import MEANS, UNTRAINED, domains, published_pictures, title_of
 from mer_r1.benchmarks.means import mean_of_all
 from mer_r1.display.benchmark import print_closing
-from mer_r1.display.grid import Grid, percent, print_grid
+from mer_r1.display.grid import Grid, print_grid
+from mer_r1.display.numbers import number, percent, with_interval
 from mer_r1.evaluation.suite import Outcome, Scored
 from mer_r1.text import printable
 
@@ -86,8 +87,8 @@ def published_grid() -> Grid:
     rows = tuple(
         (
             row.model,
-            *(f"{value:.2f}" for cells in row.cells.values() for value in cells.values()),
-            *("-" if value is None else f"{value:.2f}" for value in row.means),
+            *(number(value) for cells in row.cells.values() for value in cells.values()),
+            *map(number, row.means),
         )
         for row in table.rows
     )
@@ -101,7 +102,7 @@ def confusion_grid(name: str, mode: str, numbers: Mapping[str, Any]) -> Grid:
         (
             printable(gold),
             *(str(num) if num else "·" for num in counts.values()),
-            f"{100 * numbers['recalls'][gold]['recall']:.1f}",
+            percent(numbers["recalls"][gold]["recall"], 1),
         )
         for gold, counts in confusion.items()
     )
@@ -119,7 +120,7 @@ def _line(numbers: Json) -> str:
     constant = numbers["constant"]
     parts = [
         f"{_with_interval(numbers)} of {numbers['n']:,}",
-        f"always {printable(constant['label'])} {100 * constant['accuracy']:.2f}",
+        f"always {printable(constant['label'])} {percent(constant['accuracy'])}",
         f"{numbers['unparsed']} without a label, {numbers['other']} no single candidate",
         *([f"{numbers['errors']} failed and in no number"] if numbers["errors"] else []),
     ]
@@ -128,5 +129,4 @@ def _line(numbers: Json) -> str:
 
 def _with_interval(numbers: Json) -> str:
     low, high = numbers.get("interval") or numbers["intervals"]["accuracy"]
-    bounds = "" if low is None or high is None else f" [{100 * low:.2f}, {100 * high:.2f}]"
-    return f"{100 * numbers['accuracy']:.2f}{bounds}"
+    return with_interval(numbers["accuracy"], low, high)

@@ -1,4 +1,4 @@
-"""A table of texts on the terminal, whole even where the terminal is narrower, and how its numbers are written."""
+"""A table of texts on the terminal, whole even where the terminal is narrower."""
 
 from __future__ import annotations
 
@@ -22,11 +22,6 @@ class Grid:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     num_names: int = 2
-
-
-def percent(value: float | None) -> str:
-    """A fraction as a cell of a table."""
-    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def print_grid(grid: Grid, console: Console) -> None:

@@ -16,7 +16,8 @@ from mer_r1.benchmarks.mer_unibench.benchmark import NAME, OFFICIAL, UNIFIED, Me
 from mer_r1.benchmarks.mer_unibench.layouts import SETS
 from mer_r1.benchmarks.published import BESIDE, PublishedTable, published
 from mer_r1.display.benchmark import print_closing
-from mer_r1.display.grid import Grid, percent, print_grid
+from mer_r1.display.grid import Grid, print_grid
+from mer_r1.display.numbers import number, percent
 from mer_r1.display.score import print_failed
 from mer_r1.evaluation.sentiment import LEXICON
 from mer_r1.evaluation.suite import Outcome, Scored
@@ -119,7 +120,7 @@ def _published_row(
     by_set = dict(zip(SETS, values, strict=False))
     here: dict[str, float | None] = {name: by_set[name] / 100 for name in sets}
     measures = UNIFIED if table.name == "unified" else OFFICIAL
-    means = [f"{value:.2f}" for value in values[len(SETS) :]] if len(sets) == len(SETS) else _means(here, measures)
+    means = [number(value) for value in values[len(SETS) :]] if len(sets) == len(SETS) else _means(here, measures)
     return (f"{model} (published)", mode, *map(percent, here.values()), *means)
 
 

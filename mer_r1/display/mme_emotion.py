@@ -13,6 +13,7 @@ from mer_r1.benchmarks.mme_emotion.questions import NAME, TASKS, TITLE
 from mer_r1.benchmarks.mme_emotion.score import MmeReport
 from mer_r1.benchmarks.published import published
 from mer_r1.display.benchmark import print_closing
+from mer_r1.display.numbers import number, percent, with_interval
 from mer_r1.evaluation.suite import Outcome
 from mer_r1.text import printable
 
@@ -46,7 +47,7 @@ def print_mme(reports: Mapping[str, MmeReport], console: Console) -> None:
             table.add_section()
         own = (_value(report, head) for report in reports.values())
         table.add_row(
-            head, *own, *(f"{row.values[index]:.1f}" for row in theirs), style="bold" if head == "CoT" else ""
+            head, *own, *(number(row.values[index], 1) for row in theirs), style="bold" if head == "CoT" else ""
         )
     console.print(table)
     note = f"{published()[NAME].source}. {published()[NAME].note} Numbers of two judges are not comparable."
@@ -58,14 +59,14 @@ def print_mme(reports: Mapping[str, MmeReport], console: Console) -> None:
 
 def _value(report: MmeReport, head: str) -> str:
     if head in HEADS:
-        return _percent(report.micro.values[HEADS.index(head)])
-    return _percent(report.tasks[head].values[-1]) if head in report.tasks else ""
+        return percent(report.micro.values[HEADS.index(head)], 1)
+    return percent(report.tasks[head].values[-1], 1) if head in report.tasks else ""
 
 
 def _lines(report: MmeReport) -> Iterator[str]:
     for name, row in (("mean over answers", report.micro), ("mean over tasks", report.macro)):
         parts = zip(HEADS, row.values, row.intervals, strict=True)
-        yield f"{name} " + ", ".join(f"{head} {_percent(x)}{_interval(bounds)}" for head, x, bounds in parts)
+        yield f"{name} " + ", ".join(f"{head} {with_interval(x, *bounds, 1)}" for head, x, bounds in parts)
     total = report.total
     yield (
         f"{total.judged} of {total.n} judged ({total.blank} blank answers among them), {total.unjudged} unjudged, "
@@ -73,16 +74,6 @@ def _lines(report: MmeReport) -> Iterator[str]:
     )
     if total.unjudged or total.no_clip:
         bounds = zip(HEADS, report.micro.bounds, strict=True)
-        spans = ", ".join(f"{head} {_percent(low)} to {_percent(high)}" for head, (low, high) in bounds)
+        spans = ", ".join(f"{head} {percent(low, 1)} to {percent(high, 1)}" for head, (low, high) in bounds)
         yield f"were they judged, the mean over answers would lie within {spans}"
     yield report.signature
-
-
-def _interval(bounds: tuple[float, float]) -> str:
-    """Behind a number; nothing where there is no interval, as of one answer alone."""
-    low, high = bounds
-    return "" if low != low else f" [{_percent(low)}, {_percent(high)}]"
-
-
-def _percent(value: float) -> str:
-    return "n/a" if value != value else f"{100 * value:.1f}"

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from mer_r1.analysis.modality import EVERYTHING, MEASURES, ModalityScored
 from mer_r1.display.benchmark import print_closing
+from mer_r1.display.numbers import interval, percent, points
 from mer_r1.evaluation.suite import Outcome
 
 Json = dict[str, Any]
@@ -37,7 +38,7 @@ def print_modality(result: Json, console: Console) -> None:
         for name, row in rows.items():
             delta = row["delta"]["f1"]
             value = _delta(delta) if name != EVERYTHING and None not in delta.values() else ""
-            cells = ["–" if row[key] is None else f"{100 * row[key]:.1f}" for key in MEASURES]
+            cells = [percent(row[key], 1) for key in MEASURES]
             table.add_row(name.replace("-", " "), str(row["num_had"]), *cells, escape(value), str(row["errors"] or ""))
         console.print(table)
         console.print(result["finding"][mode], markup=False)
@@ -45,5 +46,4 @@ def print_modality(result: Json, console: Console) -> None:
 
 
 def _delta(row: Json) -> str:
-    value, low, high = (100 * row[key] for key in ("value", "low", "high"))
-    return f"{value:+.1f}\n[{low:.1f}, {high:.1f}]".replace("-", "−")
+    return f"{points(row['value'])}\n{interval(row['low'], row['high'], 1)}"

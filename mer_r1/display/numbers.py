@@ -36,6 +36,12 @@ def interval(low: float | None, high: float | None, digits: int = 2, *, scale: f
     return MISSING if MISSING in bounds else f"[{bounds[0]}, {bounds[1]}]"
 
 
+def with_interval(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
+    """A fraction in percent with its interval behind it, where it has one: "2.30 [1.20, 3.40]"."""
+    bounds = interval(low, high, digits)
+    return percent(value, digits) + (f" {bounds}" if bounds != MISSING else "")
+
+
 def p_value(value: float | None) -> str:
     """Three decimals; the bootstrap resolves no more."""
     return number(value, 3)

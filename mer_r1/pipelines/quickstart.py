@@ -20,6 +20,7 @@ from rich.table import Table
 from mer_r1.data.files import disk_full_named, locked, write_json
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.sample import Sample
+from mer_r1.display.numbers import percent
 from mer_r1.display.progress import Stages
 from mer_r1.errors import InputError
 from mer_r1.recipe import Recipe, read_recipe
@@ -222,21 +223,17 @@ def show(metrics: dict[str, Any], console: Console) -> None:
     for name, system in metrics["systems"].items():
         for mode in ("fast", "slow"):
             numbers = system[mode]
-            cells = (_percent(numbers[key]) for key in ("recall", "precision", "f1"))
+            cells = (percent(numbers[key], 1) for key in ("recall", "precision", "f1"))
             table.add_row(TITLES[name] if mode == "fast" else "", mode, *cells, end_section=mode == "slow")
     constant = metrics["constant"]
     table.add_row(
         f"always “{', '.join(constant['words'])}”",
         "-",
-        *(_percent(constant[key]) for key in ("recall", "precision", "f1")),
+        *(percent(constant[key], 1) for key in ("recall", "precision", "f1")),
     )
     console.print(table)
     console.print(f"[dim]{metrics['signature']}[/dim]")
     without = metrics["without"]
-    drops = ", ".join(f"no {medium} {_percent(without[medium]['f1'])}" for medium in MEDIA)
-    whole = _percent(without["nothing"]["f1"])
+    drops = ", ".join(f"no {medium} {percent(without[medium]['f1'], 1)}" for medium in MEDIA)
+    whole = percent(without["nothing"]["f1"], 1)
     console.print(f"MER-R1 slow F1 on {without['nothing']['n']} clips: all media {whole}, {drops}")
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

@@ -69,20 +69,20 @@ def test_own_rows_stand_over_the_published_cells_of_the_same_training() -> None:
     assert len(grid.rows) == 1 + len(ROWS)
     assert grid.rows[5] == ("EMO-R3, G=4 (published)", "", "75.50", "60.44", "50.45", "75.50", "55.45", "62.13")
     other = accuracy_grid("mine", {"emotion6": {"slow": None}}, ["slow"], "emotion6")
-    assert other.rows[0][2:] == ("-", "-", "-", "-")
+    assert other.rows[0][2:] == ("–", "–", "–", "–")
     assert other.rows[5][:4] == ("EMO-R3, G=4 (published)", "", "70.71", "70.71")
 
 
 def test_without_a_training_set_only_the_untrained_model_stands_beside() -> None:
     grid = accuracy_grid("mine", {"emoset": {"slow": 0.5}, "own": {"slow": 0.1}}, ["slow"], None)
-    assert grid.rows[1:] == (("Vanilla (published)", "", "51.55", "-", "-", "-", "-"),)
+    assert grid.rows[1:] == (("Vanilla (published)", "", "51.55", "–", "–", "–", "–"),)
     assert len(accuracy_grid("mine", {"own": {"slow": 0.1}}, ["slow"], "own").rows) == 1
 
 
 def test_the_published_table_is_printed_whole() -> None:
     grid = published_grid()
     assert grid.columns[1:4] == ("EmoSet → EmoSet", "EmoSet → Emotion6", "EmoSet → WebEmo")
-    assert grid.rows[0][-3:] == ("-", "-", "47.40")
+    assert grid.rows[0][-3:] == ("–", "–", "47.40")
     assert grid.rows[-1] == (
         "EMO-R3, G=8", "76.40", "59.26", "49.70", "71.72", "61.80", "43.65", "74.06", "53.60", "60.42"
     )  # fmt: skip

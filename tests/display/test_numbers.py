@@ -2,7 +2,7 @@
 
 import pytest
 
-from mer_r1.display.numbers import interval, number, p_value, percent, points, signed
+from mer_r1.display.numbers import interval, number, p_value, percent, points, signed, with_interval
 
 NAN = float("nan")
 
@@ -19,3 +19,8 @@ def test_what_is_not_defined_prints_as_a_dash(missing: float | None) -> None:
     for text in (number(missing), signed(missing), percent(missing), points(missing), p_value(missing)):
         assert text == "–"
     assert interval(missing, 0.1) == interval(0.1, missing) == "–"
+    assert with_interval(0.1, missing, missing) == "10.00"
+
+
+def test_an_interval_stands_behind_its_number() -> None:
+    assert with_interval(0.1, 0.05, 0.2, 1) == "10.0 [5.0, 20.0]"
