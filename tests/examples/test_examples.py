@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from mer_r1 import read_manifest
+
 FOLDER = Path(__file__).parents[2] / "examples"
 
 
@@ -48,3 +50,33 @@ def test_a_new_benchmark_runs_and_resumes(example: Any, tmp_path: Path, capsys: 
     answers = (tmp_path / "ironic" / "predictions.jsonl").read_bytes()
     assert module.main(["--out", str(tmp_path)]) == 0
     assert (tmp_path / "ironic" / "predictions.jsonl").read_bytes() == answers
+
+
+def test_own_clips_go_from_a_csv_to_a_score(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = example("own_clips")
+    module.main(["--out", str(tmp_path), "--num", "15", "--steps", "2"])
+    printed = capsys.readouterr().out
+    for name in ("check", "train", "predict", "score"):
+        assert f"$ mer-r1 {name} " in printed
+    train, test = (read_manifest(tmp_path / f"{name}.jsonl") for name in ("train", "test"))
+    assert {sample.cluster for sample in train}.isdisjoint({sample.cluster for sample in test})
+    assert all(sample.video and sample.video.is_file() and sample.labels for sample in (*train, *test))
+    assert json.loads((tmp_path / "score.json").read_text(encoding="utf-8"))["n"] == len(test) > 0
+
+
+def test_a_command_that_fails_ends_the_example(example: Any, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        example("own_clips").command("check", tmp_path / "none.jsonl")
+    assert caught.value.code == 2
+
+
+def test_a_new_objective_trains(example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mer_r1.objectives import OBJECTIVES
+
+    module = example("new_reward")
+    monkeypatch.setitem(OBJECTIVES, "careful", module.CAREFUL)  # so that no other test finds it afterwards
+    rows = module.main(["--out", str(tmp_path), "--steps", "2"])
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(0 <= row["reward/recall"] <= 1 and row["grad_norm"] > 0 for row in rows)
+    right, one_too_many, one_too_few, malformed = module.advantages_of_a_group()
+    assert right > one_too_few > one_too_many > malformed, "a wrong emotion costs more than a missing one"
