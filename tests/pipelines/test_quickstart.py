@@ -101,5 +101,5 @@ def test_numbers_that_are_not_defined_print_as_a_dash() -> None:
     )
     rows = [cells(line) for line in text.splitlines() if line.startswith("│")]
     assert len(rows) == 2 * len(SYSTEMS) + 1
-    assert all(row[-3:] == ["-", "-", "-"] for row in rows)
-    assert "all media -, no video -, no sound -, no subtitle -" in text
+    assert all(row[-3:] == ["–", "–", "–"] for row in rows)
+    assert "all media –, no video –, no sound –, no subtitle –" in text
