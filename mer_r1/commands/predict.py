@@ -80,14 +80,14 @@ def _run_manifest(options: argparse.Namespace, service: Service | None) -> int:
     if options.clips or options.out is None:
         raise InputError("--manifest: goes with --out PREDICTIONS and without CLIP")
     from mer_r1.data.manifest import read_manifest
-    from mer_r1.display.progress import generation_bar
+    from mer_r1.display.progress import progress_bar
     from mer_r1.distributed import is_first_process
     from mer_r1.generation import generate_to_store
     from mer_r1.generation.make import make_generator
 
     samples = read_manifest(options.manifest)
     generator = make_generator(options.model, service, max_new_tokens=options.max_new_tokens)
-    with generation_bar("Predicting") as progress:
+    with progress_bar("Predicting") as progress:
         report = generate_to_store(options.out, samples, generator, modes_of(options), progress)
     if not is_first_process():
         return 0  # the first process reports for all; a launcher ends them all when one of them fails

@@ -31,9 +31,11 @@ def _run(options: argparse.Namespace) -> int:
 
     recipe = read_recipe(options.recipe, options.overrides)
     if options.dry_run:
-        from mer_r1.training.dry_run import dry_run
+        from mer_r1.display.estimate import print_estimate
+        from mer_r1.training.estimate import estimate
 
-        return dry_run(recipe, options.gpu, options.gpus, options.answer_tokens)
+        print_estimate(recipe, estimate(recipe, options.gpu, options.gpus, options.answer_tokens))
+        return 0
     from mer_r1.pipelines import train
 
     return train.run_shown(recipe, options.out or Path("runs") / Path(options.recipe).stem)

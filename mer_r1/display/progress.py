@@ -48,9 +48,6 @@ def progress_bar(title: str, *, stderr: bool = False) -> Iterator[Report]:
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
-generation_bar = progress_bar
-
-
 @dataclass
 class Stages:
     """The stages of a job. `expected_s` maps each stage's name to its seconds on the reference machine, in order.

@@ -25,6 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
+from mer_r1.objectives import needs_calibration
 from mer_r1.recipe import Recipe
 from mer_r1.training.model_shape import Shape, Text
 
@@ -36,7 +37,7 @@ GPUS_A_NODE = 8
 RUNTIME_BYTES = 3 * 2**30  # the driver, libraries and holes between blocks
 HEAD_CHUNK_BYTES = 3 * 4 * 2**25  # the packed pass makes 2^25 logits at a time: logits, their softmax, their gradient
 FAST_TOKENS = 16  # the prefill and the answer's ids up to its last word
-ANSWER_TOKENS = 256  # an answer's expected length, for time; memory reckons with max_completion_length
+ANSWER_TOKENS = 256  # an answer's expected length, for time; memory counts max_completion_length
 PATCHES_A_TOKEN, SOUND_POSITIONS_A_TOKEN = 4, 2
 
 
@@ -86,7 +87,7 @@ def repeated_work(prompt: float, num: int, answer: float, fast: float = 0) -> tu
 
 
 def forward_flops(text: Text, tokens: float, pairs: float, head_tokens: float) -> float:
-    """FLOP of one forward of the language model; `head_tokens` are the places that pass the LM head."""
+    """FLOP of one forward of the language model; `head_tokens` are the positions that pass the LM head."""
     return 2 * text.linear * tokens + 4 * text.layers * text.hidden * pairs + 2 * text.hidden * text.vocab * head_tokens
 
 
@@ -111,7 +112,7 @@ def trained_parameters(shape: Shape, recipe: Recipe) -> int:
 
 def fast_tokens(recipe: Recipe) -> int:
     """F: what calibration adds to an answer; 0 for an objective without it."""
-    return FAST_TOKENS if recipe.kind == "rl" and recipe.rl.objective.startswith("mer_r1") else 0
+    return FAST_TOKENS if recipe.kind == "rl" and needs_calibration(recipe.rl.objective) else 0
 
 
 def layer_numbers(text: Text) -> int:

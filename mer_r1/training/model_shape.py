@@ -1,6 +1,6 @@
 """The size of a model: layers, widths, parameters, from a config.json or for the models of the recipes by name.
 
-Enough to reckon with (see cost.py) without loading or downloading a model. Parameters are counted exactly: the tests
+Enough for estimates (see cost.py) without loading or downloading a model. Parameters are counted exactly: the tests
 compare them with the classes of transformers. No third-party import.
 """
 

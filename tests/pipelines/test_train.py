@@ -16,7 +16,6 @@ from mer_r1.errors import InputError
 from mer_r1.pipelines import train
 from mer_r1.pipelines.train import run
 from mer_r1.recipe import Recipe
-from mer_r1.training.dry_run import dry_run
 from tests.training.test_training import make_recipe
 
 
@@ -64,29 +63,6 @@ def steps_of(path: Path, key: str) -> list[int]:
 def state_of(folder: Path) -> dict[str, tuple[int, int]]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
-
-
-def test_a_dry_run_prints_the_resolved_recipe_and_the_budget_and_writes_nothing(
-    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for source, budget in (("tiny", "at most 33"), ("Qwen/Qwen2.5-Omni-7B", "at most ")):
-        recipe = recipe_of(tree, model={"source": source})
-        assert dry_run(recipe) == 0
-        printed = capsys.readouterr().out
-        assert Recipe.model_validate(yaml.safe_load(printed)) == recipe
-        assert f"# media tokens of a clip: {budget}" in printed
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_budget_that_a_dry_run_prints_follows_the_recipe(
-    tree: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    tokens = []
-    for frames in (2, 8):
-        dry_run(recipe_of(tree, model={"source": "some/model", "num_frames": frames, "fps": None}))
-        tokens.append(int(capsys.readouterr().out.rpartition("at most ")[2].split(",")[0]))
-    assert tokens[0] < tokens[1]
 
 
 def test_sft_ends_in_a_model_a_finished_record_and_metrics_and_the_same_again_does_nothing(

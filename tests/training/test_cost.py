@@ -22,7 +22,7 @@ from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.types import Prompt
 from mer_r1.recipe import LoraSection, Recipe
 from mer_r1.training import cost
-from mer_r1.training.dry_run import find_origin, prompt_tokens
+from mer_r1.training.estimate import find_origin, prompt_tokens
 from mer_r1.training.model_shape import KNOWN, Text, shape_of
 
 OMNI_7B = KNOWN["Qwen/Qwen2.5-Omni-7B"]
@@ -312,7 +312,7 @@ def test_steps_are_those_of_the_paper() -> None:
 
 
 def test_costs_are_reckoned_without_torch() -> None:
-    training = ("cost", "model_shape", "model_card", "dry_run")
+    training = ("cost", "model_shape", "model_card", "estimate")
     modules = ", ".join((*(f"mer_r1.training.{name}" for name in training), "mer_r1.commands.merge"))
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

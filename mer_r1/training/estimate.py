@@ -1,12 +1,12 @@
-"""`mer-r1 train --dry-run`: the resolved recipe, and what the run will cost, before anything is loaded.
+"""What a run will cost, before anything is loaded: its model's size and prompts, memory of a GPU, seconds of a step.
 
-The output is YAML: the recipe, then the costs as comments. Numbers come from cost.py and are estimates.
+Numbers come from cost.py and are estimates.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mer_r1.recipe import TINY, ModelSection, Recipe, read_recipe, recipe_names
 from mer_r1.training import cost
 from mer_r1.training.model_shape import KNOWN, Shape, shape_of
 
-_GIB = 2**30
+GIB = 2**30
 _CHARACTERS_A_TOKEN = 4  # of English under Qwen's tokenizer, rounded down
 _FRAME_TOKENS = 40  # the chat's own tokens and a subtitle of one sentence
 
@@ -32,14 +32,58 @@ class Origin:
     remark: str
 
 
-def dry_run(
-    recipe: Recipe, gpu: str = "h100", num_gpus: int | None = None, answer_tokens: int = cost.ANSWER_TOKENS
-) -> int:
-    """Print the resolved recipe, tokens of a prompt, memory of a GPU and hours on `num_gpus` of `gpu`; 0.
+@dataclass(frozen=True)
+class Work:
+    """Tokens of a group's packed pass, those with the prompt repeated, and how many times the FLOPs these take."""
 
-    `num_gpus` is 8 by default, and 1 for adapters and the tiny models. `answer_tokens` is the expected length of an
-    answer, for the hours; memory reckons with the longest. Raises InputError for an unknown GPU, a number below 1, or a
-    model's folder that cannot be read.
+    packed_tokens: float
+    repeated_tokens: float
+    times: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a run costs on `num_gpus` of `gpu`, with answers of `answer` tokens.
+
+    `memory` is bytes of one GPU at the fullest moment and `seconds` those of one optimiser step, both by part. `fix` is
+    advice where the run does not fit, None where it does. `steps` is None where neither recipe nor data say; `work` is
+    None in SFT.
+    """
+
+    gpu: str
+    num_gpus: int
+    answer: int
+    parameters: int
+    trained: int
+    memory: dict[str, float]
+    fix: str | None
+    prompts: int
+    seconds: dict[str, float]
+    work: Work | None
+    steps: int | None
+
+    @property
+    def hours(self) -> float | None:
+        """Of the whole run."""
+        return None if self.steps is None else self.steps * sum(self.seconds.values()) / 3600
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The recipe's model, the most tokens of a prompt, and the costs; None where the model's size is not known."""
+
+    origin: Origin
+    tokens: cost.Tokens
+    costs: Costs | None
+
+
+def estimate(
+    recipe: Recipe, gpu: str = "h100", num_gpus: int | None = None, answer_tokens: int = cost.ANSWER_TOKENS
+) -> Estimate:
+    """What `recipe` costs on `num_gpus` of `gpu`, by default 8, and 1 for adapters and the tiny models.
+
+    `answer_tokens` is the expected length of an answer, for the hours; memory is that of the longest. Raises InputError
+    for an unknown GPU, a number below 1, or a model's folder that cannot be read.
     """
     if num_gpus is None:
         num_gpus = 1 if recipe.model.lora or recipe.model.source in TINY else 8
@@ -50,16 +94,8 @@ def dry_run(
             raise InputError(f"{name} {value}: give a number above 0")
     origin = find_origin(recipe.model)
     tokens = prompt_tokens(origin)
-    media = tokens.video + tokens.audio
-    print(recipe.as_yaml(), end="")
-    print(f"# media tokens of a clip: at most {media}, with about {tokens.text} of text {tokens.prompt} of a prompt")
-    if origin.remark:
-        print(f"# model: {origin.remark}")
-    if origin.shape is None:
-        return 0
-    for line in _cost_lines(recipe, origin.shape, tokens, gpu, num_gpus, answer_tokens):
-        print(f"# {line}")
-    return 0
+    costs = None if origin.shape is None else _costs(recipe, origin.shape, tokens, gpu, num_gpus, answer_tokens)
+    return Estimate(origin, tokens, costs)
 
 
 def find_origin(model: ModelSection) -> Origin:
@@ -140,66 +176,51 @@ def prompt_tokens(origin: Origin) -> cost.Tokens:
     )
 
 
-def _cost_lines(
-    recipe: Recipe, shape: Shape, tokens: cost.Tokens, gpu: str, num_gpus: int, answer_tokens: int
-) -> Iterator[str]:
-    card, optim = cost.GPUS[gpu], recipe.optim
+def _costs(recipe: Recipe, shape: Shape, tokens: cost.Tokens, gpu: str, num_gpus: int, answer_tokens: int) -> Costs:
     longest = recipe.rl.max_completion_length if recipe.kind == "rl" else answer_tokens
     answer = min(answer_tokens, longest)
-    trained = cost.trained_parameters(shape, recipe)
-    yield f"parameters: {_count(shape.parameters)}, of them trained {_count(trained)}"
-    yield from _memory_lines(recipe, shape, tokens, gpu, num_gpus, longest)
-    seconds = cost.step_seconds(shape, recipe, tokens, answer, card, num_gpus)
-    prompts = optim.batch_size * optim.gradient_accumulation_steps * num_gpus
-    yield f"a step: {prompts} prompts on {num_gpus} x {gpu}, answers of {answer} tokens"
-    parts = " + ".join(f"{name} {value:.2g}" for name, value in seconds.items())
-    yield f"seconds of a step: {sum(seconds.values()):.3g} = {parts}"
-    if recipe.kind == "rl":
-        yield _packed_line(recipe, shape, tokens, answer)
-    steps = cost.num_steps(recipe, _rows(recipe), num_gpus)
-    if steps is None:
-        yield f"steps: not known before {recipe.data.train} is there, or data.num or optim.max_steps is set"
-    else:
-        yield f"steps: {steps}; hours: {steps * sum(seconds.values()) / 3600:.2g}"
-    if not optim.bf16:
-        yield "float32 takes several times these seconds; they are bfloat16's (optim.bf16)"
-    yield "an estimate (formulas: docs/training.md); measured on: CPU only so far"
+
+    def memory(number: int) -> dict[str, float]:
+        return cost.memory(shape, recipe, tokens, longest, number)
+
+    return Costs(
+        gpu,
+        num_gpus,
+        answer,
+        parameters=shape.parameters,
+        trained=cost.trained_parameters(shape, recipe),
+        memory=memory(num_gpus),
+        fix=_fix(recipe, memory, num_gpus, cost.GPUS[gpu].memory_gib * GIB),
+        prompts=recipe.optim.batch_size * recipe.optim.gradient_accumulation_steps * num_gpus,
+        seconds=cost.step_seconds(shape, recipe, tokens, answer, cost.GPUS[gpu], num_gpus),
+        work=_work(recipe, shape, tokens, answer) if recipe.kind == "rl" else None,
+        steps=cost.num_steps(recipe, _rows(recipe), num_gpus),
+    )
 
 
-def _count(number: int) -> str:
-    return f"{number / 1e9:.2f} billion" if number >= 1e8 else f"{number / 1e6:.2f} million"
+def _fix(recipe: Recipe, memory: Callable[[int], dict[str, float]], num_gpus: int, room: float) -> str | None:
+    """Advice where the memory of `num_gpus` does not hold in `room` bytes each."""
 
+    def fits(number: int) -> bool:
+        return sum(memory(number).values()) <= room
 
-def _memory_lines(
-    recipe: Recipe, shape: Shape, tokens: cost.Tokens, gpu: str, num_gpus: int, longest: int
-) -> Iterator[str]:
-    room = cost.GPUS[gpu].memory_gib
-
-    def total(number: int) -> float:
-        return sum(cost.memory(shape, recipe, tokens, longest, number).values()) / _GIB
-
-    parts = cost.memory(shape, recipe, tokens, longest, num_gpus)
-    shown = " + ".join(f"{name} {value / _GIB:.1f}" for name, value in parts.items() if value >= _GIB / 20)
-    yield f"GiB of each GPU: {total(num_gpus):.1f} of {room:.0f} = {shown}"
-    if total(num_gpus) <= room:
-        return
-    enough = next((number for number in (2, 4, 8, 16, 32, 64) if number > num_gpus and total(number) <= room), None)
+    if fits(num_gpus):
+        return None
+    enough = next((number for number in (2, 4, 8, 16, 32, 64) if number > num_gpus and fits(number)), None)
     if recipe.optim.batch_size > 1 and (recipe.model.lora or num_gpus == 1):
-        fix = "lower optim.batch_size and raise optim.gradient_accumulation_steps"
-    elif enough:
-        fix = f"{enough} of them have room"
-    else:
-        fix = "take shorter prompts and answers" if recipe.model.lora else "train adapters (model.lora)"
-    yield f"does not fit on {num_gpus} x {gpu}: {fix}"
+        return "lower optim.batch_size and raise optim.gradient_accumulation_steps"
+    if enough:
+        return f"{enough} of them have room"
+    return "take shorter prompts and answers" if recipe.model.lora else "train adapters (model.lora)"
 
 
-def _packed_line(recipe: Recipe, shape: Shape, tokens: cost.Tokens, answer: int) -> str:
+def _work(recipe: Recipe, shape: Shape, tokens: cost.Tokens, answer: int) -> Work:
     num, fast = recipe.rl.num_generations, cost.fast_tokens(recipe)
     packed = cost.packed_work(tokens.prompt, num, answer, fast)
     repeated = cost.repeated_work(tokens.prompt, num, answer, fast)
     head = num * (answer + fast)
-    share = cost.forward_flops(shape.text, *repeated, head) / cost.forward_flops(shape.text, *packed, head)
-    return f"tokens of a group's pass: {packed[0]:.0f}; prompts repeated: {repeated[0]:.0f}, {share:.1f} times the work"
+    times = cost.forward_flops(shape.text, *repeated, head) / cost.forward_flops(shape.text, *packed, head)
+    return Work(packed[0], repeated[0], times)
 
 
 def _rows(recipe: Recipe) -> int | None:

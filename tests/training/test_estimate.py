@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from mer_r1.display.estimate import print_estimate
 from mer_r1.errors import InputError
 from mer_r1.recipe import Recipe, read_recipe
-from mer_r1.training.dry_run import dry_run, find_origin, prompt_tokens
+from mer_r1.training.estimate import estimate, find_origin, prompt_tokens
 from mer_r1.training.model_shape import KNOWN
 
 
@@ -28,7 +29,7 @@ def recipe_of(source: str = "Qwen/Qwen2.5-Omni-7B", **keys: Any) -> Recipe:
 
 
 def printed(capsys: pytest.CaptureFixture[str], recipe: Recipe, *options: Any) -> str:
-    assert dry_run(recipe, *options) == 0
+    print_estimate(recipe, estimate(recipe, *options))
     return capsys.readouterr().out
 
 
@@ -80,7 +81,7 @@ def test_a_run_that_does_not_fit_says_what_would(capsys: pytest.CaptureFixture[s
     assert "take shorter prompts" in printed(capsys, recipe_of(model=lora), "rtx4090", 1)
 
 
-def test_adapters_are_reckoned_on_one_gpu_unless_a_number_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+def test_adapters_are_estimated_on_one_gpu_unless_a_number_is_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert "on 1 x h100" in printed(capsys, recipe_of(model={"source": "Qwen/Qwen2.5-Omni-7B", "lora": {}}))
     assert "on 8 x h100" in printed(capsys, recipe_of())
 
@@ -130,6 +131,16 @@ def test_the_longest_prompt_of_the_paper_s_recipes_fits_their_length() -> None:
         assert 1500 < prompt_tokens(find_origin(read_recipe(name).model)).prompt <= 2048
 
 
+def test_the_tokens_of_a_prompt_follow_the_recipe_s_media_budget() -> None:
+    tiny = estimate(recipe_of("tiny")).tokens
+    assert tiny.video + tiny.audio == 33
+    few, many = (
+        estimate(recipe_of(model={"source": "some/model", "num_frames": frames, "fps": None})).tokens.video
+        for frames in (2, 8)
+    )
+    assert few < many
+
+
 def test_a_model_is_charged_for_no_medium_that_it_has_no_tower_for() -> None:
     origin = find_origin(recipe_of().model)
     assert origin.shape is not None
@@ -152,13 +163,13 @@ def test_a_spread_model_that_does_not_fit_is_not_sent_to_accumulation(capsys: py
 
 def test_wrong_options_and_a_damaged_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--gpu b999: is not known; choose from h100, "):
-        dry_run(recipe_of(), "b999")
+        estimate(recipe_of(), "b999")
     with pytest.raises(InputError, match=r"--gpus 0: give a number above 0"):
-        dry_run(recipe_of(), "h100", 0)
+        estimate(recipe_of(), "h100", 0)
     with pytest.raises(InputError, match=r"--answer-tokens -1"):
-        dry_run(recipe_of(), "h100", 1, -1)
+        estimate(recipe_of(), "h100", 1, -1)
     with pytest.raises(InputError, match=r"prompt_style: 'none' is none of"):
-        dry_run(recipe_of(model={"source": "tiny", "prompt_style": "none"}))
+        estimate(recipe_of(model={"source": "tiny", "prompt_style": "none"}))
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"config\.json: not a model configuration"):
-        dry_run(recipe_of(str(tmp_path)))
+        estimate(recipe_of(str(tmp_path)))
