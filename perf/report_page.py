@@ -26,7 +26,7 @@ from typing import Any
 
 from mer_r1.data.files import write_json_lines
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.pipelines.report import run
+from mer_r1.report.page import write_page
 
 OPEN_S, FILTER_MS = 2.0, 100.0
 NUM_FILES = 100
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = options.folder or Path(temporary)
         runs = write_runs(folder, options.samples)
         start = time.perf_counter()
-        page = run(*runs, out=folder / "report.html")
+        page, _ = write_page(*runs, out=folder / "report.html")
         result: dict[str, Any] = {
             "samples": options.samples,
             "answers": 2 * len(SYSTEMS) * options.samples,

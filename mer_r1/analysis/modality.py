@@ -24,8 +24,7 @@ from mer_r1.data.sample import Clip, Mode, Prediction, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import answered
-from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
-from mer_r1.evaluation.runs import Json, number_at
+from mer_r1.evaluation.records import Json, MetricsRecord, ScoreRecord, ScoresByMode
 from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, FoundSets, Request, Scored
 from mer_r1.generation import Generator
 from mer_r1.metrics.corpus_score import ScoreReport, compare, score
@@ -180,7 +179,7 @@ def score_without(run: AnsweredRun, mode: Mode, wheels: WheelSet, name: str = "g
 
 def finding(rows: Mapping[str, Json]) -> str:
     """In plain words how much the subtitle alone answers, and which media the model surely uses."""
-    whole, alone = (number_at(rows.get(name), "f1") for name in (EVERYTHING, "subtitle-alone"))
+    whole, alone = (rows.get(name, {}).get("f1") for name in (EVERYTHING, "subtitle-alone"))
     used = [name.removeprefix("no-") for name, row in rows.items() if name.startswith("no-") and _is_below(row)]
     head = "No medium is surely missed" if not used else f"What is surely missed when it is away: {', '.join(used)}"
     if not whole or alone is None:
@@ -189,7 +188,7 @@ def finding(rows: Mapping[str, Json]) -> str:
 
 
 def _is_below(row: Json) -> bool:
-    high = number_at(row, "delta", "f1", "high")
+    high = row["delta"]["f1"]["high"]
     return high is not None and high < 0
 
 

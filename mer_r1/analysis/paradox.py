@@ -7,26 +7,27 @@
                               wheels: what slow keeps of fast's right categories (Appendix D, Figure 8)
 
 Source: MER-R1 Section 3, Figures 1b and 3; Figure 5 for two systems. Convention: deltas are fast minus slow, or tuned
-minus reference; confidences are compared on the clips where both sides have one; a clip without an answer counts as
-an empty answer, as the scorer counts it. The paradox shows (true) when the 95 % intervals say that fast leads in recall
-and F1 and slow in precision, does not show (false) when an interval says that one of the three is not so, and is not
-decided (null) otherwise.
+minus reference; confidences are compared on the clips where both sides have one; which clips count
+`evaluation.answered` decides, as for the scorer. The paradox shows (true) when the 95 % intervals say that fast leads
+in recall and F1 and slow in precision, does not show (false) when an interval says that one of the three is not so, and
+is not decided (null) otherwise.
 Shape letters: N clips, W wheels, C categories of a wheel, B resamples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_r1.analysis.tables import by_wheel, category_bits, gold_categories, log_confidences
+from mer_r1.analysis.tables import Estimate, by_wheel, category_bits, estimate, gold_categories, log_confidences
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
+from mer_r1.evaluation.answered import Answered, answered
 from mer_r1.metrics.confidence import Confidence, confidence
 from mer_r1.metrics.corpus_score import Labels, ScoreReport, compare, load_wheels, score, score_signature
 from mer_r1.metrics.statistics import bootstrap_intervals, or_none, paired_bootstrap
@@ -34,12 +35,70 @@ from mer_r1.text import printable
 
 Floats = NDArray[np.float64]
 Rows = dict[str, Prediction]
-Delta = dict[str, float | None]
 
 MODES: tuple[Mode, ...] = ("fast", "slow")
 LEADS = ("recall", "f1", "precision")
 NAMES = {"recall": "recall", "f1": "F1", "precision": "precision"}
 MEANS = ("num_categories", "confidence_gold", "margin")
+
+
+@dataclass(frozen=True)
+class Level:
+    """The answers of one side on average: fractions, counts a clip, log-confidences; undefined is None."""
+
+    recall: float | None
+    precision: float | None
+    f1: float | None
+    hit: float | None
+    answer_words: float
+    num_categories: float | None
+    confidence_gold: float | None
+    confidence_negative: float | None
+    margin: float | None
+    num_with_confidence: int
+    missing: int
+    unanswered: int
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Fast against slow thinking of one system on `n` clips; `delta` is fast minus slow by measure.
+
+    `failed` is how many answers of each mode failed; their clips are in no number.
+    """
+
+    n: int
+    signature: str
+    failed: dict[str, int]
+    fast: Level
+    slow: Level
+    delta: dict[str, Estimate]
+    retained_hit_rate: Estimate
+    paradox: bool | None
+    finding: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, the retained hit rate and its interval apart."""
+        retained = self.retained_hit_rate
+        return asdict(self) | {
+            "retained_hit_rate": retained.value,
+            "retained_hit_rate_interval": [retained.low, retained.high],
+        }
+
+
+@dataclass(frozen=True)
+class SlowPair:
+    """Slow thinking of two systems on `n` clips; `delta` is tuned minus reference by measure."""
+
+    n: int
+    signature: str
+    reference: Level
+    tuned: Level
+    delta: dict[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -58,36 +117,37 @@ def diagnose(
     *,
     name: str = "gold",
     clusters: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """How fast and slow thinking differ, as JSON values (fractions, not percent; undefined is None).
+) -> Diagnosis:
+    """How fast and slow thinking differ.
 
-    `{"n", "signature", "fast", "slow", "delta": {measure: {"value", "low", "high"}}, "retained_hit_rate",
-    "retained_hit_rate_interval", "paradox", "finding"}`. `name` stands in the signature; `clusters` maps ids to the
-    cluster that the intervals resample, and is taken from the samples when `gold` is a sequence of them.
+    `name` stands in the signature; `clusters` maps ids to the cluster that the intervals resample, and is taken from
+    the samples when `gold` is a sequence of them.
 
-    Raises InputError when a mode is missing, when gold and the two modes do not hold the same ids, or when the
-    categories are those of other wheels.
+    Raises InputError when a mode is missing, when an answer is to a clip that the gold does not hold, when every clip
+    failed, or when the categories are those of other wheels.
     """
     wheels = load_wheels(wheels)
     gold, clusters = _gold(gold, clusters)
     rows = {mode: rows_of(gold, predictions, mode) for mode in MODES}
-    sides = dict(zip(MODES, _sides(gold, [(mode, rows[mode]) for mode in MODES], wheels, name, clusters), strict=True))
-    delta = _deltas(sides["slow"], sides["fast"])
-    retained = _retained(gold, rows["fast"], rows["slow"], wheels)
-    names = sides["fast"].report.clusters
+    found = answered(gold, {mode: {row.id: row.status for row in rows[mode].values()} for mode in MODES})
+    gold = _only(gold, found)
+    fast, slow = _sides(gold, [(mode, rows[mode]) for mode in MODES], wheels, name, clusters)
+    delta = _deltas(slow, fast)
+    retained = _retained(gold, fast.rows, slow.rows, wheels)
+    names = fast.report.clusters
     paradox = paradox_shows(delta)
-    return {
-        "n": len(gold),
-        "signature": score_signature(wheels, name, len(gold), "fast+slow"),
-        **{mode: _side_json(sides[mode]) for mode in MODES},
-        "delta": delta,
-        "retained_hit_rate": or_none(_mean_of_sums(retained.sum(axis=0)[None])[0, 0]),
-        "retained_hit_rate_interval": [
-            or_none(bound) for bound in bootstrap_intervals(retained, _mean_of_sums, names)[0]
-        ],
-        "paradox": paradox,
-        "finding": finding(delta, paradox),
-    }
+    low, high = bootstrap_intervals(retained, _mean_of_sums, names)[0]
+    return Diagnosis(
+        n=len(gold),
+        signature=score_signature(wheels, name, len(gold), "fast+slow"),
+        failed={mode: len(of_mode) for mode, of_mode in found.failed[0].items()},
+        fast=_level(fast),
+        slow=_level(slow),
+        delta=delta,
+        retained_hit_rate=estimate(_mean_of_sums(retained.sum(axis=0)[None])[0, 0], low, high),
+        paradox=paradox,
+        finding=finding(delta, paradox),
+    )
 
 
 def compare_slow(
@@ -97,34 +157,30 @@ def compare_slow(
     wheels: WheelSet,
     *,
     name: str = "gold",
-) -> dict[str, Any]:
-    """Slow thinking of two systems on the same clips: `{"n", "signature", "reference", "tuned", "delta"}`.
+) -> SlowPair:
+    """Slow thinking of two systems on the same clips.
 
     Measures as in `diagnose`; deltas are tuned minus reference (MER-R1 Figure 5). Raises InputError as it does.
     """
     labels, clusters = _gold(gold, None)
     rows: list[tuple[Mode, Rows]] = [("slow", rows_of(labels, side, "slow")) for side in (reference, tuned)]
+    statuses: list[dict[Mode, dict[str, str]]] = [{mode: {i: r.status for i, r in of.items()}} for mode, of in rows]
+    labels = _only(labels, answered(labels, *statuses))
     first, second = _sides(labels, rows, wheels, name, clusters)
-    return {
-        "n": len(labels),
-        "signature": first.report.signature,
-        "reference": _side_json(first),
-        "tuned": _side_json(second),
-        "delta": _deltas(first, second),
-    }
+    return SlowPair(len(labels), first.report.signature, _level(first), _level(second), _deltas(first, second))
 
 
-def paradox_shows(delta: Mapping[str, Mapping[str, float | None]]) -> bool | None:
+def paradox_shows(delta: Mapping[str, Estimate]) -> bool | None:
     """Whether fast leads in recall and F1 and slow in precision, as far as the intervals say; None: not decided."""
     signs = (("recall", 1), ("f1", 1), ("precision", -1))
-    bounds = [(sign * (delta[key]["low"] or 0), sign * (delta[key]["high"] or 0)) for key, sign in signs]
-    known = [delta[key]["low"] is not None and delta[key]["value"] is not None for key, _ in signs]
+    bounds = [(sign * (delta[key].low or 0), sign * (delta[key].high or 0)) for key, sign in signs]
+    known = [delta[key].low is not None and delta[key].value is not None for key, _ in signs]
     if any(k and max(pair) <= 0 for k, pair in zip(known, bounds, strict=True)):
         return False
     return True if all(k and min(pair) > 0 for k, pair in zip(known, bounds, strict=True)) else None
 
 
-def finding(delta: Mapping[str, Mapping[str, float | None]], paradox: bool | None) -> str:
+def finding(delta: Mapping[str, Estimate], paradox: bool | None) -> str:
     """In plain words the three gaps, no stronger than their intervals."""
     heads = {
         True: "The thinking paradox shows on this data",
@@ -132,39 +188,33 @@ def finding(delta: Mapping[str, Mapping[str, float | None]], paradox: bool | Non
         None: "This data does not decide whether the thinking paradox shows",
     }
     head = heads[paradox]
-    if paradox is False and (delta["f1"]["low"] or 0) > 0:
+    if paradox is False and (delta["f1"].low or 0) > 0:
         head = "Fast beats slow on this data, but not by trading precision for recall as in the thinking paradox"
     leads = "; ".join(_lead(NAMES[key], delta[key]) for key in LEADS)
     return f"{head}. In points, with 95\N{NO-BREAK SPACE}% intervals: {leads}."
 
 
 def rows_of(gold: Mapping[str, Labels], predictions: Sequence[Prediction], mode: Mode) -> Rows:
-    """The answers of a mode by id, an error's emptied.
-
-    Raises InputError unless they hold exactly the ids of the gold.
-    """
+    """The rows of a mode by id. Raises InputError for none, and for one that is not of the gold."""
     if not gold:
         raise InputError("the gold holds no clip; give the manifest of the predictions")
-    rows: Rows = {}
-    for prediction in predictions:
-        if prediction.mode == mode:
-            if prediction.status == "error":  # the scorer's missing clip: whatever the row holds is no answer
-                prediction = replace(prediction, labels=(), categories=None)
-            rows[prediction.id] = prediction
+    rows = {row.id: row for row in predictions if row.mode == mode}
     if not rows:
         raise InputError(f"no {mode} predictions; ask the model in both modes (`mer-r1 predict`)")
     if strangers := [identity for identity in rows if identity not in gold]:
         raise InputError(f'id "{printable(strangers[0])}" is not in the gold file; give the manifest it was made from')
-    if missing := [identity for identity in gold if identity not in rows]:
-        raise InputError(
-            f'{len(missing)} of {len(gold)} clips have no {mode} prediction, first "{printable(missing[0])}"; finish '
-            "the predictions with the command that began them, or give the manifest they were made from"
-        )
     return rows
 
 
-def _lead(name: str, row: Mapping[str, float | None]) -> str:
-    value, low, high = (row[key] for key in ("value", "low", "high"))
+def _only(gold: Mapping[str, Labels], found: Answered[Mode]) -> dict[str, Labels]:
+    """The gold of the clips that count. Raises InputError for none."""
+    if not found.ids:
+        raise InputError("no clip has an answer that did not fail in every mode; ask them again")
+    return {identity: gold[identity] for identity in found.ids}
+
+
+def _lead(name: str, row: Estimate) -> str:
+    value, low, high = row.value, row.low, row.high
     if value is None or low is None or high is None:
         return f"{name} is not defined"
     if low > 0:
@@ -192,7 +242,13 @@ def _sides(
     name: str,
     clusters: Mapping[str, str] | None,
 ) -> list[_Side]:
-    """Each list of answers scored, and its confidences, NaN wherever one of the lists has none."""
+    """Each list of answers scored, and its confidences, NaN wherever one of the lists has none.
+
+    A clip without a row stands as an empty one of status "error", which the scorer counts as missing.
+    """
+    answers = [
+        (mode, {i: rows.get(i) or Prediction(i, mode, "", "", (), "error") for i in gold}) for mode, rows in answers
+    ]
     gold_NC = category_bits(_packed(gold, wheels), wheels)
     found = [_confidence([rows[identity] for identity in gold], gold_NC, wheels) for _, rows in answers]
     for field in ("gold_N", "negative_N", "margin_N"):
@@ -212,10 +268,9 @@ def _score(
     mode: Mode,
     clusters: Mapping[str, str] | None,
 ) -> ScoreReport:
-    """The scorer's report of one mode: an error is a clip without prediction, as in `mer-r1 score`."""
-    answered = {identity: row.labels for identity, row in rows.items() if row.status != "error"}
+    predicted = {identity: row.labels for identity, row in rows.items() if row.status != "error"}
     unanswered = {identity for identity, row in rows.items() if row.status not in ("ok", "error")}
-    return score(gold, answered, wheels, name=name, mode=mode, clusters=clusters, unanswered=unanswered)
+    return score(gold, predicted, wheels, name=name, mode=mode, clusters=clusters, unanswered=unanswered)
 
 
 def _confidence(rows: Sequence[Prediction], gold_NC: NDArray[np.bool_], wheels: WheelSet) -> Confidence:
@@ -242,13 +297,15 @@ def _retained(gold: Mapping[str, Labels], fast: Rows, slow: Rows, wheels: WheelS
     return table
 
 
-def _deltas(first: _Side, second: _Side) -> dict[str, Delta]:
+def _deltas(first: _Side, second: _Side) -> dict[str, Estimate]:
     """Second minus first of every measure, each with its paired interval."""
     names = first.report.clusters
-    deltas = {key: _delta(row) for key, row in compare(first.report, second.report).items() if key in LEADS}
+    compared = compare(first.report, second.report)
+    deltas = {key: estimate(row.delta, row.low, row.high) for key, row in compared.items() if key in LEADS}
     for key in MEANS:
         one, other = (_sums(_values(key, side)) for side in (first, second))
-        deltas[key] = _delta(paired_bootstrap(one, other, _mean_of_sums, names)[0])
+        row = paired_bootstrap(one, other, _mean_of_sums, names)[0]
+        deltas[key] = estimate(row.delta, row.low, row.high)
     return deltas
 
 
@@ -274,21 +331,17 @@ def _mean_of_sums(sums_BK: Floats) -> Floats:
     return np.asarray(ratios.mean(axis=1, keepdims=True), dtype=np.float64)
 
 
-def _side_json(side: _Side) -> dict[str, Any]:
+def _level(side: _Side) -> Level:
     report = side.report
     means = {
         key: or_none(_mean_of_sums(_sums(_values(key, side)).sum(axis=0)[None])[0, 0])
         for key in ("num_categories", "confidence_gold", "confidence_negative", "margin")
     }
-    return {
+    return Level(
         **{key: or_none(getattr(report.open_vocabulary, key)) for key in ("recall", "precision", "f1", "hit")},
-        "answer_words": sum(len(row.labels) for row in side.rows.values()) / len(side.rows),
         **means,
-        "num_with_confidence": int((~np.isnan(side.confidence.gold_N)).any(axis=1).sum()),
-        "missing": report.missing,
-        "unanswered": report.unanswered,
-    }
-
-
-def _delta(row: Any) -> Delta:
-    return {"value": or_none(row.delta), "low": or_none(row.low), "high": or_none(row.high)}
+        answer_words=sum(len(row.labels) for row in side.rows.values()) / len(side.rows),
+        num_with_confidence=int((~np.isnan(side.confidence.gold_N)).any(axis=1).sum()),
+        missing=report.missing,
+        unanswered=report.unanswered,
+    )

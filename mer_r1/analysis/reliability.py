@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_r1.analysis.tables import Mask, by_wheel, category_bits, gold_categories, log_confidences
+from mer_r1.analysis.tables import Estimate, Mask, by_wheel, category_bits, estimate, gold_categories, log_confidences
 from mer_r1.data.sample import Prediction, Sample
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.metrics.statistics import bootstrap_intervals, or_none
+from mer_r1.metrics.statistics import bootstrap_intervals
 
 Floats = NDArray[np.float64]
 
@@ -49,35 +49,35 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Binned:
     """The bins, and the expected calibration error with its 95 % interval (None: no pair, or one clip alone)."""
 
     bins: tuple[Bin, ...]
-    ece: float | None
-    interval: tuple[float | None, float | None]
+    ece: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, the error and its interval apart."""
+        ece = self.ece
+        return {"bins": [asdict(item) for item in self.bins], "ece": ece.value, "interval": [ece.low, ece.high]}
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Calibration over all categories and over the top one of each wheel, on `n` clips that have a confidence."""
+    """The reliability over all categories and over the top one of each wheel, on `n` clips that have a confidence."""
 
     n: int
-    every: Calibration
-    top: Calibration
+    every: Binned
+    top: Binned
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        parts = {
-            name: {"bins": [asdict(item) for item in part.bins], "ece": part.ece, "interval": list(part.interval)}
-            for name, part in (("every", self.every), ("top", self.top))
-        }
-        return {"n": self.n, **parts}
+        return {"n": self.n, "every": self.every.to_json(), "top": self.top.to_json()}
 
 
 def reliability(
     samples: Sequence[Sample], predictions: Mapping[str, Prediction], wheels: WheelSet
 ) -> Reliability | None:
-    """The calibration of the answers of one mode, given by id; None where no answer holds a confidence.
+    """The reliability of the confidences of one mode, given by id; None where no answer holds a confidence.
 
     Raises InputError where the confidences are those of other wheels.
     """
@@ -94,7 +94,7 @@ def reliability(
         best_N1 = np.argmax(np.where(np.isnan(confidence_NC), -1.0, confidence_NC), axis=1)[:, None]
         top += _binned(np.take_along_axis(confidence_NC, best_N1, axis=1), np.take_along_axis(gold_NC, best_N1, axis=1))
     clusters = [sample.cluster for sample in kept]
-    return Reliability(len(kept), _calibration(every, clusters), _calibration(top, clusters))
+    return Reliability(len(kept), _with_error(every, clusters), _with_error(top, clusters))
 
 
 def _has_confidence(row: Prediction | None) -> bool:
@@ -120,7 +120,7 @@ def _ece(sums_BK: Floats) -> Floats:
     return error[:, None]
 
 
-def _calibration(terms: Floats, clusters: Sequence[str | None]) -> Calibration:
+def _with_error(terms: Floats, clusters: Sequence[str | None]) -> Binned:
     sums = terms.sum(axis=0)
     count, confidence, gold = np.split(sums, 3)
     edges = [index / NUM_BINS for index in range(NUM_BINS + 1)]
@@ -133,4 +133,4 @@ def _calibration(terms: Floats, clusters: Sequence[str | None]) -> Calibration:
     ece = float(_ece(sums[None])[0, 0])
     drawn = bootstrap_intervals(terms, _ece, clusters)[0]
     low, high = np.clip([2 * ece - drawn.high, 2 * ece - drawn.low], 0.0, 1.0).tolist()  # NaN stays NaN
-    return Calibration(bins, or_none(ece), (or_none(low), or_none(high)))
+    return Binned(bins, estimate(ece, low, high))

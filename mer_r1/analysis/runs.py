@@ -7,69 +7,124 @@
     dynamics     recall and precision reward over the steps of a training (Figure 7)
     cases        the clips of Appendix E (cases.py)
 
-Convention: sets of several systems are one where name and gold are the same, sample by sample; otherwise the later one
-has a number behind its name. A clip with a failed answer (status error) is left out of the comparisons that need the
-answer, on both sides: a time-out is no wrong answer. The pair is the baseline and MER-R1, or else the last two
-systems; cases are those of the pair where both were asked, otherwise those of each system alone. What cannot be
-measured is left out (null), with the reason in `notes`.
+Convention: systems are compared on the sets that `evaluation.runs.shared_sets` finds to be one, over the clips that
+`evaluation.answered` counts: one that failed for any of them is in no number of the set, and in `failed`. The pair is
+the baseline and MER-R1, or else the last two systems; cases are those of the pair where both were asked, otherwise
+those of each system alone. What cannot be measured is None, with the reason in `notes`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
-from mer_r1.analysis.cases import KINDS, CaseHit, case_rules, find_cases, pair_of
+from mer_r1.analysis.cases import KINDS, CaseHit, CaseRule, Kind, case_rules, find_cases, pair_of
 from mer_r1.analysis.leak import subtitle_leak
-from mer_r1.analysis.paradox import MODES, compare_slow, diagnose
-from mer_r1.analysis.reliability import reliability
+from mer_r1.analysis.paradox import MODES, Diagnosis, SlowPair, compare_slow, diagnose
+from mer_r1.analysis.reliability import Reliability, reliability
 from mer_r1.analysis.tables import gold_categories
-from mer_r1.data.sample import Prediction, Sample
+from mer_r1.data.sample import Mode, Prediction
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.evaluation.runs import EvaluatedSet, Json, System, free_name
+from mer_r1.evaluation.records import Json
+from mer_r1.evaluation.runs import EvaluatedSet, SharedSet, System, shared_sets
 from mer_r1.metrics.signature import wheels_part
 
 DYNAMICS = ("reward/recall", "reward/precision")
 
 
 @dataclass(frozen=True)
-class SharedSet:
-    """A data set and the answers of every system that was asked about it, by the system's name."""
+class SystemOnSet:
+    """One system on one set: its fast against its slow answers, and the calibration of each mode."""
 
-    name: str
-    title: str
-    samples: tuple[Sample, ...]
-    answers: dict[str, EvaluatedSet]
+    paradox: Diagnosis | None
+    reliability: dict[Mode, Reliability | None]
+
+    def to_json(self) -> Json:
+        """As JSON values."""
+        calibration = {mode: found and found.to_json() for mode, found in self.reliability.items()}
+        return {"paradox": self.paradox and self.paradox.to_json(), "reliability": calibration}
 
 
 @dataclass(frozen=True)
-class Found:
-    """The numbers as JSON values, and every case as a row of cases.jsonl, of each kind the strongest of a set first."""
+class SetDiagnosis:
+    """One set of `n` clips: every system asked about it by name, the pair, and what its subtitles give away.
 
-    numbers: Json
-    cases: tuple[Json, ...]
+    `failed` is how many answers of each system failed.
+    """
+
+    title: str
+    n: int
+    failed: dict[str, int]
+    systems: dict[str, SystemOnSet]
+    pair: SlowPair | None
+    leak: Json | None
+
+    def to_json(self) -> Json:
+        """As JSON values."""
+        return {
+            "title": self.title,
+            "n": self.n,
+            "failed": self.failed,
+            "systems": {name: item.to_json() for name, item in self.systems.items()},
+            "pair": self.pair and self.pair.to_json(),
+            "leak": self.leak,
+        }
 
 
-def shared_sets(systems: Sequence[System]) -> tuple[SharedSet, ...]:
-    """The sets of all systems, in the order of first appearance."""
-    found: dict[tuple[Any, ...], list[tuple[System, EvaluatedSet]]] = {}
-    for system in systems:
-        for item in system.sets:
-            key = (item.name, tuple((sample.id, sample.labels) for sample in item.samples))
-            found.setdefault(key, []).append((system, item))
-    names, titles = set[str](), set[str]()
-    sets = []
-    for rows in found.values():
-        first = rows[0][1]
-        name, title = free_name(first.name, "-", names), free_name(first.title, " ", titles)
-        sets.append(SharedSet(name, title, first.samples, {system.name: item for system, item in rows}))
-    return tuple(sets)
+@dataclass(frozen=True)
+class Series:
+    """A logged number over the steps."""
+
+    steps: list[float]
+    values: list[float]
 
 
-def diagnose_runs(systems: Sequence[System], wheels: WheelSet) -> Found:
+@dataclass(frozen=True)
+class Case:
+    """A clip of a kind: a row of cases.jsonl."""
+
+    set: str
+    id: str
+    kind: Kind
+    strength: float
+    systems: list[str]
+    categories: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class RunsDiagnosis:
+    """All that was measured: titles of the systems by name, results by set, logs by system, and the cases with the
+    rules of their kinds, of each kind and set the strongest first.
+    """
+
+    systems: dict[str, str]
+    wheels: str
+    protocol: str
+    pair: tuple[str, str] | None
+    sets: dict[str, SetDiagnosis]
+    dynamics: dict[str, dict[str, Series]]
+    rules: dict[Kind, CaseRule]
+    notes: tuple[str, ...]
+    cases: tuple[Case, ...]
+
+    def to_json(self) -> Json:
+        """What diagnosis.json holds: JSON values, the cases counted."""
+        return {
+            "systems": self.systems,
+            "wheels": self.wheels,
+            "protocol": self.protocol,
+            "pair": list(self.pair) if self.pair else None,
+            "sets": {name: item.to_json() for name, item in self.sets.items()},
+            "dynamics": {name: {key: asdict(row) for key, row in log.items()} for name, log in self.dynamics.items()},
+            "cases": dict(Counter(case.kind for case in self.cases)),
+            "rules": {kind: rule._asdict() for kind, rule in self.rules.items()},
+            "notes": list(self.notes),
+        }
+
+
+def diagnose_runs(systems: Sequence[System], wheels: WheelSet) -> RunsDiagnosis:
     """Diagnose all systems on all sets. Raises InputError when there is neither an answer nor a training to look at."""
     titles = {system.name: system.title for system in systems}
     pair = pair_of(systems)
@@ -78,124 +133,108 @@ def diagnose_runs(systems: Sequence[System], wheels: WheelSet) -> Found:
     if not sets and not dynamics:
         raise InputError("nothing to diagnose; give a run with predictions, or a training with logged rewards")
     notes: list[str] = []
-    rows: list[Json] = []
+    cases: list[Case] = []
     measured = {}
     for item in sets:
         if not any(gold_categories(sample.labels, wheels) for sample in item.samples):
             notes.append(f"{item.title}: no gold word that a wheel knows, so it is left out")
             continue
         measured[item.name] = _of_set(item, titles, pair, wheels, notes)
-        rows += _cases(item, pair, wheels)
-    numbers = {
-        "systems": titles,
-        "wheels": wheels_part(wheels.source, wheels.sha256),
-        "protocol": wheels.protocol.name,
-        "pair": [system.name for system in pair] if pair else None,
-        "sets": measured,
-        "dynamics": dynamics,
-        "cases": dict(Counter(row["kind"] for row in rows)),
-        "rules": _rules(systems, pair),
-        "notes": notes,
-    }
-    return Found(numbers, tuple(rows))
+        cases += _cases(item, pair, wheels)
+    return RunsDiagnosis(
+        systems=titles,
+        wheels=wheels_part(wheels.source, wheels.sha256),
+        protocol=wheels.protocol.name,
+        pair=(pair[0].name, pair[1].name) if pair else None,
+        sets=measured,
+        dynamics=dynamics,
+        rules=_rules(systems, pair),
+        notes=tuple(notes),
+        cases=tuple(cases),
+    )
 
 
 def _of_set(
-    each: SharedSet, titles: dict[str, str], pair: tuple[System, System] | None, wheels: WheelSet, notes: list[str]
-) -> Json:
-    systems: Json = {}
-    for name, answers in each.answers.items():
-        systems[name] = {
-            "paradox": _paradox(each, answers, f"{titles[name]}, {each.title}", wheels, notes),
-            "reliability": _reliability(each, answers, wheels),
-        }
-    return {
-        "title": each.title,
-        "n": len(each.samples),
-        "systems": systems,
-        "pair": _pair(each, pair, wheels, notes),
-        "leak": subtitle_leak(each.samples, wheels),
+    shared: SharedSet, titles: dict[str, str], pair: tuple[System, System] | None, wheels: WheelSet, notes: list[str]
+) -> SetDiagnosis:
+    for name, num in shared.failed.items():
+        if num:
+            notes.append(f"{titles[name]}, {shared.title}: {num} failed answers; their clips are in no number here")
+    if not shared.counted:
+        notes.append(f"{shared.title}: no clip was answered by every system in every mode; ask again")
+    systems = {
+        name: SystemOnSet(
+            _paradox(shared, answers, f"{titles[name]}, {shared.title}", wheels, notes),
+            _reliability(shared, answers, wheels),
+        )
+        for name, answers in shared.answers.items()
     }
+    compared, leak = _pair(shared, pair, wheels, notes), subtitle_leak(shared.samples, wheels)
+    return SetDiagnosis(shared.title, len(shared.samples), shared.failed, systems, compared, leak)
 
 
-def _paradox(each: SharedSet, answers: EvaluatedSet, who: str, wheels: WheelSet, notes: list[str]) -> Json | None:
-    samples, (rows,) = _answered(each, [list(answers.predictions.values())], who, notes)
-    if not samples:
+def _paradox(
+    shared: SharedSet, answers: EvaluatedSet, who: str, wheels: WheelSet, notes: list[str]
+) -> Diagnosis | None:
+    if not shared.counted:
         return None
     try:
-        return diagnose(samples, rows, wheels, name=each.name)
+        return diagnose(shared.counted, _counted(shared, answers), wheels, name=shared.name)
     except InputError as error:
         notes.append(f"{who}: fast and slow are not compared: {error}")
         return None
 
 
-def _answered(
-    each: SharedSet, sides: Sequence[Sequence[Prediction]], who: str, notes: list[str]
-) -> tuple[list[Sample], list[list[Prediction]]]:
-    """The samples, and the rows of every side, without the clips that have a failed answer on one of the sides."""
-    errors = {row.id for rows in sides for row in rows if row.status == "error"}
-    failed = errors & {sample.id for sample in each.samples}
-    if failed:
-        notes.append(f"{who}: {len(failed)} clips with a failed answer are left out of the comparison; ask them again")
-    kept = [sample for sample in each.samples if sample.id not in failed]
-    return kept, [[row for row in rows if row.id not in failed] for rows in sides]
+def _counted(shared: SharedSet, answers: EvaluatedSet) -> list[Prediction]:
+    """The rows of the samples that count, and of those that the gold does not hold."""
+    left_out = {sample.id for sample in shared.samples} - {sample.id for sample in shared.counted}
+    return [row for row in answers.predictions.values() if row.id not in left_out]
 
 
-def _reliability(each: SharedSet, answers: EvaluatedSet, wheels: WheelSet) -> Json:
+def _reliability(shared: SharedSet, answers: EvaluatedSet, wheels: WheelSet) -> dict[Mode, Reliability | None]:
     try:
-        found = {mode: reliability(each.samples, answers.of_mode(mode), wheels) for mode in MODES}
+        return {mode: reliability(shared.counted, answers.of_mode(mode), wheels) for mode in MODES}
     except InputError as error:
         raise InputError(f"{answers.folder / 'predictions.jsonl'}: {error}") from None
-    return {mode: value.to_json() if value else None for mode, value in found.items()}
 
 
-def _pair(each: SharedSet, pair: tuple[System, System] | None, wheels: WheelSet, notes: list[str]) -> Json | None:
-    if pair is None or any(system.name not in each.answers for system in pair):
+def _pair(shared: SharedSet, pair: tuple[System, System] | None, wheels: WheelSet, notes: list[str]) -> SlowPair | None:
+    if pair is None or not shared.counted or any(system.name not in shared.answers for system in pair):
         return None
-    who = f"{pair[0].title} and {pair[1].title}, {each.title}"
-    slow = [list(each.answers[system.name].of_mode("slow").values()) for system in pair]
-    samples, (first, second) = _answered(each, slow, who, notes)
-    if not samples:
-        return None
+    first, second = (_counted(shared, shared.answers[system.name]) for system in pair)
     try:
-        return compare_slow(samples, first, second, wheels, name=each.name)
+        return compare_slow(shared.counted, first, second, wheels, name=shared.name)
     except InputError as error:
+        who = f"{pair[0].title} and {pair[1].title}, {shared.title}"
         notes.append(f"{who}: slow answers are not compared: {error}")
         return None
 
 
-def _cases(each: SharedSet, pair: tuple[System, System] | None, wheels: WheelSet) -> list[Json]:
-    if pair and all(system.name in each.answers for system in pair):
-        first, second = (each.answers[system.name].predictions for system in pair)
-        asked = [([system.name for system in pair], find_cases(each.samples, first, second, wheels))]
+def _cases(shared: SharedSet, pair: tuple[System, System] | None, wheels: WheelSet) -> list[Case]:
+    if pair and all(system.name in shared.answers for system in pair):
+        first, second = (shared.answers[system.name].predictions for system in pair)
+        asked = [([system.name for system in pair], find_cases(shared.samples, first, second, wheels))]
     else:
         asked = [
-            ([name], find_cases(each.samples, answers.predictions, None, wheels))
-            for name, answers in each.answers.items()
+            ([name], find_cases(shared.samples, answers.predictions, None, wheels))
+            for name, answers in shared.answers.items()
         ]
-    return [_case_row(each.name, names, hit, wheels) for names, hits in asked for hit in hits]
+    return [_case(shared.name, names, hit, wheels) for names, hits in asked for hit in hits]
 
 
-def _case_row(set_name: str, names: list[str], hit: CaseHit, wheels: WheelSet) -> Json:
+def _case(set_name: str, names: list[str], hit: CaseHit, wheels: WheelSet) -> Case:
     ids = zip(wheels.names, wheels.categories_of, wheels.unpack(hit.packed), strict=True)
     categories = {wheel: [names_of[i] for i in sorted(reached)] for wheel, names_of, reached in ids if reached}
-    return {
-        "set": set_name,
-        "id": hit.id,
-        "kind": hit.kind,
-        "strength": round(hit.strength, 4),
-        "systems": names,
-        "categories": categories,
-    }
+    return Case(set_name, hit.id, hit.kind, round(hit.strength, 4), names, categories)
 
 
-def _rules(systems: Sequence[System], pair: tuple[System, System] | None) -> Json:
+def _rules(systems: Sequence[System], pair: tuple[System, System] | None) -> dict[Kind, CaseRule]:
     """What the kinds mean, as a person reads it. With a pair, a set of which only one was asked has cases of one."""
     alone = case_rules(next((system.title for system in systems if system.sets), "") if pair is None else "A system")
     rules = alone | (case_rules(pair[0].title, pair[1].title) if pair else {})
-    return {kind: rules[kind]._asdict() for kind in KINDS if kind in rules}
+    return {kind: rules[kind] for kind in KINDS if kind in rules}
 
 
-def _dynamics(system: System) -> Json:
+def _dynamics(system: System) -> dict[str, Series]:
     found = {key: system.series(key) for key in DYNAMICS}
-    return {key: {"steps": steps, "values": values} for key, (steps, values) in found.items() if steps}
+    return {key: Series(steps, values) for key, (steps, values) in found.items() if steps}

@@ -1,4 +1,4 @@
-"""Categories and confidences of many clips as tables, a column a category of all wheels.
+"""Categories and confidences of many clips as tables, a column a category of all wheels; numbers with intervals.
 
 The columns of wheel k begin at `emotion.wheel.shifts(categories_of)[k]`, as its bits do in a packed set.
 Shape letters: N clips, C categories of all wheels together.
@@ -7,6 +7,7 @@ Shape letters: N clips, C categories of all wheels together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -17,10 +18,30 @@ from mer_r1.data.sample import Prediction
 from mer_r1.emotion.compiled import NEUTRAL, shifts
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
+from mer_r1.metrics.statistics import or_none
 from mer_r1.text import printable
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The interval, where it has both bounds."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+
+def estimate(value: float, low: float, high: float) -> Estimate:
+    """The estimate of these numbers, NaN as None."""
+    return Estimate(or_none(value), or_none(low), or_none(high))
 
 
 def gold_categories(labels: object, wheels: WheelSet) -> int:

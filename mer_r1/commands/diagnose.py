@@ -1,8 +1,14 @@
-"""`mer-r1 diagnose`: why a model is better, from the answers of both modes."""
+"""`mer-r1 diagnose`: why a model is better, from the answers of both modes. No model is asked, but for `modality`.
+
+diagnose RUN…                  all runs and sets: tables, DIR/diagnosis.json, DIR/cases.jsonl, plots as SVG and PNG
+diagnose --gold G --pred P     the thinking paradox of one predictions file
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from mer_r1.commands.options import (
@@ -13,6 +19,7 @@ from mer_r1.commands.options import (
     add_wheel_options,
     modes_of,
 )
+from mer_r1.data.files import write_json, write_json_lines
 from mer_r1.errors import InputError
 
 
@@ -57,20 +64,61 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if options.what == ["modality"]:
         return _run_modality(options)
-    from mer_r1.pipelines import diagnose
-
     if options.what:
         if options.gold is not None or options.pred is not None:
             raise InputError("diagnose: give RUN folders, or --gold and --pred, not both")
-        folders = [Path(folder) for folder in options.what]
-        diagnose.run_folders(folders, options.out, options.wheels, protocol=options.protocol, num_cases=options.cases)
-        return 0
+        return _run_folders([Path(folder) for folder in options.what], options)
     if options.gold is None or options.pred is None:
         raise InputError(
             "diagnose: RUN folders are needed, or --gold and --pred; or run `mer-r1 diagnose theory` or `modality`"
         )
-    diagnose.run(options.gold, options.pred, options.wheels, options.json, protocol=options.protocol)
-    return 0
+    return _run_files(options)
+
+
+def _run_files(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from mer_r1.analysis.paradox import diagnose
+    from mer_r1.data.gold import read_gold
+    from mer_r1.data.predictions import read_predictions
+    from mer_r1.display.diagnosis import print_diagnosis
+    from mer_r1.metrics.corpus_score import load_wheels
+
+    truth, wheels = read_gold(options.gold), load_wheels(options.wheels, options.protocol)
+    rows = read_predictions(options.pred, wheels.protocol.parser)
+    try:
+        found = diagnose(truth.labels, rows, wheels, name=options.gold.stem, clusters=truth.clusters)
+    except InputError as error:
+        raise InputError(f"{options.pred}: {error}") from None
+    print_diagnosis(found, Console())
+    if options.json is not None:
+        write_json(options.json, found.to_json())
+    return int(any(found.failed.values()))
+
+
+def _run_folders(folders: Sequence[Path], options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from mer_r1.analysis.runs import diagnose_runs
+    from mer_r1.display.diagnosis import print_runs
+    from mer_r1.display.diagnosis_plots import draw
+    from mer_r1.evaluation.runs import read_runs
+    from mer_r1.metrics.corpus_score import load_wheels
+
+    if options.cases < 0:
+        raise InputError(f"--cases {options.cases}: give 0 or more")
+    wheels, systems = load_wheels(options.wheels, options.protocol), read_runs(folders)
+    out = options.out or folders[0] / "diagnosis"
+    found = diagnose_runs(systems, wheels)
+    write_json(out / "diagnosis.json", found.to_json())
+    write_json_lines(out / "cases.jsonl", [asdict(case) for case in found.cases])
+    drawn = draw(found, out)
+    console = Console(highlight=False)
+    print_runs(found, console, options.cases)
+    names = ", ".join(path.stem for path in drawn if path.suffix == ".svg")
+    console.print(f"\nNumbers: {out / 'diagnosis.json'}\nCases: {out / 'cases.jsonl'}", markup=False, soft_wrap=True)
+    console.print(f"Plots (.svg, .png): {names}", markup=False, soft_wrap=True)
+    return int(any(num for item in found.sets.values() for num in item.failed.values()))
 
 
 def _run_modality(options: argparse.Namespace) -> int:

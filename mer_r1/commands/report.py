@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from mer_r1.commands.options import Commands, add_command, add_wheel_options
@@ -25,7 +26,10 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mer_r1.pipelines import report
+    from mer_r1.report.page import write_page
 
-    print(report.run(*options.runs, out=options.out, wheels=options.wheels, protocol=options.protocol))
-    return 0
+    page, num_failed = write_page(*options.runs, out=options.out, wheels=options.wheels, protocol=options.protocol)
+    print(page)
+    if num_failed:
+        print(f"failed: {num_failed} answers; their clips are in no number", file=sys.stderr)
+    return int(num_failed > 0)

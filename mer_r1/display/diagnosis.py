@@ -1,49 +1,87 @@
-"""The diagnosis of runs as tables on the console: what diagnosis.json holds, in percent where it is a share."""
+"""The diagnosis of runs, or of one predictions file, as tables on the console, in percent where it is a share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mer_r1.analysis.paradox import MODES
-from mer_r1.analysis.runs import Found
-from mer_r1.evaluation.runs import Json, number_at, value_at
+from mer_r1.analysis.paradox import MODES, Diagnosis
+from mer_r1.analysis.runs import RunsDiagnosis, SystemOnSet
+from mer_r1.analysis.tables import Estimate
+from mer_r1.display.numbers import MISSING, interval, number, p_value, percent, signed
+from mer_r1.display.score import print_failed
 from mer_r1.text import printable
 
 SCORES = (("recall", 100), ("precision", 100), ("f1", 100))
 CONFIDENCES = (("confidence_gold", 1), ("margin", 1))
+ROWS = (  # key, title, what it is multiplied by
+    ("recall", "recall, %", 100),
+    ("precision", "precision, %", 100),
+    ("f1", "F1, %", 100),
+    ("num_categories", "categories an answer", 1),
+    ("answer_words", "words an answer", 1),
+    ("confidence_gold", "log-confidence on gold", 1),
+    ("margin", "margin over hard others", 1),
+)
 SCORE_HEADS, CONFIDENCE_HEADS = ("recall", "precision", "F1"), ("on gold", "margin")
 
 
-def print_runs(found: Found, console: Console, num_cases: int) -> None:
+def print_runs(found: RunsDiagnosis, console: Console, num_cases: int) -> None:
     """All tables; `num_cases` of each kind of case."""
-    numbers = found.numbers
-    if numbers["sets"]:
-        _print_gaps(numbers, console)
-        _print_levels(numbers, console)
-        _print_pair(numbers, console)
-        _print_leak(numbers, console)
+    if found.sets:
+        _print_gaps(found, console)
+        _print_levels(found, console)
+        _print_pair(found, console)
+        _print_leak(found, console)
         if num_cases:
             _print_cases(found, console, num_cases)
-    for name, series in numbers["dynamics"].items():
-        ends = [f"{key.removeprefix('reward/')} {_ends(row['values'])}" for key, row in series.items()]
-        console.print(f"{numbers['systems'][name]}, reward over training: {', '.join(ends)}", markup=False)
-    for note in numbers["notes"]:
+    for name, series in found.dynamics.items():
+        ends = [f"{key.removeprefix('reward/')} {_ends(row.values)}" for key, row in series.items()]
+        console.print(f"{found.systems[name]}, reward over training: {', '.join(ends)}", markup=False)
+    for note in found.notes:
         console.print(note, markup=False)
-    signatures = [value_at(values, "paradox", "signature") for _, _, values in _rows(numbers)]
-    for signature in dict.fromkeys(item for item in signatures if item):
+    signatures = [item.paradox.signature for _, _, item in _rows(found) if item.paradox]
+    for signature in dict.fromkeys(signatures):
         console.print(signature, markup=False, soft_wrap=True)
 
 
-def _rows(numbers: Json) -> Iterator[tuple[str, str, Json]]:
+def print_diagnosis(found: Diagnosis, console: Console) -> None:
+    """Fast against slow of one predictions file."""
+    table = Table(title=f"Fast and slow thinking on {found.n} clips, mean over wheels", title_justify="left")
+    for title in ("", "fast", "slow", "fast − slow", "95 % interval"):
+        table.add_column(title, justify="right" if title else "left")
+    for key, title, scale in ROWS:
+        levels = [_scaled(getattr(level, key), scale) for level in (found.fast, found.slow)]
+        delta = found.delta.get(key)
+        bounds = escape(interval(delta.low, delta.high, scale=scale)) if delta else ""
+        table.add_row(title, *levels, _scaled(delta.value, scale) if delta else "", bounds)
+    table.add_section()
+    kept = found.retained_hit_rate
+    table.add_row("retained hit rate, %", "", percent(kept.value), "", escape(interval(kept.low, kept.high)))
+    console.print(table)
+    console.print(found.finding, markup=False, highlight=False)
+    for mode, level in (("fast", found.fast), ("slow", found.slow)):
+        if level.missing or level.unanswered:
+            line = f"{mode}: {level.missing} clips without a prediction, {level.unanswered} unfinished or empty"
+            console.print(f"{line} (counted by the words they hold, if any)", markup=False, highlight=False)
+        print_failed(found.failed[mode], "left-out", console)
+    if not found.fast.num_with_confidence:
+        console.print("The predictions hold no category confidences: write them with `mer-r1 predict`.", markup=False)
+    console.print(found.signature, markup=False, highlight=False, soft_wrap=True)
+
+
+def _scaled(value: float | None, scale: int) -> str:
+    return number(None if value is None else scale * value)
+
+
+def _rows(found: RunsDiagnosis) -> Iterator[tuple[str, str, SystemOnSet]]:
     """(title of the set, title of the system, its numbers), the set's title once."""
-    for item in numbers["sets"].values():
-        for index, (name, values) in enumerate(item["systems"].items()):
-            yield item["title"] if index == 0 else "", numbers["systems"][name], values
+    for item in found.sets.values():
+        for index, (name, numbers) in enumerate(item.systems.items()):
+            yield item.title if index == 0 else "", found.systems[name], numbers
 
 
 def _table(title: str, heads: Sequence[str], num_left: int) -> Table:
@@ -53,101 +91,86 @@ def _table(title: str, heads: Sequence[str], num_left: int) -> Table:
     return table
 
 
-def _print_gaps(numbers: Json, console: Console) -> None:
+def _print_gaps(found: RunsDiagnosis, console: Console) -> None:
     table = _table(
         "Fast − slow, with 95 % intervals (recall, precision, F1 in points)",
         ("set", "system", *SCORE_HEADS, "categories"),
         2,
     )
-    for title, system, values in _rows(numbers):
-        if values["paradox"]:
-            cells = [_delta(values["paradox"]["delta"][key], scale) for key, scale in (*SCORES, ("num_categories", 1))]
+    for title, system, numbers in _rows(found):
+        if numbers.paradox:
+            cells = [_delta(numbers.paradox.delta[key], scale) for key, scale in (*SCORES, ("num_categories", 1))]
             table.add_row(escape(title), escape(system), *cells)
     if table.row_count:
         console.print(table)
 
 
-def _print_levels(numbers: Json, console: Console) -> None:
+def _print_levels(found: RunsDiagnosis, console: Console) -> None:
     heads = ("set", "system", *CONFIDENCE_HEADS, "retained, %", "ECE fast", "ECE slow", "paradox")
     table = _table("Confidence, fast − slow; what slow retains of fast; calibration (0 is best)", heads, 2)
-    for title, system, values in _rows(numbers):
-        found = values["paradox"]
-        gaps = [_delta(found["delta"][key], scale) if found else "–" for key, scale in CONFIDENCES]
-        retained = _percent(number_at(found, "retained_hit_rate"))
-        errors = [_decimal(number_at(values["reliability"], mode, "every", "ece")) for mode in MODES]
-        verdict = {True: "shows", False: "no", None: "open"}[found["paradox"]] if found else "–"
+    for title, system, numbers in _rows(found):
+        of = numbers.paradox
+        gaps = [_delta(of.delta[key], scale) if of else MISSING for key, scale in CONFIDENCES]
+        retained = percent(of.retained_hit_rate.value if of else None, 1)
+        errors = [number(item.every.ece.value if (item := numbers.reliability[mode]) else None, 3) for mode in MODES]
+        verdict = {True: "shows", False: "no", None: "open"}[of.paradox] if of else MISSING
         table.add_row(escape(title), escape(system), *gaps, retained, *errors, verdict)
     console.print(table)
 
 
-def _print_pair(numbers: Json, console: Console) -> None:
-    if not numbers["pair"]:
+def _print_pair(found: RunsDiagnosis, console: Console) -> None:
+    if not found.pair:
         return
-    reference, tuned = (numbers["systems"][name] for name in numbers["pair"])
+    reference, tuned = (found.systems[name] for name in found.pair)
     table = _table(
         f"Slow answers: {escape(tuned)} − {escape(reference)}, with 95 % intervals",
         ("set", *SCORE_HEADS, *CONFIDENCE_HEADS),
         1,
     )
-    for item in numbers["sets"].values():
-        if item["pair"]:
+    for item in found.sets.values():
+        if item.pair:
             table.add_row(
-                escape(item["title"]),
-                *(_delta(item["pair"]["delta"][key], scale) for key, scale in (*SCORES, *CONFIDENCES)),
+                escape(item.title),
+                *(_delta(item.pair.delta[key], scale) for key, scale in (*SCORES, *CONFIDENCES)),
             )
     if table.row_count:
         console.print(table)
 
 
-def _print_leak(numbers: Json, console: Console) -> None:
+def _print_leak(found: RunsDiagnosis, console: Console) -> None:
     heads = ("set", "clips", "names gold", "shuffled", "F1", "shuffled", "constant", "p")
     table = _table("Label leak: the subtitle's own words as the answer, %", heads, 1)
-    for item in numbers["sets"].values():
-        leak = item["leak"]
-        if leak:
+    for item in found.sets.values():
+        if leak := item.leak:
             shares = [leak[key]["names_gold"] for key in ("found", "shuffled")]
-            f1 = [leak["found"]["f1"], leak["shuffled"]["f1"], number_at(leak["constant"], "f1")]
-            cells = [str(leak["n"]), *map(_percent, (*shares, *f1)), _decimal(leak["p_value"])]
-            table.add_row(escape(item["title"]), *cells)
+            f1 = [leak["found"]["f1"], leak["shuffled"]["f1"], leak["constant"] and leak["constant"]["f1"]]
+            cells = [str(leak["n"]), *(percent(value, 1) for value in (*shares, *f1)), p_value(leak["p_value"])]
+            table.add_row(escape(item.title), *cells)
     if table.row_count:
         console.print(table)
 
 
-def _print_cases(found: Found, console: Console, num_cases: int) -> None:
-    numbers = found.numbers
-    for kind, rule in numbers["rules"].items():
-        rows = sorted((row for row in found.cases if row["kind"] == kind), key=lambda row: -row["strength"])
+def _print_cases(found: RunsDiagnosis, console: Console, num_cases: int) -> None:
+    for kind, rule in found.rules.items():
+        rows = sorted((case for case in found.cases if case.kind == kind), key=lambda case: -case.strength)
         if not rows:
             continue
-        table = _table(f"{escape(rule['title'])}: {len(rows)} clips", ("strength", "set", "clip", "categories"), 0)
-        table.caption, table.caption_justify = escape(rule["rule"]), "left"
+        table = _table(f"{escape(rule.title)}: {len(rows)} clips", ("strength", "set", "clip", "categories"), 0)
+        table.caption, table.caption_justify = escape(rule.rule), "left"
         for column in table.columns[1:]:
             column.justify = "left"
         for row in rows[:num_cases]:
-            said = ", ".join(dict.fromkeys(name for names in row["categories"].values() for name in names))
-            title = numbers["sets"][row["set"]]["title"]
-            table.add_row(
-                _decimal(row["strength"]), escape(title), escape(printable(row["id"])), escape(printable(said))
-            )
+            said = ", ".join(dict.fromkeys(name for names in row.categories.values() for name in names))
+            title = found.sets[row.set].title
+            table.add_row(number(row.strength, 3), escape(title), escape(printable(row.id)), escape(printable(said)))
         console.print(table)
 
 
-def _delta(row: Mapping[str, Any], scale: int) -> str:
+def _delta(row: Estimate, scale: int) -> str:
+    if row.value is None or row.bounds is None:
+        return MISSING
     digits = 1 if scale == 100 else 2
-    cells = [row[key] for key in ("value", "low", "high")]
-    if any(cell is None for cell in cells):
-        return "–"
-    low, high = (f"{scale * cell:.{digits}f}".replace("-", "−") for cell in cells[1:])
-    value = f"{scale * cells[0]:+.{digits}f}".replace("-", "−")
-    return escape(f"{value}\n[{low}, {high}]")
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def _decimal(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return escape(f"{signed(scale * row.value, digits)}\n{interval(row.low, row.high, digits, scale=scale)}")
 
 
 def _ends(values: Sequence[float]) -> str:

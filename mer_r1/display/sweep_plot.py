@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mer_r1.data.files import atomic_path
-from mer_r1.errors import InputError
-from mer_r1.report.plots import running_mean
+from mer_r1.display.plots import BLACK, BLUE, GREEN, GRID, ORANGE, PINK, SKY, VERMILION, canvas, running_mean, save
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito (2008)
+COLOURS = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, BLACK)
 
 
 def _common(lines: Sequence[Sequence[tuple[int, float]]]) -> tuple[list[int], list[tuple[float, ...]]]:
@@ -30,7 +28,7 @@ def _legend(figure: Any, columns: int) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             shown.setdefault(label, handle)
     if shown:
-        figure.legend(list(shown.values()), list(shown), loc="outside upper center", ncols=columns, frameon=False)
+        figure.legend(list(shown.values()), list(shown), loc="outside upper center", ncols=columns)
 
 
 def plot(rows: Sequence[Mapping[str, Any]], rewards: Sequence[str], path: Path) -> None:
@@ -38,24 +36,22 @@ def plot(rows: Sequence[Mapping[str, Any]], rewards: Sequence[str], path: Path) 
 
     Seeds are drawn over the steps that all of them logged; a value without a logged reward is left out.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise InputError("the plot needs matplotlib; pip install 'mer-r1[report]'") from None
-    figure = Figure(figsize=(4.5 * len(rewards), 3.4), layout="constrained")
     values = list(dict.fromkeys(row["value"] for row in rows))
-    for axes, name in zip(figure.subplots(1, len(rewards)), rewards, strict=True):
-        for colour, value in zip(COLOURS * len(values), values, strict=False):
-            lines = [line for row in rows if row["value"] == value and (line := row["dynamics"][f"reward/{name}"])]
-            steps, columns = _common(lines)
-            if not steps:
-                continue
-            axes.plot(steps, [sum(column) / len(column) for column in columns], color=colour, label=value, linewidth=2)
-            axes.fill_between(steps, list(map(min, columns)), list(map(max, columns)), color=colour, alpha=0.15, lw=0)
-        axes.set_xlabel("step")
-        axes.set_ylabel(f"{name} of sampled answers, %")
-        axes.grid(color="#dddddd")
-        axes.spines[["top", "right"]].set_visible(False)
-    _legend(figure, len(values))
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=150)
+    with canvas("sweep", 4.5 * len(rewards), 3.4) as figure:
+        for axes, name in zip(figure.subplots(1, len(rewards)), rewards, strict=True):
+            for colour, value in zip(COLOURS * len(values), values, strict=False):
+                lines = [line for row in rows if row["value"] == value and (line := row["dynamics"][f"reward/{name}"])]
+                steps, columns = _common(lines)
+                if not steps:
+                    continue
+                axes.plot(
+                    steps, [sum(column) / len(column) for column in columns], color=colour, label=value, linewidth=2
+                )
+                axes.fill_between(
+                    steps, list(map(min, columns)), list(map(max, columns)), color=colour, alpha=0.15, lw=0
+                )
+            axes.set_xlabel("step")
+            axes.set_ylabel(f"{name} of sampled answers, %")
+            axes.grid(color=GRID)
+        _legend(figure, len(values))
+        save(figure, path)

@@ -15,10 +15,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mer_r1.data.files import atomic_path, write_json
+from mer_r1.data.files import write_json
+from mer_r1.display.plots import BLUE, GREEN, GRID, INK, MUTED, ORANGE, canvas, save
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.report import plots
 from mer_r1.rl.theory import SPREADS, Measured, measure, sample_sets, sample_words, summary
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ NUM_GROUPS = 1000
 LARGE, SMALL = 64, 4
 """Responses of a group: many, so that a correlation is measured well, and as few as the paper samples."""
 
-INK, MUTED, GRID, PAPER, SHADE = "#1a1e23", "#59636e", "#dde1e6", "#ffffff", "#f0f2f5"
-DUAL, RECALL, PRECISION = "#0072b2", "#e69f00", "#009e73"  # Okabe and Ito (2008), as in the report
+SHADE = "#f0f2f5"
+DUAL, RECALL, PRECISION = BLUE, ORANGE, GREEN  # as in the report
 SPREAD_COLOURS = ("#9ecae1", "#4292c6", "#08306b")
 NUM_SHOWN = 1500
 
@@ -123,21 +123,11 @@ def _range(edges: list[float | None]) -> str:
 
 def draw(measured: Measured, path: Path) -> None:
     """The plot of one family of groups. Raises InputError where matplotlib is missing."""
-    with plots.style("theory") as new:
-        import matplotlib
-
-        matplotlib.rcParams.update(
-            {"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GRID, "axes.titlesize": 11,
-             "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": MUTED, "ytick.labelcolor": MUTED,
-             "axes.titlelocation": "left", "figure.facecolor": PAPER, "legend.fontsize": 9}
-        )  # fmt: skip
-        figure = new(figsize=(10.2, 4.4), layout="constrained")
+    with canvas("theory", 10.2, 4.4) as figure:
         left, right = figure.subplots(1, 2)
         _draw_correlations(left, measured)
         _draw_lean(right, measured)
-        with atomic_path(path) as temporary:
-            metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
-            figure.savefig(temporary, format=path.suffix[1:], dpi=160, metadata=metadata)
+        save(figure, path)
 
 
 def _draw_correlations(axes: Axes, measured: Measured) -> None:
@@ -166,7 +156,7 @@ def _draw_correlations(axes: Axes, measured: Measured) -> None:
     )
     axes.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes.grid(color=GRID)
-    axes.legend(frameon=False, loc="lower right", markerscale=2)
+    axes.legend(loc="lower right", markerscale=2)
 
 
 def _draw_lean(axes: Axes, measured: Measured) -> None:
@@ -196,4 +186,4 @@ def _draw_lean(axes: Axes, measured: Measured) -> None:
         title="F1: leans to the side that τ names, not always",
     )
     axes.grid(color=GRID)
-    axes.legend(frameon=False, loc="lower left", markerscale=2)
+    axes.legend(loc="lower left", markerscale=2)

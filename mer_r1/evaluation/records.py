@@ -2,6 +2,7 @@
 
     RunRecord       run.json of a training run or of a benchmark: what was run with what, and how far it came
     MetricsRecord   metrics.json: the scores of a benchmark by set, or those of a quickstart by system
+    RolloutRecord   a line of rollouts.jsonl
     ScoreRecord     the scores of one mode on one set: its measures, their intervals, its counts and its signature
 
 Convention: records are frozen. A key that a class does not know is kept, so a file that is read and written again loses
@@ -212,6 +213,17 @@ class MetricsRecord(Record):
         """A mean over sets that has measures and intervals of its own, such as MME-Emotion's "micro"."""
         found = self.means.get(mode, {}).get(name)
         return ScoreRecord.from_json(found, f"means.{mode}.{name}") if isinstance(found, dict) else None
+
+
+class RolloutRecord(Record):
+    """A line of rollouts.jsonl: a sampled response, its rewards and its advantage; `step` and `id` name the group."""
+
+    step: Any = None
+    id: Any = None
+    text: str = ""
+    labels: tuple[str, ...] = ()
+    rewards: dict[str, Number] = {}
+    advantage: Number = None
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

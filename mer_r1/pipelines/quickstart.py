@@ -61,7 +61,7 @@ FULL, FAST = Size(), Size(num_clips=600, sft_steps=150, rl_steps=5, num_without=
 def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = None) -> dict[str, Any]:
     """Do the whole job in `out`; returns what it writes to out/metrics.json."""
     from mer_r1.metrics.corpus_score import score
-    from mer_r1.pipelines import report
+    from mer_r1.report.page import write_page
     from mer_r1.synthetic.corpus import Plan, write_corpus
 
     if seed < 0:
@@ -103,7 +103,7 @@ def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = 
             }
             metrics["signature"] = systems["mer_r1"]["diagnosis"]["signature"]
     write_json(out / "metrics.json", metrics)
-    page = report.run(out)
+    page, _ = write_page(out)
     show(metrics, console)
     console.print(f"\nReport: [bold]{page}[/bold]\nNumbers: {out / 'metrics.json'}")
     return metrics
@@ -204,7 +204,7 @@ def _judge(out: Path, name: str, gold: Path) -> dict[str, Any]:
             "missing": numbers["missing"],
             "unanswered": numbers["unanswered"],
         }
-    result["diagnosis"] = diagnose(read_manifest(gold), read_predictions(predictions), name=gold.stem)
+    result["diagnosis"] = diagnose(read_manifest(gold), read_predictions(predictions), name=gold.stem).to_json()
     return result
 
 

@@ -15,10 +15,10 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.report.payload import Kind, cut
 from mer_r1.report.pictures import ClipPicture, picture
 from mer_r1.report.sets import MODES, PageSet, ShownSystem
-from mer_r1.report.verdicts import Judge, Word
+from mer_r1.report.verdicts import Verdicts, Word
 
 NUM_CLIPS = 8
-MAX_REASONING_LETTERS = 1_200
+MAX_REASONING_CHARACTERS = 1_200
 
 Strengths = tuple[dict[str, dict[str, float]], ...]
 """Of each set: id -> kind -> strength."""
@@ -44,8 +44,8 @@ class Cases:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One system's answer of one mode to a clip, judged."""
+class ShownAnswer:
+    """One system's answer of one mode to a clip, with the verdict on each word."""
 
     system: ShownSystem
     mode: Mode
@@ -56,12 +56,12 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Clip:
+class ShownClip:
     """A clip of the page, with the answers to it."""
 
     sample: Sample
     picture: ClipPicture
-    answers: list[Answer]
+    answers: list[ShownAnswer]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Highlight:
     title: str
     rule: str
     count: int | None
-    clips: list[Clip]
+    clips: list[ShownClip]
 
 
 def cases_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: WheelSet) -> Cases:
@@ -94,7 +94,7 @@ def cases_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: Wh
     return Cases(pair, tuple(Kind(key, *rule) for key, rule in rules.items()), tuple(strengths))
 
 
-def choose_highlights(cases: Cases, sets: Sequence[PageSet], judge: Judge) -> list[Highlight]:
+def choose_highlights(cases: Cases, sets: Sequence[PageSet], verdicts: Verdicts) -> list[Highlight]:
     """The clips to show, by the rule above."""
     sample_of = {(page_set.place, sample.id): sample for page_set in sets for sample in page_set.samples}
     shown: set[tuple[int, str]] = set()
@@ -113,20 +113,20 @@ def choose_highlights(cases: Cases, sets: Sequence[PageSet], judge: Judge) -> li
         shown |= set(fresh)
         chosen.append((title, f"{rule}The first such clips, whatever the answers.", count, fresh))
     return [
-        Highlight(title, rule, count, [_clip(sample_of[key], sets[key[0]], cases.pair, judge) for key in keys])
+        Highlight(title, rule, count, [_clip(sample_of[key], sets[key[0]], cases.pair, verdicts) for key in keys])
         for title, rule, count, keys in chosen
         if keys or (count == 0 and title != "Contradicting signals")
     ]
 
 
-def _clip(sample: Sample, page_set: PageSet, systems: Sequence[ShownSystem], judge: Judge) -> Clip:
+def _clip(sample: Sample, page_set: PageSet, systems: Sequence[ShownSystem], verdicts: Verdicts) -> ShownClip:
     answers = []
     for system in systems:
         for mode in MODES:
             row = page_set.answers.get(system.place, {}).get((sample.id, mode))
             if row is not None:
-                words = judge.judged(row.labels, sample.labels, row.confidence)
-                missed = judge.missed(row.labels, sample.labels)
-                reasoning = cut(row.reasoning, MAX_REASONING_LETTERS)
-                answers.append(Answer(system, mode, words, missed, reasoning, row.status))
-    return Clip(sample, picture(sample), answers)
+                words = verdicts.of_words(row.labels, sample.labels, row.confidence)
+                missed = verdicts.missed(row.labels, sample.labels)
+                reasoning = cut(row.reasoning, MAX_REASONING_CHARACTERS)
+                answers.append(ShownAnswer(system, mode, words, missed, reasoning, row.status))
+    return ShownClip(sample, picture(sample), answers)

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from mer_r1.analysis.paradox import diagnose
+from mer_r1.analysis.paradox import Diagnosis, diagnose
 from mer_r1.data.sample import Mode
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.evaluation.runs import Answers, interval_of, number_at, value_at
+from mer_r1.evaluation.records import Bounds, ScoreRecord, bounds_of
+from mer_r1.evaluation.runs import Answers
 from mer_r1.metrics.corpus_score import ScoreReport, compare, score
 from mer_r1.metrics.sentiment import is_scored
 from mer_r1.metrics.statistics import Difference, or_none
@@ -27,9 +27,6 @@ from mer_r1.report.sets import MODES, PageSet, ShownSystem
 
 NOTED = ("waf", "accuracy")
 MEASURES = ("f1", "hit", *NOTED)
-
-Json = dict[str, Any]
-Bounds = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -65,32 +62,24 @@ class ModeScore:
         """Its interval; None where it is not defined."""
         if measure in NOTED:
             return self.noted_bounds if measure == self.headline else None
-        return interval_of(list(self.report.intervals[measure]))
+        return bounds_of(self.report.intervals[measure])
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One system on one set: `diagnosis` is what `diagnose` gives, or `problem` says why it gives nothing."""
+class Result:
+    """One system on one set: `diagnosis` compares its modes, or `problem` says why they are not compared."""
 
     system: ShownSystem
     page_set: PageSet
     modes: dict[Mode, ModeScore]
-    diagnosis: Json
+    diagnosis: Diagnosis | None
     problem: str
 
-    def diagnosed(self, *keys: str) -> float | None:
-        """A number of the diagnosis."""
-        return number_at(self.diagnosis, *keys)
 
-    def diagnosed_bounds(self, *keys: str) -> Bounds:
-        """An interval of the diagnosis."""
-        return interval_of(value_at(self.diagnosis, *keys))
-
-
-def measure(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: WheelSet) -> tuple[Measured, ...]:
+def measure(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: WheelSet) -> tuple[Result, ...]:
     """Every system on every set that it was asked about, by set and then by system."""
     compared = reference_of(systems, sets)
-    result: list[Measured] = []
+    result: list[Result] = []
     for page_set in (item for item in sets if item.scored):
         reports = {
             (index, mode): _report(page_set, rows, mode, wheels)
@@ -99,15 +88,15 @@ def measure(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: Whe
             if any(key[1] == mode for key in rows)
         }
         asked = [item for item in systems if item.place in page_set.answers]
-        said = _said_measure(asked, page_set)
+        reported = _reported_measure(page_set)
         for system in asked:
             modes = {
-                mode: _mode_score(system, page_set, mode, reports, compared, said)
+                mode: _mode_score(system, page_set, mode, reports, compared, reported)
                 for mode in MODES
                 if (system.place, mode) in reports
             }
             diagnosis, problem = _diagnosis(page_set, page_set.answers[system.place], modes, wheels)
-            result.append(Measured(system, page_set, modes, diagnosis, problem))
+            result.append(Result(system, page_set, modes, diagnosis, problem))
     return tuple(result)
 
 
@@ -119,10 +108,10 @@ def reference_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet]) -> Sho
     return next((system for system in asked if system.system.name == "baseline"), asked[0])
 
 
-def _said_measure(systems: Sequence[ShownSystem], page_set: PageSet) -> str | None:
-    """The first measure that a benchmark says of the set, so that all its systems are shown by one."""
-    reported = [value_at(item.system.numbers, "sets", page_set.name, mode) for item in systems for mode in MODES]
-    return next((str(said) for item in reported if (said := value_at(item, "measure")) in MEASURES), None)
+def _reported_measure(page_set: PageSet) -> str | None:
+    """The first measure that a benchmark reports of the set, so that all its systems are shown by one."""
+    reported = [scores.of_mode(mode) for scores in page_set.scores.values() for mode in MODES]
+    return next((item.measure for item in reported if item is not None and item.measure in MEASURES), None)
 
 
 def _headline(page_set: PageSet, report: ScoreReport) -> str:
@@ -151,14 +140,14 @@ def _mode_score(
     mode: Mode,
     reports: Mapping[tuple[int, Mode], ScoreReport],
     compared: ShownSystem | None,
-    said_measure: str | None,
+    reported_measure: str | None,
 ) -> ModeScore:
     report, rows = reports[system.place, mode], page_set.answers[system.place]
     asked = [row for sample in page_set.samples if (row := rows.get((sample.id, mode))) is not None]
     scored = [row for sample in page_set.scored if (row := rows.get((sample.id, mode))) is not None]
     known = {sample.id for sample in page_set.samples}
-    reported = value_at(system.system.numbers, "sets", page_set.name, mode)
-    headline = said_measure or _headline(page_set, report)
+    reported = page_set.scores[system.place].of_mode(mode) or ScoreRecord()
+    headline = reported_measure or _headline(page_set, report)
     problem = _noted_problem(page_set, reported, headline)
     is_noted = headline in NOTED and not problem
     other = None if compared is None or compared.place == system.place else reports.get((compared.place, mode))
@@ -169,31 +158,26 @@ def _mode_score(
         missing=len(page_set.samples) - len(asked),
         errors=sum(row.status == "error" for row in asked),
         extra=sum(key[1] == mode and key[0] not in known for key in rows),
-        noted=number_at(reported, headline) if is_noted else None,
-        noted_bounds=interval_of(value_at(reported, "intervals", headline)) if is_noted else None,
-        noted_signature=_signature(reported),
+        noted=reported.value(headline) if is_noted else None,
+        noted_bounds=reported.bounds(headline) if is_noted else None,
+        noted_signature=reported.signature,
         noted_problem=problem,
         delta=None if other is None else compare(other, report),
     )
 
 
-def _noted_problem(page_set: PageSet, noted: object, headline: str) -> str:
+def _noted_problem(page_set: PageSet, noted: ScoreRecord, headline: str) -> str:
     """Why the headline of metrics.json is not of the clips scored here; empty where it is, and where there is none."""
-    if headline not in NOTED or number_at(noted, headline) is None:
+    if headline not in NOTED or noted.value(headline) is None:
         return ""
-    scored, num = len(page_set.scored), number_at(noted, "n")
+    scored, num = len(page_set.scored), noted.n
     if headline == "waf":
-        protocol = "corrected" if "|protocol:corrected|" in _signature(noted) else "official"
+        protocol = "corrected" if "|protocol:corrected|" in noted.signature else "official"
         valences = [sample.valence for sample in page_set.scored if sample.valence is not None]
         scored = sum(is_scored(valence, protocol) for valence in valences)
     if num == scored:
         return ""
-    return f"metrics.json has it of {'unknown' if num is None else f'{num:.0f}'} clips, here are {scored}"
-
-
-def _signature(noted: object) -> str:
-    signed = value_at(noted, "signature")
-    return signed if isinstance(signed, str) else ""
+    return f"metrics.json has it of {'unknown' if num is None else f'{num}'} clips, here are {scored}"
 
 
 def _diagnosis(
@@ -201,13 +185,13 @@ def _diagnosis(
     rows: Answers,
     modes: Mapping[Mode, ModeScore],
     wheels: WheelSet,
-) -> tuple[Json, str]:
-    """Fast against slow; nothing and a reason where a mode or an answer is missing."""
+) -> tuple[Diagnosis | None, str]:
+    """Fast against slow; None and a reason where a mode or an answer is missing."""
     if len(modes) < len(MODES) or not any(sample.labels for sample in page_set.scored):
-        return {}, ""
+        return None, ""
     kept = {sample.id for sample in page_set.scored}
     try:
         own = [row for row in rows.values() if row.id in kept]
         return diagnose(page_set.scored, own, wheels, name=page_set.name), ""
     except InputError as error:
-        return {}, str(error)
+        return None, str(error)

@@ -1,5 +1,8 @@
 """Runs -> one offline HTML page: everything inline, nothing fetched, all text of files escaped.
 
+The page holds its pictures, figures and data itself; clips play by relative path. evaluation/runs.py reads the folders,
+measured.py counts, payload.py packs the samples.
+
 What stands on the page is decided here, how it looks in templates/. Nothing is asked of a model: every number is
 counted from the predictions (measured.py), and the headline numbers are those of `mer-r1 score`. Marks on words, cases,
 wheels and the sample browser are by the protocol "corrected", which knows neutral; the page names both. The one script
@@ -10,33 +13,33 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from mer_r1.data.files import write_text
 from mer_r1.data.sample import Mode
+from mer_r1.display.numbers import percent, points, signed
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.evaluation.runs import System, interval_of, number_at, value_at
+from mer_r1.evaluation.records import METRICS_FILE, Json, MetricsRecord, ScoreRecord
+from mer_r1.evaluation.runs import System, read_runs, shared_sets
 from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import score_signature
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.report.highlights import Cases, cases_of, choose_highlights
-from mer_r1.report.measured import NOTED, Measured, ModeScore, measure, reference_of
+from mer_r1.report.measured import NOTED, ModeScore, Result, measure, reference_of
 from mer_r1.report.payload import MAX_UP, Payload, make_payload
 from mer_r1.report.pictures import NUM_BINS
-from mer_r1.report.plots import MISSING, Figure, log_plot
+from mer_r1.report.plots import Figure, log_plot
 from mer_r1.report.rollout_group import shown_group
 from mer_r1.report.score_plots import NAMES, gap_plots, pair_plot, plane_plot, retained_plot, score_plot, without_plot
 from mer_r1.report.sets import MODES, PageSet, ShownSystem, judged_by_a_model, page_sets, shown_systems
-from mer_r1.report.verdicts import Judge
+from mer_r1.report.verdicts import Verdicts
 from mer_r1.report.wheel_drawing import wheel_views
 from mer_r1.version import __version__
-
-Json = dict[str, Any]
 
 TEMPLATES = Path(__file__).parent / "templates"
 LARGE_LOGS = (
@@ -90,6 +93,23 @@ class SetTable:
     counts: list[str]
 
 
+def write_page(
+    *folders: Path, out: Path | None = None, wheels: str = "builtin", protocol: str = "official"
+) -> tuple[Path, int]:
+    """Write the page of all `folders` to `out`, by default report.html in the first; its path, and how many answers
+    failed.
+
+    `wheels` and `protocol` are those of the headline numbers. Raises InputError for a folder that is no run, a file in
+    it that is wrong, an `out` that is a folder, and when jinja2 or matplotlib is missing.
+    """
+    systems = read_runs(folders)
+    out = folders[0] / "report.html" if out is None else out
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; give the name of the page, such as {out / 'report.html'}")
+    write_text(out, render(systems, folders, out.parent, wheels, protocol))
+    return out, sum(sum(shared.failed.values()) for shared in shared_sets(systems))
+
+
 def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path, wheels: str, protocol: str) -> str:
     """The page of these systems, read of `folders`, as it will stand in `out_folder`.
 
@@ -99,7 +119,7 @@ def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path,
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup
     except ModuleNotFoundError:
-        raise InputError(MISSING) from None
+        raise InputError("the report needs jinja2 and matplotlib; pip install 'mer-r1[report]'") from None
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -107,7 +127,7 @@ def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "signed": signed, "clock": clock, "points": points}
+    environment.filters |= {"percent": partial(percent, digits=1), "signed": signed, "clock": clock, "points": points}
     environment.globals["svg"] = lambda text: Markup(text)  # made here, from escaped text
     shown, browser = shown_systems(systems), environment.get_template("browser.html.j2").render()
     styles = [TEMPLATES / "style.css", *sorted(TEMPLATES.glob("browser*.css"))]
@@ -127,25 +147,25 @@ def context(
     """Everything that the template names but its own parts."""
     wheels = WheelSet.load(source, protocol=protocol)
     looking = WheelSet.load(source, protocol="corrected")
-    judge, first = Judge(looking), _facts(folders[0])
+    verdicts, first = Verdicts(looking), MetricsRecord.read(folders[0] / METRICS_FILE)
     alone = len(folders) == 1
-    facts = first if alone else {}  # one run's facts are not the other's
+    facts = first if alone else MetricsRecord()  # one run's facts are not the other's
     sets = page_sets(systems)
     measured, cases = measure(systems, sets, wheels), cases_of(systems, sets, looking)
-    highlights = choose_highlights(cases, sets, judge) if cases.pair else []
+    highlights = choose_highlights(cases, sets, verdicts) if cases.pair else []
     scored = [page_set for page_set in sets if page_set.scored]
     samples = [sample for page_set in sets for sample in page_set.samples]
     return {
-        "title": _text(facts.get("title")) or " and ".join(folder.resolve().name for folder in folders),
+        "title": facts.title or " and ".join(folder.resolve().name for folder in folders),
         "systems": systems,
         "names": {item.system.name for item in systems if alone},
         "modes": MODES,
         "measure_names": NAMES,
         "noted": NOTED,
-        "num_train": number_at(facts, "corpus", "train"),
+        "num_train": facts.corpus.train,
         "num_samples": len(samples),
         "sets": sets,
-        "seed": number_at(facts, "corpus", "seed"),
+        "seed": facts.corpus.seed,
         "is_minimer": bool(samples) and all(sample.id.startswith("minimer-") for sample in samples),
         "reference": reference_of(systems, scored),
         "tables": [_table(page_set, [m for m in measured if m.page_set is page_set], wheels) for page_set in scored],
@@ -154,35 +174,20 @@ def context(
         "judged": [_judged(system) for system in systems if judged_by_a_model(system)],
         "paradox": _paradox(systems, measured),
         "measured": measured,
-        **_figures(systems, measured, first.get("without")),
+        **_figures(systems, measured, first.without),
         "wheel_views": wheel_views(systems, sets, looking),
         "pair": cases.pair,
         "highlights": highlights,
         "wheels": f"{wheels_part(looking.source, looking.sha256)} {looking.protocol.name}",
         "num_bins": NUM_BINS,
-        "group": shown_group(systems, judge),
-        "payload": _payload(systems, sets, judge, cases, out_folder),
+        "group": shown_group(systems, verdicts),
+        "payload": _payload(systems, sets, verdicts, cases, out_folder),
         "max_up": MAX_UP,
-        "stages": _stages(facts.get("seconds")),
+        "stages": _stages(facts.seconds),
         "versions": _versions(systems),
         "recipes": [(item, _without_folder(item.system)) for item in systems if item.system.recipe],
         "version": __version__,
     }
-
-
-def percent(value: float | None) -> str:
-    """A fraction in percent, one decimal; a dash where there is none."""
-    return "–" if value is None or value != value else f"{100 * value:.1f}"
-
-
-def points(value: float | None) -> str:
-    """A difference of fractions in points, with its sign; a dash where there is none."""
-    return "–" if value is None or value != value else f"{100 * value:+.1f}".replace("-", "−")
-
-
-def signed(value: float | None) -> str:
-    """A number with its sign, two decimals; a dash where there is none."""
-    return "–" if value is None else f"{value:+.2f}".replace("-", "−")
 
 
 def clock(seconds: float) -> str:
@@ -199,14 +204,7 @@ def _script_hashes(fragment: str) -> Iterator[str]:
         yield f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def _facts(folder: Path) -> Json:
-    """What the metrics.json of a run says; nothing where there is none."""
-    path = folder / "metrics.json"
-    facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return facts if isinstance(facts, dict) else {}
-
-
-def _table(page_set: PageSet, measured: Sequence[Measured], wheels: WheelSet) -> SetTable:
+def _table(page_set: PageSet, measured: Sequence[Result], wheels: WheelSet) -> SetTable:
     rows = []
     for item in measured:
         own = list(item.modes)
@@ -252,7 +250,7 @@ def _counted(row: ScoreRow) -> str:
     return f"{row.system.title}, {row.mode}: {said}" if said else ""
 
 
-def _matrix(systems: Sequence[ShownSystem], sets: Sequence[PageSet], measured: Sequence[Measured]) -> Json | None:
+def _matrix(systems: Sequence[ShownSystem], sets: Sequence[PageSet], measured: Sequence[Result]) -> Json | None:
     """Several sets side by side: the headline measure of every system and mode, and the plain mean where all are."""
     if len(sets) < 2:
         return None
@@ -276,38 +274,33 @@ def _matrix(systems: Sequence[ShownSystem], sets: Sequence[PageSet], measured: S
 
 def _judged(system: ShownSystem) -> Json:
     """What a judge said of a system, as metrics.json has it: a row a task and mode, then the means."""
-    numbers = system.system.numbers
-    tasks = value_at(numbers, "sets")
-    places: list[tuple[str, str, str]] = [
-        ("sets", task, mode) for task in (tasks if isinstance(tasks, dict) else ()) for mode in MODES
-    ]
-    places += [("means", mode, name) for mode in MODES for name in ("micro", "macro")]
-    rows = [
-        (f"{keys[2]} mean" if keys[0] == "means" else keys[1], keys[1] if keys[0] == "means" else keys[2], row)
-        for keys in places
-        if isinstance(row := value_at(numbers, *keys), dict)
-    ]
+    metrics = system.system.metrics
+    rows = [(task, mode, scores.of_mode(mode)) for task, scores in metrics.sets.items() for mode in MODES]
+    rows += [(f"{name} mean", mode, metrics.mean(mode, name)) for mode in MODES for name in ("micro", "macro")]
     shown = [
-        {"task": task, "mode": mode, "n": number_at(row, "n"), "unjudged": number_at(row, "unjudged"),
-         "cells": [(number_at(row, key), interval_of(value_at(row, "intervals", key))) for key in JUDGED]}
-        for task, mode, row in rows
+        {"task": task, "mode": mode, "n": scores.n, "unjudged": scores.unjudged,
+         "cells": [(scores.value(key), scores.bounds(key)) for key in JUDGED]}
+        for task, mode, scores in rows
+        if scores is not None
     ]  # fmt: skip
-    return {"system": system, "rows": shown, "signature": _text(value_at(numbers, "signature"))}
+    return {"system": system, "rows": shown, "signature": metrics.signature}
 
 
-def _paradox(systems: Sequence[ShownSystem], measured: Sequence[Measured]) -> list[Json]:
+def _paradox(systems: Sequence[ShownSystem], measured: Sequence[Result]) -> list[Json]:
     """Of each system how often the paradox shows, and what was found on each set."""
     result = []
     for system in systems:
         own = [item for item in measured if item.system is system and item.diagnosis]
         if own:
-            verdicts = [item.diagnosis["paradox"] for item in own]
-            counts = {verdict: sum(v is verdict for v in verdicts) for verdict in (True, False, None)}
+            found = [item.diagnosis.paradox for item in own if item.diagnosis]
+            counts = {verdict: sum(shows is verdict for shows in found) for verdict in (True, False, None)}
             result.append({"system": system, "measured": own, "counts": counts})
     return result
 
 
-def _figures(systems: Sequence[ShownSystem], measured: Sequence[Measured], without: Any) -> Json:
+def _figures(
+    systems: Sequence[ShownSystem], measured: Sequence[Result], without: Mapping[str, ScoreRecord] | None
+) -> Json:
     """Every figure; `without` is what the first run says of media taken away, and its plot names whose it is."""
     rl = [item for item in systems if any(item.system.series(f"reward/{name}")[0] for name in ("recall", "accuracy"))]
     sft = [item for item in systems if item not in rl]
@@ -325,7 +318,7 @@ def _figures(systems: Sequence[ShownSystem], measured: Sequence[Measured], witho
     result = [
         score_plot(measured, max(constants, default=None), width),
         plane_plot(measured, width),
-        without_plot(without, own, width),
+        without_plot(without or {}, own, width),
     ]
     return {
         "result_figures": _present(result),
@@ -340,19 +333,17 @@ def _present(figures: Sequence[Figure | None]) -> list[Figure]:
 
 
 def _payload(
-    systems: Sequence[ShownSystem], sets: Sequence[PageSet], judge: Judge, cases: Cases, folder: Path
+    systems: Sequence[ShownSystem], sets: Sequence[PageSet], verdicts: Verdicts, cases: Cases, folder: Path
 ) -> Payload | None:
     if not any(page_set.samples for page_set in sets):
         return None
     pair = [system.place for system in cases.pair]
-    return make_payload(systems, sets, judge, cases.kinds, cases.strengths, folder, pair)
+    return make_payload(systems, sets, verdicts, cases.kinds, cases.strengths, folder, pair)
 
 
-def _stages(seconds: Any) -> list[tuple[str, float, float]]:
+def _stages(seconds: Mapping[str, float | None]) -> list[tuple[str, float, float]]:
     """(stage, seconds, share of the longest)."""
-    if not isinstance(seconds, dict):
-        return []
-    known = [(str(key), value) for key in seconds if (value := number_at(seconds, key)) is not None]
+    known = [(stage, value) for stage, value in seconds.items() if value is not None]
     longest = max((value for _, value in known), default=0.0) or 1.0
     return [(stage, value, value / longest) for stage, value in known]
 
@@ -361,9 +352,8 @@ def _versions(systems: Sequence[ShownSystem]) -> dict[str, str]:
     """Versions that the runs wrote down; where runs differ, all of them."""
     found: dict[str, dict[str, None]] = {}
     for system in systems:
-        versions = value_at(system.system.run, "versions")
-        for key, value in versions.items() if isinstance(versions, dict) else ():
-            found.setdefault(str(key), {})[str(value)] = None
+        for key, value in system.system.run.versions.items():
+            found.setdefault(key, {})[value] = None
     return {key: ", ".join(values) for key, values in found.items()}
 
 
@@ -374,7 +364,3 @@ def _without_folder(system: System) -> str:
     for name, path in ((".", folder), ("..", folder.parent)):
         text = text.replace(f"{path}/", f"{name}/")
     return text
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

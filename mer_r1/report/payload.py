@@ -30,12 +30,12 @@ from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.emotion.wheel import MappedWords
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.report.sets import MODES, PageSet, ShownSystem
-from mer_r1.report.verdicts import NO_STATE, Judge
+from mer_r1.report.verdicts import NO_STATE, Verdicts
 
 CHUNK_SIZE = 200
 MAX_UP = 2
-MAX_SUBTITLE_LETTERS, MAX_REASONING_LETTERS, MAX_RAW_LETTERS = 2_000, 20_000, 4_000
-STATUS_LETTERS = {"ok": "o", "truncated": "t", "no_answer": "n", "error": "e"}
+MAX_SUBTITLE_CHARACTERS, MAX_REASONING_CHARACTERS, MAX_RAW_CHARACTERS = 2_000, 20_000, 4_000
+STATUS_CHARACTERS = {"ok": "o", "truncated": "t", "no_answer": "n", "error": "e"}
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 Json = dict[str, Any]
@@ -61,7 +61,7 @@ class Payload:
 def make_payload(
     systems: Sequence[ShownSystem],
     sets: Sequence[PageSet],
-    judge: Judge,
+    verdicts: Verdicts,
     kinds: Sequence[Kind],
     strengths: Sequence[Mapping[str, Mapping[str, float]]],
     folder: Path,
@@ -74,11 +74,11 @@ def make_payload(
     """
     rows = [(page_set, sample) for page_set in sets for sample in page_set.samples]
     words = _Dictionary()
-    golds = [judge.words(sample.labels) for _, sample in rows]
-    mapped = [judge.mapped(gold) for gold in golds]
+    golds = [verdicts.words(sample.labels) for _, sample in rows]
+    mapped = [verdicts.mapped(gold) for gold in golds]
     keys = [(system.place, mode) for system in systems for mode in MODES if _is_asked(sets, system.place, mode)]
     found = [strengths[page_set.place].get(sample.id, {}) for page_set, sample in rows]
-    wheels = judge.wheels
+    wheels = verdicts.wheels
     index = {
         "systems": [{"title": system.title, "colour": system.colour} for system in systems],
         "pair": list(pair),
@@ -99,13 +99,13 @@ def make_payload(
         "strength": [[round(item[kind.key], 3) for kind in kinds if kind.key in item] for item in found],
         "answers": {
             f"{position}.{mode}": _answer_columns(
-                [s.answers.get(position, {}).get((sample.id, mode)) for s, sample in rows], mapped, words, judge
+                [s.answers.get(position, {}).get((sample.id, mode)) for s, sample in rows], mapped, words, verdicts
             )
             for position, mode in keys
         },
     }
     index["words"] = words.words
-    return Payload(script_json(index), tuple(_chunks(rows, mapped, keys, judge)))
+    return Payload(script_json(index), tuple(_chunks(rows, mapped, keys, verdicts)))
 
 
 def script_json(value: Any) -> str:
@@ -124,10 +124,10 @@ def relative_url(path: Path, folder: Path) -> str | None:
     return "/".join(quote(os.fsencode(part), safe="") for part in parts)
 
 
-def cut(text: str, letters: int) -> str:
-    """The text without white space around it, no longer than `letters`."""
+def cut(text: str, characters: int) -> str:
+    """The text without white space around it, no longer than `characters`."""
     text = text.strip()
-    return text if len(text) <= letters else text[: letters - 2].rstrip() + " …"
+    return text if len(text) <= characters else text[: characters - 2].rstrip() + " …"
 
 
 class _Dictionary:
@@ -156,7 +156,7 @@ def _sample_columns(samples: Sequence[Sample], folder: Path) -> Json:
         "medium": [name for name, _ in media],
         "has": [_has(sample) for sample in samples],
         "path": [None if path is None else relative_url(path, folder) for _, path in media],
-        "subtitle": [cut(sample.subtitle or "", MAX_SUBTITLE_LETTERS) for sample in samples],
+        "subtitle": [cut(sample.subtitle or "", MAX_SUBTITLE_CHARACTERS) for sample in samples],
         "valence": [_finite(sample.valence) for sample in samples],
     }
 
@@ -171,21 +171,21 @@ def _medium(sample: Sample) -> tuple[str, Path | None]:
 
 
 def _has(sample: Sample) -> str:
-    """Letters of what the manifest names: v(ideo), i(mage), a (a file of sound), s(ubtitle)."""
+    """Characters of what the manifest names: v(ideo), i(mage), a (a file of sound), s(ubtitle)."""
     given = (("v", sample.video), ("i", sample.image), ("a", sample.audio), ("s", sample.subtitle))
-    return "".join(letter for letter, value in given if value)
+    return "".join(character for character, value in given if value)
 
 
 def _answer_columns(
-    answers: Sequence[Prediction | None], golds: Sequence[MappedWords], words: _Dictionary, judge: Judge
+    answers: Sequence[Prediction | None], golds: Sequence[MappedWords], words: _Dictionary, verdicts: Verdicts
 ) -> Json:
     columns: dict[str, list[Any]] = {"words": [], "verdict": [], "status": [], "state": []}
     for row, gold in zip(answers, golds, strict=True):
-        said = judge.words(row.labels) if row is not None else ()
+        said = verdicts.words(row.labels) if row is not None else ()
         columns["words"].append(None if row is None else words.places(said))
-        columns["verdict"].append(judge.letters(said, gold))
-        columns["status"].append(NO_STATE if row is None else STATUS_LETTERS[row.status])
-        columns["state"].append(judge.state(row, said, gold))
+        columns["verdict"].append(verdicts.characters(said, gold))
+        columns["status"].append(NO_STATE if row is None else STATUS_CHARACTERS[row.status])
+        columns["state"].append(verdicts.state(row, said, gold))
     return columns
 
 
@@ -193,13 +193,13 @@ def _chunks(
     rows: Sequence[tuple[PageSet, Sample]],
     golds: Sequence[MappedWords],
     keys: Sequence[tuple[int, Mode]],
-    judge: Judge,
+    verdicts: Verdicts,
 ) -> Iterator[str]:
-    categories = list(zip(judge.wheels.names, judge.wheels.categories_of, strict=True))
+    categories = list(zip(verdicts.wheels.names, verdicts.wheels.categories_of, strict=True))
     for start in range(0, len(rows), CHUNK_SIZE):
         index = slice(start, start + CHUNK_SIZE)
         part = [
-            {**_long(page_set, sample, keys, categories), "g": [sorted(ids) for ids in judge.wheels.unpack(packed)]}
+            {**_long(page_set, sample, keys, categories), "g": [sorted(ids) for ids in verdicts.wheels.unpack(packed)]}
             for (page_set, sample), (packed, _) in zip(rows[index], golds[index], strict=True)
         ]
         text = json.dumps(part, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -220,9 +220,9 @@ def _long(
         if row is None:
             continue
         name = f"{index}.{mode}"
-        if reasoning := cut(row.reasoning, MAX_REASONING_LETTERS):
+        if reasoning := cut(row.reasoning, MAX_REASONING_CHARACTERS):
             shown["r"][name] = reasoning
-        if row.status != "ok" and (raw := cut(row.raw or row.error or "", MAX_RAW_LETTERS)):
+        if row.status != "ok" and (raw := cut(row.raw or row.error or "", MAX_RAW_CHARACTERS)):
             shown["raw"][name] = raw
         if row.categories:
             shown["c"][name] = _confidences(row.categories, categories)

@@ -1,9 +1,8 @@
 """How the page's figures are drawn, as inline SVG by matplotlib, and those of a training's log.
 
-Colours are CSS variables of the page, so that a figure follows its light or dark mode; text stays text. The same
-numbers give the same bytes (fixed hash salt, no date). Palette: Okabe and Ito (2008), safe for colour-blind readers;
-fast and slow differ by an open and a filled mark, systems by their place and line style. Kinds of figure: MER-R1
-Figure 7; score_plots.py has those of Figures 3, 5 and 8.
+Colours are CSS variables of the page, so that a figure follows its light or dark mode. Fast and slow differ by an open
+and a filled mark, systems by their place and line style. Kinds of figure: MER-R1 Figure 7; score_plots.py has those of
+Figures 3, 5 and 8.
 """
 
 from __future__ import annotations
@@ -11,31 +10,28 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mer_r1.errors import InputError
+from mer_r1.display.plots import Colours, running_mean, shortened, style
 from mer_r1.report.sets import NUM_COLOURS, ShownSystem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, MUTED, GRID, PAPER = "#010203", "#040506", "#070809", "#0a0b0c"
+COLOURS = Colours(INK, MUTED, GRID, PAPER)  # none that a figure has otherwise; each stands for a variable of the page
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--card"}
 PLACEHOLDERS = ("#0d0e0f", "#101112", "#131415", "#161718", "#191a1b", "#1c1d1e", "#1f2021")  # of --system-N
 STYLES = ("-", (0, (4, 1.5)), "-", (0, (1, 1)), (0, (6, 1, 1, 1)), (0, (2, 1)), (0, (8, 2)))  # by colour
 assert len(PLACEHOLDERS) == len(STYLES) == NUM_COLOURS
 
-MISSING = "the report needs jinja2 and matplotlib; pip install 'mer-r1[report]'"
-SMOOTHED_SHARE = 0.08
 WIDTH = 4.6  # inches
-LETTERS_AN_INCH, MARK_LETTERS = 11.0, 6  # how much of a legend fits into a line
-MAX_LABEL_LETTERS = 24
+CHARACTERS_AN_INCH, MARK_CHARACTERS = 11.0, 6  # how much of a legend fits into a line
+MAX_LABEL_CHARACTERS = 24
 
 
 @dataclass(frozen=True)
@@ -79,68 +75,37 @@ def log_plot(
     return draw_figure(f"log-{key}", draw, caption, said, height=height, width=width)
 
 
-def running_mean(values: Sequence[float]) -> list[float]:
-    """Mean over the SMOOTHED_SHARE of the values around each, fewer towards both ends."""
-    reach = int(SMOOTHED_SHARE * len(values) / 2)
-    sums = list(accumulate(values, initial=0.0))
-    ends = [(max(0, i - reach), min(len(values), i + reach + 1)) for i in range(len(values))]
-    return [(sums[end] - sums[start]) / (end - start) for start, end in ends]
-
-
 def named(system: ShownSystem) -> str:
     """A system's title as a figure's label: a long one without its middle, for it would leave no room for the axes.
 
     matplotlib leaves out labels that begin with "_"; a hair space helps.
     """
-    title, half = system.title, MAX_LABEL_LETTERS // 2
-    title = title if len(title) <= MAX_LABEL_LETTERS else f"{title[: half - 1]}…{title[-half:]}"
+    title = shortened(system.title, MAX_LABEL_CHARACTERS)
     return f"\N{HAIR SPACE}{title}" if title.startswith("_") else title
 
 
 def legend(axes: Axes) -> None:
     """The systems' names above the axes, without a frame."""
     handles, titles = axes.get_legend_handles_labels()
-    letters = LETTERS_AN_INCH * axes.figure.bbox.width / axes.figure.dpi
+    characters = CHARACTERS_AN_INCH * axes.figure.bbox.width / axes.figure.dpi
     axes.legend(
-        handles, titles, frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.1,
-        handlelength=1.6, ncols=_num_columns([len(title) + MARK_LETTERS for title in titles], letters),
+        handles, titles, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.1,
+        handlelength=1.6, ncols=_num_columns([len(title) + MARK_CHARACTERS for title in titles], characters),
     )  # fmt: skip
 
 
-def _num_columns(lengths: Sequence[int], letters: float) -> int:
+def _num_columns(lengths: Sequence[int], characters: float) -> int:
     """How many columns of a legend fit into a line, filled as matplotlib fills them; at least one, at most three."""
     columns = {num: np.array_split(lengths, num) for num in (3, 2)}
-    fitting = (num for num, item in columns.items() if sum(max(c, default=0) for c in item) <= letters)
+    fitting = (num for num, item in columns.items() if sum(max(c, default=0) for c in item) <= characters)
     return next(fitting, 1)
-
-
-@contextmanager
-def style(salt: str) -> Iterator[Any]:
-    """matplotlib set for a deterministic SVG in the page's colours, whatever the user's own settings are."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure as MatplotlibFigure
-    except ModuleNotFoundError:
-        raise InputError(MISSING) from None
-    settings: dict[Any, Any] = {
-        "svg.hashsalt": f"mer-r1 {salt}", "svg.fonttype": "none", "text.parse_math": False, "font.size": 10.5,
-        "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "axes.unicode_minus": True,
-        "text.color": INK, "axes.labelcolor": MUTED, "axes.edgecolor": GRID, "xtick.color": MUTED,
-        "ytick.color": INK, "xtick.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.spines.left": False, "ytick.major.size": 0, "xtick.major.size": 0, "axes.axisbelow": True,
-        "grid.linewidth": 0.8,
-    }  # fmt: skip
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings)
-        yield MatplotlibFigure
 
 
 def draw_figure(
     name: str, draw: Callable[[Axes], None], caption: str, said: Sequence[str], *, height: float, width: float = WIDTH
 ) -> Figure:
     """What `draw` draws, for the page. `name` is the page's only of that name; `said` are the numbers in words."""
-    with style(name) as new, warnings.catch_warnings():
+    with style(name, COLOURS) as new, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # one that matplotlib's font has not got; the page's own draws it
         figure = new(figsize=(width, height), layout="constrained")
         figure.patch.set_visible(False)

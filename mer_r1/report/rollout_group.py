@@ -15,13 +15,14 @@ from typing import Any
 
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.sample import Sample
-from mer_r1.evaluation.runs import number_at, read_groups
+from mer_r1.evaluation.records import RolloutRecord
+from mer_r1.evaluation.runs import read_groups
 from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
-from mer_r1.report.highlights import MAX_REASONING_LETTERS
+from mer_r1.report.highlights import MAX_REASONING_CHARACTERS
 from mer_r1.report.payload import cut
 from mer_r1.report.pictures import ClipPicture, picture
 from mer_r1.report.sets import ShownSystem
-from mer_r1.report.verdicts import Judge, Word
+from mer_r1.report.verdicts import Verdicts, Word
 
 MIN_PAIRS = 3
 REWARDS = {
@@ -36,8 +37,6 @@ REWARDS = {
     "consistency": "consistency",
     "reflection": "reflection",
 }
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -64,21 +63,21 @@ class ShownGroup:
     rewards: list[str]
 
 
-def shown_group(systems: Sequence[ShownSystem], judge: Judge) -> ShownGroup | None:
+def shown_group(systems: Sequence[ShownSystem], verdicts: Verdicts) -> ShownGroup | None:
     """The group to show, of the last system that has any; the training clips lie in data/train.jsonl beside it."""
     for system in reversed(systems):
         folder = system.system.folder
         rows = choose_group(read_groups(folder / "rollouts.jsonl"))
         if not rows:
             continue
-        identity = str(rows[0].get("id"))
+        identity = str(rows[0].id)
         sample = _training_sample(folder.parent / "data" / "train.jsonl", identity)
-        largest = max(abs(float(row["advantage"])) for row in rows) or 1.0
-        response_format = str(system.system.run.get("response_format"))
-        shown = [_rollout(row, sample.labels if sample else (), judge, largest, response_format) for row in rows]
+        largest = max(abs(row.advantage or 0.0) for row in rows) or 1.0
+        response_format = system.system.run.response_format or "think_answer"  # a run of before did not say
+        shown = [_rollout(row, sample.labels if sample else (), verdicts, largest, response_format) for row in rows]
         return ShownGroup(
             system=system,
-            step=rows[0].get("step"),
+            step=rows[0].step,
             id=identity,
             sample=sample,
             picture=picture(sample) if sample else None,
@@ -88,9 +87,9 @@ def shown_group(systems: Sequence[ShownSystem], judge: Judge) -> ShownGroup | No
     return None
 
 
-def choose_group(groups: Iterable[list[Json]]) -> list[Json] | None:
+def choose_group(groups: Iterable[list[RolloutRecord]]) -> list[RolloutRecord] | None:
     """The group of rollouts to show, by the rule above; None of none."""
-    fallback: list[Json] | None = None
+    fallback: list[RolloutRecord] | None = None
     for group in groups:
         if fallback is None or _variety(group) > _variety(fallback):
             fallback = group
@@ -99,28 +98,25 @@ def choose_group(groups: Iterable[list[Json]]) -> list[Json] | None:
     return fallback
 
 
-def _variety(group: list[Json]) -> int:
-    pairs = {tuple(number_at(row["rewards"], key) for key in ("recall", "precision")) for row in group}
+def _variety(group: list[RolloutRecord]) -> int:
+    pairs = {tuple(row.rewards.get(key) for key in ("recall", "precision")) for row in group}
     return min(MIN_PAIRS, len(pairs))
 
 
-def _leaders(group: list[Json], reward: str) -> set[int]:
-    values = [number_at(row["rewards"], reward) or 0.0 for row in group]
+def _leaders(group: list[RolloutRecord], reward: str) -> set[int]:
+    values = [row.rewards.get(reward) or 0.0 for row in group]
     return {index for index, value in enumerate(values) if value == max(values)}
 
 
-def _rollout(row: Json, gold: Sequence[str], judge: Judge, largest: float, response_format: str) -> ShownRollout:
-    labels, text = row.get("labels"), row.get("text")
-    words = [str(word) for word in labels] if isinstance(labels, list) else []
-    advantage = float(row["advantage"])
-    response_format = (
-        response_format if response_format in RESPONSE_FORMATS else "think_answer"
-    )  # a run of before did not say
-    reasoning = parse_response(text, response_format).reasoning if isinstance(text, str) else ""
+def _rollout(
+    row: RolloutRecord, gold: Sequence[str], verdicts: Verdicts, largest: float, response_format: str
+) -> ShownRollout:
+    advantage = row.advantage or 0.0
+    reasoning = parse_response(row.text, response_format).reasoning if response_format in RESPONSE_FORMATS else ""
     return ShownRollout(
-        words=judge.judged(words, gold, None),
-        reasoning=cut(reasoning, MAX_REASONING_LETTERS),
-        rewards={title: number_at(row["rewards"], key) for key, title in REWARDS.items()},
+        words=verdicts.of_words(row.labels, gold, None),
+        reasoning=cut(reasoning, MAX_REASONING_CHARACTERS),
+        rewards={title: row.rewards.get(key) for key, title in REWARDS.items()},
         advantage=advantage,
         share=abs(advantage) / largest,
     )

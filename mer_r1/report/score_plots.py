@@ -6,14 +6,15 @@ fast; filled mark: slow; lines are 95 % intervals or join the two. Kinds of figu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mer_r1.analysis.tables import Estimate
 from mer_r1.data.sample import Mode
-from mer_r1.evaluation.runs import number_at
-from mer_r1.report.measured import Bounds, Measured
+from mer_r1.evaluation.records import Bounds, ScoreRecord
+from mer_r1.report.measured import Result
 from mer_r1.report.plots import GRID, INK, MUTED, PAPER, PLACEHOLDERS, WIDTH, Figure, draw_figure, legend, named
 from mer_r1.report.sets import MODES, ShownSystem
 
@@ -44,7 +45,7 @@ class Row:
     groups: tuple[tuple[Mark, ...], ...]
 
 
-def score_plot(measured: Sequence[Measured], constant_f1: float | None, width: float = WIDTH) -> Figure | None:
+def score_plot(measured: Sequence[Result], constant_f1: float | None, width: float = WIDTH) -> Figure | None:
     """The headline measure of every system and mode with its interval; on one set also the best constant answer's."""
     sets = {item.page_set.place for item in measured}
     rows = []
@@ -62,7 +63,7 @@ def score_plot(measured: Sequence[Measured], constant_f1: float | None, width: f
     return _row_plot("scores", rows, caption, f"{label}, %", line=line, width=width, one_set=len(sets) == 1)
 
 
-def plane_plot(measured: Sequence[Measured], width: float = WIDTH) -> Figure | None:
+def plane_plot(measured: Sequence[Result], width: float = WIDTH) -> Figure | None:
     """Recall against precision, from fast to slow of every system, over faint lines of equal F1; of one set."""
     pairs: list[tuple[ShownSystem, tuple[float, float], tuple[float, float]]] = []
     for item in measured:
@@ -95,10 +96,11 @@ def plane_plot(measured: Sequence[Measured], width: float = WIDTH) -> Figure | N
     return draw_figure("plane", draw, caption, said, height=RESULT_HEIGHT, width=width)
 
 
-def without_plot(without: Any, systems: Sequence[ShownSystem], width: float = WIDTH) -> Figure | None:
+def without_plot(
+    without: Mapping[str, ScoreRecord], systems: Sequence[ShownSystem], width: float = WIDTH
+) -> Figure | None:
     """F1 of MER-R1's slow answers with all media and without one, as a quickstart's metrics.json names them."""
-    names = without if isinstance(without, dict) else {}
-    rows = [(name, value) for name in names if (value := number_at(without, name, "f1")) is not None]
+    rows = [(name, scores.f1) for name, scores in without.items() if scores.f1 is not None]
     if not rows or not systems:
         return None
     asked = next((item for item in systems if item.system.name == "mer_r1"), systems[-1])
@@ -115,18 +117,19 @@ def without_plot(without: Any, systems: Sequence[ShownSystem], width: float = WI
         axes.set_xlabel("F1, %")
         axes.grid(axis="x", color=GRID)
 
-    num = number_at(without, rows[0][0], "n")
-    clips = f" on {num:.0f} clips" if num is not None else ""
+    num = without[rows[0][0]].n
+    clips = f" on {num} clips" if num is not None else ""
     said = [f"{label} {100 * value:.1f}" for label, (_, value) in zip(labels, rows, strict=True)]
     caption = f"What each medium is worth: F1 of {asked.title}’s slow answers{clips}, a medium taken away at a time."
     return draw_figure("without", draw, caption, said, height=RESULT_HEIGHT, width=width)
 
 
-def gap_plots(measured: Sequence[Measured]) -> list[Figure | None]:
+def gap_plots(measured: Sequence[Result]) -> list[Figure | None]:
     """Fast minus slow in recall, precision and F1 with intervals (MER-R1 Figure 3a): one figure, or one a measure."""
     rows = [item for item in measured if item.diagnosis]
     if len({item.page_set.place for item in measured}) <= 1:
-        return [_gap_bars(rows)] if rows else []
+        gaps = [(item.system, item.diagnosis.delta) for item in measured if item.diagnosis]
+        return [_gap_bars(gaps)] if gaps else []
     figures = []
     for key, name in GAPS:
         caption = f"{name[:1].upper()}{name[1:]}, fast minus slow, with 95 % intervals. Right of zero fast leads."
@@ -137,58 +140,62 @@ def gap_plots(measured: Sequence[Measured]) -> list[Figure | None]:
     return figures
 
 
-def _gap_mark(each: Measured, key: str) -> tuple[Mark, ...]:
-    value = each.diagnosed("delta", key, "value")
-    bounds = _in_percent(each.diagnosed_bounds("delta", key))
-    return () if value is None else (Mark(100 * value, bounds, each.system),)
+def _gap_mark(result: Result, key: str) -> tuple[Mark, ...]:
+    return _mark(result, result.diagnosis.delta[key] if result.diagnosis else None)
 
 
-def pair_plot(measured: Sequence[Measured], key: str, caption: str, label: str) -> Figure | None:
+def _mark(result: Result, estimate: Estimate | None) -> tuple[Mark, ...]:
+    """A share with its interval, where it is known."""
+    if estimate is None or estimate.value is None:
+        return ()
+    return (Mark(100 * estimate.value, _in_percent(estimate.bounds), result.system),)
+
+
+def pair_plot(measured: Sequence[Result], key: str, caption: str, label: str) -> Figure | None:
     """One number of the diagnosis, fast beside slow, of every system (MER-R1 Figure 3b-d)."""
 
-    def marks(each: Measured) -> tuple[Mark, ...]:
-        values = [each.diagnosed(mode, key) for mode in MODES]
+    def marks(result: Result) -> tuple[Mark, ...]:
+        levels = (result.diagnosis.fast, result.diagnosis.slow) if result.diagnosis else ()
+        values = [getattr(level, key) for level in levels]
         known = [value for value in values if value is not None]
-        return tuple(Mark(v, None, each.system, filled=mode == "slow") for v, mode in zip(known, MODES, strict=False))
+        return tuple(Mark(v, None, result.system, filled=mode == "slow") for v, mode in zip(known, MODES, strict=False))
 
-    complete = [each for each in measured if len(marks(each)) == len(MODES)]
-    one_set = len({each.page_set.place for each in measured}) <= 1
-    rows = [Row(named(each.system), (marks(each),)) for each in complete] if one_set else _by_set(complete, marks)
+    complete = [result for result in measured if len(marks(result)) == len(MODES)]
+    one_set = len({result.page_set.place for result in measured}) <= 1
+    rows = [Row(named(result.system), (marks(result),)) for result in complete] if one_set else _by_set(complete, marks)
     caption = f"{caption} Open mark: fast; filled mark: slow."
     return _row_plot(f"pair-{key}", rows, caption, label, one_set=one_set, height=PAIR_HEIGHT)
 
 
-def retained_plot(measured: Sequence[Measured]) -> Figure | None:
+def retained_plot(measured: Sequence[Result]) -> Figure | None:
     """The retained hit rate of every system on several sets (MER-R1 Figure 8); on one set the page says it in words."""
-    if len({each.page_set.place for each in measured}) <= 1:
+    if len({result.page_set.place for result in measured}) <= 1:
         return None
 
-    def marks(each: Measured) -> tuple[Mark, ...]:
-        value = each.diagnosed("retained_hit_rate")
-        bounds = _in_percent(each.diagnosed_bounds("retained_hit_rate_interval"))
-        return () if value is None else (Mark(100 * value, bounds, each.system),)
+    def marks(result: Result) -> tuple[Mark, ...]:
+        return _mark(result, result.diagnosis.retained_hit_rate if result.diagnosis else None)
 
     caption = "Retained hit rate: of fast’s right categories the share that slow keeps, with 95 % intervals."
     return _row_plot("retained", _by_set(measured, marks), caption, "retained, %", one_set=False)
 
 
-def _headlines(each: Measured) -> set[str]:
-    return {score.headline for score in each.modes.values()}
+def _headlines(result: Result) -> set[str]:
+    return {score.headline for score in result.modes.values()}
 
 
-def _score_marks(each: Measured, mode: Mode) -> list[Mark]:
-    if mode not in each.modes:
+def _score_marks(result: Result, mode: Mode) -> list[Mark]:
+    if mode not in result.modes:
         return []
-    score = each.modes[mode]
+    score = result.modes[mode]
     value, bounds = score.value(score.headline), _in_percent(score.bounds(score.headline))
-    return [] if value is None else [Mark(100 * value, bounds, each.system, filled=mode == "slow")]
+    return [] if value is None else [Mark(100 * value, bounds, result.system, filled=mode == "slow")]
 
 
-def _point(each: Measured, mode: Mode) -> tuple[float, float] | None:
+def _point(result: Result, mode: Mode) -> tuple[float, float] | None:
     """(recall, precision) in percent, where both are defined."""
-    if mode not in each.modes:
+    if mode not in result.modes:
         return None
-    recall, precision = (each.modes[mode].value(measure) for measure in ("recall", "precision"))
+    recall, precision = (result.modes[mode].value(measure) for measure in ("recall", "precision"))
     return None if recall is None or precision is None else (100 * recall, 100 * precision)
 
 
@@ -196,7 +203,7 @@ def _in_percent(bounds: Bounds) -> Bounds:
     return None if bounds is None else (100 * bounds[0], 100 * bounds[1])
 
 
-def _by_set(measured: Sequence[Measured], marks: Callable[[Measured], tuple[Mark, ...]]) -> list[Row]:
+def _by_set(measured: Sequence[Result], marks: Callable[[Result], tuple[Mark, ...]]) -> list[Row]:
     """A row a set, a group of marks a system."""
     rows = []
     for index in sorted({item.page_set.place for item in measured}):
@@ -272,18 +279,18 @@ def _said(mark: Mark, one_set: bool) -> str:
     return number if one_set else f"{mark.system.title}{'' if mark.filled else ' fast'} {number}"
 
 
-def _gap_bars(rows: Sequence[Measured]) -> Figure | None:
-    width = 0.8 / len(rows)
+def _gap_bars(gaps: Sequence[tuple[ShownSystem, Mapping[str, Estimate]]]) -> Figure | None:
+    width = 0.8 / len(gaps)
 
     def draw(axes: Axes) -> None:
-        for index, item in enumerate(rows):
+        for index, (system, delta) in enumerate(gaps):
             for x, (key, _) in enumerate(GAPS):
-                value, bounds = item.diagnosed("delta", key, "value"), item.diagnosed_bounds("delta", key)
+                value, bounds = delta[key].value, delta[key].bounds
                 if value is None:
                     continue
-                centre = x + (index - (len(rows) - 1) / 2) * width
-                label = named(item.system) if x == 0 else None
-                axes.bar(centre, 100 * value, 0.88 * width, color=PLACEHOLDERS[item.system.colour], label=label)
+                centre = x + (index - (len(gaps) - 1) / 2) * width
+                label = named(system) if x == 0 else None
+                axes.bar(centre, 100 * value, 0.88 * width, color=PLACEHOLDERS[system.colour], label=label)
                 if bounds:
                     axes.plot([centre] * 2, [100 * b for b in bounds], color=INK, linewidth=1.3)
         axes.axhline(0, color=MUTED, linewidth=1)
@@ -293,9 +300,8 @@ def _gap_bars(rows: Sequence[Measured]) -> Figure | None:
         legend(axes)
 
     said = [
-        f"{item.system.title} "
-        + ", ".join(f"{name} {100 * (item.diagnosed('delta', key, 'value') or 0):+.1f}" for key, name in GAPS)
-        for item in rows
+        f"{system.title} " + ", ".join(f"{name} {100 * (delta[key].value or 0):+.1f}" for key, name in GAPS)
+        for system, delta in gaps
     ]
     caption = "Fast minus slow, with 95 % intervals. Above zero fast leads, below zero slow leads."
     return draw_figure("gaps", draw, caption, said, height=PAIR_HEIGHT)

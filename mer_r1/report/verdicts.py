@@ -25,7 +25,7 @@ from mer_r1.emotion.compiled import shifts
 from mer_r1.emotion.wheel import MappedWords, WheelSet
 
 Verdict = Literal["right", "partly", "wrong", "unknown"]
-LETTERS: dict[Verdict, str] = {"right": "r", "partly": "p", "wrong": "w", "unknown": "u"}
+CHARACTERS: dict[Verdict, str] = {"right": "r", "partly": "p", "wrong": "w", "unknown": "u"}
 NO_STATE, NO_GOLD = "-", "n"
 
 
@@ -39,7 +39,7 @@ class Word:
     confidence: float | None
 
 
-class Judge:
+class Verdicts:
     """Looks words up in one wheel set; what was seen before is remembered."""
 
     def __init__(self, wheels: WheelSet) -> None:
@@ -56,10 +56,10 @@ class Judge:
         """The categories that words reach, packed, and the words that reach none."""
         return self.wheels.map_words(words)
 
-    def letters(self, words: Sequence[str], gold: MappedWords) -> str:
-        """One letter a word of `words`: r(ight), p(artly), w(rong), u(nknown)."""
+    def characters(self, words: Sequence[str], gold: MappedWords) -> str:
+        """One character a word of `words`: r(ight), p(artly), w(rong), u(nknown)."""
         packed = (self.wheels.map_words((word,))[0] for word in words)
-        return "".join(LETTERS[_verdict(*self._hits(word, gold[0]))] for word in packed)
+        return "".join(CHARACTERS[_verdict(*self._hits(word, gold[0]))] for word in packed)
 
     def state(self, row: Prediction | None, words: Sequence[str], gold: MappedWords) -> str:
         """How an answer stands: r, p, w, n (not judged), or "-"."""
@@ -72,7 +72,7 @@ class Judge:
             return "r"
         return "p" if said[0] & gold[0] or set(said[1]) & set(gold[1]) else "w"
 
-    def judged(self, labels: Sequence[str], gold: Sequence[str], confidence: dict[str, float] | None) -> list[Word]:
+    def of_words(self, labels: Sequence[str], gold: Sequence[str], confidence: dict[str, float] | None) -> list[Word]:
         """The verdict on each word of an answer."""
         right = self.mapped(self.words(gold))[0]
         result = []

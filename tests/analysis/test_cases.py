@@ -95,7 +95,7 @@ def test_hits_come_by_kind_the_strongest_first_and_name_their_categories() -> No
 
 def system(name: str, has_set: bool = True) -> System:
     sets = (EvaluatedSet("test", "test", CLIP_FOLDER, (CLIP,), {}),) if has_set else ()
-    return System(name, name, CLIP_FOLDER, {}, (), {}, "", sets)
+    return System(name, name, CLIP_FOLDER, sets)
 
 
 def test_the_pair_is_baseline_and_mer_r1_or_the_last_two_that_were_asked() -> None:

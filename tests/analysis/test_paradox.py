@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from mer_r1.analysis.paradox import compare_slow, diagnose, finding, paradox_shows
+from mer_r1.analysis.paradox import compare_slow as measure_slow
+from mer_r1.analysis.paradox import diagnose as measure
+from mer_r1.analysis.paradox import finding, paradox_shows
+from mer_r1.analysis.tables import Estimate
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import compare, score
@@ -17,6 +20,14 @@ from tests.small_wheels import SMALL
 Gold = dict[str, tuple[str, ...]]
 
 GOLD: Gold = {"a": ("happy", "sad"), "b": ("angry",)}
+
+
+def diagnose(*arguments: Any) -> dict[str, Any]:
+    return measure(*arguments).to_json()
+
+
+def compare_slow(*arguments: Any, **options: Any) -> dict[str, Any]:
+    return measure_slow(*arguments, **options).to_json()
 
 
 def said(identity: str, mode: Mode, *words: str, **rest: Any) -> Prediction:
@@ -157,7 +168,7 @@ def test_few_clips_do_not_decide() -> None:
 )
 def test_the_paradox_is_what_the_intervals_say(recall: Any, f1: Any, precision: Any, expected: bool | None) -> None:
     rows = {"recall": recall, "f1": f1, "precision": precision}
-    delta = {key: {"value": low, "low": low, "high": high} for key, (low, high) in rows.items()}
+    delta = {key: Estimate(low, low, high) for key, (low, high) in rows.items()}
     assert paradox_shows(delta) is expected
     is_open = [low is not None and low <= 0 <= high for low, high in rows.values()]
     assert ("surely" in finding(delta, expected)) == any(is_open)
@@ -171,20 +182,27 @@ def test_samples_bring_their_clusters_and_clustered_intervals_are_wider() -> Non
     assert together["high"] - together["low"] > alone["high"] - alone["low"]
 
 
-def test_an_error_is_counted_as_missing_like_the_scorer_does() -> None:
-    rows = [*ANSWERS[:3], said("b", "slow", status="error")]
+def test_a_clip_that_failed_in_one_mode_is_in_no_number_and_is_counted() -> None:
+    rows = [*ANSWERS[:3], said("b", "slow", "angry", status="error", categories=confident(-1, -1, -1))]
     result = diagnose(GOLD, rows, SMALL)
-    assert (result["slow"]["missing"], result["slow"]["unanswered"]) == (1, 0)
-    assert result["slow"]["recall"] == score(GOLD, {"a": ("happy",)}, SMALL).open_vocabulary.recall
-    left = [*ANSWERS[:3], said("b", "slow", "angry", status="error", categories=confident(-1, -1, -1))]
-    assert diagnose(GOLD, left, SMALL) == result
+    assert (result["n"], result["failed"]) == (1, {"fast": 0, "slow": 1})
+    assert result["fast"]["f1"] == score({"a": GOLD["a"]}, {"a": ANSWERS[0].labels}, SMALL).open_vocabulary.f1
+    assert diagnose(GOLD, ANSWERS[:3], SMALL) == result
+
+
+def test_a_clip_without_any_answer_counts_as_an_empty_one() -> None:
+    result = diagnose(GOLD | {"c": ("happy",)}, ANSWERS, SMALL)
+    assert (result["n"], result["failed"]) == (3, {"fast": 0, "slow": 0})
+    assert result["slow"]["missing"] == result["fast"]["missing"] == 1
+    words = {row.id: row.labels for row in ANSWERS if row.mode == "slow"}
+    assert result["slow"]["f1"] == score(GOLD | {"c": ("happy",)}, words, SMALL).open_vocabulary.f1
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         (ANSWERS[:2], "no slow predictions; ask"),
-        (ANSWERS[:3], '1 of 2 clips have no slow prediction, first "b"; finish'),
+        ([replace(row, status="error") for row in ANSWERS], "no clip has an answer that did not fail"),
         ([*ANSWERS, said("c", "fast", "sad")], 'id "c" is not in the gold'),
         (
             [*ANSWERS[1:], replace(ANSWERS[0], categories={"w1": {"bliss": -1.0}})],
@@ -217,8 +235,7 @@ def test_two_systems_are_compared_by_their_slow_answers_alone() -> None:
         if key != "hit":
             assert result["delta"][key]["value"] == row.delta
     assert "mode:slow" in result["signature"]
-    with pytest.raises(InputError, match="clips have no slow prediction"):
-        compare_slow(samples, ANSWERS, better[:1], SMALL)
+    assert compare_slow(samples, ANSWERS, better[:1], SMALL)["tuned"]["missing"] == 1
 
 
 def test_confidences_of_two_systems_are_compared_where_both_have_one() -> None:

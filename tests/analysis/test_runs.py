@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from mer_r1.analysis.paradox import compare_slow, diagnose
-from mer_r1.analysis.runs import diagnose_runs, shared_sets
+from mer_r1.analysis.runs import diagnose_runs
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.errors import InputError
-from mer_r1.evaluation.runs import EvaluatedSet, System
+from mer_r1.evaluation.runs import EvaluatedSet, System, shared_sets
 from tests.analysis.test_paradox import confident, said
 from tests.small_wheels import SMALL
 
@@ -29,7 +29,7 @@ def asked(name: str, fast: str, slow: str, samples: tuple[Sample, ...] = SAMPLES
 
 
 def system(name: str, *sets: EvaluatedSet, log: tuple[dict[str, Any], ...] = ()) -> System:
-    return System(name, name.title(), Path(name), {}, log, {}, "", sets)
+    return System(name, name.title(), Path(name), sets, log)
 
 
 def rows_of(each: EvaluatedSet) -> list[Prediction]:
@@ -43,17 +43,17 @@ def test_sets_are_shared_where_name_and_gold_are_the_same() -> None:
         [system("a", one), system("b", two, asked("iemocap", "sad", "sad")), system("c", asked("meld", "", "", other))]
     )
     assert [(item.name, item.title, list(item.answers)) for item in sets] == [
-        ("meld", "MELD", ["a", "b"]), ("iemocap", "IEMOCAP", ["b"]), ("meld-2", "MELD 2", ["c"])
+        ("meld", "MELD", ["a", "b"]), ("iemocap", "IEMOCAP", ["b"]), ("meld-2", "MELD (2)", ["c"])
     ]  # fmt: skip
 
 
 def test_the_numbers_are_those_of_the_parts() -> None:
     one, two = asked("meld", "happy sad", "happy"), asked("meld", "happy", "happy sad angry")
-    found = diagnose_runs([system("a", one), system("b", two)], SMALL).numbers
+    found = diagnose_runs([system("a", one), system("b", two)], SMALL).to_json()
     meld = found["sets"]["meld"]
     assert found["pair"] == ["a", "b"]
-    assert meld["systems"]["a"]["paradox"] == diagnose(SAMPLES, rows_of(one), SMALL, name="meld")
-    assert meld["pair"] == compare_slow(SAMPLES, rows_of(one), rows_of(two), SMALL, name="meld")
+    assert meld["systems"]["a"]["paradox"] == diagnose(SAMPLES, rows_of(one), SMALL, name="meld").to_json()
+    assert meld["pair"] == compare_slow(SAMPLES, rows_of(one), rows_of(two), SMALL, name="meld").to_json()
     assert meld["systems"]["b"]["reliability"]["fast"]["n"] == 6
     assert meld["leak"]["n"] == 6
     assert found["notes"] == []
@@ -64,14 +64,14 @@ def test_cases_are_the_pairs_and_one_systems_own_where_it_stands_alone() -> None
     pair = [system("baseline", asked("meld", "happy", "angry"), asked("more", "happy", "angry")),
             system("mer_r1", asked("meld", "happy", "happy angry"))]  # fmt: skip
     found = diagnose_runs(pair, SMALL)
-    seen = {(row["set"], row["kind"], tuple(row["systems"])) for row in found.cases}
+    seen = {(row.set, row.kind, tuple(row.systems)) for row in found.cases}
     assert ("meld", "retained", ("baseline", "mer_r1")) in seen
     assert ("more", "lost", ("baseline",)) in seen
     assert not any(name == "meld" and kind == "lost" for name, kind, _ in seen)
     first = found.cases[0]
-    assert (first["id"], first["categories"]["w1"], first["categories"]["w5"]) == ("1", ["joy"], ["joy"])
-    assert list(found.numbers["rules"]) == ["retained", "lost", "suppressed", "recovered", "failure"]
-    assert sum(found.numbers["cases"].values()) == len(found.cases)
+    assert (first.id, first.categories["w1"], first.categories["w5"]) == ("1", ["joy"], ["joy"])
+    assert list(found.to_json()["rules"]) == ["retained", "lost", "suppressed", "recovered", "failure"]
+    assert sum(found.to_json()["cases"].values()) == len(found.cases)
 
 
 def test_what_cannot_be_measured_is_left_out_and_said() -> None:
@@ -80,20 +80,22 @@ def test_what_cannot_be_measured_is_left_out_and_said() -> None:
     fast = EvaluatedSet(
         "iemocap", "IEMOCAP", Path("x"), SAMPLES, {k: v for k, v in halted.predictions.items() if k[1] == "fast"}
     )
-    found = diagnose_runs([system("a", halted, fast, asked("mosi", "", "", valence))], SMALL).numbers
+    found = diagnose_runs([system("a", halted, fast, asked("mosi", "", "", valence))], SMALL).to_json()
     assert list(found["sets"]) == ["meld", "iemocap"]
-    assert found["sets"]["meld"]["systems"]["a"]["paradox"] is None
+    assert found["sets"]["meld"]["systems"]["a"]["paradox"]["n"] == 4
+    assert found["sets"]["meld"]["failed"] == {"a": 2}
+    assert found["sets"]["iemocap"]["systems"]["a"]["paradox"] is None
     assert found["sets"]["iemocap"]["systems"]["a"]["reliability"]["slow"] is None
     assert found["pair"] is None
     first, second, third = found["notes"]
-    assert first.startswith('A, MELD: fast and slow are not compared: 2 of 6 clips have no slow prediction, first "4"')
+    assert first == "A, MELD: 2 failed answers; their clips are in no number here"
     assert second.startswith("A, IEMOCAP: fast and slow are not compared: no slow predictions")
     assert third.startswith("MOSI: no gold word")
 
 
 def test_dynamics_come_from_the_log_alone() -> None:
     log = ({"step": 5, "reward/recall": 0.5}, {"step": 10, "reward/recall": 0.6, "reward/precision": 0.7}, {"step": 15})
-    found = diagnose_runs([system("rl", log=log)], SMALL).numbers
+    found = diagnose_runs([system("rl", log=log)], SMALL).to_json()
     assert found["dynamics"] == {
         "rl": {
             "reward/recall": {"steps": [5.0, 10.0], "values": [0.5, 0.6]},
@@ -120,31 +122,33 @@ def failing(each: EvaluatedSet, mode: Mode, *ids: str) -> EvaluatedSet:
 
 def test_a_clip_with_a_failed_answer_is_in_no_gap_of_either_mode_and_that_is_said() -> None:
     one = failing(asked("meld", "happy sad", "happy sad"), "slow", "0", "2", "4")
-    found = diagnose_runs([system("a", one)], SMALL).numbers
+    found = diagnose_runs([system("a", one)], SMALL).to_json()
     kept = SAMPLES[1::2]
     measured = found["sets"]["meld"]["systems"]["a"]["paradox"]
-    assert measured == diagnose(kept, [row for row in rows_of(one) if int(row.id) % 2], SMALL, name="meld")
+    assert measured == diagnose(kept, [row for row in rows_of(one) if int(row.id) % 2], SMALL, name="meld").to_json()
     assert (measured["n"], measured["fast"]["missing"], measured["slow"]["missing"]) == (3, 0, 0)
     assert {row["value"] for row in measured["delta"].values()} == {0.0}
-    assert found["notes"] == ["A, MELD: 3 clips with a failed answer are left out of the comparison; ask them again"]
+    assert found["notes"] == ["A, MELD: 3 failed answers; their clips are in no number here"]
 
 
-def test_the_pair_leaves_out_the_clips_whose_slow_answer_failed_for_one_of_the_two() -> None:
+def test_a_clip_that_failed_for_one_system_is_in_no_number_of_the_others() -> None:
     one = failing(failing(asked("meld", "happy", "happy"), "slow", "0"), "fast", "5")
     two = failing(asked("meld", "happy", "happy sad"), "slow", "1")
-    found = diagnose_runs([system("a", one), system("b", two)], SMALL).numbers
-    first, second = ([row for row in rows_of(item) if row.id not in "01"] for item in (one, two))
-    assert found["sets"]["meld"]["pair"] == compare_slow(SAMPLES[2:], first, second, SMALL, name="meld")
-    note = "A and B, MELD: 2 clips with a failed answer are left out of the comparison; ask them again"
-    assert note in found["notes"]
+    found = diagnose_runs([system("a", one), system("b", two)], SMALL)
+    kept = [sample for sample in SAMPLES if sample.id not in "015"]
+    first, second = ([row for row in rows_of(item) if row.id not in "015"] for item in (one, two))
+    of_set = found.sets["meld"]
+    assert of_set.pair == compare_slow(kept, first, second, SMALL, name="meld")
+    assert of_set.systems["b"].paradox == diagnose(kept, second, SMALL, name="meld")
+    assert of_set.failed == {"a": 2, "b": 1}
 
 
 def test_where_every_answer_failed_nothing_is_compared() -> None:
     one = failing(asked("meld", "happy", "happy"), "slow", *"012345")
-    found = diagnose_runs([system("a", one), system("b", asked("meld", "sad", "sad"))], SMALL).numbers["sets"]["meld"]
-    assert found["systems"]["a"]["paradox"] is None
-    assert found["systems"]["b"]["paradox"] is not None
-    assert found["pair"] is None
+    found = diagnose_runs([system("a", one), system("b", asked("meld", "sad", "sad"))], SMALL)
+    assert [item.paradox for item in found.sets["meld"].systems.values()] == [None, None]
+    assert found.sets["meld"].pair is None
+    assert "MELD: no clip was answered by every system in every mode; ask again" in found.notes
 
 
 def test_sets_have_names_and_titles_of_their_own_whatever_they_are_called() -> None:
@@ -152,26 +156,29 @@ def test_sets_have_names_and_titles_of_their_own_whatever_they_are_called() -> N
     sets = [asked("run", "", ""), asked("run", "", "", sads[0]), asked("run-2", "", "", sads[1])]
     found = shared_sets([system("a", *sets), system("b", replace(sets[1], name="x", title="RUN"))])
     assert [item.name for item in found] == ["run", "run-2", "run-2-2", "x"]
-    assert [item.title for item in found] == ["RUN", "RUN 2", "RUN-2", "RUN 3"]
+    assert [item.title for item in found] == ["RUN", "RUN (2)", "RUN-2", "RUN (3)"]
 
 
 def test_one_clip_alone_is_measured_without_an_interval(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from rich.console import Console
 
-    from mer_r1.display.diagnosis import print_runs
+    from mer_r1.display.diagnosis import print_diagnosis, print_runs
     from mer_r1.display.diagnosis_plots import _reliability
-    from mer_r1.pipelines.diagnose import print_diagnosis
 
     one = asked("meld", "happy", "sad", SAMPLES[:1])
     found = diagnose_runs([system("a", one), system("b", one)], SMALL)
-    measured = found.numbers["sets"]["meld"]["systems"]["a"]
-    assert measured["paradox"]["delta"]["f1"]["low"] is measured["reliability"]["slow"]["every"]["interval"][0] is None
-    assert measured["reliability"]["slow"]["every"]["ece"] > 0
+    measured = found.sets["meld"].systems["a"]
+    assert measured.paradox is not None
+    assert measured.reliability["slow"] is not None
+    ece = measured.reliability["slow"].every.ece
+    assert measured.paradox.delta["f1"].low is ece.low is None
+    assert ece.value is not None
+    assert ece.value > 0
     with (tmp_path / "said").open("w") as file:
         print_runs(found, Console(file=file, width=200), 3)
-        print_diagnosis(measured["paradox"], Console(file=file, width=200))
+        print_diagnosis(measured.paradox, Console(file=file, width=200))
     printed = (tmp_path / "said").read_text()
     assert not any(mark in printed for mark in ("nan", "[n/a", "None"))
-    assert _reliability(found.numbers, tmp_path / "reliability")
-    json.dumps(found.numbers, allow_nan=False)
+    assert _reliability(found, tmp_path / "reliability")
+    json.dumps(found.to_json(), allow_nan=False)

@@ -87,12 +87,12 @@ def test_calibration_by_hand() -> None:
         0: (14, 0.0), 2: (5, 1.0), 7: (4, 0.0), 9: (5, 1.0)
     }  # fmt: skip
     off = (5 * 0.08 + 4 * 0.02 + 5 * 0.05) + 5 * 0.75 + 4 * 0.7 + 5 * 0.1
-    assert found.every.ece == pytest.approx(off / 28)
+    assert found.every.ece.value == pytest.approx(off / 28)
     # the top one: a joy in five wheels; b sadness in four and joy in w5
-    assert found.top.ece == pytest.approx((5 * 0.1 + 4 * 0.7 + 1 * 0.75) / 10)
+    assert found.top.ece.value == pytest.approx((5 * 0.1 + 4 * 0.7 + 1 * 0.75) / 10)
     # a resample is a twice (ECE 0.96 / 14), b twice (6 / 14) or both: those are its bounds, here reflected and cut at 0
     item = [(5 * 0.08 + 4 * 0.02 + 5 * 0.1) / 14, (5 * 0.05 + 4 * 0.7 + 5 * 0.75) / 14]
-    assert found.every.interval == pytest.approx([max(0.0, 2 * off / 28 - max(item)), 2 * off / 28 - min(item)])
+    assert found.every.ece.bounds == pytest.approx((max(0.0, 2 * off / 28 - max(item)), 2 * off / 28 - min(item)))
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -101,7 +101,7 @@ def test_perfectly_calibrated_confidences_have_no_error() -> None:
     rows = slow(*(said(sample.id, "slow", **logs(0.6, 0.4, 1e-12)) for sample in samples))
     found = reliability(samples, rows, SMALL)
     assert found is not None
-    assert found.every.ece == pytest.approx(0, abs=1e-9)
+    assert found.every.ece.value == pytest.approx(0, abs=1e-9)
 
 
 def test_calibration_leaves_out_what_has_no_confidence_gold_or_answer() -> None:
@@ -129,11 +129,12 @@ def test_the_interval_of_confidences_that_are_right_is_not_above_their_error() -
     rows = slow(*(said(str(n), "slow", **logs(p, 1 - p, 1e-12)) for n, p in enumerate(shares.tolist())))
     found = reliability(samples, rows, SMALL)
     assert found is not None
-    assert found.every.ece is not None
-    low, high = found.every.interval
+    ece = found.every.ece
+    assert ece.value is not None
+    low, high = ece.low, ece.high
     assert low is not None
     assert high is not None
-    assert low <= found.every.ece <= high
+    assert low <= ece.value <= high
     assert low == 0.0  # no error at all is in it; percentiles begin at 0.021
 
 

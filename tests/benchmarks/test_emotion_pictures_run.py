@@ -14,6 +14,7 @@ from rich.console import Console
 
 from mer_r1.benchmarks.emotion_pictures.benchmark import EmotionPictures
 from mer_r1.benchmarks.emotion_pictures.layouts import EMOSET_LABELS, EMOTION6_LABELS
+from mer_r1.commands import main
 from mer_r1.commands.benchmark import run
 from mer_r1.data.manifest import read_manifest, write_manifest
 from mer_r1.data.sample import Mode, Prediction, Sample
@@ -26,11 +27,10 @@ from mer_r1.evaluation.suite import Request
 from mer_r1.generation import failed, make
 from mer_r1.generation.make import Service
 from mer_r1.metrics.rewards import score_response
-from mer_r1.pipelines.diagnose import run_folders
-from mer_r1.pipelines.report import run as report
 from mer_r1.prompting.response import parse_response
 from tests.benchmarks.picture_layouts import copy_picture
 from tests.judge.endpoint import says, serve
+from tests.report.runs import page_of
 
 SAID = "<step1>a</step1><step2>b</step2><step3>c</step3>"
 
@@ -176,11 +176,13 @@ def test_the_run_is_read_by_the_report_and_the_diagnosis(
     ran(data, tmp_path / "run", in_domain="emoset")
     (system,) = read_runs([tmp_path / "run"])
     assert [item.title for item in system.sets] == ["EmoSet", "Emotion6"]
-    assert system.number("sets", "emoset", "slow", "accuracy") == 1
-    page = report(tmp_path / "run").read_text(encoding="utf-8")
+    slow = system.sets[0].scores.slow
+    assert slow is not None
+    assert slow.accuracy == 1
+    page = page_of(tmp_path / "run").read_text(encoding="utf-8")
     assert "EmoSet" in page
-    numbers = run_folders([tmp_path / "run"], tmp_path / "diagnosis")
-    assert "emoset" in json.dumps(numbers)
+    assert main(["diagnose", str(tmp_path / "run"), "--out", str(tmp_path / "diagnosis")]) == 0
+    assert "emoset" in read_json(tmp_path / "diagnosis" / "diagnosis.json")["sets"]
 
 
 def test_few_pictures_can_be_asked_and_the_rest_later(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from mer_r1.commands import main
 from mer_r1.data.predictions import read_predictions
-from mer_r1.display.diagnosis_plots import _gaps, label
+from mer_r1.display.diagnosis_plots import label
 from mer_r1.errors import InputError
-from mer_r1.pipelines.diagnose import run, run_folders
 from tests.analysis.test_paradox import ANSWERS, GOLD
 
 
@@ -25,16 +25,20 @@ def test_run_reads_prints_and_writes_the_same(tmp_path: Path, capsys: pytest.Cap
     gold = write_lines(tmp_path / "test.jsonl", [{"id": key, "labels": list(words)} for key, words in GOLD.items()])
     rows = [{"id": row.id, "mode": row.mode, "labels": list(row.labels), "status": row.status} for row in ANSWERS]
     pred = write_lines(tmp_path / "predictions.jsonl", rows)
-    result = run(gold, pred, json_out=tmp_path / "out" / "diagnosis.json")
-    assert json.loads((tmp_path / "out" / "diagnosis.json").read_text()) == result
+    files = ["--gold", str(gold), "--pred", str(pred)]
+    assert main(["diagnose", *files, "--json", str(tmp_path / "out" / "diagnosis.json")]) == 0
+    result = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
     printed = " ".join(capsys.readouterr().out.split())
     assert "does not" in printed
     assert result["signature"] in printed
     assert "set:test|n:2|wheels:builtin@" in result["signature"]
     assert "hold no category confidences" in printed
+    write_lines(pred, [*rows[:3], rows[3] | {"status": "error"}])
+    assert main(["diagnose", *files]) == 1
+    assert "1 answers failed and are in no number" in capsys.readouterr().out
     write_lines(pred, rows[:2])
-    with pytest.raises(InputError, match=r"predictions.jsonl: no slow predictions"):
-        run(gold, pred)
+    assert main(["diagnose", *files]) == 2
+    assert "predictions.jsonl: no slow predictions" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,8 @@ def test_a_later_answer_takes_an_errors_place_and_no_other(tmp_path: Path) -> No
 
 def test_diagnosis_needs_no_torch_and_no_matplotlib() -> None:
     heavy = "{'torch', 'matplotlib', 'jinja2'}"
-    code = f"import sys, mer_r1.pipelines.diagnose, mer_r1.pipelines.report; print({heavy} & set(sys.modules))"
+    modules = "mer_r1.analysis.runs, mer_r1.display.diagnosis_plots, mer_r1.report.page"
+    code = f"import sys, {modules}; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -106,9 +111,9 @@ def test_runs_are_diagnosed_into_tables_numbers_cases_and_plots(
     pytest.importorskip("matplotlib")
     monkeypatch.setenv("COLUMNS", "200")
     folders = [make_run(tmp_path, "[b]one", "happy sad"), make_run(tmp_path, "two", "angry sad")]
-    result = run_folders(folders, num_cases=2)
+    assert main(["diagnose", *map(str, folders), "--cases", "2"]) == 0
     out = folders[0] / "diagnosis"
-    assert json.loads((out / "diagnosis.json").read_text()) == result
+    result = json.loads((out / "diagnosis.json").read_text())
     cases = [json.loads(line) for line in (out / "cases.jsonl").read_text().splitlines()]
     assert len(cases) == sum(result["cases"].values()) > 0
     assert {path.stem for path in out.glob("*.svg")} == {path.stem for path in out.glob("*.png")} == PLOTS
@@ -119,18 +124,18 @@ def test_runs_are_diagnosed_into_tables_numbers_cases_and_plots(
     assert result["sets"]["test"]["systems"]["two"]["paradox"]["signature"] in printed
     svg = (out / "gaps.svg").read_text()
     assert ">[b]one<" in svg
-    svg_again, _ = _gaps(json.loads((out / "diagnosis.json").read_text()), tmp_path / "gaps")
-    assert svg_again.read_text() == svg
+    assert main(["diagnose", *map(str, folders), "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "gaps.svg").read_text() == svg
 
 
 def test_one_run_and_a_training_alone_have_the_plots_that_they_can(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     one = make_run(tmp_path, "one", "happy")
-    run_folders([one], tmp_path / "out")
+    assert main(["diagnose", str(one), "--out", str(tmp_path / "out")]) == 0
     assert {path.stem for path in (tmp_path / "out").glob("*.svg")} == PLOTS - {"pair"}
     for name in ("manifest.jsonl", "predictions.jsonl"):
         (one / name).unlink()
-    run_folders([one], tmp_path / "curves")
+    assert main(["diagnose", str(one), "--out", str(tmp_path / "curves")]) == 0
     assert {path.stem for path in (tmp_path / "curves").glob("*.png")} == {"dynamics"}
 
 
@@ -140,9 +145,11 @@ def test_a_long_title_keeps_its_end() -> None:
     assert (len(cut), cut[:4], cut[-7:]) == (26, "Qwen", "-seed-1")
 
 
-def test_a_negative_number_of_cases_and_a_folder_that_is_no_run_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--cases -1"):
-        run_folders([tmp_path], num_cases=-1)
-    with pytest.raises(InputError, match="no run that can be read"):
-        run_folders([tmp_path])
+def test_a_negative_number_of_cases_and_a_folder_that_is_no_run_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diagnose", str(tmp_path), "--cases", "-1"]) == 2
+    assert "--cases -1" in capsys.readouterr().err
+    assert main(["diagnose", str(tmp_path)]) == 2
+    assert "no run that can be read" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from mer_r1.errors import InputError
-from mer_r1.pipelines.report import run
-from mer_r1.report.page import clock, percent, points
-from tests.report.runs import EVIL, MODES, Page, make_asked, make_benchmark, make_quickstart, write_lines
+from mer_r1.report.page import clock
+from tests.report.runs import EVIL, MODES, Page, make_asked, make_benchmark, make_quickstart, page_of, write_lines
 
 ALL = {"a": ["happy"], "b": ["sad"], "c": ["angry", "sad"]}
 
@@ -24,7 +23,7 @@ ALL = {"a": ["happy"], "b": ["sad"], "c": ["angry", "sad"]}
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = make_quickstart(tmp_path_factory.mktemp("run"))
-    path = run(folder)
+    path = page_of(folder)
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8")
 
@@ -102,13 +101,13 @@ def test_every_figure_says_in_words_what_it_shows(whole: str) -> None:
 
 def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     folder = make_quickstart(tmp_path)
-    pages = [run(folder, out=tmp_path / name).read_bytes() for name in ("one.html", "two.html")]
+    pages = [page_of(folder, out=tmp_path / name).read_bytes() for name in ("one.html", "two.html")]
     assert pages[0] == pages[1]
 
 
 def test_no_path_of_the_machine_stands_on_the_page(tmp_path: Path) -> None:
     folder = make_quickstart(tmp_path / "quickstart")
-    run(folder)
+    page_of(folder)
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     chunks = [gzip.decompress(base64.b64decode(t)).decode() for a, t in page.scripts if a.get("type") == "text/plain"]
     assert chunks
@@ -130,7 +129,7 @@ def test_control_characters_and_half_surrogates_do_not_break_the_page(tmp_path: 
     gold = {"a": ["happy"], "b": ["sad"]}
     answers = {identity: (["happy\0", "\udc80x"], ["sad\u2028"]) for identity in gold}
     folder = make_asked(tmp_path / "odd", gold, answers, reasoning="nul \0 and \udfff and \u2029")
-    text = run(folder).read_text(encoding="utf-8")
+    text = page_of(folder).read_text(encoding="utf-8")
     page = Page(text)
     assert page.stack == []
     assert "\0" not in text
@@ -143,7 +142,7 @@ def test_control_characters_and_half_surrogates_do_not_break_the_page(tmp_path: 
 def test_two_runs_stand_side_by_side_with_their_difference(tmp_path: Path) -> None:
     good = make_asked(tmp_path / "good", ALL, {identity: (words, words) for identity, words in ALL.items()})
     poor = make_asked(tmp_path / "poor", ALL, {identity: (["calm"], words) for identity, words in ALL.items()})
-    page = Page(run(poor, good, out=tmp_path / "both.html").read_text(encoding="utf-8"))
+    page = Page(page_of(poor, good, out=tmp_path / "both.html").read_text(encoding="utf-8"))
     assert "poor and good" in page.text
     assert "Δ F1 against poor" in page.text
     assert "+100.0" in page.text  # good fast is all right, poor fast all wrong
@@ -157,7 +156,7 @@ def test_what_was_not_answered_is_counted_on_the_page(tmp_path: Path) -> None:
     failed = {"id": "b", "mode": "fast", "labels": [], "status": "error", "error": "no such file"}
     cut = {"id": "b", "mode": "slow", "labels": [], "status": "truncated", "raw": "<think>on and on"}
     write_lines(folder / "predictions.jsonl", [*rows, failed, cut])
-    text = Page(run(folder).read_text(encoding="utf-8")).text
+    text = Page(page_of(folder).read_text(encoding="utf-8")).text
     assert "part, fast: 1 without an answer, 1 failed, to be asked again" in text
     assert "1 clip was not answered and left out of every number" in text
     assert "set:test|n:2|" in text
@@ -167,7 +166,7 @@ def test_a_benchmark_is_a_table_of_sets_with_its_own_measures(tmp_path: Path) ->
     sets = {"ovmerdplus": ALL, "meld": {"a": ["happy"], "b": ["sad"]}}
     numbers: dict[str, Any] = {"sets": {"ovmerdplus": {}, "meld": {}}}
     folder = make_benchmark(tmp_path / "bench", sets, "some/model", numbers)
-    text = Page(run(folder).read_text(encoding="utf-8")).text
+    text = Page(page_of(folder).read_text(encoding="utf-8")).text
     assert "OV-MERD+ F1 MELD HIT mean" in text
     assert "model fast 100.0 100.0 100.0" in text
     assert "set:meld|n:2" in text
@@ -178,7 +177,7 @@ def test_a_matrix_leaves_open_what_a_system_was_not_asked_and_gives_it_no_mean_a
     sets = {"ovmerdplus": ALL, "meld": {"a": ["happy"], "b": ["sad"]}}
     both = make_benchmark(tmp_path / "x", sets, "both", {})
     one = make_benchmark(tmp_path / "y", {"ovmerdplus": ALL}, "one", {})
-    text = Page(run(both, one, out=tmp_path / "p.html").read_text(encoding="utf-8")).text
+    text = Page(page_of(both, one, out=tmp_path / "p.html").read_text(encoding="utf-8")).text
     assert "both fast 100.0 100.0 100.0 slow" in text
     assert "one fast – 100.0 – slow" in text
     assert "both, slow, mean of 2 sets" in text
@@ -189,23 +188,23 @@ def test_a_matrix_leaves_open_what_a_system_was_not_asked_and_gives_it_no_mean_a
 def test_wheels_without_a_common_set_name_their_sets_and_count_no_clips(tmp_path: Path) -> None:
     one = make_benchmark(tmp_path / "x", {"ovmerdplus": ALL}, "one", {})
     other = make_benchmark(tmp_path / "y", {"mer2023": ALL}, "other", {})
-    text = Page(run(one, other, out=tmp_path / "p.html").read_text(encoding="utf-8")).text
+    text = Page(page_of(one, other, out=tmp_path / "p.html").read_text(encoding="utf-8")).text
     assert "one OV-MERD+" in text
     assert "other MER2023" in text
     assert "category clips" not in text
     assert "have no set in common" in text
-    assert "category clips" in Page(run(one).read_text(encoding="utf-8")).text
+    assert "category clips" in Page(page_of(one).read_text(encoding="utf-8")).text
 
 
 def test_a_set_where_every_clip_failed_is_named(tmp_path: Path) -> None:
     folder = make_benchmark(tmp_path / "bench", {"ovmerdplus": ALL, "meld": ALL}, "m", {})
     rows = [{"id": i, "mode": mode, "labels": [], "status": "error", "error": "x"} for i in ALL for mode in MODES]
     write_lines(folder / "meld" / "predictions.jsonl", rows)
-    text = Page(run(folder).read_text(encoding="utf-8")).text
+    text = Page(page_of(folder).read_text(encoding="utf-8")).text
     assert "MELD is in no table and no mean" in text
     assert "OV-MERD+ is in no table" not in text
     write_lines(folder / "ovmerdplus" / "predictions.jsonl", rows)
-    text = Page(run(folder).read_text(encoding="utf-8")).text
+    text = Page(page_of(folder).read_text(encoding="utf-8")).text
     assert "MELD is in no table and no mean" in text
     assert "OV-MERD+ is in no table and no mean" in text
 
@@ -218,7 +217,7 @@ def test_a_set_of_sentiments_says_who_judged_it_and_of_which_clips(tmp_path: Pat
     write_lines(folder / "mosi" / "manifest.jsonl", clips)
     rows = [{"id": row["id"], "mode": mode, "labels": ["happy"]} for row in clips for mode in MODES]
     write_lines(folder / "mosi" / "predictions.jsonl", rows)
-    page = Page(run(folder).read_text(encoding="utf-8"))
+    page = Page(page_of(folder).read_text(encoding="utf-8"))
     assert "set:mosi|n:2|protocol:official|judge:lexicon@ab" in page.text
     assert "n:9" not in page.text
     assert "m, slow: WAF left out: metrics.json has it of 9 clips, here are 2" in page.text
@@ -229,10 +228,10 @@ def test_a_set_of_sentiments_says_who_judged_it_and_of_which_clips(tmp_path: Pat
 def test_hit_has_its_interval_and_its_column_on_a_phone(tmp_path: Path) -> None:
     gold = {str(n): ["happy"] if n % 3 else ["sad"] for n in range(12)}
     folder = make_benchmark(tmp_path / "b", {"meld": gold}, "m", {"sets": {"meld": {"fast": {"measure": "hit"}}}})
-    text = run(folder).read_text(encoding="utf-8")
+    text = page_of(folder).read_text(encoding="utf-8")
     assert "<th>HIT</th>" in text
     assert re.search(r'<td><span>66\.7</span><small class="range">[\d.]+ – [\d.]+</small>\s*</td>', text)
-    assert '<th class="wide">HIT</th>' in run(make_asked(tmp_path / "a", ALL, {"a": (["sad"], ["sad"])})).read_text(
+    assert '<th class="wide">HIT</th>' in page_of(make_asked(tmp_path / "a", ALL, {"a": (["sad"], ["sad"])})).read_text(
         encoding="utf-8"
     )
 
@@ -240,7 +239,7 @@ def test_hit_has_its_interval_and_its_column_on_a_phone(tmp_path: Path) -> None:
 def test_a_page_of_several_runs_says_no_run_s_facts_as_everybody_s(tmp_path: Path) -> None:
     folder = make_quickstart(tmp_path / "quick")
     other = make_asked(tmp_path / "other", ALL, {identity: (words, words) for identity, words in ALL.items()})
-    text = Page(run(folder, other, out=tmp_path / "p.html").read_text(encoding="utf-8")).text
+    text = Page(page_of(folder, other, out=tmp_path / "p.html").read_text(encoding="utf-8")).text
     assert text.startswith("quick and other")
     for part in ("A run", "training clips", "seed", "Make clips", "in all"):
         assert part not in text
@@ -256,7 +255,7 @@ def test_what_a_judge_scored_is_shown_as_it_was_written(tmp_path: Path) -> None:
     }
     folder = make_benchmark(tmp_path / "mme", {"lab": ALL}, "some/model", numbers)
     (folder / "run.json").write_text('{"kind": "benchmark", "benchmark": "mme-emotion", "model": "m"}')
-    text = run(folder).read_text(encoding="utf-8")
+    text = page_of(folder).read_text(encoding="utf-8")
     assert "lab slow 3 1 50.0 40.0 – 60.0 25.0 37.5 micro mean slow 50.0" in Page(text).text
     assert "set:mme|judge:someone" in text
     assert "best constant answer" not in text
@@ -265,7 +264,7 @@ def test_what_a_judge_scored_is_shown_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_training_run_alone_has_curves_and_no_samples(tmp_path: Path) -> None:
     write_lines(tmp_path / "sft" / "metrics.jsonl", [{"step": 1, "loss": 3.0}, {"step": 2}])
-    text = run(tmp_path / "sft").read_text(encoding="utf-8")
+    text = page_of(tmp_path / "sft").read_text(encoding="utf-8")
     page = Page(text)
     assert page.stack == []
     assert "SFT loss" in text
@@ -275,39 +274,39 @@ def test_a_training_run_alone_has_curves_and_no_samples(tmp_path: Path) -> None:
 
 def test_a_page_is_written_of_metrics_alone(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"systems": {"mine": {"slow": {"f1": null}, "diagnosis": 3}, "sft": {}}}')
-    assert Page(run(tmp_path).read_text(encoding="utf-8")).stack == []
+    assert Page(page_of(tmp_path).read_text(encoding="utf-8")).stack == []
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mer_r1.pipelines.report import run
+from mer_r1.report.page import write_page
 os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-run(Path(sys.argv[1]))
+write_page(Path(sys.argv[1]))
 """
 
 
 def test_a_page_that_is_killed_while_it_is_written_leaves_the_one_before(tmp_path: Path) -> None:
     folder = make_asked(tmp_path / "run", ALL, dict.fromkeys(ALL, (["happy"], ["happy"])))
-    page = run(folder)
+    page = page_of(folder)
     before = page.read_bytes()
     make_asked(folder, ALL, dict.fromkeys(ALL, (["sad"], ["sad"])))
     done = subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert page.read_bytes() == before
-    assert run(folder).read_bytes() != before
+    assert page_of(folder).read_bytes() != before
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run that can be read"):
-        run(tmp_path)
+        page_of(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
 def test_an_out_that_is_a_folder_is_refused(tmp_path: Path) -> None:
     folder = make_asked(tmp_path / "a", ALL, {"a": (["happy"], ["happy"])})
     with pytest.raises(InputError, match="is a folder; give the name of the page"):
-        run(folder, out=tmp_path)
+        page_of(folder, out=tmp_path)
 
 
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
@@ -317,10 +316,8 @@ def test_a_missing_package_is_named_with_the_command(
     folder = make_asked(tmp_path / "a", ALL, {"a": (["happy"], ["happy"])})
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=r"pip install 'mer-r1\[report\]'"):
-        run(folder)
+        page_of(folder)
 
 
 def test_numbers_are_said_as_people_say_them() -> None:
     assert [clock(seconds) for seconds in (35.1, 401.2, 7200)] == ["35 s", "6.7 min", "2.0 h"]
-    assert [percent(0.5), percent(None), percent(float("nan"))] == ["50.0", "–", "–"]
-    assert [points(-0.013), points(0.5), points(float("nan"))] == ["−1.3", "+50.0", "–"]

@@ -1,13 +1,16 @@
 """The folders of runs: each kind is told by what it holds, titles are made different, what is wrong is named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.evaluation.runs import interval_of, number_at, read_groups, read_run, read_runs
+from mer_r1.evaluation.runs import EvaluatedSet, System, read_groups, read_runs, shared_sets
+from mer_r1.report.sets import page_sets, shown_systems
 
 CLIPS = [{"id": "a", "subtitle": "Oh.", "labels": ["happy"]}, {"id": "b", "subtitle": "So.", "labels": ["sad"]}]
 
@@ -58,9 +61,10 @@ def test_a_quickstart_has_three_systems_with_one_set(tmp_path: Path) -> None:
         assert set(only.of_mode("fast")) == {"a", "b"}
         assert {row.mode for row in only.of_mode("fast").values()} == {"fast"}
         assert (system.series("reward/recall"), system.recipe) == (([5.0], [0.5]), "# recipe\n")
-    assert systems[2].number("slow", "f1") == 0.5
-    assert systems[2].interval("slow", "f1") == (0.4, 0.6)
-    assert (systems[0].numbers, systems[1].run) == ({}, {"kind": "rl"})
+    slow = systems[2].sets[0].scores.slow
+    assert slow is not None
+    assert (slow.value("f1"), slow.bounds("f1")) == (0.5, (0.4, 0.6))
+    assert (systems[0].sets[0].scores.slow, systems[1].run.kind) == (None, "rl")
 
 
 def test_one_system_of_a_quickstart_finds_its_clips(tmp_path: Path) -> None:
@@ -74,7 +78,6 @@ def test_a_benchmark_has_its_sets_in_the_order_of_its_metrics(tmp_path: Path) ->
     assert [(item.name, item.title) for item in system.sets] == [
         ("meld", "MELD"), ("iemocap", "iemocap"), ("another", "another")
     ]  # fmt: skip
-    assert system.number("sets", "meld", "n") is None
     assert len(system.predictions) == 4  # ids are shared
 
 
@@ -112,8 +115,6 @@ def test_no_folder_and_a_folder_given_twice_are_refused(tmp_path: Path) -> None:
 
 def test_what_is_wrong_in_a_folder_is_named_by_file(tmp_path: Path) -> None:
     run = quickstart(tmp_path / "qs")
-    with pytest.raises(InputError, match=r"gone.metrics.json: not found"):
-        read_run(tmp_path / "gone")
     (run / "mer_r1" / "predictions.jsonl").write_text('{"id": 3}\n')
     with pytest.raises(InputError, match=r"predictions.jsonl:1: id must be a text"):
         read_runs([run])
@@ -148,6 +149,13 @@ def test_a_run_that_is_called_as_another_ones_number_keeps_a_name_of_its_own(tmp
     assert [system.title for system in systems] == ["run", "run #2", "run-2", "run #2 #2"]
 
 
-def test_a_number_too_large_for_any_is_none() -> None:
-    assert number_at({"a": 10**400}, "a") is number_at({"a": -(10**400)}, "a") is None
-    assert interval_of([0, 10**400]) is None
+def test_two_runs_share_a_set_where_ids_labels_and_valence_are_the_same() -> None:
+    """The diagnosis once took sets that differ in valence alone for one, and the page for two."""
+    gold = (Sample("a", subtitle="x", labels=("happy",), valence=0.5),)
+    other = (replace(gold[0], valence=-0.5),)
+    sets = {"one": gold, "two": other, "three": gold}
+    systems = [System(name, name, Path(name), (EvaluatedSet("t", "T", Path(), of, {}),)) for name, of in sets.items()]
+    assert [(item.title, list(item.answers)) for item in shared_sets(systems)] == [
+        ("T", ["one", "three"]), ("T (2)", ["two"])
+    ]  # fmt: skip
+    assert [list(item.answers) for item in page_sets(shown_systems(systems))] == [[0, 2], [1]]

@@ -10,6 +10,7 @@ from typing import Any
 
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.evaluation.runs import Answers, EvaluatedSet, System
+from mer_r1.report.page import write_page
 from mer_r1.report.sets import ShownSystem, page_sets, shown_systems
 from tests.media.make_media import gray_frames, tone, write_media
 
@@ -63,6 +64,11 @@ def make_quickstart(folder: Path) -> Path:
     return folder
 
 
+def page_of(*folders: Path, out: Path | None = None) -> Path:
+    """The page of these runs, written."""
+    return write_page(*folders, out=out)[0]
+
+
 def make_asked(
     folder: Path, gold: Mapping[str, list[str]], answers: Mapping[str, tuple[Any, Any]], **more: Any
 ) -> Path:
@@ -100,7 +106,7 @@ def rows_of(answers: Mapping[str, tuple[str | None, str | None]], **more: Any) -
 def systems_of(samples: Sequence[Sample], **answers: Mapping[str, tuple[str | None, str | None]]) -> list[System]:
     """A system a name, all asked about the same samples."""
     return [
-        System(name, name, Path(name), {}, (), {}, "", (EvaluatedSet("t", "t", Path(), tuple(samples), rows_of(rows)),))
+        System(name, name, Path(name), (EvaluatedSet("t", "t", Path(), tuple(samples), rows_of(rows)),))
         for name, rows in answers.items()
     ]
 

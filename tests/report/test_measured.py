@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mer_r1.analysis.paradox import diagnose
 from mer_r1.data.sample import Prediction, Sample
+from mer_r1.evaluation.records import RunRecord, ScoresByMode
 from mer_r1.evaluation.runs import System
 from mer_r1.metrics.corpus_score import score
 from mer_r1.report.measured import measure, reference_of
@@ -47,15 +47,20 @@ def test_errors_and_absent_answers_are_counted_apart() -> None:
     slow = measured.modes["slow"]
     assert (slow.missing, slow.errors, slow.report.unanswered, slow.extra) == (1, 1, 1, 1)
     assert measured.modes["fast"].extra == 0
-    assert measured.diagnosis == {}
-    assert measured.problem.count('"0"') == 1
+    assert measured.diagnosis is not None
+    assert (measured.diagnosis.n, measured.problem) == (6, "")
 
 
 def failing(system: System, *ids: str, kind: str = "") -> System:
     """The same system with errors in slow mode, as a benchmark's if `kind` says so."""
     rows = dict(system.sets[0].predictions)
     rows |= {(i, "slow"): Prediction(i, "slow", "", "", (), "error") for i in ids}
-    return replace(system, sets=(replace(system.sets[0], predictions=rows),), run={"kind": kind})
+    return replace(system, sets=(replace(system.sets[0], predictions=rows),), run=RunRecord(kind=kind))
+
+
+def scored(system: System, **modes: dict[str, Any]) -> System:
+    """The same system, of whose set a metrics.json has these scores by mode."""
+    return replace(system, sets=(replace(system.sets[0], scores=ScoresByMode.from_json(modes, "metrics.json")),))
 
 
 def test_an_error_is_never_scored_as_a_wrong_answer_of_any_system() -> None:
@@ -65,7 +70,8 @@ def test_an_error_is_never_scored_as_a_wrong_answer_of_any_system() -> None:
     assert [sample.id for sample in first.page_set.scored] == ["0", "3", "4", "5", "6", "7"]
     assert (first.modes["slow"].value("f1"), second.modes["slow"].value("f1")) == (1.0, 1.0)
     assert (first.modes["slow"].errors, second.modes["slow"].errors) == (2, 0)
-    assert first.diagnosis["n"] == 6
+    assert first.diagnosis is not None
+    assert first.diagnosis.n == 6
 
 
 def test_what_a_benchmark_has_not_asked_yet_is_left_out_too() -> None:
@@ -80,7 +86,7 @@ def test_what_a_benchmark_has_not_asked_yet_is_left_out_too() -> None:
 
 def test_what_a_judge_scores_has_no_scores_of_words() -> None:
     (system,) = systems_of(GOLD, one=OTHER)
-    systems = shown_systems([replace(system, run={"kind": "benchmark", "benchmark": "mme-emotion"})])
+    systems = shown_systems([replace(system, run=RunRecord(kind="benchmark", benchmark="mme-emotion"))])
     assert measure(systems, page_sets(systems), SMALL) == ()
 
 
@@ -109,8 +115,7 @@ def test_a_system_alone_has_no_reference() -> None:
 def test_waf_is_read_from_the_benchmark_where_gold_has_valences_alone() -> None:
     samples = [Sample("1", subtitle="x", valence=1.0)]
     (system,) = systems_of(samples, one={"1": (None, "happy")})
-    numbers = {"sets": {"t": {"slow": {"n": 1, "waf": 0.75, "intervals": {"waf": [0.5, 1.0]}}}}}
-    systems = shown_systems([replace(system, numbers=numbers, folder=Path("x"))])
+    systems = shown_systems([scored(system, slow={"n": 1, "waf": 0.75, "intervals": {"waf": [0.5, 1.0]}})])
     (measured,) = measure(systems, page_sets(systems), SMALL)
     slow = measured.modes["slow"]
     assert slow.headline == "waf"
@@ -133,7 +138,7 @@ def test_a_waf_of_other_clips_than_those_scored_is_left_out_and_said(
     samples = [Sample(str(n), subtitle="x", valence=float(n)) for n in range(5)]
     (system,) = systems_of(samples, one={sample.id: (None, "happy") for sample in samples})
     reported = {"n": num, "waf": 0.75, "signature": f"set:t|n:{num}|protocol:{protocol}|judge:someone"}
-    system = failing(replace(system, numbers={"sets": {"t": {"slow": reported}}}), "4")
+    system = failing(scored(system, slow=reported), "4")
     systems = shown_systems([system])
     (measured,) = measure(systems, page_sets(systems), SMALL)
     assert len(measured.page_set.scored) == 4
@@ -143,13 +148,12 @@ def test_a_waf_of_other_clips_than_those_scored_is_left_out_and_said(
 
 
 def accuracy_of(num: int | None) -> dict[str, Any]:
-    reported = {"measure": "accuracy", "n": num, "accuracy": 0.75, "intervals": {"accuracy": [0.5, 1.0]}}
-    return {"sets": {"t": {"fast": reported}}}
+    return {"measure": "accuracy", "n": num, "accuracy": 0.75, "intervals": {"accuracy": [0.5, 1.0]}}
 
 
 def test_accuracy_is_read_from_the_benchmark_that_measures_it() -> None:
     (system,) = systems_of(GOLD, one=ONE)
-    systems = shown_systems([replace(system, numbers=accuracy_of(8))])
+    systems = shown_systems([scored(system, fast=accuracy_of(8))])
     fast = measure(systems, page_sets(systems), SMALL)[0].modes["fast"]
     assert (fast.headline, fast.value("accuracy"), fast.bounds("accuracy")) == ("accuracy", 0.75, (0.5, 1.0))
     assert (fast.value("waf"), fast.bounds("waf")) == (None, None)
@@ -159,7 +163,7 @@ def test_accuracy_is_read_from_the_benchmark_that_measures_it() -> None:
 @pytest.mark.parametrize(("num", "said"), [(7, ""), (8, "8"), (None, "unknown")])
 def test_an_accuracy_of_other_pictures_than_those_scored_is_left_out_and_said(num: int | None, said: str) -> None:
     (system,) = systems_of(GOLD, one=ONE)
-    systems = shown_systems([failing(replace(system, numbers=accuracy_of(num)), "3")])
+    systems = shown_systems([failing(scored(system, fast=accuracy_of(num)), "3")])
     fast = measure(systems, page_sets(systems), SMALL)[0].modes["fast"]
     assert fast.headline == "accuracy"
     assert (fast.value("accuracy"), fast.bounds("accuracy")) == ((None, None) if said else (0.75, (0.5, 1.0)))
@@ -168,7 +172,7 @@ def test_an_accuracy_of_other_pictures_than_those_scored_is_left_out_and_said(nu
 
 def test_a_set_has_one_headline_whichever_system_a_benchmark_asked() -> None:
     plain, asked = systems_of(GOLD, plain=ONE, asked=OTHER)
-    systems = shown_systems([plain, replace(asked, numbers=accuracy_of(8))])
+    systems = shown_systems([plain, scored(asked, fast=accuracy_of(8))])
     modes = {item.system.title: item.modes for item in measure(systems, page_sets(systems), SMALL)}
     found = {(name, mode): score for name, of_modes in modes.items() for mode, score in of_modes.items()}
     assert {score.headline for score in found.values()} == {"accuracy"}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mer_r1.pipelines.report import run
-from tests.report.runs import Page, make_benchmark, write_lines
+from tests.report.runs import Page, make_benchmark, page_of, write_lines
 
 PICTURES = {"1": ["fear"], "2": ["awe"], "3": ["sadness"]}
 
@@ -21,7 +20,7 @@ def noted(num: int, accuracy: float, mode: str) -> dict[str, Any]:
 
 def test_a_set_of_pictures_has_the_accuracy_of_its_benchmark_as_headline(tmp_path: Path) -> None:
     numbers = {"sets": {"emoset": {"fast": noted(9, 0.125, "fast"), "slow": noted(3, 0.625, "slow")}}}
-    text = run(make_benchmark(tmp_path / "b", {"emoset": PICTURES}, "m", numbers)).read_text(encoding="utf-8")
+    text = page_of(make_benchmark(tmp_path / "b", {"emoset": PICTURES}, "m", numbers)).read_text(encoding="utf-8")
     page = Page(text)
     assert "m, slow, accuracy 62.5 31.2 – 100.0" in page.text
     assert '<th class="wide">F1</th><th class="wide">HIT</th><th>accuracy</th>' in text
@@ -36,13 +35,13 @@ def test_a_set_of_pictures_has_the_accuracy_of_its_benchmark_as_headline(tmp_pat
 def test_rewards_of_labels_outside_the_wheels_have_their_curves(tmp_path: Path) -> None:
     log = [{"step": s, "loss": 0.0, "reward/accuracy": s / 8, "reward/reflection": 0.5} for s in range(1, 5)]
     write_lines(tmp_path / "rl" / "metrics.jsonl", log)
-    text = run(tmp_path / "rl").read_text(encoding="utf-8")
+    text = page_of(tmp_path / "rl").read_text(encoding="utf-8")
     assert "Accuracy reward" in text
     assert "Reflective reward" in text
     assert "Recall reward" not in text
     assert "SFT loss" not in text
     write_lines(tmp_path / "old" / "metrics.jsonl", [{"step": 1, "reward/recall": 0.5}])
-    assert "Accuracy reward" not in run(tmp_path / "old").read_text(encoding="utf-8")
+    assert "Accuracy reward" not in page_of(tmp_path / "old").read_text(encoding="utf-8")
 
 
 def test_a_group_of_rollouts_shows_the_rewards_that_it_has(tmp_path: Path) -> None:
@@ -51,7 +50,7 @@ def test_a_group_of_rollouts_shows_the_rewards_that_it_has(tmp_path: Path) -> No
     rows = [{"step": 1, "id": "x", "labels": ["awe"], "rewards": item, "advantage": 0.0} for item in rewards]
     write_lines(tmp_path / "rl" / "rollouts.jsonl", rows)
     write_lines(tmp_path / "rl" / "metrics.jsonl", [{"step": 1, "reward/accuracy": 0.5}])
-    page = Page(run(tmp_path / "rl").read_text(encoding="utf-8"))
+    page = Page(page_of(tmp_path / "rl").read_text(encoding="utf-8"))
     assert "answer advantage format accuracy coherence consistency reflection" in page.text
     assert "+0.00 1.00 1.00 1.00 0.50 0.75" in page.text
     assert "reflection: their mean" in page.text

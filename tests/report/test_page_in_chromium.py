@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mer_r1.pipelines.report import run
 from tests.report.browser_page import Page, chromium, read_log
-from tests.report.runs import EVIL, make_asked, make_quickstart
+from tests.report.runs import EVIL, make_asked, make_quickstart, page_of
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    path = run(make_quickstart(tmp_path_factory.mktemp("whole")))
+    path = page_of(make_quickstart(tmp_path_factory.mktemp("whole")))
     with chromium() as driver:
         yield Page(driver).open(path)
 
@@ -99,7 +98,7 @@ def test_titles_of_forty_letters_do_not_make_a_phone_s_page_scroll(opened: Page,
     gold = {"a": ["happy"], "b": ["sad"]}
     answers = {identity: (words, words) for identity, words in gold.items()}
     runs = [make_asked(tmp_path / (letter * 40), gold, answers) for letter in "an"]
-    opened.open(run(*runs, out=tmp_path / "report.html"))
+    opened.open(page_of(*runs, out=tmp_path / "report.html"))
     opened.size(390, 900, phone=True)
     opened.click("#sb-more > summary")
     opened.wait(lambda: opened.js("return document.getElementById('sb-a').offsetHeight"))

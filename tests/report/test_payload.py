@@ -16,17 +16,17 @@ from mer_r1.emotion.protocol import CORRECTED
 from mer_r1.evaluation.runs import EvaluatedSet, System
 from mer_r1.report.payload import CHUNK_SIZE, Kind, Payload, cut, make_payload, relative_url, script_json
 from mer_r1.report.sets import page_sets, shown_systems
-from mer_r1.report.verdicts import Judge
+from mer_r1.report.verdicts import Verdicts
 from tests.report.runs import shown_of
 from tests.small_wheels import CATEGORIES, small_wheels
 
-JUDGE = Judge(small_wheels(CORRECTED))
+VERDICTS = Verdicts(small_wheels(CORRECTED))
 KINDS = (Kind("retained", "Retained", "Rule."), Kind("failure", "Failure", "Rule."))
 
 
 def packed(samples: list[Sample], strengths: Any = None, folder: Path = Path(), **answers: Any) -> Payload:
     systems, sets = shown_of(samples, **answers)
-    return make_payload(systems, sets, JUDGE, KINDS, strengths or [{}], folder, [0])
+    return make_payload(systems, sets, VERDICTS, KINDS, strengths or [{}], folder, [0])
 
 
 def chunk(payload: Payload, place: int) -> list[dict[str, Any]]:
@@ -80,9 +80,9 @@ def test_chunks_hold_what_is_long_of_their_own_samples() -> None:
         for n in range(CHUNK_SIZE + 1)
     }  # fmt: skip
     samples = tuple(Sample(str(n), subtitle="x", labels=("sad",)) for n in range(CHUNK_SIZE + 1))
-    system = System("one", "one", Path(), {}, (), {}, "", (EvaluatedSet("t", "t", Path(), samples, rows),))  # type: ignore[arg-type]
+    system = System("one", "one", Path(), (EvaluatedSet("t", "t", Path(), samples, rows),))  # type: ignore[arg-type]
     systems = shown_systems([system])
-    payload = make_payload(systems, page_sets(systems), JUDGE, (), [{}], Path(), [0])
+    payload = make_payload(systems, page_sets(systems), VERDICTS, (), [{}], Path(), [0])
     assert [len(chunk(payload, index)) for index in (0, 1)] == [CHUNK_SIZE, 1]
     first, last = chunk(payload, 0)[0], chunk(payload, 1)[0]
     assert first["r"] == {"0.slow": "thought 0"}
@@ -100,8 +100,8 @@ def test_answers_of_two_sets_with_the_same_ids_stay_apart() -> None:
         return EvaluatedSet(name, name, Path(), (Sample("1", subtitle="x", labels=("happy",)),), rows)  # type: ignore[arg-type]
 
     sets = (evaluated("a", "happy"), evaluated("b", "angry"))
-    systems = shown_systems([System("one", "one", Path(), {}, (), {}, "", sets)])
-    index = json.loads(make_payload(systems, page_sets(systems), JUDGE, (), [{}, {}], Path(), [0]).index)
+    systems = shown_systems([System("one", "one", Path(), sets)])
+    index = json.loads(make_payload(systems, page_sets(systems), VERDICTS, (), [{}, {}], Path(), [0]).index)
     assert index["sets"] == ["a", "b"]
     assert index["set"] == [0, 1]
     assert index["answers"]["0.slow"]["state"] == ["r", "w"]
@@ -111,7 +111,7 @@ def test_sets_of_one_name_are_one_only_with_the_same_gold() -> None:
     def asked(name: str, gold: str) -> System:
         samples = (Sample("1", subtitle="x", labels=(gold,)),)
         rows = {("1", "slow"): Prediction("1", "slow", "", "", ("happy",), "ok")}
-        return System(name, name, Path(), {}, (), {}, "", (EvaluatedSet("t", "t", Path(), samples, rows),))  # type: ignore[arg-type]
+        return System(name, name, Path(), (EvaluatedSet("t", "t", Path(), samples, rows),))  # type: ignore[arg-type]
 
     sets = page_sets(shown_systems([asked("a", "happy"), asked("b", "sad"), asked("c", "happy")]))
     assert [(item.title, sorted(item.answers)) for item in sets] == [("t", [0, 2]), ("t (2)", [1])]

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from mer_r1.data.sample import Sample
+from mer_r1.display.plots import running_mean
 from mer_r1.evaluation.runs import System
 from mer_r1.report import plots
-from mer_r1.report.measured import Measured, measure
+from mer_r1.report.measured import Result, measure
 from mer_r1.report.pictures import outline, picture
-from mer_r1.report.plots import PLACEHOLDERS, Figure, log_plot, named, running_mean
+from mer_r1.report.plots import PLACEHOLDERS, Figure, log_plot, named
 from mer_r1.report.score_plots import gap_plots, pair_plot, plane_plot, retained_plot, score_plot
 from mer_r1.report.sets import page_sets, shown_systems
 from tests.media.make_media import gray_frames, tone, write_media
@@ -26,7 +27,7 @@ GOLD = [Sample(str(n), subtitle="x", labels=("happy", "sad") if n % 2 else ("ang
 ONE = {str(n): ("happy sad", "happy") for n in range(8)}
 
 
-def measured(num_sets: int) -> tuple[Measured, ...]:
+def measured(num_sets: int) -> tuple[Result, ...]:
     systems = []
     for system in systems_of(GOLD, a=ONE, b={identity: (slow, fast) for identity, (fast, slow) in ONE.items()}):
         sets = tuple(replace(system.sets[0], name=f"s{n}", title=f"Set {n}") for n in range(num_sets))
@@ -71,9 +72,7 @@ def test_the_same_numbers_give_the_same_bytes_in_the_page_s_colours() -> None:
 def test_titles_are_escaped_in_figures() -> None:
     evil = '<script>"&'
     log = tuple({"step": step, "loss": 1.0 / step} for step in range(1, 20))
-    shown = shown_systems(
-        [System("x", evil, Path(), {}, log, {}, "", ()), System("y", "y", Path(), {}, log, {}, "", ())]
-    )
+    shown = shown_systems([System("x", evil, Path(), log=log), System("y", "y", Path(), log=log)])
     figure = log_plot(shown, "loss", "Loss", "loss")
     assert figure is not None
     assert "<script" not in figure.svg
@@ -83,7 +82,7 @@ def test_titles_are_escaped_in_figures() -> None:
 def lines_of(titles: Sequence[str]) -> str:
     """The SVG of the losses of systems of these titles."""
     log = tuple({"step": step, "loss": 1.0 / step} for step in range(1, 20))
-    figure = log_plot(shown_systems([System(t, t, Path(), {}, log, {}, "", ()) for t in titles]), "loss", "L", "loss")
+    figure = log_plot(shown_systems([System(t, t, Path(), log=log) for t in titles]), "loss", "L", "loss")
     assert figure is not None
     return figure.svg
 
@@ -119,7 +118,7 @@ def test_titles_of_any_length_leave_room_for_the_axes() -> None:
 
 
 def test_seven_systems_have_seven_colours_of_their_own() -> None:
-    systems = shown_systems([System(n, n, Path(), {}, (), {}, "", ()) for n in "abcdefg"])
+    systems = shown_systems([System(n, n, Path()) for n in "abcdefg"])
     assert sorted(system.colour for system in systems) == list(range(7))
     assert len(set(PLACEHOLDERS)) == len(PLACEHOLDERS) == 7
     style = (Path(plots.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from mer_r1.evaluation.records import RolloutRecord
 from mer_r1.evaluation.runs import read_groups
 from mer_r1.report.rollout_group import choose_group
 from tests.report.runs import write_lines
 
 
-def rows(step: int, *rewards: tuple[float, float]) -> list[dict[str, Any]]:
+def rows(step: int, *rewards: tuple[float, float]) -> list[RolloutRecord]:
     return [
-        {"step": step, "id": "t", "labels": [f"w{k}"], "rewards": {"recall": r, "precision": p}, "advantage": 0.0}
+        RolloutRecord(step=step, id="t", labels=(f"w{k}",), rewards={"recall": r, "precision": p}, advantage=0.0)
         for k, (r, p) in enumerate(rewards)
     ]
 
 
 def test_the_group_is_the_first_where_recall_and_precision_disagree(tmp_path: Path) -> None:
     agree, disagree = rows(1, (1, 1), (0.5, 0.5), (0, 0)), rows(2, (1, 0), (0, 1), (0, 0))
-    write_lines(tmp_path / "r.jsonl", agree + disagree + rows(3, (1, 0), (0, 1), (0, 0)))
+    written = [*agree, *disagree, *rows(3, (1, 0), (0, 1), (0, 0))]
+    write_lines(tmp_path / "r.jsonl", [row.to_json() for row in written])
     groups = list(read_groups(tmp_path / "r.jsonl"))
-    assert [group[0]["step"] for group in groups] == [1, 2, 3]
+    assert [group[0].step for group in groups] == [1, 2, 3]
     assert choose_group(groups) == disagree
 
 

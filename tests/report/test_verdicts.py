@@ -8,30 +8,32 @@ from mer_r1.data.sample import Prediction
 from mer_r1.emotion.compiled import CompiledWheels, pack
 from mer_r1.emotion.protocol import CORRECTED
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.report.verdicts import Judge
+from mer_r1.report.verdicts import Verdicts
 from tests.small_wheels import SMALL, small_wheels
 
-JUDGE = Judge(small_wheels(CORRECTED))
+VERDICTS = Verdicts(small_wheels(CORRECTED))
 
 
 def test_a_word_is_right_wrong_or_not_judged() -> None:
-    words = JUDGE.judged(("glad", "angry", "lost", "qwerty", "glad"), ("happy",), {"glad": 0.5})
+    words = VERDICTS.of_words(("glad", "angry", "lost", "qwerty", "glad"), ("happy",), {"glad": 0.5})
     assert [(word.verdict, word.why) for word in words] == [
         ("right", "right"), ("wrong", "wrong"), ("unknown", "not judged"), ("unknown", "not judged")
     ]  # fmt: skip
     assert words[0].confidence == 0.5
-    assert JUDGE.letters(("glad", "angry", "lost"), JUDGE.mapped(("happy",))) == "rwu"
+    assert VERDICTS.characters(("glad", "angry", "lost"), VERDICTS.mapped(("happy",))) == "rwu"
 
 
 def test_a_word_is_partly_right_in_the_wheels_that_know_both() -> None:
     joy, mostly_anger = ((0,),) * 5, ((0,), (1,), (1,), (1,), ())
     table = {"x": pack(joy, SMALL.categories_of), "y": pack(mostly_anger, SMALL.categories_of)}
-    judge = Judge(WheelSet(CompiledWheels(SMALL.source, SMALL.names, SMALL.titles, SMALL.categories_of, table)))
-    assert [(word.verdict, word.why) for word in judge.judged(("y",), ("x",), None)] == [("partly", "1 of 4 wheels")]
+    verdicts = Verdicts(WheelSet(CompiledWheels(SMALL.source, SMALL.names, SMALL.titles, SMALL.categories_of, table)))
+    assert [(word.verdict, word.why) for word in verdicts.of_words(("y",), ("x",), None)] == [
+        ("partly", "1 of 4 wheels")
+    ]
 
 
 def test_missed_words_are_those_that_no_wheel_reaches() -> None:
-    assert JUDGE.missed(("glad",), ("happy", "sad", "lost")) == ["sad"]
+    assert VERDICTS.missed(("glad",), ("happy", "sad", "lost")) == ["sad"]
 
 
 @pytest.mark.parametrize(
@@ -51,10 +53,10 @@ def test_missed_words_are_those_that_no_wheel_reaches() -> None:
 )
 def test_an_answer_is_right_when_it_reaches_exactly_the_gold_categories(gold: str, said: str, state: str) -> None:
     row = Prediction("a", "slow", "", "", tuple(said.split()), "ok")
-    assert JUDGE.state(row, JUDGE.words(row.labels), JUDGE.mapped(gold.split())) == state
+    assert VERDICTS.state(row, VERDICTS.words(row.labels), VERDICTS.mapped(gold.split())) == state
 
 
 def test_an_error_and_an_absent_row_have_no_state() -> None:
     row = Prediction("a", "slow", "", "", ("happy",), "error")
-    assert JUDGE.state(row, ("happy",), JUDGE.mapped(("happy",))) == "-"
-    assert JUDGE.state(None, (), JUDGE.mapped(("happy",))) == "-"
+    assert VERDICTS.state(row, ("happy",), VERDICTS.mapped(("happy",))) == "-"
+    assert VERDICTS.state(None, (), VERDICTS.mapped(("happy",))) == "-"

@@ -104,7 +104,8 @@ class MerUniBench:
             if not (reports := self._reports(item)):
                 continue
             write_json(item.folder / "score.json", {"modes": reports})
-            sets[name] = ScoresByMode.of({mode: _scores(name, report) for mode, report in reports.items()})
+            scores = {mode: _scores(name, report) for mode, report in reports.items()}
+            sets[name] = ScoresByMode.of(scores, item.prepared.title)
             signatures = "|".join(report["signature"] for report in reports.values()).split("|")
             judges |= {part.removeprefix("judge:") for part in signatures if part.startswith("judge:")}
         modes = run.request.modes
