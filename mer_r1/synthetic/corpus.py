@@ -21,7 +21,7 @@ from mer_r1.data.files import atomic_path
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.synthetic import faces, voices
-from mer_r1.synthetic.parts import is_finished, write_parts
+from mer_r1.synthetic.parts import write_parts
 from mer_r1.synthetic.state import draw_scene
 from mer_r1.synthetic.subtitles import TARGETS, slow_target, subtitle
 
@@ -84,7 +84,7 @@ def make_clip(plan: Plan, folder: Path, index: int) -> tuple[str, Sample]:
     looks, voice = faces.draw_looks(person_rng), voices.draw_voice(person_rng)
     rng = np.random.default_rng([plan.seed, _SCENE, index])
     scene = draw_scene(rng)
-    said = subtitle(scene, rng)
+    words = subtitle(scene, rng)
     wave = voices.speak(voice, scene.voice, plan.seconds, rng)
     num_frames = round(plan.seconds * FPS)
     frames = faces.draw_face(looks, scene.face, num_frames, voices.loudness_per_frame(wave, num_frames), rng)
@@ -95,7 +95,7 @@ def make_clip(plan: Plan, folder: Path, index: int) -> tuple[str, Sample]:
         id=f"minimer-{plan.seed}-{index:06d}",
         video=path if sees else None,
         audio=None if sees else path,
-        subtitle=said,
+        subtitle=words,
         labels=scene.gold,
         valence=round(scene.state.valence, 4),
         reasoning=TARGETS[plan.form](scene),
@@ -108,20 +108,16 @@ def make_clip(plan: Plan, folder: Path, index: int) -> tuple[str, Sample]:
 def write_corpus(
     plan: Plan, folder: Path, workers: int = 1, progress: Callable[[int], None] | None = None
 ) -> dict[str, Path]:
-    """Make a corpus and return its manifests by split; a finished corpus of the same plan is kept as it is.
+    """Make a corpus and return its manifests by split, as `write_parts` does.
 
-    A stopped run is simply started again. Raises InputError when the folder holds a corpus of another plan.
+    Raises InputError for fewer than 5 clips, and when the folder holds a corpus of another plan.
     """
-    manifests = {split: folder / f"{split}.jsonl" for split in SPLITS}
+    if plan.num < 5:
+        raise InputError(f"--num {plan.num}: a corpus needs at least 5 clips, so that every split has one")
     facts = {"corpus": "MiniMER", "num": plan.num, "seed": plan.seed, "seconds": plan.seconds}
     if plan.form != "think_answer":
         facts["form"] = plan.form
-    if is_finished(folder, facts):
-        return manifests
-    if plan.num < 5:
-        raise InputError(f"--num {plan.num}: a corpus needs at least 5 clips, so that every split has one")
-    write_parts(partial(make_clip, plan, folder), manifests, folder, facts, workers, progress)
-    return manifests
+    return write_parts(partial(make_clip, plan, folder), SPLITS, folder, facts, workers, progress)
 
 
 def minimer_texts(num: int = 3000, seed: int = 0) -> Iterator[str]:

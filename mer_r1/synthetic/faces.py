@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw
 
 from mer_r1.synthetic.state import State
 
+Colour = tuple[int, int, int]
+
 SIZE = 96
 _SCALE = 2  # drawn twice as large and reduced, which smooths the edges
 _SKINS = ((255, 224, 196), (241, 194, 150), (224, 172, 120), (198, 134, 86), (141, 85, 48), (96, 58, 36))
@@ -21,9 +23,9 @@ _HAIRS = ((34, 26, 22), (84, 52, 30), (150, 102, 52), (214, 178, 108), (120, 120
 class Looks:
     """What stays the same over one person's clips; offsets are added to what the state draws."""
 
-    skin: tuple[int, int, int]
-    hair: tuple[int, int, int]
-    backdrop: tuple[int, int, int]
+    skin: Colour
+    hair: Colour
+    backdrop: Colour
     width: float
     mouth_offset: float
     brow_offset: float
@@ -36,7 +38,7 @@ def draw_looks(rng: np.random.Generator) -> Looks:
     return Looks(
         skin=_SKINS[rng.integers(len(_SKINS))],
         hair=_HAIRS[rng.integers(len(_HAIRS))],
-        backdrop=cast(tuple[int, int, int], backdrop),
+        backdrop=cast(Colour, backdrop),
         width=float(rng.uniform(0.86, 1.0)),
         mouth_offset=float(rng.normal(0.0, 0.08)),
         brow_offset=float(rng.normal(0.0, 0.08)),
@@ -44,7 +46,8 @@ def draw_looks(rng: np.random.Generator) -> Looks:
     )
 
 
-def _mix(first: tuple[int, int, int], second: tuple[int, int, int], share: float) -> tuple[int, int, int]:
+def mix(first: Colour, second: Colour, share: float) -> Colour:
+    """`share` of the second colour and the rest of the first."""
     red, green, blue = (int(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
@@ -90,10 +93,10 @@ def draw_frame(looks: Looks, shown: State, shift: tuple[float, float], blink: fl
     draw.ellipse((x - half_w, y - half_h, x + half_w, y + half_h), fill=looks.skin)
     flush = float(np.clip(0.25 + 0.35 * shown.arousal - 0.25 * min(0.0, shown.dominance), 0.0, 0.7))
     for side in (-1, 1):
-        cheek = _mix(looks.skin, (225, 70, 70), flush)
+        cheek = mix(looks.skin, (225, 70, 70), flush)
         draw.ellipse((x + side * 44 - 14, y + 10, x + side * 44 + 14, y + 30), fill=cheek)
     _eyes(draw, looks, shown, (x, y), blink)
-    draw.line(((x, y - 6), (x - 5, y + 16), (x + 4, y + 17)), fill=_mix(looks.skin, (60, 30, 20), 0.4), width=4)
+    draw.line(((x, y - 6), (x - 5, y + 16), (x + 4, y + 17)), fill=mix(looks.skin, (60, 30, 20), 0.4), width=4)
     _mouth(draw, looks, shown, (x, y), speech)
     return image.reduce(_SCALE)
 

@@ -1,9 +1,12 @@
-"""A corpus made part by part, in one process or several, and kept once it is finished."""
+"""A corpus made part by part, in one process or several, and kept once it is finished.
+
+A part depends only on the plan and its index, so a stopped run is simply started again.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
@@ -18,7 +21,7 @@ Make = Callable[[int], tuple[str, Sample]]
 RECORD = "corpus.json"
 
 
-def is_finished(folder: Path, facts: Mapping[str, Any]) -> bool:
+def _is_finished(folder: Path, facts: Mapping[str, Any]) -> bool:
     """Whether `folder` holds a finished corpus of these facts.
 
     Raises InputError where it holds one of other facts, and where its record is damaged.
@@ -37,14 +40,20 @@ def is_finished(folder: Path, facts: Mapping[str, Any]) -> bool:
 
 def write_parts(
     make: Make,
-    manifests: Mapping[str, Path],
+    splits: Sequence[str],
     folder: Path,
     facts: Mapping[str, Any],
     workers: int,
     progress: Callable[[int], None] | None,
-) -> None:
-    """Make parts 0 to facts["num"] - 1, each with its split, write the manifests by split, and last the record."""
-    rows: dict[str, list[Sample]] = {split: [] for split in manifests}
+) -> dict[str, Path]:
+    """Make parts 0 to facts["num"] - 1, write the manifests by split, and last the record; returns the manifests.
+
+    A finished corpus of the same facts is kept as it is. Raises InputError when the folder holds one of other facts.
+    """
+    manifests = {split: folder / f"{split}.jsonl" for split in splits}
+    if _is_finished(folder, facts):
+        return manifests
+    rows: dict[str, list[Sample]] = {split: [] for split in splits}
     for done, (split, sample) in enumerate(_made(make, facts["num"], workers), start=1):
         rows[split].append(sample)
         if progress:
@@ -52,6 +61,7 @@ def write_parts(
     for split, path in manifests.items():
         write_manifest(path, rows[split])
     write_json(folder / RECORD, dict(facts))
+    return manifests
 
 
 def _made(make: Make, num: int, workers: int) -> Iterator[tuple[str, Sample]]:

@@ -1,7 +1,7 @@
 """MiniMER's pictures drawn: a light, a thing and a face, painted or as a sketch on paper.
 
-Everything is drawn three times as large and reduced, which smooths the edges. The thing and the face stand side by
-side, either on the left; places, sizes and colours vary. A sketch has outlines, pale fills on paper and smaller faces.
+Everything is drawn three times as large and reduced, which smooths the edges. The thing and the face are side by side,
+either on the left; positions, sizes and colours vary. A sketch has outlines, pale fills on paper and smaller faces.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mer_r1.synthetic.faces import Looks, draw_looks
+from mer_r1.synthetic.faces import Colour, Looks, draw_looks, mix
 from mer_r1.synthetic.picture_scenes import PictureScene
 
 SIZE = 84
@@ -21,7 +21,6 @@ _SCALE = 3
 _FULL = SIZE * _SCALE
 
 Style = Literal["painted", "sketched"]
-Colour = tuple[int, int, int]
 Point = tuple[float, float]
 
 _INK = (44, 40, 52)
@@ -31,11 +30,6 @@ _GROUND = {"by day": (122, 190, 92), "in the rain": (96, 122, 96), "at night": (
 _GAY = ((226, 52, 60), (250, 190, 40), (66, 140, 230), (240, 110, 190), (70, 190, 110))
 _NIGHT = (14, 16, 50)
 _GLOWING = ("a fire", "fireworks")
-
-
-def _mixed(first: Colour, second: Colour, share: float) -> Colour:
-    red, green, blue = (int(a + (b - a) * share) for a, b in zip(first, second, strict=True))
-    return red, green, blue
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class Pen:
         return self.middle[0] + self.half * x, self.middle[1] + self.half * y
 
     def _fill(self, colour: Colour) -> Colour:
-        return _mixed(colour, *self.wash)
+        return mix(colour, *self.wash)
 
     def oval(self, x: float, y: float, wide: float, high: float, colour: Colour) -> None:
         """A filled ellipse of half-axes `wide` and `high`."""
@@ -78,7 +72,7 @@ class Pen:
         """A line of a width in the same units; a sketch draws it thin and in ink."""
         corners = [self._at(*point) for point in points]
         thick = max(3, round(width * self.half * (0.6 if self.sketch else 1.0)))
-        self.draw.line(corners, fill=_mixed(colour, _INK, 0.6) if self.sketch else self._fill(colour), width=thick)
+        self.draw.line(corners, fill=mix(colour, _INK, 0.6) if self.sketch else self._fill(colour), width=thick)
 
 
 def _gay(rng: np.random.Generator) -> Colour:
@@ -86,7 +80,7 @@ def _gay(rng: np.random.Generator) -> Colour:
 
 
 def _spider(pen: Pen, rng: np.random.Generator) -> None:
-    dark = _mixed((20, 18, 22), (90, 50, 30), float(rng.random()))
+    dark = mix((20, 18, 22), (90, 50, 30), float(rng.random()))
     for side in (-1, 1):
         for rise in (-0.75, -0.3, 0.2, 0.65):
             knee = (side * 0.6, rise * 0.8 - 0.35)
@@ -98,8 +92,8 @@ def _spider(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def _cliff(pen: Pen, rng: np.random.Generator) -> None:
-    rock = _mixed((150, 108, 74), (128, 120, 112), float(rng.random()))
-    dark = _mixed(rock, _INK, 0.5)
+    rock = mix((150, 108, 74), (128, 120, 112), float(rng.random()))
+    dark = mix(rock, _INK, 0.5)
     pen.box(-0.6, 0.1, 0.7, 1.6, (34, 30, 44))
     pen.shape(((-1.2, -0.6), (-0.15, -0.6), (-0.34, 0.0), (-0.2, 0.6), (-0.36, 1.6), (-1.2, 1.6)), rock)
     pen.shape(((1.2, -0.3), (0.42, -0.3), (0.56, 0.2), (0.36, 0.8), (0.5, 1.6), (1.2, 1.6)), rock)
@@ -111,15 +105,15 @@ def _cliff(pen: Pen, rng: np.random.Generator) -> None:
 def _present(pen: Pen, rng: np.random.Generator) -> None:
     paper, ribbon = _gay(rng), (255, 244, 200)
     pen.box(-0.75, -0.2, 0.75, 0.85, paper)
-    pen.box(-0.85, -0.4, 0.85, -0.05, _mixed(paper, (0, 0, 0), 0.2))
+    pen.box(-0.85, -0.4, 0.85, -0.05, mix(paper, (0, 0, 0), 0.2))
     pen.box(-0.13, -0.4, 0.13, 0.85, ribbon)
     for side in (-1, 1):
         pen.oval(side * 0.32, -0.58, 0.3, 0.19, ribbon)
-    pen.oval(0, -0.5, 0.13, 0.13, _mixed(ribbon, (0, 0, 0), 0.2))
+    pen.oval(0, -0.5, 0.13, 0.13, mix(ribbon, (0, 0, 0), 0.2))
 
 
 def _grave(pen: Pen, rng: np.random.Generator) -> None:
-    stone = _mixed((150, 150, 156), (110, 108, 112), float(rng.random()))
+    stone = mix((150, 150, 156), (110, 108, 112), float(rng.random()))
     pen.oval(0, 0.85, 0.95, 0.2, (104, 74, 48))
     pen.oval(0, -0.35, 0.55, 0.55, stone)
     pen.box(-0.55, -0.35, 0.55, 0.8, stone)
@@ -130,7 +124,7 @@ def _grave(pen: Pen, rng: np.random.Generator) -> None:
 def _dog(pen: Pen, rng: np.random.Generator) -> None:
     coats = ((176, 118, 62), (236, 220, 190), (92, 66, 50))
     coat = coats[rng.integers(len(coats))]
-    dark = _mixed(coat, (30, 20, 16), 0.45)
+    dark = mix(coat, (30, 20, 16), 0.45)
     pen.line(((0.7, 0.0), (0.98, -0.5)), coat, 0.16)
     for x in (-0.35, -0.1, 0.42, 0.65):
         pen.box(x - 0.1, 0.3, x + 0.1, 0.92, coat)
@@ -152,7 +146,7 @@ def _fire(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def _rubbish(pen: Pen, rng: np.random.Generator) -> None:
-    bag = _mixed((48, 56, 48), (84, 96, 60), float(rng.random()))
+    bag = mix((48, 56, 48), (84, 96, 60), float(rng.random()))
     pen.oval(0, 0.78, 1.0, 0.22, (128, 150, 40))
     pen.shape(((-0.15, -0.4), (-0.35, -0.75), (0.35, -0.75), (0.15, -0.4)), bag)
     pen.oval(0, 0.2, 0.68, 0.64, bag)
@@ -167,9 +161,9 @@ def _rubbish(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def _mountain(pen: Pen, rng: np.random.Generator) -> None:
-    rock = _mixed((104, 112, 140), (128, 104, 92), float(rng.random()))
+    rock = mix((104, 112, 140), (128, 104, 92), float(rng.random()))
     peak = float(rng.uniform(-0.2, 0.2))
-    pen.shape(((-0.2, 0.6), (0.62, -0.55), (1.3, 0.6)), _mixed(rock, (255, 255, 255), 0.2))
+    pen.shape(((-0.2, 0.6), (0.62, -0.55), (1.3, 0.6)), mix(rock, (255, 255, 255), 0.2))
     pen.shape(((-1.3, 0.6), (peak - 0.2, -1.25), (0.9, 0.6)), rock)
     left, right = peak - 0.2 - 0.27 * (peak + 1.1), peak - 0.2 + 0.27 * (1.1 - peak)
     snow = ((left, -0.75), (peak - 0.2, -1.25), (right, -0.75), (right - 0.22, -0.62), (peak - 0.2, -0.78))
@@ -193,12 +187,12 @@ def _balloons(pen: Pen, rng: np.random.Generator) -> None:
         colour = _GAY[(first + index) % len(_GAY)]
         pen.line(((x, y + 0.4), (0.0, 0.9)), (240, 240, 240), 0.05)
         pen.oval(x, y, 0.38, 0.47, colour)
-        pen.oval(x - 0.12, y - 0.18, 0.09, 0.12, _mixed(colour, (255, 255, 255), 0.7))
+        pen.oval(x - 0.12, y - 0.18, 0.09, 0.12, mix(colour, (255, 255, 255), 0.7))
 
 
 def _vase(pen: Pen, rng: np.random.Generator) -> None:
-    china = _mixed(_gay(rng), (255, 255, 255), 0.3)
-    light = _mixed(china, (255, 255, 255), 0.5)
+    china = mix(_gay(rng), (255, 255, 255), 0.3)
+    light = mix(china, (255, 255, 255), 0.5)
     rim = ((-0.52, -0.1), (-0.3, 0.2), (-0.12, -0.2), (0.1, 0.16), (0.3, -0.04), (0.5, 0.3))
     pen.shape(((-0.3, 0.95), (-0.62, 0.4), *rim, (0.2, 0.95)), china)
     pen.line(((-0.5, 0.42), (-0.2, 0.56), (0.1, 0.46), (0.4, 0.54)), light, 0.1)
@@ -267,7 +261,7 @@ def _person(pen: Pen, scene: PictureScene, rng: np.random.Generator) -> None:
     pen.oval(0, -0.2, wide + 0.12, 0.98, looks.hair)
     pen.oval(0, 0.06, wide, 1.0, looks.skin)
     _eyes(pen, scene.face, scene.force, looks)
-    pen.line(((0, 0.05), (-0.06, 0.24), (0.05, 0.25)), _mixed(looks.skin, (60, 30, 20), 0.4), 0.06)
+    pen.line(((0, 0.05), (-0.06, 0.24), (0.05, 0.25)), mix(looks.skin, (60, 30, 20), 0.4), 0.06)
     _mouth(pen, scene.face, scene.force)
 
 
@@ -276,10 +270,10 @@ def _backdrop(pen: Pen, light: str, rng: np.random.Generator) -> None:
     towards = (255, 255, 255) if shade > 0 else (0, 0, 0)
     if not pen.sketch:
         for row in range(_FULL):
-            sky = _mixed(_SKY[light], (255, 255, 255), 0.35 * row / _FULL)
-            pen.draw.line(((0, row), (_FULL, row)), fill=_mixed(sky, towards, abs(shade)))
+            sky = mix(_SKY[light], (255, 255, 255), 0.35 * row / _FULL)
+            pen.draw.line(((0, row), (_FULL, row)), fill=mix(sky, towards, abs(shade)))
     horizon = float(rng.uniform(0.2, 0.4))
-    pen.box(-1.1, horizon, 1.1, 1.1, _mixed(_GROUND[light], towards, abs(shade)))
+    pen.box(-1.1, horizon, 1.1, 1.1, mix(_GROUND[light], towards, abs(shade)))
     x, y = float(rng.uniform(-0.25, 0.25)), float(rng.uniform(-0.82, -0.72))
     if light == "by day":
         pen.oval(x, y, 0.15, 0.15, (255, 222, 60))
@@ -290,11 +284,6 @@ def _backdrop(pen: Pen, light: str, rng: np.random.Generator) -> None:
     else:
         for offset in (-0.2, 0.0, 0.2):
             pen.oval(x + offset, y + 0.05 * abs(offset), 0.2, 0.12, (84, 90, 100))
-
-
-def _rain(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    for x, y in rng.uniform(0, _FULL, (26, 2)).tolist():
-        draw.line(((x, y), (x - 6, y + 18)), fill=(196, 214, 234), width=3)
 
 
 class Picture(NamedTuple):
@@ -321,7 +310,8 @@ def draw_picture(scene: PictureScene, rng: np.random.Generator, style: Style = "
     face_half = 48 if sketch else 54
     _person(Pen(draw, face_at, face_half, wash, sketch), scene, rng)
     if scene.light == "in the rain":
-        _rain(draw, rng)
+        for x, y in rng.uniform(0, _FULL, (26, 2)).tolist():
+            draw.line(((x, y), (x - 6, y + 18)), fill=(196, 214, 234), width=3)
     left, top = (round((middle - 1.1 * face_half) / _SCALE) for middle in face_at)
     side = round(2.2 * face_half / _SCALE)
     return Picture(image.reduce(_SCALE), (left, top, left + side, top + side))

@@ -16,7 +16,7 @@ import numpy as np
 from mer_r1.data.files import atomic_path
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
-from mer_r1.synthetic.parts import is_finished, write_parts
+from mer_r1.synthetic.parts import write_parts
 from mer_r1.synthetic.picture_drawing import draw_picture
 from mer_r1.synthetic.picture_scenes import EIGHT, SIX, draw_picture_scene, picture_target
 
@@ -60,18 +60,14 @@ def make_picture(plan: PicturePlan, folder: Path, index: int) -> tuple[str, Samp
 def write_pictures(
     plan: PicturePlan, folder: Path, workers: int = 1, progress: Callable[[int], None] | None = None
 ) -> dict[str, Path]:
-    """Make the pictures and return their manifests by split; finished ones of the same plan are kept as they are.
+    """Make the pictures and return their manifests by split, as `write_parts` does.
 
-    A stopped run is simply started again. Raises InputError when the folder holds pictures of another plan.
+    Raises InputError for fewer than 10 pictures, and when the folder holds pictures of another plan.
     """
-    manifests = {split: folder / f"{split}.jsonl" for split in SPLITS}
-    facts = {"corpus": "MiniMER pictures", "num": plan.num, "seed": plan.seed}
-    if is_finished(folder, facts):
-        return manifests
     if plan.num < 10:
         raise InputError(f"--num {plan.num}: pictures need at least 10, so that every split has one")
-    write_parts(partial(make_picture, plan, folder), manifests, folder, facts, workers, progress)
-    return manifests
+    facts = {"corpus": "MiniMER pictures", "num": plan.num, "seed": plan.seed}
+    return write_parts(partial(make_picture, plan, folder), SPLITS, folder, facts, workers, progress)
 
 
 def picture_texts(num: int = 3000, seed: int = 0) -> Iterator[str]:

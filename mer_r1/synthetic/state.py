@@ -2,16 +2,15 @@
 
 A clip has one state (valence, arousal, dominance; each in [-1, 1]). No channel shows it whole: the face shows valence
 clearly and dominance dimly, the voice shows arousal clearly and valence dimly, the subtitle shows dominance clearly and
-valence only now and then. In a contradicting clip the face wears the opposite valence of what is said.
+valence only now and then. In a contradicting clip the face wears the opposite valence of what is spoken.
 
-As in real data some clips lack a channel: no picture, no sound track or no subtitle.
+As in real data some clips miss a channel: no picture, no sound track or no subtitle.
 
-Three annotators read every clip, each led by one channel and each with noise of their own; who leads by a channel
-that is missing is not asked. An annotator names the one
-to three words nearest to the state they perceive. Gold is the union of the readings; a reasoning text follows one
-annotator and ends in that annotator's words. So reasoning commits to a reading while gold covers all of them: this is
-how the corpus was chosen to be, after the way descriptions of MER-Caption+ are made, and it decides how far fast and
-slow thinking part (docs/reproduction.md).
+Three annotators read every clip, each led by one channel and each with noise of their own; an annotator led by
+a missing channel is left out. An annotator names the one to three words nearest to the perceived state. Gold is the
+union of the readings; a reasoning text follows one annotator and ends in that annotator's words, as descriptions of
+MER-Caption+ do. So reasoning commits to a reading while gold covers all of them, which decides how far fast and slow
+thinking part (docs/reproduction.md).
 """
 
 from __future__ import annotations
@@ -74,8 +73,7 @@ WORDS: dict[str, tuple[float, float, float]] = {
     "guilty": (-0.5, 0.0, -0.7),
     "embarrassed": (-0.3, 0.2, -0.8),
 }
-_NAMES = tuple(WORDS)
-_PLACES = np.array(list(WORDS.values()))
+_POINTS = np.array(list(WORDS.values()))
 
 CONTRADICTING_SHARE = 0.2
 MISSING_SHARE = 0.07  # of each channel
@@ -99,7 +97,7 @@ class Scene:
 
     `wording` is the valence the subtitle speaks out: -1, 0 (silent about it) or 1. `readings` holds each annotator's
     words by leading channel; `gold` their union (1 to 4 words); `leader` the channel the reasoning text follows.
-    `missing` is the channel that the clip has not got.
+    `missing` is the channel that the clip does not have.
     """
 
     state: State
@@ -119,16 +117,17 @@ def _clip(values: np.ndarray) -> State:
 
 
 def _nearest(perceived: np.ndarray, num_words: int) -> tuple[str, ...]:
-    distances = np.linalg.norm(_PLACES - perceived, axis=1)
+    distances = np.linalg.norm(_POINTS - perceived, axis=1)
+    names = list(WORDS)
     order = np.argsort(distances, kind="stable")[:num_words]
     keep = [index for rank, index in enumerate(order) if rank == 0 or distances[index] < distances[order[0]] + 0.35]
-    return tuple(_NAMES[index] for index in keep)
+    return tuple(names[index] for index in keep)
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
     """Draw one clip's state, its channels and its three readings."""
-    index = _PLACES[rng.integers(len(_PLACES))]
-    true = np.clip(index + rng.normal(0.0, STATE_NOISE, 3), -1.0, 1.0)
+    point = _POINTS[rng.integers(len(_POINTS))]
+    true = np.clip(point + rng.normal(0.0, STATE_NOISE, 3), -1.0, 1.0)
     contradicting = bool(abs(true[0]) > 0.35 and rng.random() < CONTRADICTING_SHARE / 0.85)
     face = true + rng.normal(0.0, (0.08, DIM_NOISE, DIM_NOISE))
     voice = true + rng.normal(0.0, (DIM_NOISE, 0.08, DIM_NOISE))
@@ -136,9 +135,9 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         face[0] = -true[0] + rng.normal(0.0, 0.08)
     spoken = contradicting or (abs(true[0]) > 0.35 and rng.random() < 0.35)
     missing = CHANNELS[int(rng.integers(3))] if rng.random() < 3 * MISSING_SHARE else None
-    asked = tuple(channel for channel in CHANNELS if channel != missing)
+    leaders = tuple(channel for channel in CHANNELS if channel != missing)
     readings: dict[Channel, tuple[str, ...]] = {}
-    for channel in asked:
+    for channel in leaders:
         perceived = true.copy()
         if channel == "face":
             perceived[0] = face[0]
@@ -156,6 +155,6 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         contradicting=contradicting and missing in (None, "voice"),
         readings={channel: tuple(word for word in words if word in gold) for channel, words in readings.items()},
         gold=gold,
-        leader=asked[int(rng.integers(len(asked)))],
+        leader=leaders[int(rng.integers(len(leaders)))],
         missing=missing,
     )

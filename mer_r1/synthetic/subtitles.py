@@ -1,20 +1,28 @@
 """Subtitles and reasoning texts of MiniMER, from a scene.
 
 A subtitle always tells who is in control (dominance) and now and then, by a second clause, whether things are good or
-bad (valence). A reasoning text names what is visible, what is audible and what is said, says which channel it follows,
-and ends in that annotator's words. In the form of structured emotional thinking (`set_target`) what is perceived is
-step 1, what it does to a person step 2, its valence and arousal step 3; the last two are those of the words.
+bad (valence). A reasoning text names what is visible, audible and spoken, then the channel that it follows, and ends in
+that annotator's words. In the form of structured emotional thinking (`set_target`) what is perceived is step 1, what it
+does to a person step 2, its valence and arousal step 3; the last two are those of the words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mer_r1.synthetic.set_text import appraisal, level, set_text
 from mer_r1.synthetic.state import WORDS, Scene
 
+_MOUTHS = (
+    "a broad smile",
+    "a small smile",
+    "a straight mouth",
+    "a slightly drooping mouth",
+    "a deeply drooping mouth",
+)
+_PITCHES = ("very loud and fast", "lively", "even", "low and slow", "faint and very slow")
 _CONTROL = {
     1: ("I decided it myself.", "I told them how it goes.", "This time I set the terms.", "They listened to me."),
     0: ("That is how it went today.", "We talked for a while.", "It happened on the way home.", "So that was the day."),
@@ -40,40 +48,25 @@ def subtitle(scene: Scene, rng: np.random.Generator) -> str | None:
     return None if scene.missing == "words" else text
 
 
-def _mouth(valence: float) -> str:
-    if valence > 0.65:
-        return "a broad smile"
-    if valence > 0.25:
-        return "a small smile"
-    if valence > -0.25:
-        return "a straight mouth"
-    return "a slightly drooping mouth" if valence > -0.65 else "a deeply drooping mouth"
-
-
-def _pitch(arousal: float) -> str:
-    if arousal > 0.65:
-        return "very loud and fast"
-    if arousal > 0.25:
-        return "lively"
-    if arousal > -0.25:
-        return "even"
-    return "low and slow" if arousal > -0.65 else "faint and very slow"
+def _grade(value: float, phrases: Sequence[str]) -> str:
+    """One of five phrases, from the one for the highest values to the one for the lowest."""
+    return phrases[sum(value <= edge for edge in (0.65, 0.25, -0.25, -0.65))]
 
 
 def _perceived(scene: Scene) -> str:
-    """What is visible, audible and said."""
+    """What is visible, audible and spoken."""
     brows = {1: "lowered brows", 0: "level brows", -1: "raised inner brows"}[level(scene.face.dominance)]
     steadiness = "with a tremor" if scene.voice.dominance < -0.33 else "and steady"
     control = {1: "in control", 0: "matter-of-fact", -1: "helpless"}[level(scene.state.dominance)]
     verdict = {1: " about good news", 0: "", -1: " about bad news"}[scene.wording]
-    seen = f"The face shows {_mouth(scene.face.valence)} and {brows}."
-    heard = f"The voice is {_pitch(scene.voice.arousal)} {steadiness}."
-    said = f"The words sound {control}{verdict}."
+    seen = f"The face shows {_grade(scene.face.valence, _MOUTHS)} and {brows}."
+    heard = f"The voice is {_grade(scene.voice.arousal, _PITCHES)} {steadiness}."
+    spoken = f"The words sound {control}{verdict}."
     return " ".join(
         (
             "No face is seen." if scene.missing == "face" else seen,
             "No voice is heard." if scene.missing == "voice" else heard,
-            "No words are given." if scene.missing == "words" else said,
+            "No words are given." if scene.missing == "words" else spoken,
         )
     )
 
@@ -83,7 +76,7 @@ def _followed(scene: Scene) -> str:
 
 
 def reasoning(scene: Scene) -> str:
-    """What is visible, audible and said, and which of them the conclusion follows."""
+    """What is visible, audible and spoken, and which of them the conclusion follows."""
     return f"{_perceived(scene)} {_followed(scene)}"
 
 

@@ -1,4 +1,4 @@
-"""The corpus as files: the same from the same seed however made, people kept apart, real mp4, and never half a one."""
+"""Clips as files: people kept apart over the splits, real mp4 with and without a channel, rows that say what is in them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import pytest
 
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.sample import Sample
-from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, read_clip
 from mer_r1.prompting.response import is_well_formed
-from mer_r1.synthetic import corpus
 from mer_r1.synthetic.corpus import FPS, SPLITS, Plan, minimer_texts, write_clip, write_corpus
 from mer_r1.synthetic.state import WORDS
+from tests.synthetic.test_parts import contents
 
 PLAN = Plan(num=100, seed=11, seconds=0.5)
 
@@ -31,15 +30,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rows(made: Path) -> dict[str, list[Sample]]:
     return {split: read_manifest(made / f"{split}.jsonl") for split in SPLITS}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_two_processes_make_the_bytes_that_one_makes(made: Path, tmp_path: Path) -> None:
-    write_corpus(PLAN, tmp_path, workers=2)
-    assert contents(tmp_path) == contents(made)
 
 
 def test_another_seed_makes_other_clips_and_rows(made: Path, tmp_path: Path) -> None:
@@ -90,24 +80,24 @@ def test_a_clip_is_h264_video_with_an_aac_track_and_reads_as_long_as_asked(
             assert len(clip.waveform_N) == pytest.approx(PLAN.seconds * 16_000, rel=0.3)
 
 
-def test_whole_contradicting_and_lacking_clips_all_occur_and_the_row_says_what_is_lacking(
+def test_whole_contradicting_and_incomplete_clips_all_occur_and_the_row_says_what_is_missing(
     rows: dict[str, list[Sample]],
 ) -> None:
     samples = [sample for split in SPLITS for sample in rows[split]]
-    lacking = {"face": 0, "voice": 0, "words": 0}
+    missing = {"face": 0, "voice": 0, "words": 0}
     for sample in samples:
         reasoning = sample.reasoning or ""
         assert ("No face is seen." in reasoning) == (sample.video is None)
         assert ("No words are given." in reasoning) == (sample.subtitle is None)
         assert (sample.video is None) == (sample.audio is not None)
-        lacking["face"] += sample.video is None
-        lacking["words"] += sample.subtitle is None
+        missing["face"] += sample.video is None
+        missing["words"] += sample.subtitle is None
         if sample.video is not None:
             with av.open(str(sample.video)) as container:
                 silent = not container.streams.audio
             assert ("No voice is heard." in reasoning) == silent
-            lacking["voice"] += silent
-    assert all(lacking.values())
+            missing["voice"] += silent
+    assert all(missing.values())
     assert {sample.source for sample in samples} == {"contradicting", "consistent"}
 
 
@@ -129,65 +119,6 @@ def test_the_form_changes_the_reasoning_alone(made: Path, tmp_path: Path) -> Non
             assert is_well_formed(one.reasoning or "")
             assert is_well_formed(other.reasoning or "", "set_steps")
             assert (one.id, one.labels, one.subtitle) == (other.id, other.labels, other.subtitle)
-
-
-def test_a_corpus_can_be_moved(made: Path) -> None:
-    row = json.loads((made / "train.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    assert (row.get("video") or row["audio"]).startswith("clips/")
-
-
-def test_a_finished_corpus_is_kept_untouched(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a finished corpus was made again")
-
-    monkeypatch.setattr(corpus, "make_clip", refuse)
-    manifests = write_corpus(PLAN, made)
-    assert manifests == {split: made / f"{split}.jsonl" for split in SPLITS}
-
-
-@pytest.mark.parametrize(
-    "plan", [Plan(101, 11, 0.5), Plan(100, 12, 0.5), Plan(100, 11, 1.0), Plan(100, 11, 0.5, "set_steps")]
-)
-def test_a_folder_with_another_plan_is_refused_and_left_alone(made: Path, plan: Plan) -> None:
-    before = contents(made)
-    with pytest.raises(InputError, match="made with other settings; give another folder"):
-        write_corpus(plan, made)
-    assert contents(made) == before
-
-
-def test_a_stopped_corpus_is_completed_to_the_same_bytes(made: Path, tmp_path: Path) -> None:
-    plan = Plan(20, 11, 0.5)
-    write_corpus(plan, tmp_path / "whole")
-
-    def stop(done: int) -> None:
-        if done == 8:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_corpus(plan, tmp_path / "stopped", progress=stop)
-    left = contents(tmp_path / "stopped")
-    assert left
-    assert all(name.startswith("clips/") and not Path(name).name.startswith(".") for name in left)
-    write_corpus(plan, tmp_path / "stopped")
-    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
-    (tmp_path / "stopped" / "corpus.json").unlink()
-    (tmp_path / "stopped" / "clips" / "000003.mp4").write_bytes(b"torn")
-    (tmp_path / "stopped" / "test.jsonl").unlink()
-    write_corpus(plan, tmp_path / "stopped", workers=2)
-    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
-
-
-def test_fewer_than_five_clips_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    for num in (4, 0, -1):
-        with pytest.raises(InputError, match=f"--num {num}: .*at least 5"):
-            write_corpus(Plan(num, 0), tmp_path / "new")
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_damaged_corpus_record_is_named(tmp_path: Path) -> None:
-    (tmp_path / "corpus.json").write_text("{")
-    with pytest.raises(InputError, match=r"corpus\.json"):
-        write_corpus(Plan(5, 0), tmp_path)
 
 
 def test_a_clip_that_cannot_be_finished_leaves_nothing(tmp_path: Path) -> None:

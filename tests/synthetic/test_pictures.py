@@ -1,8 +1,7 @@
-"""Pictures as files: the same from the same seed however made, every split sound, and never half a set."""
+"""Pictures as files: splits of their shares, real PNG, rows with one label of their candidates."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -11,12 +10,10 @@ from PIL import Image
 
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.sample import Sample
-from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, read_clip
-from mer_r1.synthetic import pictures
-from mer_r1.synthetic.corpus import Plan, write_corpus
 from mer_r1.synthetic.picture_scenes import EIGHT, SIX
 from mer_r1.synthetic.pictures import SPLITS, PicturePlan, picture_texts, write_pictures
+from tests.synthetic.test_parts import contents
 
 PLAN = PicturePlan(num=60, seed=4)
 
@@ -31,16 +28,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rows(made: Path) -> dict[str, list[Sample]]:
     return {split: read_manifest(made / f"{split}.jsonl") for split in SPLITS}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_two_processes_make_the_bytes_that_one_makes(made: Path, tmp_path: Path) -> None:
-    manifests = write_pictures(PLAN, tmp_path, workers=2)
-    assert manifests == {split: tmp_path / f"{split}.jsonl" for split in SPLITS}
-    assert contents(tmp_path) == contents(made)
 
 
 def test_a_larger_set_begins_with_the_smaller_and_another_seed_shares_no_picture(made: Path, tmp_path: Path) -> None:
@@ -82,54 +69,6 @@ def test_a_picture_is_a_png_that_reads_as_one_frame(rows: dict[str, list[Sample]
         clip = read_clip(sample, budget)
         assert clip.frames_THWC is not None
         assert clip.frames_THWC.shape == (1, 84, 84, 3)
-
-
-def test_a_set_can_be_moved(made: Path) -> None:
-    row = json.loads((made / "train.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    assert row["image"] == "pictures/000000.png"
-
-
-def test_a_finished_set_is_kept_untouched(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a finished set was made again")
-
-    monkeypatch.setattr(pictures, "make_picture", refuse)
-    write_pictures(PLAN, made)
-
-
-def test_a_folder_with_another_plan_or_with_clips_is_refused_and_left_alone(made: Path, tmp_path: Path) -> None:
-    before = contents(made)
-    for plan in (PicturePlan(61, 4), PicturePlan(60, 5)):
-        with pytest.raises(InputError, match="made with other settings; give another folder"):
-            write_pictures(plan, made)
-    with pytest.raises(InputError, match="made with other settings; give another folder"):
-        write_corpus(Plan(60, 4), made)
-    assert contents(made) == before
-    write_corpus(Plan(5, 0, 0.5), tmp_path)
-    with pytest.raises(InputError, match="made with other settings; give another folder"):
-        write_pictures(PicturePlan(10, 0), tmp_path)
-
-
-def test_a_stopped_set_is_completed_to_the_same_bytes(tmp_path: Path) -> None:
-    plan = PicturePlan(20, 4)
-    write_pictures(plan, tmp_path / "whole")
-
-    def stop(done: int) -> None:
-        if done == 8:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_pictures(plan, tmp_path / "stopped", progress=stop)
-    assert all(name.startswith("pictures/0") for name in contents(tmp_path / "stopped"))
-    write_pictures(plan, tmp_path / "stopped")
-    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
-
-
-def test_fewer_than_ten_pictures_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    for num in (9, 0, -1):
-        with pytest.raises(InputError, match=f"--num {num}: .*at least 10"):
-            write_pictures(PicturePlan(num, 0), tmp_path / "new")
-    assert not (tmp_path / "new").exists()
 
 
 def test_the_tokenizers_texts_hold_every_label_and_are_of_no_picture(rows: dict[str, list[Sample]]) -> None:

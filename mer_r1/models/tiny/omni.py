@@ -28,6 +28,16 @@ CONTROL = {
     "audio_bos_token": "<|audio_bos|>",
     "audio_eos_token": "<|audio_eos|>",
 }
+# A model of this width learns slowly from the usual 0.02. Each part of a configuration has its own.
+SPREAD = {"initializer_range": 0.08}
+VISION = {
+    "depth": 2,
+    "hidden_size": 96,
+    "intermediate_size": 192,
+    "num_heads": 4,
+    "out_hidden_size": 128,
+    **SPREAD,
+}
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
@@ -81,36 +91,31 @@ def tiny_processor(texts: Iterable[str]) -> Any:
     )
 
 
+def text_config(tokenizer: Any) -> dict[str, Any]:
+    """The language model of the tiny models: 128 wide, 3 layers deep, tied embeddings."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
+        "tie_word_embeddings": True,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        **SPREAD,
+    }
+
+
 def tiny_config(tokenizer: Any) -> Any:
-    """The Thinker's configuration: text 128 wide and 3 deep, towers of 2 layers, tied embeddings."""
+    """The Thinker's configuration: `text_config` and towers of 2 layers."""
     from transformers import Qwen2_5OmniThinkerConfig
 
-    # The width-1e2 model learns slowly from 0.02; it is read per sub-configuration.
-    spread = {"initializer_range": 0.08}
     return Qwen2_5OmniThinkerConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 128,
-            "intermediate_size": 384,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 4096,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
-            "tie_word_embeddings": True,
-            "pad_token_id": tokenizer.pad_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            **spread,
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 96,
-            "intermediate_size": 192,
-            "num_heads": 4,
-            "out_hidden_size": 128,
-            "fullatt_block_indexes": [0, 1],
-            **spread,
-        },
+        text_config=text_config(tokenizer),
+        vision_config={**VISION, "fullatt_block_indexes": [0, 1]},
         audio_config={
             "num_mel_bins": 40,
             "encoder_layers": 2,
@@ -118,33 +123,30 @@ def tiny_config(tokenizer: Any) -> Any:
             "encoder_ffn_dim": 192,
             "d_model": 96,
             "output_dim": 128,
-            **spread,
+            **SPREAD,
         },
-        **_control_ids(tokenizer),
+        audio_token_index=control_id(tokenizer, "audio_token"),
+        image_token_index=control_id(tokenizer, "image_token"),
+        video_token_index=control_id(tokenizer, "video_token"),
+        audio_start_token_id=control_id(tokenizer, "audio_bos_token"),
+        audio_end_token_id=control_id(tokenizer, "audio_eos_token"),
+        vision_start_token_id=control_id(tokenizer, "vision_bos_token"),
+        vision_end_token_id=control_id(tokenizer, "vision_eos_token"),
         user_token_id=tokenizer.encode("user")[0],
         tie_word_embeddings=True,
-        **spread,
+        **SPREAD,
     )
 
 
-def _control_ids(tokenizer: Any) -> dict[str, int]:
-    """Ids of the control tokens, under the configuration's names."""
-    names = {
-        "audio_token_index": "audio_token",
-        "image_token_index": "image_token",
-        "video_token_index": "video_token",
-        "audio_start_token_id": "audio_bos_token",
-        "audio_end_token_id": "audio_eos_token",
-        "vision_start_token_id": "vision_bos_token",
-        "vision_end_token_id": "vision_eos_token",
-    }
-    return {key: int(tokenizer.convert_tokens_to_ids(CONTROL[name])) for key, name in names.items()}
+def control_id(tokenizer: Any, name: str) -> int:
+    """The id of a control token by its name in CONTROL."""
+    return int(tokenizer.convert_tokens_to_ids(CONTROL[name]))
 
 
 def write_tiny(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
     """Write a random tiny Thinker with its processor to `folder`, as `save_pretrained` does; returns the folder.
 
-    `texts` are what its tokenizer is trained on: text of another kind costs it more tokens, but is never refused.
+    `texts` are what its tokenizer is trained on: text of another kind costs it more tokens.
     """
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 

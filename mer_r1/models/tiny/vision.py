@@ -9,7 +9,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mer_r1.models.tiny.omni import CHAT_TEMPLATE, CONTROL, tiny_tokenizer, write_random
+from mer_r1.models.tiny.omni import (
+    CHAT_TEMPLATE,
+    CONTROL,
+    VISION,
+    control_id,
+    text_config,
+    tiny_tokenizer,
+    write_random,
+)
 
 _SEEN = ("image_token", "video_token", "vision_bos_token", "vision_eos_token")
 
@@ -27,37 +35,13 @@ def tiny_vision_processor(texts: Iterable[str]) -> Any:
 
 
 def tiny_vision_config(tokenizer: Any) -> Any:
-    """The model's configuration: text 128 wide and 3 deep, a tower of 2 layers, tied embeddings."""
+    """The model's configuration: `text_config` and a tower of 2 layers."""
     from transformers import Qwen2_5_VLConfig
 
-    spread = {"initializer_range": 0.08}
-    image, video, begin, end = (int(tokenizer.convert_tokens_to_ids(CONTROL[name])) for name in _SEEN)
+    image, video, begin, end = (control_id(tokenizer, name) for name in _SEEN)
     return Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 128,
-            "intermediate_size": 384,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 4096,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
-            "tie_word_embeddings": True,
-            "bos_token_id": None,
-            "pad_token_id": tokenizer.pad_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            **spread,
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 96,
-            "intermediate_size": 192,
-            "num_heads": 4,
-            "out_hidden_size": 128,
-            "fullatt_block_indexes": [1],
-            "tokens_per_second": 2,
-            **spread,
-        },
+        text_config={**text_config(tokenizer), "bos_token_id": None},
+        vision_config={**VISION, "fullatt_block_indexes": [1], "tokens_per_second": 2},
         image_token_id=image,
         video_token_id=video,
         vision_start_token_id=begin,
@@ -69,7 +53,7 @@ def tiny_vision_config(tokenizer: Any) -> Any:
 def write_tiny_vision(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
     """Write a random tiny Qwen2.5-VL with its processor to `folder`, as `save_pretrained` does; returns the folder.
 
-    `texts` are what its tokenizer is trained on: text of another kind costs it more tokens, but is never refused.
+    `texts` are what its tokenizer is trained on: text of another kind costs it more tokens.
     """
     from transformers import Qwen2_5_VLForConditionalGeneration
 
