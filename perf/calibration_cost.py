@@ -22,19 +22,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import mer_r1.models  # noqa: F401  before transformers, which needs torchvision mended
+import mer_r1.models  # noqa: F401  before transformers, which needs the fix for torchvision
 
 # isort: split
 import torch
+from rl_step import NEVER, PARTS, Step, add_options, medians, recipe_of, response_ids, settings, step_of, timed
 
 from mer_r1.data.sample import MediaFacts, Sample
 from mer_r1.emotion.wheel import WheelSet
@@ -46,7 +45,6 @@ from mer_r1.models.tiny.text import tiny_text
 from mer_r1.models.token_offsets import fast_branch
 from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Sampling
 from mer_r1.prompting.response import parse_response
-from mer_r1.recipe import Recipe
 from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.step import Rewarded
 from mer_r1.rl.trainer import GrpoTrainer
@@ -54,10 +52,8 @@ from mer_r1.synthetic.corpus import minimer_texts
 from mer_r1.training.run_folder import RunFolder
 
 BAR = 0.06
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-NEVER = 2**30  # stop texts that no row ever writes
 GOLD = ("happy", "surprised")
-SAID = ("happy", "sad", "angry", "calm", "worried", "surprised", "joyful", "bored", "afraid", "proud")
+WORDS = ("happy", "sad", "angry", "calm", "worried", "surprised", "joyful", "bored", "afraid", "proud")
 
 
 @dataclass
@@ -95,7 +91,7 @@ class ExtraPass(GrpoTrainer):
         prompts, of = batch.encoded.prompts, [batch.prompt_of(row) for row in rows]
         copies = PromptBatch(
             prompts.input_ids_PT[of], prompts.mask_PT[of], prompts.positions_3PT[:, of], {}
-        )  # padding stands on the right, where no real id looks
+        )  # padding is on the right, where no real id looks
         logits_BRV = backbone.response_logits(
             model, backbone.full_inputs(copies, ids_BR, torch.ones_like(ids_BR)), ids_BR.shape[1]
         )
@@ -116,13 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print the JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompt", type=int, default=1024, help="prompt length P")
-    parser.add_argument("--answer", type=int, default=128, help="answer length C")
-    parser.add_argument("--group", type=int, default=4, help="group size K")
-    parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    add_options(parser, rounds=11)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     backbone = make_backbone(options)
@@ -132,19 +122,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             "with": make_step(GrpoTrainer, "mer_r1", backbone, Path(folder, "with"), options),
             "naive": make_step(ExtraPass, "mer_r1", backbone, Path(folder, "naive"), options),
         }
-        seconds = timed(sides, options)
+        for step in sides.values():
+            step()
+        seconds = timed(sides, options.rounds)
     overhead = added(seconds, "with")
-    names = ("prompt", "answer", "group", "hidden", "layers", "threads", "clock", "rounds")
     result = {
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-        **{name: vars(options)[name] for name in names},
+        **settings(options, "prompt"),
         "overhead": overhead,
         "naive_overhead": added(seconds, "naive"),
-        "step_s": {side: round(median(map(sum, rows)), 4) for side, rows in seconds.items()},
+        "step_s": medians(seconds),
         "parts_s": {
-            part: round(median(row[index] for row in seconds["without"]), 4)
-            for index, part in enumerate(("rollouts", "learning", "optimiser"))
+            part: round(median(row[index] for row in seconds["without"]), 4) for index, part in enumerate(PARTS)
         },
         "bars": {"overhead": {"at_most": BAR, "kept": overhead <= BAR}},
     }
@@ -152,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def make_backbone(options: argparse.Namespace) -> Written:
-    """A random model and the K responses that it is said to have written."""
+    """A random model and the K responses that count as written by it."""
     longest = options.prompt + options.answer + 64
     plain = tiny_text(
         minimer_texts(300), hidden_size=options.hidden, num_layers=options.layers, max_positions=max(4096, longest)
@@ -168,73 +156,25 @@ def response(backbone: CausalLMBackbone, number: int, length: int) -> tuple[int,
 
     Raises ValueError for a length that has no room for them.
     """
-    words = ", ".join(SAID[(number + index * 3) % len(SAID)] for index in range(3))
+    words = ", ".join(WORDS[(number + index * 3) % len(WORDS)] for index in range(3))
     begin, end = backbone.text_ids("<think>"), backbone.text_ids(f"</think><answer>{words}</answer>")
-    room = length - len(begin) - len(end)
-    if room < 1:
-        raise ValueError(f"--answer {length}: give at least {len(begin) + len(end) + 1}")
-    reasoning = backbone.text_ids(f"Voice {number} is low and the eyes look away. " * length)[:room]
-    ids = (*begin, *reasoning, *end)
-    assert len(ids) == length
+    reasoning = backbone.text_ids(f"Voice {number} is low and the eyes look away. " * length)
+    ids = response_ids(begin, reasoning, end, length)
     assert len(parse_response(backbone.decode(ids)).labels) == 3
     return ids
 
 
 def make_step(
     kind: type[GrpoTrainer], objective: str, backbone: Written, folder: Path, options: argparse.Namespace
-) -> Callable[[], tuple[float, float, float]]:
-    """A function that does one step and says how long its rollouts, its learning and its optimiser took."""
+) -> Step:
+    """A step of one side."""
     folder.mkdir()
-    recipe = Recipe.model_validate(
-        {
-            "kind": "rl",
-            "model": {"source": "in memory"},
-            "data": {"train": "in memory", "workers": 0},
-            "optim": {"learning_rate": 1e-12, "max_steps": 1, "lr_scheduler_type": "constant"},
-            "rl": {
-                "objective": objective,
-                "num_generations": options.group,
-                "max_completion_length": options.answer,
-                "beta": 0.0,
-            },
-        }
-    )
     ids_P = torch.tensor((backbone.text_ids("She says it went well. ") * options.prompt)[: options.prompt])
     prompt = Prompt("one", ids_P, torch.arange(len(ids_P)).expand(3, -1), {}, MediaFacts())
     wheels = WheelSet.load()
     rows = RlPrompts([Sample("one", labels=GOLD)], [prompt], wheels)
-    trainer = kind(backbone, recipe, wheels, run=RunFolder(folder), train_dataset=rows)
-    trainer.create_optimizer()
-    inputs, clock = trainer.data_collator([trainer.train_dataset[0]]), CLOCKS[options.clock]
-
-    def step() -> tuple[float, float, float]:
-        times = [clock()]
-        (rolled,), _ = trainer.get_batch_samples(iter([inputs]), 1, trainer.args.device)
-        times.append(clock())
-        trainer.compute_loss(trainer.model, rolled).backward()  # type: ignore[no-untyped-call]
-        times.append(clock())
-        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.args.max_grad_norm)
-        trainer.optimizer.step()
-        trainer.optimizer.zero_grad()
-        times.append(clock())
-        return times[1] - times[0], times[2] - times[1], times[3] - times[2]
-
-    return step
-
-
-def timed(
-    sides: dict[str, Callable[[], tuple[float, float, float]]], options: argparse.Namespace
-) -> dict[str, list[tuple[float, float, float]]]:
-    """Seconds of a step's parts in every round; who goes first changes from round to round."""
-    names = list(sides)
-    seconds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
-    for step in sides.values():
-        step()
-    for number in range(options.rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            seconds[name].append(sides[name]())
-    return seconds
+    recipe = recipe_of(objective, options)
+    return step_of(kind(backbone, recipe, wheels, run=RunFolder(folder), train_dataset=rows), options.clock)
 
 
 def added(seconds: dict[str, list[tuple[float, float, float]]], side: str) -> float:

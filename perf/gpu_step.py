@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import mer_r1.models  # noqa: F401  before transformers, which needs torchvision mended
+import mer_r1.models  # noqa: F401  before transformers, which needs the fix for torchvision
 
 # isort: split
 import numpy as np

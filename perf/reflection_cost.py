@@ -23,10 +23,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isqrt
@@ -34,11 +32,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import mer_r1.models  # noqa: F401  before transformers, which needs torchvision mended
+import mer_r1.models  # noqa: F401  before transformers, which needs the fix for torchvision
 
 # isort: split
 import numpy as np
 import torch
+from rl_step import NEVER, Step, add_options, medians, recipe_of, response_ids, settings, step_of, timed
 
 from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.emotion.wheel import WheelSet
@@ -48,7 +47,6 @@ from mer_r1.models.qwen2_5_vl import VisionBackbone
 from mer_r1.models.tiny.vision import tiny_vision_config, tiny_vision_processor
 from mer_r1.models.types import Encoded, Generated, Sampling
 from mer_r1.prompting.response import parse_response
-from mer_r1.recipe import Recipe
 from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.reflection.judges import SAMPLING, PolicyJudge
 from mer_r1.rl.reflection.scores import QUESTIONS, StepQuestion
@@ -57,8 +55,6 @@ from mer_r1.rl.trainer import GrpoTrainer
 from mer_r1.synthetic.corpus import minimer_texts
 from mer_r1.training.run_folder import RunFolder
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-NEVER = 2**30  # stop texts that no row ever writes
 CANDIDATES = ("happy", "sad", "angry", "afraid")
 HEAD = 32  # width of a head, for which M-RoPE's sections are cut
 PATCH = 28  # pixels of a picture token's side
@@ -92,13 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print the JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picture", type=int, default=256, help="picture tokens P, taken down to a square number")
-    parser.add_argument("--answer", type=int, default=128, help="answer length C")
-    parser.add_argument("--group", type=int, default=4, help="group size K")
-    parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    add_options(parser, rounds=7)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     backbone, clip = make_backbone(options), make_clip(options)
@@ -113,22 +103,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             with counted(backbone) as tower:
                 step()
             calls[name] = len(tower)
-        seconds = timed(sides, options)
-    names = ("picture", "answer", "group", "hidden", "layers", "threads", "clock", "rounds")
+        seconds = timed(sides, options.rounds)
     result = {
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-        **{name: vars(options)[name] for name in names},
+        **settings(options, "picture"),
         "share": share(seconds, "with"),
         "naive_share": share(seconds, "naive"),
-        "step_s": {side: round(median(rows), 4) for side, rows in seconds.items()},
+        "step_s": medians(seconds),
         "tower_calls": calls,
     }
     print(json.dumps(result, indent=2))
 
 
 def make_backbone(options: argparse.Namespace) -> Written:
-    """A random model and the K responses that it is said to have written."""
+    """A random model and the K responses that count as written by it."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     questions = [style.text("Text", CANDIDATES) for style in QUESTIONS.values()]
@@ -160,10 +147,7 @@ def response(backbone: VisionBackbone, number: int, length: int) -> tuple[int, .
     """
     begin = backbone.text_ids(f"<step1>Face {number} looks away. </step1><step2>It feels low. </step2><step3>")
     end = backbone.text_ids(f"</step3>\\boxed{{{CANDIDATES[number % len(CANDIDATES)]}}}")
-    room = length - len(begin) - len(end)
-    if room < 1:
-        raise ValueError(f"--answer {length}: give at least {len(begin) + len(end) + 1}")
-    ids = (*begin, *backbone.text_ids("The voice is low and calm. " * length)[:room], *end)
+    ids = response_ids(begin, backbone.text_ids("The voice is low and calm. " * length), end, length)
     assert parse_response(backbone.decode(ids), "set_steps").well_formed
     return ids
 
@@ -176,42 +160,17 @@ def make_clip(options: argparse.Namespace) -> Clip:
 
 def make_step(
     objective: str, backbone: Written, clip: Clip, folder: Path, options: argparse.Namespace, naive: bool = False
-) -> Callable[[], float]:
-    """A function that does one step and says how long it took."""
+) -> Step:
+    """A step of one side."""
     folder.mkdir()
-    recipe = Recipe.model_validate(
-        {
-            "kind": "rl",
-            "model": {"source": "in memory"},
-            "data": {"train": "in memory", "workers": 0},
-            "optim": {"learning_rate": 1e-12, "max_steps": 1, "lr_scheduler_type": "constant"},
-            "rl": {
-                "objective": objective,
-                "num_generations": options.group,
-                "max_completion_length": options.answer,
-                "beta": 0.0,
-            },
-        }
-    )
+    recipe = recipe_of(objective, options)
     sample, wheels = Sample("one", labels=("happy",), candidates=CANDIDATES), WheelSet.load()
     rows = RlPrompts([sample], [backbone.prepare(sample, clip)], wheels, objective)
     trainer = GrpoTrainer(backbone, recipe, wheels, run=RunFolder(folder), train_dataset=rows)
     if naive:
         trainer.judge = NaiveJudge(backbone, recipe.seed)
         trainer.judge.clip = clip
-    trainer.create_optimizer()
-    inputs, clock = trainer.data_collator([trainer.train_dataset[0]]), CLOCKS[options.clock]
-
-    def step() -> float:
-        began = clock()
-        (rolled,), _ = trainer.get_batch_samples(iter([inputs]), 1, trainer.args.device)
-        trainer.compute_loss(trainer.model, rolled).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.args.max_grad_norm)
-        trainer.optimizer.step()
-        trainer.optimizer.zero_grad()
-        return clock() - began
-
-    return step
+    return step_of(trainer, options.clock)
 
 
 @contextmanager
@@ -225,21 +184,10 @@ def counted(backbone: VisionBackbone) -> Iterator[list[None]]:
         handle.remove()
 
 
-def timed(sides: dict[str, Callable[[], float]], options: argparse.Namespace) -> dict[str, list[float]]:
-    """Seconds of a step in every round; who goes first changes from round to round."""
-    names = list(sides)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(options.rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            seconds[name].append(sides[name]())
-    return seconds
-
-
-def share(seconds: dict[str, list[float]], side: str) -> float:
+def share(seconds: dict[str, list[tuple[float, float, float]]], side: str) -> float:
     """What of a side's step the one without reflection does without."""
     pairs = zip(seconds[side], seconds["without"], strict=True)
-    return round(median(1 - plain / one for one, plain in pairs), 4)
+    return round(median(1 - sum(plain) / sum(one) for one, plain in pairs), 4)
 
 
 if __name__ == "__main__":

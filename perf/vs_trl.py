@@ -267,7 +267,7 @@ def _train_ours(options: argparse.Namespace) -> None:
 
 
 def _train_trl(options: argparse.Namespace) -> None:
-    import mer_r1.models  # noqa: F401  before transformers, which needs torchvision mended
+    import mer_r1.models  # noqa: F401  before transformers, which needs the fix for torchvision
 
     # isort: split
     import torch

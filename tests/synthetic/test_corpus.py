@@ -1,4 +1,4 @@
-"""Clips as files: people kept apart over the splits, real mp4 with and without a channel, rows that say what is in them."""
+"""Clips as files: people kept apart over the splits, mp4 with and without a channel, rows that say what is in them."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_a_folder_with_another_plan_is_refused_and_left_alone(kind: Kind, made: 
     for plan in kind.others:
         write = write_corpus if isinstance(plan, Plan) else write_pictures
         with pytest.raises(InputError, match="made with other settings; give another folder"):
-            write(plan, made)  # type: ignore[arg-type]
+            write(plan, made)
     assert contents(made) == before
 
 
