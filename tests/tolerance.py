@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 from torch import Tensor, nn
 
 EPSILON = 2.0**-23
@@ -15,7 +17,7 @@ def float32_tolerance(num_terms: int, magnitude: float = 1.0) -> float:
     the roundings of `num_terms` additions grow with their root: a standard deviation of 0.29 eps, 0.41 eps between two
     sums. The factor 4 leaves room for the largest of some thousand numbers (five deviations) twice.
     """
-    return 4 * EPSILON * num_terms**0.5 * magnitude
+    return 4 * EPSILON * sqrt(num_terms) * magnitude
 
 
 def logit_tolerance(model: nn.Module, values: Tensor) -> float:
