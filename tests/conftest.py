@@ -5,6 +5,7 @@ Nothing here imports torch before a fixture that needs it is asked for. No test 
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,10 +39,16 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def one_thread() -> None:
-    """Torch on one thread: tests run beside each other."""
+    """Torch on one thread, for tests run beside each other; its modules are left out of garbage collections.
+
+    A trainer asks for a collection at its end, which would look at each of a million imported objects every time.
+    """
     import torch
+    import transformers.trainer  # noqa: F401
 
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
