@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from mer_r1.data.sample import Sample
+from tests.nursery import Nursery
 
 if TYPE_CHECKING:
     from mer_r1.models.qwen2_5_omni import OmniBackbone
@@ -44,7 +45,8 @@ def one_thread() -> None:
     A trainer asks for a collection at its end, which would look at each of a million imported objects every time.
     """
     import torch
-    import transformers.trainer  # noqa: F401
+
+    import mer_r1.training.trainer  # noqa: F401  all that a run imports
 
     torch.set_num_threads(1)
     gc.collect()
@@ -57,6 +59,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from mer_r1.synthetic.corpus import Plan, write_corpus
 
     return write_corpus(Plan(num=12, seed=0), tmp_path_factory.mktemp("minimer"))
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """Starts processes of a run that have imported what it needs."""
+    made = Nursery(tmp_path_factory.mktemp("nursery") / "printed")
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

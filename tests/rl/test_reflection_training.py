@@ -21,6 +21,7 @@ from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.reflection.judges import PolicyJudge
 from mer_r1.rl.reflection.scores import StepQuestion, coherence_score, consistency_score
 from tests.judge.endpoint import Reply, says, serve
+from tests.nursery import Nursery
 from tests.rl.conftest import CANDIDATES
 from tests.training import test_processes
 from tests.training.test_training import lines, make_recipe, run_stopped_at, weights
@@ -193,7 +194,7 @@ def test_an_address_goes_with_an_endpoint(stepped_folder: Path, pictures: Path, 
 
 
 def test_two_processes_hear_what_one_hears(
-    stepped_folder: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stepped_folder: Path, pictures: Path, nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(test_processes, "TIMES", test_processes.TIMES | {"reflection_s"})
     alone = _recipe(stepped_folder, pictures, {"batch_size": 4})
@@ -202,9 +203,7 @@ def test_two_processes_hear_what_one_hears(
     folder = tmp_path / "two"
     folder.mkdir()
     (folder / "emo_r3.yaml").write_text(halves.as_yaml(), encoding="utf-8")
-    test_processes.finished(
-        test_processes.start(test_processes.DDP, "-m", "tests.training.test_processes", str(folder))
-    )
+    test_processes.run_in_two(nursery, folder)
     assert json.loads((folder / "emo_r3" / "run.json").read_text())["processes"] == 2
     test_processes.assert_alike(tmp_path / "one", folder / "emo_r3")
     said = [

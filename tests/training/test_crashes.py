@@ -1,7 +1,6 @@
 """Runs that are killed: the same command again, and they end as if nothing had been.
 
-Run as a module this file is a nursery: it imports what a run needs once, and each run is a forked process of its own
-that executes the real command, to be killed at a named place or after a while.
+Each run is a process of its own that executes the real command, and dies at a named place or at its n-th file.
 """
 
 from __future__ import annotations
@@ -11,19 +10,22 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mer_r1.recipe import Recipe
+from tests.nursery import Nursery
 from tests.training.test_training import lines
 
-ROOT = Path(__file__).parents[2]
+PLACES = {
+    "rl": ("rollouts", "a line", "moments", "state", "rotation", "logs", "weights", "evaluation", "model"),
+    "sft": ("moments", "rotation", "model"),  # the rest is one code for both
+}
 
 
 def recipe_of(kind: str, source: Path, train: Path) -> Recipe:
@@ -111,54 +113,63 @@ def _text(path: Path) -> str:
     return text if text.rstrip().endswith("}") else "{}"
 
 
-class Nursery:
-    """Runs of one recipe file in forked processes of a fresh process."""
+def dies_at_file(number: int, out: Path) -> None:
+    """Make this process die when it is about to open, rename or remove its `number`-th file in `out`."""
+    count = 0
 
-    def __init__(self, recipe: Path, out: Path) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.training.test_crashes", str(recipe)],
-            env=environment,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self.out = out
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count
+        if event in ("open", "os.rename", "os.remove", "os.rmdir") and str(arguments[0]).startswith(str(out)):
+            count += 1
+            if count == number:
+                die()
 
-    def run(self, out: Path, dies: str = "", after_s: float = 0.0) -> int:
+    sys.addaudithook(hook)
+
+
+def train(recipe: str, out: str, death: str = "") -> int:
+    """The real command in this process: its status. `death` is a place for `dies` or a number for `dies_at_file`."""
+    from mer_r1.commands import main
+
+    if death.isdigit():
+        dies_at_file(int(death), Path(out))
+    elif death:
+        dies(death)
+    return main(["train", recipe, "--out", out])
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run that nothing stopped, and the way to others of the same recipe."""
+
+    kind: str
+    out: Path
+    nursery: Nursery
+
+    def run(self, out: Path, death: str = "") -> int:
         """The status of a run into `out`, -9 when it died."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps([str(out), dies, after_s]) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def close(self) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+        (status,) = self.nursery.run(f"{__name__}:train", self.out.with_suffix(".yaml"), out, death)
+        assert status in (0, -9), self.nursery.printed()
+        return status
 
 
 @pytest.fixture(scope="module", params=["rl", "sft"])
-def nursery(
+def whole(
     request: pytest.FixtureRequest,
     taught_folder: Path,
     corpus: dict[str, Path],
+    nursery: Nursery,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Any:
-    """A nursery whose `out` holds a run that nothing stopped, and that learned."""
+) -> Whole:
+    """A run that nothing stopped, and that learned."""
     from safetensors.torch import load_file
 
-    folder = tmp_path_factory.mktemp(request.param)
-    (folder / "recipe.yaml").write_text(recipe_of(request.param, taught_folder, corpus["train"]).as_yaml())
-    made = Nursery(folder / "recipe.yaml", folder / "whole")
+    made = Whole(request.param, tmp_path_factory.mktemp(request.param) / "whole", nursery)
+    made.out.with_suffix(".yaml").write_text(recipe_of(request.param, taught_folder, corpus["train"]).as_yaml())
     assert made.run(made.out) == 0
     before, after = (load_file(run / "model" / "model.safetensors") for run in (taught_folder, made.out))
     assert max(float((after[name] - before[name]).abs().max()) for name in before) > 1e-3
-    yield made
-    made.close()
+    return made
 
 
 def assert_same(out: Path, whole: Path) -> None:
@@ -173,66 +184,23 @@ def assert_same(out: Path, whole: Path) -> None:
     assert facts[0]["status"] == "finished"
 
 
-def test_a_run_killed_at_every_bad_moment_ends_as_an_uninterrupted_one(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_run_killed_at_every_bad_moment_ends_as_an_uninterrupted_one(whole: Whole, tmp_path: Path) -> None:
     """One run, killed again and again: each time it has come further than before."""
     out = tmp_path / "run"
-    is_rl = (nursery.out / "rollouts.jsonl").exists()
-    for index in ("rollouts", "a line", "moments", "state", "rotation", "logs", "weights", "evaluation", "model"):
-        if is_rl or index not in ("rollouts", "a line"):
-            assert nursery.run(out, dies=index) == -9, index
-            assert not (out / "model").exists()
-    assert nursery.run(out, dies="close") == -9
+    for place in PLACES[whole.kind]:
+        assert whole.run(out, place) == -9, place
+        assert not (out / "model").exists()
+    assert whole.run(out, "close") == -9
     assert (out / "model").exists()
     assert (out / "checkpoints").exists()
-    assert nursery.run(out) == 0
-    assert_same(out, nursery.out)
+    assert whole.run(out) == 0
+    assert_same(out, whole.out)
 
 
-def test_a_run_killed_at_any_moment_ends_as_an_uninterrupted_one(nursery: Nursery, tmp_path: Path) -> None:
-    """The wait before a kill is drawn; an attempt that came to nothing is followed by one with more time."""
-    draws, out, wait_s, kills = random.Random(7), tmp_path / "run", 0.5, 0
-    while (status := nursery.run(out, after_s=wait_s * draws.uniform(0.7, 1.3))) != 0:
-        assert status == -9
-        kills += 1
-        wait_s *= 1.35
-    assert kills >= 3
-    assert_same(out, nursery.out)
-
-
-def _attend(recipe: Path) -> None:
-    """Do what standard input asks for, one forked process for each line."""
-    import torch
-
-    import mer_r1.rl.trainer
-    import mer_r1.training.sft  # noqa: F401
-    from mer_r1.commands import main
-    from mer_r1.models.qwen2_5_omni import load_omni  # noqa: F401
-
-    torch.set_num_threads(1)
-    for line in sys.stdin:
-        out, index, after_s = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            if index:
-                dies(index)
-            try:
-                os._exit(main(["train", str(recipe), "--out", out]))
-            except BaseException:
-                import traceback
-
-                traceback.print_exc()
-                os._exit(1)
-        until = time.monotonic() + after_s
-        done, status = os.waitpid(child, os.WNOHANG if after_s else 0)
-        while not done and time.monotonic() < until:
-            time.sleep(0.002)
-            done, status = os.waitpid(child, os.WNOHANG)
-        if not done:
-            os.kill(child, signal.SIGKILL)
-            _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
-
-
-if __name__ == "__main__":
-    _attend(Path(sys.argv[1]))
+@pytest.mark.parametrize("whole", ["rl"], indirect=True)
+def test_a_run_killed_at_any_file_ends_as_an_uninterrupted_one(whole: Whole, tmp_path: Path) -> None:
+    draws, out = random.Random(7), tmp_path / "run"
+    for _ in range(4):
+        assert whole.run(out, str(draws.randint(1, 60))) == -9
+    assert whole.run(out) == 0
+    assert_same(out, whole.out)

@@ -1,18 +1,19 @@
 """Two processes end as one does: DDP, FSDP2, accumulation, a kill in the middle.
 
 The steps of one process with batches of 4 prompts are compared with those of two processes with batches of 2, and of
-one that accumulates. Run as a module this file is what the processes do: every recipe of a folder, one by one.
+one that accumulates. Processes are forked from the nursery with what `accelerate launch` would give them; a pair that
+goes on after a kill is really launched.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -22,15 +23,16 @@ import pytest
 from mer_r1.errors import InputError
 from mer_r1.pipelines.train import run
 from mer_r1.recipe import Recipe, read_recipe
+from tests.nursery import Nursery
 
 psutil = pytest.importorskip("psutil")  # accelerate brings it
 HERE = Path(__file__).parents[1]
 LAUNCH = ("accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1", "--dynamo_backend", "no")
-DDP = ("--multi_gpu",)  # without a GPU: gloo
+DDP = ["--multi_gpu"]  # without a GPU: gloo
 SPREAD = (
-    "--use_fsdp --fsdp_version 2 --fsdp_state_dict_type FULL_STATE_DICT --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP"
+    "--use_fsdp --fsdp_version 2 --fsdp_state_dict_type FULL_STATE_DICT --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP "
+    "--fsdp_reshard_after_forward false"
 )
-FSDP = (*SPREAD.split(), "--fsdp_reshard_after_forward", "false")
 TIMES = {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
 SECTIONS: dict[str, dict[str, Any]] = {
     "mer_r1": {"kind": "rl"},
@@ -44,7 +46,7 @@ EVALUATED = {"mer_r1", "sft"}
 
 
 def recipe_of(name: str, source: Path, train: Path, batch_size: int, accumulation: int = 1) -> Recipe:
-    """A run of three steps of four prompts; those of EVALUATED score five samples after the second."""
+    """A run of two steps of four prompts, or of three in EVALUATED, which score five samples after the second."""
     sections = SECTIONS[name]
     evaluated = name in EVALUATED
     held_out = {"eval": str(train), "eval_num": 5} if evaluated else {}
@@ -55,7 +57,7 @@ def recipe_of(name: str, source: Path, train: Path, batch_size: int, accumulatio
         "optim": {
             "learning_rate": 1e-4,
             "lr_scheduler_type": "constant",
-            "max_steps": 3,
+            "max_steps": 3 if evaluated else 2,
             "batch_size": batch_size,
             "gradient_accumulation_steps": accumulation,
             "logging_steps": 1,
@@ -72,7 +74,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def start(options: tuple[str, ...], *command: str) -> subprocess.Popen[str]:
+def start(options: Sequence[str], *command: str) -> subprocess.Popen[str]:
     """Two processes of a command, `-m` first."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -102,6 +104,25 @@ def kill(process: subprocess.Popen[str]) -> None:
         process.wait()
     if process.stdout:
         process.stdout.close()
+
+
+def launched_with(*options: str) -> dict[str, str]:
+    """The environment that `accelerate launch` gives two processes."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    arguments = launch_command_parser().parse_args([*LAUNCH[1:], *options, "script.py"])
+    environment: dict[str, str] = prepare_multi_gpu_env(_validate_launch_command(arguments)[0])
+    return environment
+
+
+def run_in_two(
+    nursery: Nursery, folder: Path, environment: Mapping[str, str] | None = None, function: str = "run_all"
+) -> None:
+    """What a function of this file does with the recipes of a folder, in two processes; under DDP where not said."""
+    environment = launched_with(*DDP) if environment is None else environment
+    statuses = nursery.run(f"{__name__}:{function}", folder, num_processes=2, environment=environment)
+    assert statuses == [0, 0], nursery.printed()
 
 
 def assert_alike(out: Path, other: Path) -> None:
@@ -142,12 +163,14 @@ def singles(taught_folder: Path, corpus: dict[str, Path], tmp_path_factory: pyte
 
 
 @pytest.fixture(scope="module")
-def ddp(taught_folder: Path, corpus: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs of two processes under DDP, one after the other in one launch."""
+def ddp(
+    taught_folder: Path, corpus: dict[str, Path], nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The runs of two processes under DDP, one after the other."""
     folder = tmp_path_factory.mktemp("ddp")
     for name in SECTIONS:
         (folder / f"{name}.yaml").write_text(recipe_of(name, taught_folder, corpus["train"], 2).as_yaml())
-    finished(start(DDP, "-m", "tests.training.test_processes", str(folder)))
+    run_in_two(nursery, folder)
     return folder
 
 
@@ -157,7 +180,7 @@ def test_two_processes_end_as_one(singles: Path, ddp: Path, name: str) -> None:
     assert json.loads((singles / name / "run.json").read_text())["processes"] == 1
     assert_alike(singles / name, ddp / name)
     steps = [row["step"] for row in lines(ddp / name / "metrics.jsonl")]
-    assert steps == ([1, 2, 2, 3, 3, 3] if name in EVALUATED else [1, 2, 3, 3])  # each written once
+    assert steps == ([1, 2, 2, 3, 3, 3] if name in EVALUATED else [1, 2, 2])  # each written once
 
 
 @pytest.mark.parametrize("name", ["mer_r1", "dapo", "gdpo", "sft"])
@@ -176,10 +199,10 @@ def test_the_runs_compared_are_runs_that_learn(singles: Path, taught_folder: Pat
     for name in SECTIONS.keys() - {"lora"}:
         after = load_file(singles / name / "model" / "model.safetensors")
         moved = {key: float((after[key] - before[key]).abs().max()) for key in before}
-        assert max(moved.values()) > 2e-4
+        assert max(moved.values()) > 1.5e-4
         towers = [change for key, change in moved.items() if key.startswith(("visual.", "audio_tower."))]
         assert len(towers) > 20
-        assert (max(towers) > 2e-4) == (name == "towers")
+        assert (max(towers) > 1.5e-4) == (name == "towers")
         assert (max(towers) == 0) == (name != "towers")
 
 
@@ -201,7 +224,7 @@ def untied(taught_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_a_model_spread_over_two_processes_ends_as_a_whole_one_even_after_a_stop(
-    singles: Path, untied: Path, taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
+    singles: Path, untied: Path, taught_folder: Path, corpus: dict[str, Path], nursery: Nursery, tmp_path: Path
 ) -> None:
     """FSDP2: RL with a head of its own, SFT with a tied one; each is stopped at its checkpoint and taken up again."""
     import torch
@@ -211,7 +234,9 @@ def test_a_model_spread_over_two_processes_ends_as_a_whole_one_even_after_a_stop
     folder.mkdir()
     for name, source in (("mer_r1", untied), ("sft", taught_folder)):
         (folder / f"{name}.yaml").write_text(recipe_of(name, source, corpus["train"], 2).as_yaml())
-    finished(start(FSDP, "-m", "tests.training.test_processes", str(folder), "stop at the checkpoint"))
+    spread = launched_with(*SPREAD.split())
+    run_in_two(nursery, folder, spread, "stop_at_checkpoints")
+    run_in_two(nursery, folder, spread)
     whole = {"mer_r1": run(recipe_of("mer_r1", untied, corpus["train"], 4), tmp_path / "one").parent}
     for name in ("mer_r1", "sft"):
         assert_alike(whole.get(name, singles / name), folder / name)
@@ -221,15 +246,14 @@ def test_a_model_spread_over_two_processes_ends_as_a_whole_one_even_after_a_stop
 
 
 def test_a_spread_model_in_bfloat16_keeps_its_log_probabilities_exact(
-    untied: Path, corpus: dict[str, Path], tmp_path: Path
+    untied: Path, corpus: dict[str, Path], nursery: Nursery, tmp_path: Path
 ) -> None:
     """FSDP2's own policy would round what the forward gives: the policy's loss, and its KL from the reference."""
-    recipe = recipe_of("mer_r1", untied, corpus["train"], 2)
-    optim = recipe.optim.model_copy(update={"bf16": True, "gradient_checkpointing": True})
-    (tmp_path / "mer_r1.yaml").write_text(recipe.model_copy(update={"optim": optim}).as_yaml())
-    options = (*FSDP, "--mixed_precision", "bf16")
-    finished(start(options, "-m", "tests.training.test_processes", str(tmp_path)))
-    first = lines(tmp_path / "mer_r1" / "metrics.jsonl")[0]
+    recipe = recipe_of("gdpo", untied, corpus["train"], 2)
+    optim = recipe.optim.model_copy(update={"bf16": True, "gradient_checkpointing": True, "max_steps": 1})
+    (tmp_path / "run.yaml").write_text(recipe.model_copy(update={"optim": optim}).as_yaml())
+    run_in_two(nursery, tmp_path, launched_with(*SPREAD.split(), "--mixed_precision", "bf16"))
+    first = lines(tmp_path / "run" / "metrics.jsonl")[0]
     assert 0 < first["grad_norm"] < 100
     assert abs(first["kl"]) < 0.05
 
@@ -251,20 +275,15 @@ def test_sharding_that_sampling_cannot_take_is_refused(version: int, reshard: bo
 
 
 def test_two_killed_processes_go_on_to_the_same_end(
-    ddp: Path, taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
+    ddp: Path, taught_folder: Path, corpus: dict[str, Path], nursery: Nursery, tmp_path: Path
 ) -> None:
     """The real command; one of the two speaks."""
-    (tmp_path / "recipe.yaml").write_text(recipe_of("mer_r1", taught_folder, corpus["train"], 2).as_yaml())
-    out = tmp_path / "run"
-    command = ("-m", "mer_r1", "train", str(tmp_path / "recipe.yaml"), "--out", str(out))
-    process = start(DDP, *command)
-    until = time.monotonic() + 240
-    while not (out / "checkpoints" / "checkpoint-2" / "trainer_state.json").exists():
-        assert process.poll() is None, process.communicate()[0][-6000:]
-        assert time.monotonic() < until
-        time.sleep(0.005)
-    kill(process)
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "run"
+    recipe.write_text(recipe_of("mer_r1", taught_folder, corpus["train"], 2).as_yaml())
+    assert nursery.run(f"{__name__}:train_to_a_checkpoint_and_die", recipe, out, num_processes=2)[0] == -9
+    assert (out / "checkpoints" / "checkpoint-2" / "trainer_state.json").exists()
     assert not (out / "model").exists()
+    command = ("-m", "mer_r1", "train", str(recipe), "--out", str(out))
     printed = finished(start(DDP, *command))
     assert printed.count("Model: ") == printed.count("3/3") == 1
     assert (out / "model" / "model.safetensors").read_bytes() == (
@@ -305,30 +324,43 @@ def _recipes_of(folder: Path) -> Iterator[tuple[Recipe, Path]]:
         yield read_recipe(str(path)), folder / path.stem
 
 
-def _main(folder: Path, stop: bool) -> None:
-    import torch
-
-    from mer_r1.models import packing
-    from mer_r1.training.trainer import RunTrainer
-
-    torch.set_num_threads(1)
+def run_all(folder: str) -> None:
+    """All recipes of a folder in this process, each into a folder of its name."""
     _fsdp_without_gpus()
-    if stop:
-        packing._CHUNK = 4000  # the head's chunks are computed again for the gradient, when weights may have gone
-        with pytest.MonkeyPatch.context() as patch:
-            real = RunTrainer._save_checkpoint
-
-            def save_and_stop(self: Any, *args: Any) -> None:
-                real(self, *args)
-                raise _Stopped
-
-            patch.setattr(RunTrainer, "_save_checkpoint", save_and_stop)
-            for recipe, out in _recipes_of(folder):
-                with pytest.raises(_Stopped):
-                    run(recipe, out)
-    for recipe, out in _recipes_of(folder):
+    for recipe, out in _recipes_of(Path(folder)):
         run(recipe, out)
 
 
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]), stop=len(sys.argv) > 2)
+def stop_at_checkpoints(folder: str) -> None:
+    """The same, but each until it has written a checkpoint."""
+    from mer_r1.models import packing
+    from mer_r1.training.trainer import RunTrainer
+
+    packing._CHUNK = 4000  # the head's chunks are computed again for the gradient, when weights may have gone
+    real = RunTrainer._save_checkpoint
+
+    def save_and_stop(self: Any, *args: Any) -> None:
+        real(self, *args)
+        raise _Stopped
+
+    RunTrainer._save_checkpoint = save_and_stop  # type: ignore[method-assign]
+    _fsdp_without_gpus()
+    for recipe, out in _recipes_of(Path(folder)):
+        with pytest.raises(_Stopped):
+            run(recipe, out)
+
+
+def train_to_a_checkpoint_and_die(recipe: str, out: str) -> int:
+    """The real command in this process; the first of two dies when it has written a checkpoint."""
+    from mer_r1.commands import main
+    from mer_r1.training.trainer import RunTrainer
+
+    real = RunTrainer._save_checkpoint
+
+    def save_and_die(self: Any, *args: Any) -> None:
+        real(self, *args)
+        if os.environ["RANK"] == "0":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    RunTrainer._save_checkpoint = save_and_die  # type: ignore[method-assign]
+    return main(["train", recipe, "--out", out])
