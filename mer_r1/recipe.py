@@ -1,6 +1,6 @@
 """Recipes: what to train on what, as YAML of at most 30 lines, checked before anything runs.
 
-Unknown keys are refused with the nearest known one; `section.key=value` overrides a key from the command line.
+An unknown key is an error that names the nearest known one; `section.key=value` overrides a key from the command line.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class BlockOrder(torch.utils.data.Sampler[int]):
         self._seed, self._epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """The Trainer says which epoch begins; its order follows from that alone, so a resumed run goes on with it."""
+        """The Trainer says which epoch begins; its order follows from that alone, so a resumed run has the same."""
         self._epoch = epoch
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What a trainer is given: its arguments, by the recipe, and batches that say what could not be read."""
+"""What a trainer is given: its arguments, by the recipe, and batches that name what could not be read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mer_r1.models  # noqa: F401  before transformers, which needs torchvision mended
+import mer_r1.models  # noqa: F401  before transformers, which needs torchvision to import
 
 # isort: split
 import torch
@@ -20,7 +20,7 @@ from mer_r1.recipe import Recipe
 
 
 def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
-    """TrainingArguments of a recipe. Raises InputError where optim.report_to names what is not there."""
+    """TrainingArguments of a recipe. Raises InputError for a name in optim.report_to that cannot be used."""
     optim = recipe.optim
     _validate_reporters(optim.report_to)
     arguments = TrainingArguments(
@@ -78,18 +78,18 @@ def _forked(workers: int) -> int:
 
 @dataclass(frozen=True)
 class Item:
-    """A dataset's value, the place where it stands, and how many unreadable ones it stands in for."""
+    """A dataset's value, its index, and how many unreadable ones before it it stands for."""
 
     value: Any
-    place: int
-    passed_over: int = 0
+    index: int
+    num_unreadable: int = 0
 
 
-class Readable(torch.utils.data.Dataset[Item]):
+class ReadableItems(torch.utils.data.Dataset[Item]):
     """Items of a dataset.
 
     A sample that cannot be read is an item too, an InputError: one raised in a loader's process would come back as the
-    text of a traceback. With `skip` the next readable sample takes its place.
+    text of a traceback. With `skip` the next readable sample stands for it.
     """
 
     def __init__(self, inner: Any, skip: bool) -> None:
@@ -111,21 +111,21 @@ class Readable(torch.utils.data.Dataset[Item]):
 
 
 def batch_of(collate: Callable[[list[Any]], Any], items: list[Item]) -> dict[str, Any]:
-    """The inputs of a step: `batch`, its samples' `places` and how many unreadable ones were passed over; or the
-    `fault` that ends the run."""
+    """The inputs of a step: `batch`, its samples' `indices` and the number of unreadable ones that were skipped; or the
+    `error` that ends the run."""
     values = [item.value for item in items]
     for value in values:
         if isinstance(value, InputError):
-            return {"fault": str(value)}
+            return {"error": str(value)}
     return {
         "batch": collate(values),
-        "places": tuple(item.place for item in items),
-        "passed_over": sum(item.passed_over for item in items),
+        "indices": tuple(item.index for item in items),
+        "num_unreadable": sum(item.num_unreadable for item in items),
     }
 
 
-def refuse_faults(faults: Iterable[str | None]) -> None:
-    """Raise InputError for the first fault of batches."""
-    for error in faults:
+def raise_unreadable(errors: Iterable[str | None]) -> None:
+    """Raise InputError for the first error of batches."""
+    for error in errors:
         if error is not None:
             raise InputError(f"{error}; or set data.unreadable=skip")

@@ -1,4 +1,4 @@
-"""The folder of a training run: its places, its newest checkpoint, its logs cut back to it.
+"""The folder of a training run: its paths, its newest checkpoint, its logs cut back to it.
 
 A run's folder holds recipe.yaml, run.json, metrics.jsonl, rollouts.jsonl (RL), checkpoints/ and, when finished, model/.
 Logs are append-only; when a run resumes from a checkpoint, lines of later steps are cut off first, because those steps
@@ -17,7 +17,7 @@ from mer_r1.data.files import append_json_line, atomic_path
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The places of one run."""
+    """The paths of one run."""
 
     path: Path
 

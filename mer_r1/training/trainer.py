@@ -1,13 +1,13 @@
-"""What the SFT and the RL trainer share: the run's metric log, and going on after a stop.
+"""What the SFT and the RL trainer share: the run's metric log, evaluation, checkpoints, and resuming from one.
 
-A run's folder holds recipe.yaml, run.json, metrics.jsonl, rollouts.jsonl (RL), checkpoints/ and, when finished, model/.
-Logs are append-only; when a run goes on from a checkpoint, lines of later steps are cut off first, because those steps
-will be done again. A checkpoint also holds what was measured since the last line of the log.
+run_folder.py has the layout of a run's folder. A checkpoint also holds what was measured since the last line of
+metrics.jsonl, so that a resumed run writes the lines of an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import mer_r1.models  # noqa: F401  before transformers, which needs torchvision mended
+import mer_r1.models  # noqa: F401  before transformers, which needs torchvision to import
 
 # isort: split
 import torch
@@ -27,7 +27,7 @@ from mer_r1.data.files import append_json_line, write_text
 from mer_r1.errors import InputError
 from mer_r1.models.lora import language_model_layers, save_adapter
 from mer_r1.recipe import Recipe
-from mer_r1.training.arguments import Readable, batch_of, refuse_faults, training_arguments
+from mer_r1.training.arguments import ReadableItems, batch_of, raise_unreadable, training_arguments
 from mer_r1.training.run_folder import RunFolder, keep_until, last_checkpoint
 
 _PENDING = "between_logs.json"
@@ -48,7 +48,7 @@ class _Report(TrainerCallback):
 
 
 class _Resume(TrainerCallback):
-    """Gives a trainer that goes on what was measured before it was stopped."""
+    """Gives a resumed trainer what was measured before it was stopped."""
 
     def __init__(self, resume: Callable[[], None]) -> None:
         self._resume = resume
@@ -57,11 +57,12 @@ class _Resume(TrainerCallback):
         self._resume()
 
 
-class RunTrainer(Trainer):
-    """transformers' Trainer that keeps metrics.jsonl, evaluates in numbers of its own and takes up a stopped run.
+class RunTrainer(Trainer, ABC):
+    """transformers' Trainer that writes metrics.jsonl, evaluates by `evaluate_batch` and resumes a stopped run.
 
-    Between two log lines `measured` collects numbers, whose weighted means over steps and processes are logged, and
-    `counted` collects events, which are summed. `steps_a_batch` optimiser steps use the same samples.
+    A trainer of a kind gives `evaluate_batch` and transformers' `compute_loss`. Between two log lines `measured`
+    collects numbers, whose weighted means over steps and processes are logged, and `counted` collects events, which
+    are summed. `steps_a_batch` optimiser steps use the same samples.
     """
 
     steps_a_batch = 1
@@ -89,8 +90,8 @@ class RunTrainer(Trainer):
         super().__init__(
             args=training_arguments(recipe, run.checkpoints),
             data_collator=partial(batch_of, collate),
-            train_dataset=Readable(train_dataset, skip),
-            eval_dataset=None if eval_dataset is None else Readable(eval_dataset, skip),
+            train_dataset=ReadableItems(train_dataset, skip),
+            eval_dataset=None if eval_dataset is None else ReadableItems(eval_dataset, skip),
             **kwargs,
         )
         if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
@@ -111,7 +112,7 @@ class RunTrainer(Trainer):
             plugin.mixed_precision_policy = replace(policy, output_dtype=None, reduce_dtype=torch.float32)
 
     def measure(self, values: dict[str, float], weight: float = 1.0) -> None:
-        """Add numbers of a micro-batch, which count `weight` in the mean; NaN is left out of it."""
+        """Add numbers of a micro-batch with their weight in the mean; NaN is left out of it."""
         for name, value in values.items():
             if value == value and weight:
                 total, weights = self.measured.get(name, (0.0, 0.0))
@@ -143,11 +144,13 @@ class RunTrainer(Trainer):
         measured: dict[str, tuple[float, float]] = {}
         counted: dict[str, float] = {}
         losses = []
-        for own_measured, own_counted, loss in self._from_all([(self.measured, self.counted, float(self._tr_loss))]):
-            for name, (total, weight) in own_measured.items():
+        for local_measured, local_counted, loss in self._from_all(
+            [(self.measured, self.counted, float(self._tr_loss))]
+        ):
+            for name, (total, weight) in local_measured.items():
                 before = measured.get(name, (0.0, 0.0))
                 measured[name] = (before[0] + total, before[1] + weight)
-            for name, events in own_counted.items():
+            for name, events in local_counted.items():
                 counted[name] = counted.get(name, 0) + events
             losses.append(loss)
         return {
@@ -159,7 +162,7 @@ class RunTrainer(Trainer):
         }
 
     def _resume(self) -> None:
-        """Go on with the numbers that a checkpoint holds."""
+        """Take the numbers that a checkpoint holds."""
         self._logged_step = self._globalstep_last_logged
         if self._checkpoint is None:
             return
@@ -174,10 +177,10 @@ class RunTrainer(Trainer):
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """A step's micro-batches. Raises InputError for a sample that cannot be read."""
         samples, num_items = super().get_batch_samples(*args, **kwargs)
-        refuse_faults(self._from_all([inputs.get("fault") for inputs in samples]))  # all processes end together
-        passed_over = sum(inputs["passed_over"] for inputs in samples)
-        if passed_over and self.state.global_step % self.steps_a_batch == 0:
-            self.count("unreadable", passed_over)
+        raise_unreadable(self._from_all([inputs.get("error") for inputs in samples]))  # all processes end together
+        num_unreadable = sum(inputs["num_unreadable"] for inputs in samples)
+        if num_unreadable and self.state.global_step % self.steps_a_batch == 0:
+            self.count("unreadable", num_unreadable)
         return samples, num_items
 
     def _from_all(self, values: list[Any]) -> list[Any]:
@@ -202,22 +205,22 @@ class RunTrainer(Trainer):
             self.count("skipped_steps")
         return norm
 
+    @abstractmethod
     def evaluate_batch(self, inputs: Any) -> list[tuple[dict[str, float], float]]:
-        """Numbers of every sample of an evaluation batch, and how much it counts in their means."""
-        raise NotImplementedError
+        """Numbers of every sample of an evaluation batch, and its weight in their means."""
 
     @torch.no_grad()
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Means over the evaluation samples that can be read, logged under eval/. Training goes on as without it.
+        """Means over the evaluation samples that can be read, logged under eval/. Training is not changed by it.
 
         Raises InputError for a sample that cannot be read, where the recipe says stop.
         """
         self.model.eval()
-        rows: dict[int, tuple[dict[str, float], float]] = {}  # by place: a last batch is filled up with others
+        rows: dict[int, tuple[dict[str, float], float]] = {}  # by index: a last batch is filled up with others
         with torch.random.fork_rng(devices=[]):  # the loader draws a seed
             for inputs in self.get_eval_dataloader():
-                refuse_faults([inputs.get("fault")])
-                rows |= zip(inputs["places"], self.evaluate_batch(inputs), strict=True)
+                raise_unreadable([inputs.get("error")])
+                rows |= zip(inputs["indices"], self.evaluate_batch(inputs), strict=True)
         self.model.train()
         rows = {index: row for part in self._from_all([rows]) for index, row in part.items()}
         means = {f"eval/{name}": mean for name, mean in _means([rows[index] for index in sorted(rows)]).items()}

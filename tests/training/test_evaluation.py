@@ -171,3 +171,13 @@ def test_the_first_process_shows_how_far_it_is_and_the_others_are_silent(
     monkeypatch.setattr(train, "is_first_process", lambda: False)
     assert train.run_shown(recipe, tmp_path) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_trainer_that_cannot_evaluate_cannot_be_made() -> None:
+    from mer_r1.training.trainer import RunTrainer
+
+    class Unfinished(RunTrainer):
+        pass
+
+    with pytest.raises(TypeError, match="evaluate_batch"):
+        Unfinished()  # type: ignore[call-arg]
