@@ -83,15 +83,15 @@ def score_accuracy(
     """
     if not samples or not all(sample.labels for sample in samples):
         raise ValueError("every sample needs a gold label, and there must be one; leave out those without")
-    said = [corrected_labels(answers.get(sample.id)) for sample in samples]
-    right = tuple(names_gold(labels, sample.labels) for labels, sample in zip(said, samples, strict=True))
+    predicted = [corrected_labels(answers.get(sample.id)) for sample in samples]
+    right = tuple(names_gold(labels, sample.labels) for labels, sample in zip(predicted, samples, strict=True))
     columns = candidates_of(samples)
     rows = [
         labels[0] if is_right else normal(sample.labels[0])
-        for sample, labels, is_right in zip(samples, said, right, strict=True)
+        for sample, labels, is_right in zip(samples, predicted, right, strict=True)
     ]
     confusion = {row: dict.fromkeys((*columns, OTHER, NONE), 0) for row in _in_order(columns, rows)}
-    for row, labels in zip(rows, said, strict=True):
+    for row, labels in zip(rows, predicted, strict=True):
         confusion[row][_column(labels, columns)] += 1
     clusters = tuple(sample.cluster for sample in samples)
     overall, *of_labels = _intervals(right, rows, tuple(confusion), clusters)

@@ -80,7 +80,7 @@ class _Table:
     """One measure of one wheel: the value of pairs of rows with every third row. Rows may be repeated."""
 
     pair_RR: Ints
-    """The place of a pair of rows."""
+    """The index of a pair of rows."""
     value_PR: Floats
     row_U: Ints
 
@@ -113,9 +113,9 @@ def best_constant_answers(
         return ()
     words = list(candidates.values())
     return tuple(
-        ConstantAnswer(measure, tuple(words[i] for i in places), *_scores(wheels, places))
+        ConstantAnswer(measure, tuple(words[i] for i in indices), *_scores(wheels, indices))
         for measure in BEST_FOR
-        for places in _best(wheels, measure, [size for size in sizes if size <= len(words)])
+        for indices in _best(wheels, measure, [size for size in sizes if size <= len(words)])
     )
 
 
@@ -158,7 +158,7 @@ def _bits(packed: Sequence[int], num_bits: int) -> Floats:
 
 
 def _best(wheels: Sequence[_Wheel], measure: str, sizes: Sequence[int]) -> list[tuple[int, ...]]:
-    """Of each size the places of the words of the best answer, ascending; of equal answers the first in that order."""
+    """Of each size the indices of the words of the best answer, ascending; of equal answers the first in that order."""
     every = np.arange(len(wheels[0].row_U))
     alone = [np.arange(len(wheel.reached_RC)) for wheel in wheels]
     tables = [_table(wheel, measure, rows, rows) for wheel, rows in zip(wheels, alone, strict=True)]
@@ -239,15 +239,15 @@ def _with_later(tables: Sequence[_Table], first_B: Ints, second_B: Ints) -> Floa
 
 
 def _first_best(values: Floats) -> int:
-    """The place of the first of the best values, in the order of the flat table."""
+    """The index of the first of the best values, in the order of the flat table."""
     return int(np.argmax(values >= values.max() - TIE))
 
 
-def _scores(wheels: Sequence[_Wheel], places: Sequence[int]) -> list[float]:
-    """Precision, recall, F1 and HIT of the words at these places, as reported."""
+def _scores(wheels: Sequence[_Wheel], indices: Sequence[int]) -> list[float]:
+    """Precision, recall, F1 and HIT of the words at these indices, as reported."""
     sums: list[list[float]] = []
     for wheel in wheels:
-        union_C = wheel.reached_RC[wheel.row_U[list(places)]].max(axis=0)
+        union_C = wheel.reached_RC[wheel.row_U[list(indices)]].max(axis=0)
         overlap = float(wheel.present_C @ union_C)
         sums.append([wheel.counted, overlap / max(1.0, union_C.sum()), float(wheel.share_C @ union_C), overlap])
     reported: list[float] = mean_over_wheels(measures(np.array(sums).T[None], undefined_f1=0.0))[0].tolist()

@@ -4,9 +4,10 @@
 
 Convention: under the protocol "official", MER-UniBench's (see open_vocabulary.py), an unknown word is dropped, and a
 sample whose gold reaches no category of a wheel is left out of that wheel; "corrected" is docs/scoring.md's. A gold
-sample without prediction counts as an empty answer. Where the official code would stop, at a field that is no list of
-words or at the text "[", the row is counted as malformed and scored by the words that it holds. What is dropped or
-passed over is counted in the report. Fractions, not percent. Paper: MER-R1 Section 5, Appendix B.
+sample without prediction counts as an empty answer; the caller leaves out those whose answer failed. Where the official
+code would stop, at a field that is no list of words or at the text "[", the row is counted as malformed and scored by
+the words that it holds. What is dropped or passed over is counted in the report. Fractions, not percent.
+Source: MER-R1 Section 5, Appendix B.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from mer_r1.data.labels import read_labels
+from mer_r1.emotion.compiled import pack
 from mer_r1.emotion.protocol import protocol_of
+from mer_r1.emotion.wheel import MappedWords, WheelSet
 from mer_r1.errors import InputError
 from mer_r1.metrics.constant_answer import ConstantAnswer, best_constant_answers, by_frequency
 from mer_r1.metrics.open_vocabulary import (
@@ -46,9 +49,6 @@ from mer_r1.metrics.statistics import (
     paired_bootstrap,
 )
 from mer_r1.text import printable
-
-if TYPE_CHECKING:
-    from mer_r1.emotion.wheel import MappedWords, WheelSet
 
 Labels = Any
 """A label field: a list of words, a raw string, or None. Anything else is counted as malformed."""
@@ -165,16 +165,16 @@ def score(
     """
     wheels = load_wheels(wheels, protocol)
     fields = _read(gold, predictions, wheels.protocol.parser, strict)
-    mapped_gold, mapped_said = ([wheels.map_words(words) for words in side] for side in (fields.gold, fields.said))
-    arrays = stack([statistics_of(*pair, wheels) for pair in zip(mapped_gold, mapped_said, strict=True)])
+    mapped_gold, mapped = ([wheels.map_words(words) for words in side] for side in (fields.gold, fields.predicted))
+    arrays = stack([statistics_of(*pair, wheels) for pair in zip(mapped_gold, mapped, strict=True)])
     cluster_names = tuple(clusters.get(identity) for identity in gold) if clusters else None
-    unmapped = _unmapped(mapped_said)
+    unmapped = _unmapped(mapped)
     return ScoreReport(
         signature=score_signature(wheels, name, len(gold), mode),
         protocol=wheels.protocol.name,
         task=_task(task, fields.gold),
         n=len(gold),
-        malformed_ids=tuple(fields.faults),
+        malformed_ids=tuple(fields.errors),
         missing_ids=fields.missing,
         unanswered=sum(i in unanswered or predictions.get(i, "") is None for i in gold),
         extra_predictions=len(fields.extra),
@@ -215,8 +215,6 @@ def difference_json(differences: Mapping[str, Difference]) -> dict[str, dict[str
 def load_wheels(wheels: str | PathLike[str] | WheelSet, protocol: str | None = None) -> WheelSet:
     """The wheels of that name or folder for a protocol ("official" by default); those given must be for it."""
     if isinstance(wheels, str | PathLike):
-        from mer_r1.emotion.wheel import WheelSet
-
         return WheelSet.load(fspath(wheels), protocol=protocol or "official")
     if protocol is not None and protocol_of(protocol) != wheels.protocol:
         raise InputError(
@@ -231,15 +229,15 @@ class _Fields:
     """The words of both sides in the order of the gold, and by id what is wrong with a field."""
 
     gold: list[Words]
-    said: list[Words]
-    faults: dict[str, str]
+    predicted: list[Words]
+    errors: dict[str, str]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
 
-    def refuse_faults(self) -> None:
-        """What `strict` does not pass over."""
-        for identity, error in self.faults.items():
-            raise InputError(f"{identity!r}: {error}; mend it, or do not be strict")
+    def validate_strict(self) -> None:
+        """Raises InputError for what `strict` does not pass over."""
+        for identity, error in self.errors.items():
+            raise InputError(f"{identity!r}: {error}; fix it, or do not be strict")
         if self.missing:
             raise InputError(f"gold {self.missing[0]!r} has no prediction; give one, or do not be strict")
         if self.extra:
@@ -247,20 +245,20 @@ class _Fields:
 
 
 def _read(gold: Mapping[str, Labels], predictions: Mapping[str, Labels], parser: str, strict: bool) -> _Fields:
-    """Raises InputError when no prediction belongs to the gold, and for any fault when `strict`."""
+    """Raises InputError when no prediction belongs to the gold, and for any error when `strict`."""
     extra = tuple(identity for identity in predictions if identity not in gold)
     if extra and len(extra) == len(predictions):
         raise InputError(f"prediction {extra[0]!r} has no gold sample, nor has any other; give the gold it belongs to")
     fields = _Fields([], [], {}, tuple(identity for identity in gold if identity not in predictions), extra)
     for identity, labels in gold.items():
         words, error = read_labels(labels, parser)
-        said, response_error = read_labels(predictions.get(identity), parser)
+        predicted, predicted_error = read_labels(predictions.get(identity), parser)
         fields.gold.append(words)
-        fields.said.append(said)
-        if error or response_error:
-            fields.faults[identity] = f"gold {error}" if error else f"predicted {response_error}"
+        fields.predicted.append(predicted)
+        if error or predicted_error:
+            fields.errors[identity] = f"gold {error}" if error else f"predicted {predicted_error}"
     if strict:
-        fields.refuse_faults()
+        fields.validate_strict()
     return fields
 
 
@@ -293,17 +291,15 @@ def _constants(
     gold_words: Sequence[Words], mapped_gold: Sequence[MappedWords], wheels: WheelSet
 ) -> tuple[ConstantAnswer, ...]:
     """Where an unknown word is a category of its own, the most frequent of them are made categories of every wheel."""
-    from mer_r1.emotion.compiled import pack
-
     counted = wheels.protocol.oov == "count"
     own = {word: n for n, word in enumerate(islice(_unmapped(mapped_gold), NUM_UNKNOWN_TRIED))} if counted else {}
     widened = [(*names, *own) for names in wheels.categories_of]
 
     @cache
     def packed(mapped: MappedWords) -> int:
-        places = [own[word] for word in mapped[1] if word in own]
+        indices = [own[word] for word in mapped[1] if word in own]
         ids = zip(wheels.unpack(mapped[0]), wheels.categories_of, strict=True)
-        return pack([[*reached, *(len(names) + n for n in places)] for reached, names in ids], widened)
+        return pack([[*reached, *(len(names) + n for n in indices)] for reached, names in ids], widened)
 
     return best_constant_answers(
         [packed(mapped) if own else mapped[0] for mapped in mapped_gold],

@@ -12,7 +12,7 @@ Convention: "official" is MER-UniBench's (`calculate_dimension_zeroshot`; the F1
 `f1_score(average="weighted")`). It is a two-class score, in which "neutral", an invalid word ("Positive", "mixed") and
 a missing answer cost nothing on negative gold. "corrected" is this package's: there an invalid or missing answer is a
 fourth kind that no gold has. Both count such answers beside the score. The official code stops where an answer is
-missing or no sample is left; here the first is scored as said and the second gives NaN.
+missing or no sample is left; here a missing answer is scored as in the table, and no sample gives NaN.
 
 Both protocols, the constants and the bootstrap read one table of confusion (gold class x kind of answer). Shape
 letters: N samples, B resamples, C classes, A kinds of answer, M measures; 12 = 3 classes x 4 kinds, in that order.
@@ -28,12 +28,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_r1.emotion.compiled import NEUTRAL
 from mer_r1.emotion.protocol import OFFICIAL, protocol_of
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.emotion.words import normalise
 from mer_r1.errors import InputError
 from mer_r1.metrics.signature import signature
@@ -47,9 +49,6 @@ from mer_r1.metrics.statistics import (
     or_none,
     paired_bootstrap,
 )
-
-if TYPE_CHECKING:
-    from mer_r1.emotion.wheel import WheelSet
 
 Floats = NDArray[np.float64]
 
@@ -213,12 +212,12 @@ def _waf_and_accuracy(table_BCA: Floats) -> Floats:
 
 
 def _class_of(valence: float) -> int:
-    """Gold's place in SENTIMENTS."""
+    """The gold's index in SENTIMENTS."""
     return 0 if valence > 0 else 1 if valence < 0 else 2
 
 
 def _kind_of(answer: str | None) -> int:
-    """An answer's place in SENTIMENTS, _OTHER for one that is missing or none of them."""
+    """An answer's index in SENTIMENTS, _OTHER for one that is missing or none of them."""
     return SENTIMENTS.index(answer) if answer in SENTIMENTS else _OTHER
 
 
@@ -237,7 +236,7 @@ def lexicon_sentiment(words: Iterable[str]) -> str:
     """
     wheels, valence_of = _lexicon()
     reached = {word: wheels.lookup(word) for word in {normalise(word) for word in words}}
-    total = sum(_word_valence(places, valence_of) for places in reached.values() if places is not None)
+    total = sum(_word_valence(ids, valence_of) for ids in reached.values() if ids is not None)
     return "positive" if total > 0 else "negative" if total < 0 else "neutral"
 
 
@@ -246,9 +245,9 @@ def lexicon_sha256() -> str:
     return _lexicon()[0].sha256
 
 
-def _word_valence(places: Sequence[Iterable[int]], valence_of: Sequence[Sequence[int]]) -> int:
-    """One vote for each category that the word reaches; `places` are category ids per wheel."""
-    votes = Counter(valence_of[wheel][index] for wheel, reached in enumerate(places) for index in reached)
+def _word_valence(ids: Sequence[Iterable[int]], valence_of: Sequence[Sequence[int]]) -> int:
+    """One vote for each category that the word reaches; `ids` are category ids per wheel."""
+    votes = Counter(valence_of[wheel][index] for wheel, reached in enumerate(ids) for index in reached)
     lead = votes.most_common(2)
     return lead[0][0] if lead and (len(lead) == 1 or lead[0][1] > lead[1][1]) else 0
 
@@ -256,9 +255,6 @@ def _word_valence(places: Sequence[Iterable[int]], valence_of: Sequence[Sequence
 @cache
 def _lexicon() -> tuple[WheelSet, tuple[tuple[int, ...], ...]]:
     """The built-in wheels, and the valence of each category id of each wheel."""
-    from mer_r1.emotion.compiled import NEUTRAL
-    from mer_r1.emotion.wheel import WheelSet
-
     wheels = WheelSet.load("builtin", protocol="corrected")  # with "neutral", which is a sentiment too
     valence_of = []
     for name, categories in zip(wheels.names, wheels.categories_of, strict=True):

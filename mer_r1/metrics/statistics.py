@@ -119,10 +119,12 @@ def _by_cluster(terms_NK: Floats, clusters: Sequence[Hashable | None] | None) ->
     """Sums of each cluster, (C, K), in the order of first appearance."""
     if clusters is None:
         return terms_NK
-    places: dict[Hashable, int] = {}
-    place_N = [places.setdefault((n,) if name is None else ("", name), len(places)) for n, name in enumerate(clusters)]
-    sums_CK = np.zeros((len(places), terms_NK.shape[1]))
-    np.add.at(sums_CK, place_N, terms_NK)
+    indices: dict[Hashable, int] = {}
+    index_N = [
+        indices.setdefault((n,) if name is None else ("", name), len(indices)) for n, name in enumerate(clusters)
+    ]
+    sums_CK = np.zeros((len(indices), terms_NK.shape[1]))
+    np.add.at(sums_CK, index_N, terms_NK)
     return sums_CK
 
 
