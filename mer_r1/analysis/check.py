@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 from mer_r1.benchmarks.mme_emotion.questions import TASKS, TITLE
 from mer_r1.data.manifest import ManifestScan, scan_manifest
 from mer_r1.data.sample import Sample
+from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
-from mer_r1.metrics.corpus_score import load_wheels
 from mer_r1.metrics.rewards import score_response
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.prompting.response import parse_response

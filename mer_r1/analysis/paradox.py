@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from mer_r1.analysis.tables import Estimate, by_wheel, category_bits, estimate, gold_categories, log_confidences
 from mer_r1.data.sample import Mode, Prediction, Sample
-from mer_r1.emotion.wheel import WheelSet
+from mer_r1.emotion.wheel import WheelSet, load_wheels
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import Answered, answered
-from mer_r1.metrics.confidence import Confidence, confidence
-from mer_r1.metrics.corpus_score import Labels, ScoreReport, compare, load_wheels, score, score_signature
+from mer_r1.metrics.confidence import ConfidenceMargin, confidence_margin
+from mer_r1.metrics.corpus_score import Labels, ScoreReport, compare, score, score_signature
 from mer_r1.metrics.statistics import bootstrap_intervals, or_none, paired_bootstrap
 from mer_r1.text import printable
 
@@ -107,7 +107,7 @@ class _Side:
 
     rows: Rows
     report: ScoreReport
-    confidence: Confidence
+    confidence: ConfidenceMargin
 
 
 def diagnose(
@@ -273,11 +273,11 @@ def _score(
     return score(gold, predicted, wheels, name=name, mode=mode, clusters=clusters, unanswered=unanswered)
 
 
-def _confidence(rows: Sequence[Prediction], gold_NC: NDArray[np.bool_], wheels: WheelSet) -> Confidence:
+def _confidence(rows: Sequence[Prediction], gold_NC: NDArray[np.bool_], wheels: WheelSet) -> ConfidenceMargin:
     """Confidence of each clip and wheel, (N, W)."""
     table_NC = log_confidences(rows, wheels)
-    columns = [confidence(table_NC[:, part], gold_NC[:, part]) for part in by_wheel(wheels)]
-    return Confidence(
+    columns = [confidence_margin(table_NC[:, part], gold_NC[:, part]) for part in by_wheel(wheels)]
+    return ConfidenceMargin(
         *(np.stack([getattr(c, field) for c in columns], axis=1) for field in ("gold_N", "negative_N", "margin_N"))
     )
 

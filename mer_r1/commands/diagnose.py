@@ -82,7 +82,7 @@ def _run_files(options: argparse.Namespace) -> int:
     from mer_r1.data.gold import read_gold
     from mer_r1.data.predictions import read_predictions
     from mer_r1.display.diagnosis import print_diagnosis
-    from mer_r1.metrics.corpus_score import load_wheels
+    from mer_r1.emotion.wheel import load_wheels
 
     truth, wheels = read_gold(options.gold), load_wheels(options.wheels, options.protocol)
     rows = read_predictions(options.pred, wheels.protocol.parser)
@@ -102,8 +102,8 @@ def _run_folders(folders: Sequence[Path], options: argparse.Namespace) -> int:
     from mer_r1.analysis.runs import diagnose_runs
     from mer_r1.display.diagnosis import print_runs
     from mer_r1.display.diagnosis_plots import draw
+    from mer_r1.emotion.wheel import load_wheels
     from mer_r1.evaluation.runs import read_runs
-    from mer_r1.metrics.corpus_score import load_wheels
 
     if options.cases < 0:
         raise InputError(f"--cases {options.cases}: give 0 or more")
@@ -127,8 +127,8 @@ def _run_modality(options: argparse.Namespace) -> int:
     from mer_r1.analysis.modality import Modality
     from mer_r1.commands import benchmark
     from mer_r1.display.modality import print_run
+    from mer_r1.emotion.wheel import load_wheels
     from mer_r1.evaluation.suite import Request
-    from mer_r1.metrics.corpus_score import load_wheels
 
     request = Request(
         options.model,

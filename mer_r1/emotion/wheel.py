@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from hashlib import sha256
+from os import PathLike, fspath
 
 from mer_r1.emotion.builtin import builtin_wheels
 from mer_r1.emotion.compiled import NUM_WHEELS, CompiledWheels, Route, shifts
@@ -175,6 +176,21 @@ class WheelSet:
                 if packed >> bit & 1:
                     words.append(form)
         return [tuple(words) for words in lists]
+
+
+def load_wheels(wheels: str | PathLike[str] | WheelSet, protocol: str | None = None) -> WheelSet:
+    """The wheels of that name or folder for a protocol ("official" by default), or those given.
+
+    Raises InputError as `WheelSet.load` does, and for given wheels of another protocol.
+    """
+    if isinstance(wheels, str | PathLike):
+        return WheelSet.load(fspath(wheels), protocol=protocol or "official")
+    if protocol is not None and protocol_of(protocol) != wheels.protocol:
+        raise InputError(
+            f"the wheels {wheels.source} were compiled for the protocol {wheels.protocol.name}, not {protocol}; load "
+            f"them with protocol={protocol!r}"
+        )
+    return wheels
 
 
 @cache

@@ -7,8 +7,8 @@ Definition 1, Eq. 1; computed by the model's side). With G the gold categories a
     margin   = conf_gt - conf_neg             (Definition 2, Eq. 2)
 
 Convention: H is chosen per thinking mode, from that mode's own confidences; with fewer than three other categories it
-is all of them. A category whose confidence is NaN (no word of it in the vocabulary) is not there. A sample without gold
-(or without others) is NaN. Means, deltas of the modes and the retained hit rate: diagnosis/paradox.py.
+is all of them. A category whose confidence is NaN (no word of it in the vocabulary) is left out. A sample without gold
+(or without others) is NaN. Means, deltas of the modes and the retained hit rate: analysis/paradox.py.
 Shape letters: N samples, C categories of one wheel.
 """
 
@@ -28,7 +28,7 @@ NUM_HARD_NEGATIVES = 3
 
 
 @dataclass(frozen=True)
-class Confidence:
+class ConfidenceMargin:
     """Of each sample the confidence on gold, on hard negatives, and their difference (NaN where undefined)."""
 
     gold_N: Floats
@@ -47,7 +47,9 @@ def category_mask(sets: Sequence[AbstractSet[int]], num_categories: int) -> Mask
     return mask
 
 
-def confidence(log_confidence_NC: Floats, gold_NC: Mask, num_negatives: int = NUM_HARD_NEGATIVES) -> Confidence:
+def confidence_margin(
+    log_confidence_NC: Floats, gold_NC: Mask, num_negatives: int = NUM_HARD_NEGATIVES
+) -> ConfidenceMargin:
     """Confidence on gold and on the hard negatives of each sample of one wheel, and the margin.
 
     Raises ValueError when the shapes differ or `num_negatives` is below 1.
@@ -63,7 +65,7 @@ def confidence(log_confidence_NC: Floats, gold_NC: Mask, num_negatives: int = NU
     gold_N = _masked_mean(log_confidence_NC, gold_NC & ~np.isnan(log_confidence_NC))
     negative_N = _masked_mean(log_confidence_NC, hard_NC & ~np.isnan(others_NC))
     with np.errstate(invalid="ignore"):
-        return Confidence(gold_N, negative_N, gold_N - negative_N)
+        return ConfidenceMargin(gold_N, negative_N, gold_N - negative_N)
 
 
 def _masked_mean(values_NC: Floats, mask_NC: Mask) -> Floats:

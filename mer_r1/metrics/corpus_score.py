@@ -18,13 +18,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any, Literal, get_args
 
 from mer_r1.data.labels import read_labels
 from mer_r1.emotion.compiled import pack
-from mer_r1.emotion.protocol import protocol_of
-from mer_r1.emotion.wheel import MappedWords, WheelSet
+from mer_r1.emotion.wheel import MappedWords, WheelSet, load_wheels
 from mer_r1.errors import InputError
 from mer_r1.metrics.constant_answer import ConstantAnswer, best_constant_answers, by_frequency
 from mer_r1.metrics.open_vocabulary import (
@@ -210,18 +209,6 @@ def difference_json(differences: Mapping[str, Difference]) -> dict[str, dict[str
         name: {key: or_none(value) for key, value in vars(difference).items()}
         for name, difference in differences.items()
     }
-
-
-def load_wheels(wheels: str | PathLike[str] | WheelSet, protocol: str | None = None) -> WheelSet:
-    """The wheels of that name or folder for a protocol ("official" by default); those given must be for it."""
-    if isinstance(wheels, str | PathLike):
-        return WheelSet.load(fspath(wheels), protocol=protocol or "official")
-    if protocol is not None and protocol_of(protocol) != wheels.protocol:
-        raise InputError(
-            f"the wheels {wheels.source} were compiled for the protocol {wheels.protocol.name}, not {protocol}; load "
-            f"them with protocol={protocol!r}"
-        )
-    return wheels
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from mer_r1.data.predictions import read_predictions
 from mer_r1.data.sample import Sample
 from mer_r1.display.sweep import LABELS, MODES, WORDS, Measures, markdown, show, summary, thirds
 from mer_r1.display.sweep_plot import plot
+from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
-from mer_r1.metrics.corpus_score import load_wheels, score_signature
+from mer_r1.metrics.corpus_score import score_signature
 from mer_r1.metrics.signature import signature
 from mer_r1.pipelines.sweep_variants import Cell, cells, read_variants, varied
 

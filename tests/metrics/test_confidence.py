@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from mer_r1.metrics.confidence import category_mask, confidence
+from mer_r1.metrics.confidence import category_mask, confidence_margin
 
 NAN, INF = float("nan"), float("inf")
 
 
 def test_gold_mean_top_three_others_and_their_margin() -> None:
     values = np.array([[-1.0, -2.0, -3.0, -4.0, -9.0, -8.0]])
-    found = confidence(values, category_mask([{0, 3}], 6))
+    found = confidence_margin(values, category_mask([{0, 3}], 6))
     assert found.gold_N.tolist() == [-2.5]
     assert found.negative_N.tolist() == [pytest.approx((-2 - 3 - 8) / 3)]
     assert found.margin_N.tolist() == [pytest.approx(-2.5 + 13 / 3)]
@@ -18,8 +18,8 @@ def test_gold_mean_top_three_others_and_their_margin() -> None:
 
 def test_hard_negatives_are_chosen_for_each_mode_apart() -> None:
     gold = category_mask([{0}], 5)
-    fast = confidence(np.array([[-1.0, -2.0, -3.0, -4.0, -5.0]]), gold)
-    slow = confidence(np.array([[-1.5, -5.0, -4.0, -3.0, -2.0]]), gold)
+    fast = confidence_margin(np.array([[-1.0, -2.0, -3.0, -4.0, -5.0]]), gold)
+    slow = confidence_margin(np.array([[-1.5, -5.0, -4.0, -3.0, -2.0]]), gold)
     assert (fast.gold_N.tolist(), slow.gold_N.tolist()) == ([-1.0], [-1.5])
     assert (fast.negative_N.tolist(), slow.negative_N.tolist()) == ([-3.0], [-3.0])
     assert (fast.margin_N.tolist(), slow.margin_N.tolist()) == ([2.0], [1.5])
@@ -27,23 +27,23 @@ def test_hard_negatives_are_chosen_for_each_mode_apart() -> None:
 
 def test_fewer_than_three_others_are_all_taken_and_none_is_not_defined() -> None:
     values = np.array([[-1.0, -2.0, -4.0], [-1.0, -2.0, -4.0], [-1.0, -2.0, -4.0]])
-    found = confidence(values, category_mask([{0}, {0, 1, 2}, set()], 3))
+    found = confidence_margin(values, category_mask([{0}, {0, 1, 2}, set()], 3))
     np.testing.assert_array_equal(found.gold_N, [-1.0, -7 / 3, NAN])
     np.testing.assert_array_equal(found.negative_N, [-3.0, NAN, -7 / 3])
     np.testing.assert_array_equal(found.margin_N, [2.0, NAN, NAN])
 
 
 def test_a_category_without_words_is_not_there() -> None:
-    found = confidence(np.array([[NAN, -1.0, -2.0, NAN, -6.0]]), category_mask([{0, 1}], 5))
+    found = confidence_margin(np.array([[NAN, -1.0, -2.0, NAN, -6.0]]), category_mask([{0, 1}], 5))
     assert found.gold_N.tolist() == [-1.0]
     assert found.negative_N.tolist() == [-4.0]
 
 
 def test_no_probability_at_all_is_minus_infinity_and_still_counts() -> None:
-    found = confidence(np.array([[-1.0, -INF, -2.0]]), category_mask([{0}], 3))
+    found = confidence_margin(np.array([[-1.0, -INF, -2.0]]), category_mask([{0}], 3))
     assert found.negative_N.tolist() == [-INF]
     assert found.margin_N.tolist() == [INF]
-    both = confidence(np.array([[-INF, -INF]]), category_mask([{0}], 2))
+    both = confidence_margin(np.array([[-INF, -INF]]), category_mask([{0}], 2))
     assert np.isnan(both.margin_N).all()
 
 
@@ -51,6 +51,6 @@ def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="category id 3"):
         category_mask([{3}], 3)
     with pytest.raises(ValueError, match="differ"):
-        confidence(np.zeros((2, 3)), category_mask([set()], 3))
+        confidence_margin(np.zeros((2, 3)), category_mask([set()], 3))
     with pytest.raises(ValueError, match="num_negatives"):
-        confidence(np.zeros((1, 3)), category_mask([set()], 3), 0)
+        confidence_margin(np.zeros((1, 3)), category_mask([set()], 3), 0)

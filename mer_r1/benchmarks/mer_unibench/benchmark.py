@@ -22,12 +22,13 @@ from mer_r1.data.manifest import read_manifest
 from mer_r1.data.predictions import ModePredictions
 from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Mode
+from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
 from mer_r1.evaluation.sentiment import LEXICON, SentimentChoice, sentiment_reports
 from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, AnsweredSet, FoundSets, Request, Scored, same_generator
 from mer_r1.generation import Generator
-from mer_r1.metrics.corpus_score import ScoreTask, load_wheels, score
+from mer_r1.metrics.corpus_score import ScoreTask, score
 from mer_r1.metrics.signature import signature, wheels_part
 from mer_r1.text import printable
 
