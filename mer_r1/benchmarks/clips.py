@@ -11,8 +11,6 @@ from mer_r1.data.prepared import MissingFile
 from mer_r1.errors import InputError
 from mer_r1.text import printable
 
-SOUND_ENDINGS = (".wav",)
-
 
 def find_folder(name: str, root: Path) -> Path | None:
     """The folder `name` under `root`, or `root` itself where that is its name; None where there is neither."""
@@ -20,6 +18,14 @@ def find_folder(name: str, root: Path) -> Path | None:
     if (root / name).is_dir():
         return root / name
     return root if root.name == name and root.is_dir() else None
+
+
+def need_folder(name: str, root: Path, title: str, where: str) -> Path:
+    """`find_folder` of the data set `title`. Raises InputError, ending in `where` it is to be had, for none."""
+    folder = find_folder(name, root)
+    if folder is None:
+        raise InputError(f"{root}: no folder {name}, which {title} comes in; give the folder that holds it; {where}")
+    return folder
 
 
 def files_of(folder: Path) -> frozenset[str]:
@@ -48,21 +54,19 @@ class Clips:
     def find(self, name: str) -> tuple[Path, Path | None] | None:
         """The clip's video and sound file; None where it cannot be used, which is then in `missing`."""
         video = self._file(self.video, self._videos, name, self.endings)
-        sound = self._file(self.audio, self._sounds, name, SOUND_ENDINGS)
+        sound = self._file(self.audio, self._sounds, name, (".wav",))
         if video is None:
-            self._lacks(self.video, f"{name}{self.endings[0]}", "no such file, or an empty one")
+            self._add_missing(self.video, f"{name}{self.endings[0]}", "no such file, or an empty one")
             return None
         if sound is None and self.needs_sound:
-            self._lacks(
-                self.audio, f"{name}{SOUND_ENDINGS[0]}", "no such file, or an empty one; the video has no sound"
-            )
+            self._add_missing(self.audio, f"{name}.wav", "no such file, or an empty one; the video has no sound")
             return None
         self.num_without_sound += sound is None
         return video, sound
 
-    def lacks_row(self, name: str, table: Table) -> None:
+    def add_missing_row(self, name: str, table: Table) -> None:
         """Note that `table` has no row for a clip."""
-        self._lacks(table.path.parent, table.path.name, f"no row for the clip {printable(name)!r}")
+        self._add_missing(table.path.parent, table.path.name, f"no row for the clip {printable(name)!r}")
 
     def notes(self) -> Iterator[str]:
         """What is worth knowing of the clips that were found."""
@@ -77,7 +81,7 @@ class Clips:
                 return path
         return None
 
-    def _lacks(self, folder: Path, file: str, why: str) -> None:
+    def _add_missing(self, folder: Path, file: str, why: str) -> None:
         self.missing.append(MissingFile((folder / file).relative_to(self.folder.parent).as_posix(), why))
 
 
@@ -105,8 +109,3 @@ def count_note(num: int, published: int) -> Iterator[str]:
     """One line where a count differs from the published one."""
     if num != published:
         yield f"{num:,} clips in the owners' tables, {published:,} published"
-
-
-def folder_missing(title: str, name: str, root: Path, where: str) -> InputError:
-    """The error of a data set whose folder is not there."""
-    return InputError(f"{root}: no folder {name}, which {title} comes in; give the folder that holds it; {where}")

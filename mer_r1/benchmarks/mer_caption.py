@@ -13,15 +13,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from mer_r1.benchmarks.clips import (
-    Clips,
-    count_note,
-    find_folder,
-    folder_missing,
-    repeat_notes,
-    subtitle_notes,
-    subtitle_of,
-)
+from mer_r1.benchmarks.clips import Clips, count_note, need_folder, repeat_notes, subtitle_notes, subtitle_of
 from mer_r1.benchmarks.mer_unibench.layouts import OPEN_SET, open_labels
 from mer_r1.benchmarks.tables import read_table
 from mer_r1.data.prepared import PreparedSet
@@ -37,14 +29,12 @@ WHERE = "MERChallenge/MER2025 on Hugging Face, after signing its licence; academ
 
 
 def read_caption(root: Path) -> PreparedSet:
-    """All clips of MER-Caption+ by name, each with labels, description and subtitle.
+    """All clips of MER-Caption+ by name, with labels, description and subtitle.
 
     Raises InputError for a folder or table that is not there or cannot be read, and for a name that would lead to
     another folder.
     """
-    folder = find_folder(FOLDER, root)
-    if folder is None:
-        raise folder_missing(TITLE, FOLDER, root, WHERE)
+    folder = need_folder(FOLDER, root, TITLE, WHERE)
     words = read_table(folder / "track2_train_mercaptionplus.csv", [OPEN_SET])
     descriptions = read_table(folder / "track3_train_mercaptionplus.csv", ["reason"])
     subtitles = read_table(folder / "subtitle_chieng.csv", ["english"])
@@ -54,7 +44,7 @@ def read_caption(root: Path) -> PreparedSet:
     for name in names:
         reasoning = descriptions.cells[name]["reason"].strip() if name in descriptions.cells else ""
         if not reasoning:
-            clips.lacks_row(name, descriptions)
+            clips.add_missing_row(name, descriptions)
         elif media := clips.find(name):
             samples.append(
                 Sample(
@@ -77,7 +67,7 @@ def read_caption(root: Path) -> PreparedSet:
 
 
 def split(prepared: PreparedSet, num_sft: int = NUM_SFT, seed: int = 0) -> dict[str, PreparedSet]:
-    """The clips for "sft" and for "rl", each sorted by name.
+    """The clips for "sft" and for "rl", both sorted by name.
 
     Raises InputError when `num_sft` leaves one of the two without clips.
     """

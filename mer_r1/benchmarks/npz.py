@@ -8,7 +8,7 @@ dtypes and scalars (numpy 1 and 2); any other name is refused. Stand-ins, becaus
 gives to a dtype: a wrong one makes it take bytes for the addresses of objects.
 
 Bounds: one array of at most 8 MiB unpacked, which is several times the largest of MER-UniBench, in a file of 64 MiB.
-Instructions that no such file needs are refused before the first is carried out, as are a place in the memo beyond the
+Instructions that no such file needs are refused before the first is carried out, as are an index in the memo beyond the
 file's length (the Unpickler makes room for all before it) and tuples of many tuples, whose hash is taken by recursion.
 """
 
@@ -55,7 +55,7 @@ class _Refused(Exception):
 
 
 def read_corpus(path: Path, key: str) -> dict[str, dict[str, Any]]:
-    """The dict {clip: {field: value}} that stands in the label file `path` under `key`, in the file's order.
+    """The dict {clip: {field: value}} that the label file `path` holds under `key`, in the file's order.
 
     Values are text, int, float, None, lists and tuples of them: numpy's scalars and arrays of one number come out as
     that number. Raises InputError for a file that cannot be read, is no npz, has no such key, or holds anything else.
@@ -109,7 +109,7 @@ def _check(data: bytes) -> None:
 
     An instruction that finds no values on the stack is left to the Unpickler, which stops there.
     """
-    stack: list[int] = []  # for each value: tuples and items of tuples in it, shared ones counted wherever they stand
+    stack: list[int] = []  # for each value: tuples and items of tuples in it, shared ones counted wherever they are
     marks: list[int] = []
     memo: dict[int, int] = {}
     argument: Any
@@ -121,10 +121,10 @@ def _check(data: bytes) -> None:
             marks.append(len(stack))
             continue
         if name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            place = len(memo) if name == "MEMOIZE" else argument
-            if place > len(data):
+            index = len(memo) if name == "MEMOIZE" else argument
+            if index > len(data):
                 raise _Refused("counts more values than it has bytes")
-            memo[place] = stack[-1]
+            memo[index] = stack[-1]
             continue
         start = marks.pop() if pickletools.markobject in instruction.stack_before else len(stack)
         start -= sum(kind not in (pickletools.markobject, pickletools.stackslice) for kind in instruction.stack_before)
@@ -165,7 +165,7 @@ class _Type:
     """A dtype: kind and bytes as numpy writes them ("f8"), with the byte order that its state gives later."""
 
     def __init__(self, code: object, *_: object) -> None:
-        if not isinstance(code, str):  # the text of nested lists that hold each other twice has no end
+        if not isinstance(code, str):  # the text of nested lists that hold one another twice has no end
             raise _Refused("names a type by what is no text")
         self.code = code
         self.order = "<"
@@ -193,7 +193,7 @@ def _scalar(dtype: object, content: object) -> object:
 
 
 def _encode(text: object, encoding: object) -> bytes:
-    """Bytes, as the second version of pickle writes them: text of one letter a byte."""
+    """Bytes, as the second version of pickle writes them: text of one character a byte."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise _Refused("encodes something, which no table of labels needs")
     return text.encode("latin1")
@@ -227,7 +227,7 @@ _KNOWN: dict[tuple[str, str], Callable[..., object]] = {
 
 
 def _single(value: object) -> object:
-    """The one item of an array of one; anything else as it stands."""
+    """The one item of an array of one; anything else as it is."""
     return value.items[0] if isinstance(value, _Array) and len(value.items) == 1 else value
 
 

@@ -23,8 +23,8 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from mer_r1.benchmarks.clips import find_folder, folder_missing
-from mer_r1.benchmarks.tables import MAX_BYTES, name_error
+from mer_r1.benchmarks.clips import need_folder
+from mer_r1.benchmarks.tables import name_error, read_text
 from mer_r1.data.prepared import MissingFile, PreparedSet
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
@@ -48,7 +48,7 @@ WEBEMO_LEVELS = (
     ("suffering", "sadness", "negative"), ("surprise", "surprise", "positive"), ("sympathy", "sadness", "negative"),
     ("zest", "joy", "positive"),
 )  # fmt: skip
-"""The owners' 25 classes in the order of their numbers, and what each is among six and among two labels.
+"""The owners' 25 classes in the order of their numbers, and what they are among six and among two labels.
 
 Confusion is in none of the six. Two classes that the owners misspell are written as a model would write them.
 """
@@ -58,7 +58,7 @@ Confusion is in none of the six. Two classes that the owners misspell are writte
 class Listed:
     """One picture as the owners list it: where it may lie in the folder, and its label, or why it has none."""
 
-    places: tuple[str, ...]
+    paths: tuple[str, ...]
     label: str | None
     why_none: str = ""
 
@@ -92,18 +92,17 @@ def read_pictures(name: str, root: Path, split: Split = "test", num: int | None 
         raise InputError(f"--split {split}: {data.title} has {' and '.join(data.num)}; give one of them")
     if num is not None and num < 1:
         raise InputError(f"--num {num}: give 1 or more")
-    folder = find_folder(data.folder, root)
-    if folder is None:
-        raise folder_missing(data.title, data.folder, root, data.where)
+    folder = need_folder(data.folder, root, data.title, data.where)
     listing = data.listing(folder, split, seed)
     samples: list[Sample] = []
     missing: list[MissingFile] = []
     for identity, listed in listing.items():
         if listed.label is None:
             continue
-        image = next((folder / index for index in listed.places if _is_there(folder / index)), None)
+        files = (folder / path for path in listed.paths)
+        image = next((file for file in files if file.is_file() and file.stat().st_size), None)
         if image is None:
-            missing.append(MissingFile(f"{folder.name}/{listed.places[0]}", "no such file, or an empty one"))
+            missing.append(MissingFile(f"{folder.name}/{listed.paths[0]}", "no such file, or an empty one"))
         else:
             samples.append(
                 Sample(identity, image=image, labels=(listed.label,), source=name, candidates=data.candidates)
@@ -117,11 +116,7 @@ def read_pictures(name: str, root: Path, split: Split = "test", num: int | None 
 
 def first_by_hash(identities: Iterable[str], num: int | None, seed: int) -> list[str]:
     """The first `num` (None: all) in the order of sha256("SEED:id"): no table's order and no machine changes them."""
-    return sorted(identities, key=lambda each: sha256(f"{seed}:{each}".encode()).digest())[:num]
-
-
-def _is_there(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
+    return sorted(identities, key=lambda identity: sha256(f"{seed}:{identity}".encode()).digest())[:num]
 
 
 def _notes(listed: Collection[Listed], published: int) -> Iterator[str]:
@@ -135,7 +130,7 @@ def _notes(listed: Collection[Listed], published: int) -> Iterator[str]:
 def _emoset(folder: Path, split: Split, _seed: int) -> Listing:
     """SPLIT.json: rows (label, picture, annotation), or with the picture's id behind the label."""
     path = folder / f"{split}.json"
-    text = _text(path)
+    text = read_text(path)
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError):
@@ -144,16 +139,16 @@ def _emoset(folder: Path, split: Split, _seed: int) -> Listing:
         raise InputError(f"{path}: no rows, or no list; take the owners' own file")
     found: dict[str, Listed] = {}
     for number, row in enumerate(rows):
-        index = f"{path}: row {number}"
+        where = f"{path}: row {number}"
         if not isinstance(row, list) or len(row) not in (3, 4) or not all(isinstance(cell, str) for cell in row):
-            raise InputError(f"{index} must be a list of label, picture and annotation; take the owners' own file")
+            raise InputError(f"{where} must be a list of label, picture and annotation; take the owners' own file")
         label, image = row[0], row[-2]
         if label not in EMOSET_LABELS:
-            raise InputError(f"{index}: label {printable(label)!r}; the labels are {', '.join(EMOSET_LABELS)}")
-        _check_path(image, index)
+            raise InputError(f"{where}: label {printable(label)!r}; the labels are {', '.join(EMOSET_LABELS)}")
+        _check_path(image, where)
         identity = PurePosixPath(image).stem
         if identity in found:
-            raise InputError(f"{index}: {printable(identity)} is there twice; take the owners' own file")
+            raise InputError(f"{where}: {printable(identity)} is there twice; take the owners' own file")
         found[identity] = Listed((image,), label)
     return found
 
@@ -186,7 +181,7 @@ def _votes(folder: Path, split: Split, seed: int) -> dict[str, tuple[str, tuple[
     """Id -> (picture, seven votes) of a split. Ten columns: the picture, valence, arousal, and the votes of VOTES."""
     path = folder / "ground_truth.txt"
     found: dict[str, tuple[str, tuple[float, ...]]] = {}
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         cells = [cell.strip() for cell in line.split("\t")]
         if number == 1:
             _check_heads(cells, f"{path}:1")
@@ -202,7 +197,7 @@ def _votes(folder: Path, split: Split, seed: int) -> dict[str, tuple[str, tuple[
     return {identity: row for identity, row in found.items() if (identity in test) == (split == "test")}
 
 
-def _check_heads(cells: list[str], place: str) -> None:
+def _check_heads(cells: list[str], where: str) -> None:
     """The votes stand in the order of VOTES, as far as the heads name emotions."""
     heads = [next((emotion for emotion in VOTES if emotion in cell.lower()), None) for cell in cells[3:]]
     is_row = any(re.fullmatch(r"[-+.\deE]+", cell) for cell in cells[1:])  # the heads are missing
@@ -212,21 +207,21 @@ def _check_heads(cells: list[str], place: str) -> None:
         or any(head not in (None, vote) for head, vote in zip(heads, VOTES, strict=True))
     ):
         raise InputError(
-            f"{place}: ten columns with tabs between them are needed, picture, valence, arousal, {', '.join(VOTES)}; "
+            f"{where}: ten columns with tabs between them are needed, picture, valence, arousal, {', '.join(VOTES)}; "
             "take the owners' own file"
         )
 
 
-def _vote_row(cells: list[str], place: str) -> tuple[str, tuple[float, ...]]:
+def _vote_row(cells: list[str], where: str) -> tuple[str, tuple[float, ...]]:
     if len(cells) != 3 + len(VOTES):
-        raise InputError(f"{place}: {len(cells)} cells, and ten are needed; take the owners' own file")
-    _check_path(cells[0], place)
+        raise InputError(f"{where}: {len(cells)} cells, and ten are needed; take the owners' own file")
+    _check_path(cells[0], where)
     try:
         votes = tuple(float(cell) for cell in cells[3:])
     except ValueError:
-        raise InputError(f"{place}: a vote is no number; take the owners' own file") from None
+        raise InputError(f"{where}: a vote is no number; take the owners' own file") from None
     if not all(math.isfinite(vote) and vote >= 0 for vote in votes):
-        raise InputError(f"{place}: a vote is below 0 or not finite; take the owners' own file")
+        raise InputError(f"{where}: a vote is below 0 or not finite; take the owners' own file")
     return cells[0], votes
 
 
@@ -236,7 +231,7 @@ def _webemo(level: int) -> Callable[[Path, Split, int], Listing]:
     def listing(folder: Path, split: Split, _seed: int) -> Listing:
         path = folder / f"{split}25.txt"
         rows: list[tuple[str, str, str]] = []
-        for number, line in enumerate(_text(path).splitlines(), 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             if not line.strip():
                 continue
             address, _, index = line.strip().rpartition(" ")
@@ -265,31 +260,18 @@ def _webemo_listed(rows: Iterable[tuple[str, str, str]], level: int, split: Spli
         identity = f"{names[0]}/{PurePosixPath(image).stem}"
         if identity in found:
             identity = f"{names[0]}/{image} {number}"
-        places = (f"{split}/{index}/{image}", *([f"images/{image}"] if of_file[image] == 1 else []))
+        paths = (f"{split}/{index}/{image}", *([f"images/{image}"] if of_file[image] == 1 else []))
         is_one = of_class[image, index] == 1
         why = f"{names[0]} is in none of the six labels" if is_one else "several addresses of a class end in their name"
-        found[identity] = Listed(places, names[level] if is_one else None, why)
+        found[identity] = Listed(paths, names[level] if is_one else None, why)
     return found
 
 
-def _check_path(image: str, place: str) -> None:
+def _check_path(image: str, where: str) -> None:
     """Raises InputError for a picture's path that is not a plain one inside the set's folder."""
     errors = [error for part in image.split("/") if (error := name_error(part))]
     if errors:
-        raise InputError(f"{place}: the picture {printable(image)!r} {errors[0].partition(';')[0]}; give a plain path")
-
-
-def _text(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; it is part of the data set")
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; take the owners' own file")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the owners' own file") from None
+        raise InputError(f"{where}: the picture {printable(image)!r} {errors[0].partition(';')[0]}; give a plain path")
 
 
 def _names(level: int) -> tuple[str, ...]:
@@ -318,5 +300,5 @@ _SETS = (
     PictureSet("webemo-2", "WebEmo, 2 labels", "WEBEmo", _names(2), _NUM_WEBEMO, _webemo(2), _WEBEMO),
 )  # fmt: skip
 
-PICTURE_SETS: dict[str, PictureSet] = {each.name: each for each in _SETS}
-"""The three sets, Emotion6 and WebEmo by each of their label sets."""
+PICTURE_SETS: dict[str, PictureSet] = {item.name: item for item in _SETS}
+"""The three sets, Emotion6 and WebEmo by all of their label sets."""

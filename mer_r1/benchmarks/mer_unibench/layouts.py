@@ -1,6 +1,6 @@
 """The nine data sets of MER-UniBench, read from the folders that their owners distribute.
 
-Convention: DataSet says where everything stands, and `read_set` does the same for all nine: names and labels from
+Convention: DataSet says where everything is, and `read_set` does the same for all nine: names and labels from
 the label file, words from the table of subtitles, clips by name. Labels go over as they are: emotion words, or a number
 (`valence`) in the owners' own scale, whose sign is what is scored. Nothing is guessed: a clip that is not there is
 left out and listed. Rows that are not independent share a `cluster`: a dialogue (MELD, IEMOCAP) or a film (MOSI, MOSEI,
@@ -21,7 +21,7 @@ from mer_r1.benchmarks.clips import (
     Clips,
     count_note,
     find_folder,
-    folder_missing,
+    need_folder,
     repeat_notes,
     subtitle_notes,
     subtitle_of,
@@ -117,7 +117,7 @@ _SETS = (
     ),
 )  # fmt: skip
 
-SETS: dict[str, DataSet] = {each.name: each for each in _SETS}
+SETS: dict[str, DataSet] = {item.name: item for item in _SETS}
 """The nine, in the paper's order."""
 
 
@@ -128,20 +128,19 @@ def read_set(name: str, root: Path) -> PreparedSet:
     not there or cannot be read, an unknown label, and a clip's name that would lead to another folder.
     """
     data = SETS[name]
-    folder = find_folder(data.folder, root)
-    if folder is None:
-        raise folder_missing(data.title, data.folder, root, data.where)
+    folder = need_folder(data.folder, root, data.title, data.where)
     subtitles = read_table(folder / data.subtitles, [data.column])
     clips = Clips(folder, data.video, data.audio, data.endings, data.silent)
     if data.corpus:
         gold, names, tables = _npz_gold(data, folder), None, [subtitles]
     else:
         table = read_table(folder / data.labels, [OPEN_SET])
-        gold, names, tables = _csv_gold(table, subtitles), list(subtitles.cells), [subtitles, table]
+        names, tables = list(subtitles.cells), [subtitles, table]
+        gold = {clip: (open_labels(table, clip), None) for clip in names if clip in table.cells}
     samples: list[Sample] = []
     for clip in names or gold:
         if clip not in gold:
-            clips.lacks_row(clip, tables[-1])
+            clips.add_missing_row(clip, tables[-1])
         elif media := clips.find(clip):
             labels, valence = gold[clip]
             samples.append(
@@ -183,37 +182,34 @@ def _npz_gold(data: DataSet, folder: Path) -> Gold:
             raise InputError(f'{path}: "{data.corpus}" names a clip {printable(clip)!r}, which {error}')
         if data.only and not re.fullmatch(data.only, clip, re.DOTALL):
             continue
-        index = f'{path}: "{data.corpus}", clip {printable(clip)!r}'
+        where = f'{path}: "{data.corpus}", clip {printable(clip)!r}'
         if data.task == "sentiment":
-            gold[clip] = ((), _valence(fields, index))
+            gold[clip] = ((), _valence(fields, where))
         else:
-            gold[clip] = ((_emotion(fields, data, index),), None)
+            gold[clip] = ((_emotion(fields, data, where),), None)
     return gold
 
 
-def _emotion(fields: Mapping[str, Any], data: DataSet, place: str) -> str:
+def _emotion(fields: Mapping[str, Any], data: DataSet, where: str) -> str:
     """The word of the field `emo`: itself, or where emotions are numbered the one of that number."""
     value, emotions = fields.get("emo"), data.emotions
     if isinstance(value, str) and value in emotions:
         return value
     if data.numbered and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(emotions):
         return emotions[value]
-    seen = printable(repr(value)) if isinstance(value, str | int | float) else kind_of(value)
     known = ", ".join(f"{number} {word}" if data.numbered else word for number, word in enumerate(emotions))
-    raise InputError(f'{place}: "emo" is {seen}; the emotions are {known}')
+    raise InputError(f'{where}: "emo" is {_seen(value)}; the emotions are {known}')
 
 
-def _valence(fields: Mapping[str, Any], place: str) -> float:
+def _valence(fields: Mapping[str, Any], where: str) -> float:
     value = fields.get("val")
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_VALENCE:
         return float(value)
-    seen = printable(repr(value)) if isinstance(value, str | int | float) else kind_of(value)
-    raise InputError(f'{place}: "val" is {seen}; a number from {-MAX_VALENCE} to {MAX_VALENCE} is needed')
+    raise InputError(f'{where}: "val" is {_seen(value)}; a number from {-MAX_VALENCE} to {MAX_VALENCE} is needed')
 
 
-def _csv_gold(table: Table, subtitles: Table) -> Gold:
-    """Labels of the clips of the table of subtitles that have them."""
-    return {clip: (open_labels(table, clip), None) for clip in subtitles.cells if clip in table.cells}
+def _seen(value: object) -> str:
+    return printable(repr(value)) if isinstance(value, str | int | float) else kind_of(value)
 
 
 def open_labels(table: Table, clip: str) -> tuple[str, ...]:
