@@ -30,7 +30,6 @@ def _run(options: argparse.Namespace) -> int:
     base = adapter_base(folder)
     merge_adapter(folder, options.out)
     if (source / "recipe.yaml").is_file():  # a run's recipe and facts give the model its card
-        facts = RunRecord.read(source / RUN_FILE).to_json()
-        write_card(options.out, read_recipe(str(source / "recipe.yaml")), facts)
+        write_card(options.out, read_recipe(str(source / "recipe.yaml")), RunRecord.read(source / RUN_FILE))
     print(f"Model: {options.out}  (the adapter {folder} merged into {base})")
     return 0

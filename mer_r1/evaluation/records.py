@@ -111,6 +111,7 @@ class RunRecord(Record):
     reads: str = ""
     wheels: str = ""
     base_model: str | None = None
+    license: str = ""
     rows: Count = None
     processes: Count = None
     steps: Count = None

@@ -230,7 +230,7 @@ def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe,
         trainer.save_whole_model(temporary)
         (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same
         backbone.save(temporary)
-        write_card(temporary, recipe, record.to_json())
+        write_card(temporary, recipe, record)
 
 
 def _is_finished(out: Path, resolved: str) -> bool:

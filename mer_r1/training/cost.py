@@ -1,23 +1,19 @@
 """What a training run costs before it runs: tokens, FLOPs, memory of a GPU, seconds of a step. Plain arithmetic.
 
-Letters: P prompt tokens, K answers of a group, C answer tokens, F tokens of a fast branch (calibration), S tokens that
-pass through the model, L layers, D hidden width, M width of the MLP, V vocabulary, N parameters, b bytes a number.
+Letters: P prompt tokens, K answers of a group, C answer tokens, F tokens of a fast branch (calibration), L layers,
+D hidden width, M width of the MLP, b bytes a number.
 
     linear work     2 FLOP a weight and token; attention 4 L D FLOP a pair of a query and a key it reads
-    packed pass     S = P + K (C + F) tokens, P^2 / 2 + K (C (P + C/2) + F (P + F/2)) pairs; repeated: a branch pays P
+    packed pass     P + K (C + F) tokens, P^2 / 2 + K (C (P + C/2) + F (P + F/2)) pairs; repeated: a branch pays P
     gradient        backward 2 x forward, 1 x with LoRA (no weight gradients); checkpointing computes forward once more
-    towers          2 FLOP a weight for every patch (4 a video token) and every 20 ms of sound, forward only
     decode          a step reads all weights and the cache once: bytes / (0.7 bandwidth), at least L x 0.8 ms
     full training   16 bytes a trained parameter (float32 weight, gradient, two moments), spread over GPUs by FSDP2, and
-                    the compute copy, 2 bytes a parameter on every GPU (weights stay gathered within a step); gradients
-                    that are accumulated stay whole until the last micro-batch: 4 bytes more on every GPU
+                    a compute copy on every GPU, whose weights stay gathered within a step
     LoRA            the frozen base in 2 bytes, 16 bytes a parameter of the adapters, nothing spread
-    reference       beta > 0 and no LoRA: one more frozen copy, 4 bytes a parameter on every GPU
     activations     12 D + 4 M numbers a token and layer; with checkpointing D a token and layer, and one whole layer
-    KV cache        2 L (D_kv) b a token: a prompt's once, and K C of its answers
 
-GEMMs and attention are taken to reach 0.4 of the dense bf16 peak. What is left out: attention inside the towers,
-decoding of clips, the optimiser's own time, idle time at the end of a batch. Convention: GiB are 2^30 bytes.
+GEMMs and attention are taken to reach 0.4 of the dense bf16 peak. Left out: attention inside the towers, decoding of
+clips, the optimiser's own time. GiB are 2^30 bytes. All formulas and what is checked of them: docs/training.md.
 """
 
 from __future__ import annotations
@@ -32,7 +28,7 @@ from mer_r1.training.model_shape import Shape, Text
 MFU = 0.4
 BANDWIDTH_SHARE = 0.7
 LAUNCH_S = 0.8e-3  # a layer of an uncompiled decode step on a GPU: its kernels are started one by one
-BETWEEN_NODES = 50e9  # bytes a second and GPU: one 400 Gb/s adapter each
+BETWEEN_NODES = 50e9  # bytes a second and GPU, which has a 400 Gb/s adapter
 GPUS_A_NODE = 8
 RUNTIME_BYTES = 3 * 2**30  # the driver, libraries and holes between blocks
 HEAD_CHUNK_BYTES = 3 * 4 * 2**25  # the packed pass makes 2^25 logits at a time: logits, their softmax, their gradient

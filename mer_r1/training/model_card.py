@@ -1,18 +1,17 @@
 """The README.md beside a trained model: what it is, what it learned from, how to load it, what it is not for.
 
 Made from the recipe and the run's facts alone, with no clock and no absolute path, so equal runs give equal cards. The
-front matter is what the Hugging Face Hub reads; it names a licence only if the facts do, since a base model's terms go
-on to what is trained from it.
+front matter is what the Hugging Face Hub reads; it names a licence only if the facts do, since a base model's terms
+apply to what is trained from it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -20,7 +19,24 @@ from mer_r1.data.files import write_text
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 from mer_r1.recipe import Recipe
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+class RunFacts(Protocol):
+    """What a card says of a run, as `evaluation.records.RunRecord` holds it; what is empty is not written.
+
+    `base_model` is the Hub id at the root (else the recipe's source), `rows` those of the manifest that were learned
+    from, `wheels` their signature, `architecture` the model's class (else that of the folder's config.json),
+    `response_format` that of its answers, `reads` a phrase of what it is given of a clip (else what its class reads).
+    """
+
+    base_model: str | None
+    rows: int | None
+    steps: int | None
+    wheels: str
+    versions: dict[str, str]
+    license: str
+    architecture: str
+    response_format: str
+    reads: str
 
 
 @dataclass(frozen=True)
@@ -47,18 +63,13 @@ _FORMS = {
 }
 
 
-def write_card(folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> Path:
-    """Write `folder`/README.md and return its path. An adapter's folder gets an adapter's card.
-
-    Facts, all optional: `base_model` (the Hub id at the root; else the recipe's source where that is one), `rows` (of
-    the manifest that were learned from), `steps`, `wheels` (their signature), `versions` (name -> version), `license`,
-    `architecture` (the model's class; else that of `folder`/config.json), `response_format` (of its answers), `reads`
-    (what it is given of a clip, a phrase; else what its class can read). What is not known is not said.
-    """
+def write_card(folder: Path, recipe: Recipe, facts: RunFacts) -> Path:
+    """Write `folder`/README.md and return its path. An adapter's folder gets an adapter's card."""
     is_adapter = (folder / "adapter_config.json").is_file()
-    base = str(facts.get("base_model") or recipe.model.source)
-    kind = _kind(str(facts.get("architecture") or _saved_class(folder)))
-    reads = str(facts.get("reads") or (kind.reads if kind else ""))
+    base = str(facts.base_model or recipe.model.source)
+    name = facts.architecture or _saved_class(folder)
+    kind = _KINDS.get(name, _CAUSAL if name.endswith(("ForCausalLM", "LMHeadModel")) else None)
+    reads = facts.reads or (kind.reads if kind else "")
     sections = [
         _front_matter(recipe, facts, base, is_adapter, kind, reads),
         _what(recipe, facts, base, is_adapter, reads),
@@ -94,13 +105,7 @@ def _name(text: str) -> str:
     return windows.name if windows.is_absolute() else text
 
 
-def _is_hub_id(text: str) -> bool:
-    return bool(_HUB_ID.fullmatch(text)) and not text.startswith("runs/") and not Path(text).exists()
-
-
-def _front_matter(
-    recipe: Recipe, facts: Mapping[str, Any], base: str, is_adapter: bool, kind: _Kind | None, reads: str
-) -> str:
+def _front_matter(recipe: Recipe, facts: RunFacts, base: str, is_adapter: bool, kind: _Kind | None, reads: str) -> str:
     media = [tag for tag, word in (("video", "pictures"), ("audio", "sound")) if word in reads]
     tags = ["emotion-recognition", *(["multimodal", *media] if media else []), "mer-r1", recipe.kind]
     if recipe.kind == "rl":
@@ -110,14 +115,15 @@ def _front_matter(
         **({"pipeline_tag": kind.pipeline} if kind else {}),
         "tags": [*dict.fromkeys([*tags, *(["lora"] if recipe.model.lora else [])])],
     }
-    if _is_hub_id(base):
+    is_hub_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", base) and not base.startswith("runs/")
+    if is_hub_id and not Path(base).exists():
         front |= {"base_model": base, "base_model_relation": "adapter" if is_adapter else "finetune"}
-    if facts.get("license"):
-        front["license"] = str(facts["license"])
+    if facts.license:
+        front["license"] = facts.license
     return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n"
 
 
-def _what(recipe: Recipe, facts: Mapping[str, Any], base: str, is_adapter: bool, reads: str) -> str:
+def _what(recipe: Recipe, facts: RunFacts, base: str, is_adapter: bool, reads: str) -> str:
     made = "A LoRA adapter for" if is_adapter else "A fine-tuned version of"
     how = (
         f"reinforcement learning with the objective `{recipe.rl.objective}`"
@@ -126,7 +132,7 @@ def _what(recipe: Recipe, facts: Mapping[str, Any], base: str, is_adapter: bool,
     )
     shown = f"the {reads} of a clip" if reads else "a clip"
     style = PROMPT_TEMPLATES.get(recipe.model.prompt_style or "")
-    form = _FORMS.get(str(facts.get("response_format") or (style.response_format if style else "")))
+    form = _FORMS.get(facts.response_format or (style.response_format if style else ""))
     return (
         f"# Emotion model, {recipe.kind.upper()}\n\n"
         f"{made} `{_name(base)}`, trained by {how} with mer-r1. It is given {shown} and "
@@ -135,54 +141,42 @@ def _what(recipe: Recipe, facts: Mapping[str, Any], base: str, is_adapter: bool,
     )
 
 
-def _training(recipe: Recipe, facts: Mapping[str, Any]) -> str:
-    lines = [f"- data: manifest `{recipe.data.train.name}`{_rows(facts)}"]
+def _training(recipe: Recipe, facts: RunFacts) -> str:
+    lines = [f"- data: manifest `{recipe.data.train.name}`" + (f", {facts.rows} rows" if facts.rows else "")]
     if recipe.kind == "rl":
-        wheels = facts.get("wheels") or f"{_name(recipe.rl.wheels)}, protocol {recipe.rl.protocol}"
+        wheels = facts.wheels or f"{_name(recipe.rl.wheels)}, protocol {recipe.rl.protocol}"
         lines += [f"- objective: `{recipe.rl.objective}`, {recipe.rl.num_generations} answers a prompt"]
         lines += [f"- emotion wheels: {wheels}"]
-    if facts.get("steps"):
-        lines.append(f"- optimiser steps: {facts['steps']}")
+    if facts.steps:
+        lines.append(f"- optimiser steps: {facts.steps}")
     lines.append(f"- seed: {recipe.seed}")
-    if versions := facts.get("versions"):
-        lines.append("- versions: " + ", ".join(f"{name} {value}" for name, value in versions.items()))
+    if facts.versions:
+        lines.append("- versions: " + ", ".join(f"{name} {value}" for name, value in facts.versions.items()))
     return "## Training\n\n" + "\n".join(lines) + "\n"
 
 
-def _rows(facts: Mapping[str, Any]) -> str:
-    return f", {facts['rows']} rows" if facts.get("rows") else ""
-
-
 def _loading(kind: _Kind | None, base: str, is_adapter: bool) -> str:
-    return (
-        f"## Loading\n\n{_loading_lines(kind, base, is_adapter)}\n\n"
-        "`mer_r1.json` beside the weights holds the prompt template and how much of a clip is shown; `mer-r1 predict` "
-        "follows it.\n"
-    )
-
-
-def _loading_lines(kind: _Kind | None, base: str, is_adapter: bool) -> str:
     if kind is None:
         on_top = ", then the adapter with PEFT's `PeftModel`" if is_adapter else ""
-        return (
+        lines = [
             f"Load it with the transformers class of `{_name(base)}`{on_top}; `mer-r1 predict` finds the class itself."
-        )
-    start = _name(base) if is_adapter else "FOLDER_OR_HUB_ID"
-    lines = [f"from transformers import {kind.model}, {kind.reader}"]
-    if is_adapter:
-        lines.append("from peft import PeftModel")
-    lines += ["", f'model = {kind.model}.from_pretrained("{start}", dtype="auto")']
-    if is_adapter:
-        lines.append('model = PeftModel.from_pretrained(model, "FOLDER_OR_HUB_ID")')
-    reader = "tokenizer" if kind is _CAUSAL else "processor"
-    lines.append(f'{reader} = {kind.reader}.from_pretrained("FOLDER_OR_HUB_ID")')
-    return "\n".join(["```python", *lines, "```"])
-
-
-def _kind(architecture: str) -> _Kind | None:
-    """How a class is loaded; None for one that is not known."""
-    is_causal = architecture.endswith(("ForCausalLM", "LMHeadModel"))
-    return _KINDS.get(architecture, _CAUSAL if is_causal else None)
+        ]
+    else:
+        start = _name(base) if is_adapter else "FOLDER_OR_HUB_ID"
+        lines = ["```python", f"from transformers import {kind.model}, {kind.reader}"]
+        lines += ["from peft import PeftModel"] if is_adapter else []
+        lines += ["", f'model = {kind.model}.from_pretrained("{start}", dtype="auto")']
+        lines += ['model = PeftModel.from_pretrained(model, "FOLDER_OR_HUB_ID")'] if is_adapter else []
+        reader = "tokenizer" if kind is _CAUSAL else "processor"
+        lines += [f'{reader} = {kind.reader}.from_pretrained("FOLDER_OR_HUB_ID")', "```"]
+    return "\n".join(
+        [
+            "## Loading\n",
+            *lines,
+            "\n`mer_r1.json` beside the weights holds the prompt template and how much of a clip is shown; "
+            "`mer-r1 predict` follows it.\n",
+        ]
+    )
 
 
 def _saved_class(folder: Path) -> str:
@@ -205,8 +199,8 @@ in health care. Some of these uses are restricted or forbidden by law in some pl
 """
 
 
-def _licence(facts: Mapping[str, Any], base: str) -> str:
-    stated = f"Stated by the one who trained it: {facts['license']}. " if facts.get("license") else ""
+def _licence(facts: RunFacts, base: str) -> str:
+    stated = f"Stated by the one who trained it: {facts.license}. " if facts.license else ""
     return (
         f"## Licence\n\n{stated}The terms of the base model `{_name(base)}` and of the training data go on to this "
         "model; read them before you use or share it. This card grants nothing.\n"

@@ -175,8 +175,8 @@ def test_flops_of_the_packed_and_of_the_repeated_pass_are_those_that_torch_count
     works = (cost.packed_work(prompt, num, answer), cost.repeated_work(prompt, num, answer))
     heads = (num * answer, 0)
     # The fused attention of a CPU is not among the products that are counted: no pairs here.
-    reckoned = tuple(cost.forward_flops(text, work[0], 0, head) for work, head in zip(works, heads, strict=True))
-    assert reckoned == real
+    estimated = tuple(cost.forward_flops(text, work[0], 0, head) for work, head in zip(works, heads, strict=True))
+    assert estimated == real
 
 
 def test_a_group_of_one_is_a_plain_causal_sequence_packed_or_repeated() -> None:
@@ -206,7 +206,7 @@ def test_forward_and_backward_cost_as_many_forwards_as_the_model_says(
     assert both / forward == pytest.approx(cost.gradient_factor(recipe), rel=0.08)
 
 
-def test_activations_kept_for_the_gradient_are_those_the_model_reckons_with() -> None:
+def test_activations_kept_for_the_gradient_are_those_the_model_estimates() -> None:
     shape, num_tokens = Text(4, 256, 1024, 4, 4, 64, tied=True), 64
     model = text_model(shape).bfloat16()
     model.config._attn_implementation = "sdpa"
@@ -223,8 +223,8 @@ def test_activations_kept_for_the_gradient_are_those_the_model_reckons_with() ->
         embeds = torch.randn(1, num_tokens, shape.hidden, dtype=torch.bfloat16, requires_grad=True)
         model.model(inputs_embeds=embeds, use_cache=False)
     real = sum(size for index, size in kept.items() if index not in weights)
-    reckoned = shape.layers * num_tokens * 2 * cost.layer_numbers(shape)
-    assert reckoned == pytest.approx(real, rel=0.1)
+    estimated = shape.layers * num_tokens * 2 * cost.layer_numbers(shape)
+    assert estimated == pytest.approx(real, rel=0.1)
 
 
 def test_media_tokens_of_real_prompts_stay_within_the_budget_and_reach_it(
@@ -233,10 +233,10 @@ def test_media_tokens_of_real_prompts_stay_within_the_budget_and_reach_it(
     media = torch.tensor(tiny.placeholder_ids())
     real = [int(torch.isin(prompt.input_ids_T, media).sum()) for prompt in prompts]
     origin = find_origin(recipe_of().model)
-    reckoned = prompt_tokens(origin)
-    assert max(real) == reckoned.video + reckoned.audio == most_tokens(tiny.budget) == 33
+    estimated = prompt_tokens(origin)
+    assert max(real) == estimated.video + estimated.audio == most_tokens(tiny.budget) == 33
     text = max(len(prompt.input_ids_T) for prompt in prompts) - 33
-    assert text <= reckoned.text <= 4 * text
+    assert text <= estimated.text <= 4 * text
 
 
 def test_the_kv_cache_holds_a_prompt_once_and_every_answer() -> None:
@@ -296,7 +296,7 @@ def test_a_better_card_more_prompts_and_longer_answers_change_the_seconds_as_the
     assert seconds(rl={"objective": "rd_ad"})["pass"] < seconds(rl={"objective": "mer_r1"})["pass"]
 
 
-def test_the_fast_branches_are_reckoned_for_the_objectives_that_read_confidence() -> None:
+def test_the_fast_branches_are_estimated_for_the_objectives_that_read_confidence() -> None:
     from mer_r1.objectives import OBJECTIVES, needs_calibration
 
     for name in OBJECTIVES:
@@ -311,7 +311,7 @@ def test_steps_are_those_of_the_paper() -> None:
     assert cost.num_steps(recipe_of(), None, 8) is None
 
 
-def test_costs_are_reckoned_without_torch() -> None:
+def test_costs_are_estimated_without_torch() -> None:
     training = ("cost", "model_shape", "model_card", "estimate")
     modules = ", ".join((*(f"mer_r1.training.{name}" for name in training), "mer_r1.commands.merge"))
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"

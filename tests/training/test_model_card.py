@@ -1,4 +1,4 @@
-"""The model card: true to the recipe, equal for equal runs, readable by the Hub, no place of anybody's disk."""
+"""The model card: true to the recipe, equal for equal runs, readable by the Hub, no path of anybody's disk."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mer_r1.evaluation.records import RunRecord
 from mer_r1.recipe import Recipe
 from mer_r1.training.model_card import portable_yaml, write_card
 
@@ -29,7 +30,7 @@ def recipe_of(**keys: Any) -> Recipe:
 
 def card_of(folder: Path, recipe: Recipe, facts: dict[str, Any] | None = None) -> tuple[dict[str, Any], str]:
     """(front matter, text below it)."""
-    text = write_card(folder, recipe, facts or {}).read_text(encoding="utf-8")
+    text = write_card(folder, recipe, RunRecord.model_validate(facts or {})).read_text(encoding="utf-8")
     empty, front, body = text.split("---\n", 2)
     assert empty == ""
     return yaml.safe_load(front), body
@@ -82,7 +83,7 @@ def test_no_absolute_path_gets_into_a_card(tmp_path: Path) -> None:
     assert {"  train: train.jsonl", "  eval: test.jsonl", "  wheels: tables"} <= set(portable_yaml(recipe).splitlines())
 
 
-def test_relative_places_stay_as_the_recipe_has_them(tmp_path: Path) -> None:
+def test_relative_paths_stay_as_the_recipe_has_them(tmp_path: Path) -> None:
     front, body = card_of(tmp_path, recipe_of(model={"source": "runs/sft"}, data={"train": "corpus/train.jsonl"}))
     assert "base_model" not in front
     assert "train: corpus/train.jsonl" in body
@@ -167,7 +168,7 @@ def test_what_the_run_read_goes_before_what_its_class_can_read(tmp_path: Path) -
     assert "video" not in front["tags"]
 
 
-def test_the_answers_form_is_the_profile_s(tmp_path: Path) -> None:
+def test_the_answers_form_is_the_response_format_s(tmp_path: Path) -> None:
     first = "```\n<answer>word, word</answer><think>reasoning</think><answer>word, word</answer>\n```"
     last = "```\n<think>reasoning</think><answer>word, word</answer>\n```"
     assert last in card_of(tmp_path, recipe_of(), {"response_format": "think_answer"})[1]
@@ -194,7 +195,7 @@ def test_equal_runs_give_equal_cards(tmp_path: Path) -> None:
     texts = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        texts.append(write_card(tmp_path / name, recipe_of(), FACTS).read_bytes())
+        texts.append(write_card(tmp_path / name, recipe_of(), RunRecord.model_validate(FACTS)).read_bytes())
     assert texts[0] == texts[1]
 
 
@@ -205,7 +206,7 @@ def test_sft_says_what_it_was_taught_and_names_no_objective(tmp_path: Path) -> N
     assert "rl" not in front["tags"]
 
 
-def test_intended_use_and_limits_are_said(tmp_path: Path) -> None:
+def test_intended_use_and_limits_are_written(tmp_path: Path) -> None:
     _, body = card_of(tmp_path, recipe_of())
     assert "## Intended use and limits" in body
     assert "does not know what a person feels" in body
