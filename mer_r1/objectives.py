@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+EPS = 1e-4
+"""What norm(x) adds to the std of a group."""
+
 # Rewards of a response's text are the fields of metrics.rewards.Rewards; these come from the model and from a judge.
 CALIBRATION_REWARDS = ("calibration_plus", "calibration_minus")
 REFLECTION_REWARDS = ("coherence", "consistency", "reflection")

@@ -229,8 +229,8 @@ class Backbone(ABC):
     ) -> Generated:
         """Sample `num_generations` answers for each prompt; copies of a prompt are neighbours in the result.
 
-        All answers read the one cache of their prompt. Sampling goes on until every row has written `stop` as often as
-        `num_stops` says, or the end token, or `max_new_tokens` are written; a `stop` before `stop_after` does not
+        All answers read the one cache of their prompt. Sampling continues until every row has written `stop` as often
+        as `num_stops` says, or the end token, or `max_new_tokens` are written; a `stop` before `stop_after` does not
         count. `uniform_BR` are the draws, in [0, 1), one for each id; without it they come from torch's global
         generator.
         """
@@ -264,7 +264,7 @@ class Backbone(ABC):
 
 
 def next_positions(positions_3BT: Tensor, num: int) -> Tensor:
-    """Positions (3, B, num) of what follows a prompt: they go on from its largest, alike on all axes."""
+    """Positions (3, B, num) of what follows a prompt: they continue from its largest, alike on all axes."""
     first_B = positions_3BT.amax(dim=(0, 2)) + 1
     return (first_B[:, None] + torch.arange(num, device=first_B.device))[None].expand(3, -1, -1)
 

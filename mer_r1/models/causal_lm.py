@@ -73,7 +73,7 @@ class CausalLMBackbone(Backbone):
         return self.text_ids(self._chat(turns) or self._chat([("user", whole)], must=True))
 
     def _chat(self, turns: Sequence[tuple[str, str]], must: bool = False) -> str:
-        """The template's text of a chat; "" where the template refuses it, unless it `must` take it."""
+        """The template's text of a chat; "" where the template does not take it, unless it `must` take it."""
         from jinja2 import TemplateError
 
         chat = [{"role": role, "content": text} for role, text in turns]

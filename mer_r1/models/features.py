@@ -83,7 +83,7 @@ class KeptPrompts(Sequence[Prompt]):
 class _Shards(torch.utils.data.Dataset[int | InputError | OSError]):
     """Item i makes shard i and is the number of samples in it; made so that loader workers can share the work.
 
-    A fault that a person can mend is an item too: raised in a worker it would come back as a traceback's text.
+    An error that a person can fix is an item too: raised in a worker it would come back as a traceback's text.
     """
 
     def __init__(self, fresh: FreshPrompts, folder: Path) -> None:

@@ -1,10 +1,10 @@
-"""Attention of a group: many answers behind one prompt, the prompt read once (MER-R1's engine; DESIGN Section 6).
+"""Attention of a group: many answers behind one prompt, the prompt read once.
 
-Shape letters: S places of the flat sequence, N sequences of a grid, R columns, P prompts, T prompt columns, G answers
+Shape letters: S ids of the flat sequence, N sequences of a grid, R columns, P prompts, T prompt columns, G answers
 of a prompt, H heads, J key-value heads, D head width.
 
 The language model runs over one flat sequence that holds P prompts and their answers without padding. Only attention
-must know which place belongs to which: a prompt attends to itself, an answer to its prompt and to itself, both
+must know which id belongs to which: a prompt attends to itself, an answer to its prompt and to itself, both
 causally. Two layouts say so:
 
     GroupLayout    a pass over prompts and whole answers, for scoring and learning
@@ -38,7 +38,7 @@ GROUP = "mer_r1_group"
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """N sequences of the flat sequence as a rectangle: `index_NR` their places, `mask_NR` true on real ones.
+    """N sequences of the flat sequence as a rectangle: `index_NR` their indices, `mask_NR` true on real ones.
 
     `prompt_N` says which prompt a sequence continues; empty for the prompts themselves.
     """
@@ -63,7 +63,7 @@ def make_grid(starts: Sequence[int], lengths: Sequence[int], prompts: Sequence[i
 
 
 class GroupLayout:
-    """Where prompts and answers lie in the flat sequence of `size` places. Answers of like length share a grid.
+    """Where prompts and answers lie in the flat sequence of `size` ids. Answers of like length share a grid.
 
     No dataclass, like DecodeLayout: FSDP2 copies dataclasses among a forward's arguments, at every layer.
     """
@@ -74,18 +74,18 @@ class GroupLayout:
 
     @cached_property
     def order_S(self) -> Tensor:
-        """For every flat place, where it stands when the grids' columns are laid end to end."""
+        """For every flat index, its index when the grids' columns are concatenated."""
         order = torch.zeros(self.size, dtype=torch.long, device=self.prompts.index_NR.device)
         offset = 0
         for grid in (self.prompts, *self.answers):
-            places = offset + torch.arange(grid.index_NR.numel(), device=order.device)
-            order[grid.index_NR[grid.mask_NR]] = places[grid.mask_NR.flatten()]
+            indices = offset + torch.arange(grid.index_NR.numel(), device=order.device)
+            order[grid.index_NR[grid.mask_NR]] = indices[grid.mask_NR.flatten()]
             offset += grid.index_NR.numel()
         return order
 
     @cached_property
     def is_dense(self) -> bool:
-        """Whether the grids laid end to end already are the flat sequence, without padding."""
+        """Whether the grids, concatenated, already are the flat sequence, without padding."""
         grids = (self.prompts, *self.answers)
         return all(grid.is_whole for grid in grids) and torch.equal(
             self.order_S, torch.arange(self.size, device=self.order_S.device)
@@ -93,7 +93,7 @@ class GroupLayout:
 
     @cached_property
     def _index(self) -> Tensor:
-        """The flat places of all grids' columns, end to end."""
+        """The flat indices of all grids' columns, concatenated."""
         return torch.cat([grid.index_NR.flatten() for grid in (self.prompts, *self.answers)])
 
     def _rectangles(self, states_1HSD: Tensor) -> list[Tensor]:

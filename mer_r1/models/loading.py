@@ -109,7 +109,7 @@ def _merged(model: Any, folder: Path) -> Any:
             given = set(file.keys())
         # An adapter starts at random before its weights are read.
         with torch.random.fork_rng(devices=[]), peft_is_behind():
-            warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # refused below
+            warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # an error below
             adapted = peft.PeftModel.from_pretrained(model, str(folder))
         if odd := sorted(given ^ set(peft.get_peft_model_state_dict(adapted))):
             raise ValueError(f"{odd[0]} is in one of them alone")

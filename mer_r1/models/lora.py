@@ -1,7 +1,7 @@
 """LoRA: small trainable matrices at the language model's linear layers, saved apart from it (loading.py merges them).
 
 A layer W becomes W + (lora_alpha / r) B A, A of (r, in), B of (out, r); only A and B learn (Hu et al. 2021). PEFT
-does the work. The towers have linear layers of the same names, so targets are chosen by their place in the model, not
+does the work. The towers have linear layers of the same names, so targets are chosen by their path in the model, not
 by their name: adapters sit in the language model alone.
 """
 

@@ -123,7 +123,7 @@ def pack(prompts: PromptBatch, slow: Sequence[Branch], fast: Sequence[Branch] = 
 
 
 def _starts(lengths: Sequence[int], first: int = 0) -> list[int]:
-    """Where each of several stretches begins when they are laid end to end."""
+    """Where each of several sequences begins when they are concatenated."""
     starts = []
     for length in lengths:
         starts.append(first)

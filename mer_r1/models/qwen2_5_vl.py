@@ -1,7 +1,7 @@
 """Qwen2.5-VL, EMO-R3's backbone: it sees video or a picture and reads the subtitle; it cannot hear.
 
 Frames come sized from the media budget, so the processor only cuts them into patches. Positions are M-RoPE's, a video's
-time axis counted from the rate at which its frames were taken; text goes on after it from its largest position on any
+time axis counted from the rate at which its frames were taken; text continues after it from its largest position on any
 axis + 1, as the model was trained (huggingface/transformers, pull request 35569). The sound of a clip is left out, and
 the facts of a prompt say so: 0 seconds taken.
 """
@@ -83,7 +83,7 @@ class VisionBackbone(Backbone):
 
 
 def _text_after_media(positions_3T: Tensor, kinds_T: Tensor) -> Tensor:
-    """Positions whose text goes on from the largest of the video before it, + 1.
+    """Positions whose text continues from the largest of the video before it, + 1.
 
     transformers 5.3 and later count from the video's larger side instead, which puts text amid a long video's time and
     agrees neither with the checkpoints nor with an answer that starts after all that the prompt holds.

@@ -23,11 +23,9 @@ import torch
 from torch import Tensor
 
 from mer_r1.metrics.rewards import TEXT_REWARDS
-from mer_r1.objectives import CALIBRATION_REWARDS, OBJECTIVES, REFLECTION_REWARDS, ScaleRewards
+from mer_r1.objectives import CALIBRATION_REWARDS, EPS, OBJECTIVES, REFLECTION_REWARDS, ScaleRewards
 
 REWARDS = (*TEXT_REWARDS, *CALIBRATION_REWARDS, *REFLECTION_REWARDS)
-
-EPS = 1e-4
 
 
 def advantages(

@@ -1,4 +1,4 @@
-"""One batch of rollouts: sampled, laid out for the packed pass, scored.
+"""One batch of rollouts: sampled, arranged for the packed pass, scored by its texts.
 
 Shape letters: P prompts, G rollouts of a group, B = P x G rollouts, R response ids, K rewards.
 

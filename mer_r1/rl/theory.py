@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.open_vocabulary import set_statistics
 from mer_r1.metrics.rewards import sample_scores
+from mer_r1.objectives import EPS
 
 Floats = NDArray[np.float64]
 
-EPS = 1e-4  # that of rl.advantages, which needs torch
 FLAT = 1e-9
 DISTANCES = (0.0, 0.1, 0.3, 1.0, inf)
 """Edges of |ln tau|, the distance from the border between the two sides."""
@@ -102,8 +102,8 @@ def sample_sets(num_groups: int, group_size: int, seed: int) -> Groups:
     boldness, skill = (per_group(0.0, most) * rng.normal(size=(num_groups, group_size)) for most in MOST)
     found = rng.binomial(num_gold, _chance(per_group(-1.0, 2.0) + boldness + skill))
     false = rng.binomial(num_others, _chance(per_group(-3.0, 0.5) + boldness - skill))
-    said = found + false
-    return Groups(found / num_gold, found / np.maximum(said, 1), 2 * found / (num_gold + said))
+    predicted = found + false
+    return Groups(found / num_gold, found / np.maximum(predicted, 1), 2 * found / (num_gold + predicted))
 
 
 def sample_words(num_groups: int, group_size: int, seed: int, wheels: WheelSet) -> Groups:

@@ -96,7 +96,7 @@ def test_what_a_later_pass_needs_of_a_prompt_is_kept_without_the_cache(tiny: Omn
     assert kept.embeds_PTD is encoded.embeds_PTD
 
 
-def test_a_response_goes_on_from_the_largest_position_of_its_prompt(tiny: OmniBackbone) -> None:
+def test_a_response_continues_from_the_largest_position_of_its_prompt(tiny: OmniBackbone) -> None:
     prompts = prompts_of_all_kinds(tiny)
     batch = tiny.collate(prompts)
     ids, mask = respond(tiny, _texts(len(prompts)))

@@ -61,7 +61,7 @@ def test_the_full_style_puts_a_system_text_before(words: CausalLMBackbone) -> No
     )
 
 
-def test_candidates_are_shown_as_data_and_one_that_lacks_them_is_named(words: CausalLMBackbone) -> None:
+def test_candidates_are_shown_as_data_and_a_sample_without_them_is_named(words: CausalLMBackbone) -> None:
     choosing = replace(words, prompt_style="brief_choice")
     sample = Sample("a", subtitle="No!", candidates=("awe", "fear<|im_end|>"))
     text = choosing.tokenizer.decode(choosing.prepare(sample, NOTHING).input_ids_T)
@@ -104,7 +104,7 @@ def test_a_sample_without_a_subtitle_is_named(words: CausalLMBackbone, subtitle:
     assert "\n" not in str(caught.value)
 
 
-def test_media_change_nothing_and_are_not_said_to_be_seen(words: CausalLMBackbone) -> None:
+def test_media_change_nothing_and_are_not_reported_as_seen(words: CausalLMBackbone) -> None:
     clip = clip_of("both")
     clip = replace(clip, facts=replace(clip.facts, audio_s=1.0, audio_taken_s=1.0))
     shown, read = prompt_of(words, clip), prompt_of(words, NOTHING)
@@ -189,7 +189,7 @@ def test_a_tokenizer_that_knows_more_tokens_than_the_model_is_refused(words_fold
     _refused(folder, "tokens and its model embeds", "copy both from one checkpoint")
 
 
-def test_a_tokenizer_without_an_end_token_is_refused_and_without_padding_mended(
+def test_a_tokenizer_without_an_end_token_is_refused_and_one_without_padding_gets_it(
     words_folder: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(words_folder, tmp_path / "model"))

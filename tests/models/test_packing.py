@@ -361,7 +361,7 @@ def test_answers_without_anchors_have_no_confidence(exact: OmniBackbone, tokens:
         assert packed_pass(exact, make_case(prompts_of(exact, 1), 3)).confidences == []
 
 
-def test_positions_of_every_branch_go_on_from_the_largest_of_its_prompt(exact: OmniBackbone) -> None:
+def test_positions_of_every_branch_continue_from_the_largest_of_its_prompt(exact: OmniBackbone) -> None:
     case = make_case(prompts_of(exact, 3), 2)
     packed = pack(exact.collate(case.prompts), case.slow, case.fast)
     at = sum(len(prompt.input_ids_T) for prompt in case.prompts)

@@ -202,7 +202,7 @@ def test_time_positions_lie_as_far_apart_as_the_frames_were_taken(vision: Vision
     assert (times - times[0]).tolist() == [step for step in (0, 8, 16, 24) for _ in range(4)]
 
 
-def test_sound_is_neither_heard_nor_said_to_be(vision: VisionBackbone) -> None:
+def test_sound_is_neither_heard_nor_reported_to_be(vision: VisionBackbone) -> None:
     with_sound = clip_of("both")
     with_sound = replace(with_sound, facts=replace(with_sound.facts, audio_s=1.0, audio_taken_s=1.0))
     deaf, heard = prompt_of(vision, clip_of("video")), prompt_of(vision, with_sound)

@@ -96,7 +96,7 @@ def test_the_reflective_reward_moves_the_advantage(
     assert alike
 
 
-def test_a_killed_run_goes_on_to_the_same_end(
+def test_a_killed_run_resumes_to_the_same_end(
     whole: Path, stepped_folder: Path, pictures: Path, tmp_path: Path
 ) -> None:
     recipe = _recipe(stepped_folder, pictures, {"max_steps": 4, "save_steps": 2})

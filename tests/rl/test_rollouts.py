@@ -43,7 +43,7 @@ TEXTS = (
     "<think></think><answer>shocked, scared, proud, annoyed</answer>",
 )
 GOLD = (("happy", "joyful"), ("angry", "sad"))
-PROFILE = RESPONSE_FORMATS["think_answer"]
+FORMAT = RESPONSE_FORMATS["think_answer"]
 
 
 def _batch(
@@ -61,7 +61,7 @@ def _calibrated(
     backbone: OmniBackbone, batch: RolloutBatch, tokens: CategoryTokens, level: ConfidenceLevel = "category"
 ) -> CalibrationRewards:
     """As the trainer does it: one pass over all branches."""
-    where = contexts(backbone, batch, PROFILE, True)
+    where = contexts(backbone, batch, FORMAT, True)
     packed = pack(batch.encoded.prompts, where.slow, where.fast)
     found = group_pass(backbone, backbone.model, packed, batch.encoded, tokens=tokens).confidences
     return calibration_rewards(batch, where, found, tokens, WHEELS, level)
@@ -90,7 +90,9 @@ def test_rewards_of_the_text_are_the_evaluators_numbers(tiny: OmniBackbone, enco
     assert rewards[..., REWARDS.index("accuracy")].eq(0).all()  # no answer is the one gold word alone
 
 
-def test_a_first_answer_and_its_fallback_are_rewarded_in_their_profile(tiny: OmniBackbone, encoded: Encoded) -> None:
+def test_a_first_answer_and_its_fallback_are_rewarded_in_their_response_format(
+    tiny: OmniBackbone, encoded: Encoded
+) -> None:
     texts = [
         "<answer>happy</answer><think>So.</think><answer>sad</answer>",
         f"<answer>{FALLBACK_ANSWER}</answer><think>So.</think><answer>angry, sad</answer>",
@@ -129,7 +131,7 @@ def test_calibration_rewards_are_those_of_asking_slow_and_fast_one_by_one(
             assert found.words[index] == {}
             continue
         answered += 1
-        fast_text = PROFILE.fast_prefill + text[text.rindex("<answer>") + 8 :]
+        fast_text = FORMAT.fast_prefill + text[text.rindex("<answer>") + 8 :]
         slow_ids, fast_ids = tiny.text_ids(text), tiny.text_ids(fast_text)
         slow_at, fast_at = [
             len(tiny.text_ids(whole[: whole.rindex("<answer>") + 8])) for whole in (text, tiny.decode(fast_ids))
@@ -199,7 +201,7 @@ def test_rollouts_with_the_same_answer_share_one_fast_branch_of_their_prompt(
     texts = [f"<think>{thought}</think><answer>sad, happy</answer>" for thought in thoughts * 2]
     texts[1] = "<think>x</think><answer>proud</answer>"
     batch = _batch(tiny, encoded, texts)
-    where = contexts(tiny, batch, PROFILE, True)
+    where = contexts(tiny, batch, FORMAT, True)
     assert [branch.prompt for branch in where.fast] == [0, 0, 1]
     assert where.fast_of == {0: 0, 1: 1, 2: 0, 3: 2, 4: 2, 5: 2}
     found = _calibrated(tiny, batch, tokens)
@@ -210,7 +212,7 @@ def test_rollouts_with_the_same_answer_share_one_fast_branch_of_their_prompt(
 
 def test_without_calibration_branches_are_the_responses_alone(tiny: OmniBackbone, encoded: Encoded) -> None:
     batch = _batch(tiny, encoded, TEXTS)
-    plain, asked = (contexts(tiny, batch, PROFILE, calibrate) for calibrate in (False, True))
+    plain, asked = (contexts(tiny, batch, FORMAT, calibrate) for calibrate in (False, True))
     assert [list(branch.ids) for branch in plain.slow] == batch.rows == [list(branch.ids) for branch in asked.slow]
     assert [branch.prompt for branch in plain.slow] == [0, 0, 0, 1, 1, 1]
     assert not any(branch.indices for branch in plain.slow)
@@ -225,7 +227,7 @@ def test_a_group_is_the_answers_to_one_prompt_with_its_own_gold(
     ids, gold = [samples[index].id for index in few], [samples[index].labels for index in few]
     draws = uniform_draws(0, 1, ids, 3, 80)
     collated = taught.collate([prompts[index] for index in few])
-    batch = make_rollouts(taught, collated, ids, gold, PROFILE, Sampling(80), draws)
+    batch = make_rollouts(taught, collated, ids, gold, FORMAT, Sampling(80), draws)
     assert (batch.ids, batch.golds) == (tuple(ids), tuple(gold))
     assert len(batch.rows) == len(batch.texts) == 9
     assert batch.num_generations == 3

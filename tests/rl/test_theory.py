@@ -12,8 +12,9 @@ from hypothesis.extra import numpy as arrays
 
 from mer_r1.metrics.open_vocabulary import set_statistics
 from mer_r1.metrics.rewards import sample_scores
+from mer_r1.objectives import EPS
 from mer_r1.rl import theory
-from mer_r1.rl.advantages import EPS, REWARDS, advantages
+from mer_r1.rl.advantages import REWARDS, advantages
 from mer_r1.rl.theory import Floats, Groups, Measured, measure, sample_sets, sample_words, summary
 from tests.small_wheels import SMALL
 
@@ -87,10 +88,6 @@ def test_the_trainers_advantage_tilts_by_its_eps_and_no_more(pairs: Floats) -> N
     kept = [std / (std + EPS) for std in pairs[:, 0].std(axis=1, ddof=1)]
     bound = (1 - rho**2) * abs(kept[0] - kept[1]) / (2 + 2 * rho) ** 1.5
     assert np.abs(made.dual_eps_N2[0] - made.dual_expected_N[0]).max() <= 1.1 * bound + 1e-9
-
-
-def test_the_eps_is_the_trainers() -> None:
-    assert theory.EPS == EPS
 
 
 def test_proposition_2_becomes_exact_as_the_spread_shrinks() -> None:

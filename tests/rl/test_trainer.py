@@ -33,7 +33,15 @@ from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.rollouts import RolloutBatch
 from tests.training.test_training import lines, make_recipe, run_stopped_at, weights
 
-HEALTH = {"frac_reward_zero_std", "answer_words", "answered_share", "response_tokens", "entropy", "kl", "clip_ratio"}
+GROUP_METRICS = {
+    "frac_reward_zero_std",
+    "answer_words",
+    "answered_share",
+    "response_tokens",
+    "entropy",
+    "kl",
+    "clip_ratio",
+}
 
 
 def _recipe(source: Path, corpus: dict[str, Path], optim: dict[str, Any] | None = None, **rl: Any) -> Recipe:
@@ -43,7 +51,7 @@ def _recipe(source: Path, corpus: dict[str, Path], optim: dict[str, Any] | None 
     )
 
 
-def test_a_step_writes_its_rollouts_and_its_health(
+def test_a_step_writes_its_rollouts_and_its_group_metrics(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
     run(_recipe(taught_folder, corpus), tmp_path)
@@ -55,7 +63,7 @@ def test_a_step_writes_its_rollouts_and_its_health(
         means = {name: [row["rewards"][name] for row in group if row["rewards"][name] is not None] for name in REWARDS}
         logged = metrics[step - 1]
         assert logged["step"] == step
-        assert logged.keys() >= HEALTH | {
+        assert logged.keys() >= GROUP_METRICS | {
             "loss",
             "grad_norm",
             *(f"reward/{name}" for name, all_ in means.items() if all_),

@@ -82,7 +82,7 @@ def test_the_rewards_logged_are_those_of_greedy_answers(
 
 
 @pytest.mark.parametrize(("kind", "dropout"), [("rl", 0.0), ("sft", 0.2)])
-def test_training_goes_on_as_if_nothing_had_been_scored(
+def test_training_is_as_if_nothing_had_been_scored(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, kind: str, dropout: float
 ) -> None:
     """Weights, rollouts and all other lines of the log; also where dropout draws."""

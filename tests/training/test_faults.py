@@ -48,7 +48,7 @@ def short(kind: str, source: Path, corpus: dict[str, Path], **optim: Any) -> Rec
 @pytest.mark.parametrize(
     "fault", ["No space left on device (os error 28)", "[enforce fail at inline_container.cc:672]"]
 )
-def test_a_full_disk_is_one_line_and_the_last_checkpoint_goes_on(
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_resumes(
     tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str], fault: str,
 ) -> None:  # fmt: skip
@@ -182,7 +182,7 @@ def test_skipped_steps_are_summed_over_the_steps_of_a_line(
     assert row["loss"] is not None
 
 
-def test_a_gradient_that_is_no_number_stops_the_run_whose_last_checkpoint_goes_on(
+def test_a_gradient_that_is_no_number_stops_the_run_whose_last_checkpoint_resumes(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mer_r1.errors import InputError

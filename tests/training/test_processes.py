@@ -274,7 +274,7 @@ def test_sharding_that_sampling_cannot_take_is_refused(version: int, reshard: bo
             GrpoTrainer._validate_sharding(trainer)
 
 
-def test_two_killed_processes_go_on_to_the_same_end(
+def test_two_killed_processes_resume_to_the_same_end(
     ddp: Path, taught_folder: Path, corpus: dict[str, Path], nursery: Nursery, tmp_path: Path
 ) -> None:
     """The real command; one of the two speaks."""
