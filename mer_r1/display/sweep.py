@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mer_r1.data.sample import Mode
+from mer_r1.display.numbers import MISSING, percent
 
 MODES: tuple[Mode, ...] = ("slow", "fast")
 
@@ -82,10 +83,8 @@ def _columns(result: Mapping[str, Any], measures: Measures) -> list[str]:
 def _cells(numbers: Mapping[str, Mapping[str, float]], columns: Sequence[str], with_range: bool = True) -> list[str]:
     texts = []
     for name in columns:
-        number = numbers.get(name)
-        percent = {part: 100 * value for part, value in (number or {}).items()}
-        spread = f" ({percent['low']:.1f}–{percent['high']:.1f})" if percent and with_range else ""
-        texts.append(f"{percent['mean']:.1f}{spread}" if percent else "–")
+        mean, low, high = (percent(numbers.get(name, {}).get(part), 1) for part in ("mean", "low", "high"))
+        texts.append(f"{mean} ({low}–{high})" if with_range and mean != MISSING else mean)
     return texts
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mer_r1.data.files import write_json
+from mer_r1.display.numbers import number, percent
 from mer_r1.display.plots import BLUE, GREEN, GRID, INK, MUTED, ORANGE, canvas, save
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
@@ -87,9 +88,9 @@ def print_theory(result: Mapping[str, Any], console: Console) -> None:
             str(numbers["groups"]),
             f"{third['max_error']:.0e}",
             f"{third['max_error_eps']:.0e}",
-            f"{second['median_error']:.3f}",
-            f"{second['error_95']:.3f}",
-            f"{100 * numbers['prop1']['agree']:.1f} %",
+            number(second["median_error"], 3),
+            number(second["error_95"], 3),
+            f"{percent(numbers['prop1']['agree'], 1)} %",
         )
     console.print(table)
     for name, numbers in result["families"].items():
@@ -111,7 +112,7 @@ def _sides(name: str, cells: list[dict[str, Any]]) -> Table:
         table.add_column(f"spread {_range(cell['spread'])}", justify="right")
     for first in range(0, len(cells), spreads):
         row = cells[first : first + spreads]
-        shares = [f"{100 * cell['agree']:.0f} ({cell['groups']})" if cell["groups"] else "–" for cell in row]
+        shares = [f"{percent(cell['agree'], 0)} ({cell['groups']})" if cell["groups"] else "–" for cell in row]
         table.add_row(_range(row[0]["distance"]), *shares)
     return table
 
