@@ -1,4 +1,4 @@
-"""The project's own five wheels, compiled from `data/wheels.txt` and `data/words.txt`.
+"""The five built-in wheels of this project, compiled from `data/wheels.txt` and `data/words.txt`.
 
 Each wheel follows a published taxonomy (docs/wheels.md), has one level, and gives a word one category or none. The
 category "neutral" is every wheel's last, and is left out where the protocol does not score it.
@@ -63,7 +63,7 @@ def read_heads(text: str, name: str) -> tuple[WheelHead, ...]:
             raise InputError(f"{name}:{number}: write '[name] title | source' or 'category: wheel word, wheel word'")
         seen = {word for others in wheel_words[-1].values() for word in others}
         if twice := (seen & set(words)) | {word for word in words if words.count(word) > 1}:
-            raise InputError(f"{name}:{number}: {', '.join(sorted(twice))} stands twice in {names[-1][0]}; keep one")
+            raise InputError(f"{name}:{number}: {', '.join(sorted(twice))} occurs twice in {names[-1][0]}; keep one")
         wheel_words[-1][category] = words
     heads = zip(names, wheel_words, strict=True)
     return tuple(WheelHead(*head, {**categories, NEUTRAL: (NEUTRAL,)}) for head, categories in heads)

@@ -23,7 +23,7 @@ Route = tuple[tuple[str | None, str | None], ...]
 class CompiledWheels:
     """Five wheels compiled for a protocol. `table`: normalised surface form -> its categories as `pack` packs them.
 
-    `source` names the tables. `routes` gives the way of every form, and is called when a way is asked for.
+    `source` names the tables. `routes` returns the route of every form; it is called on the first `explain`.
 
     Raises InputError when the parts do not agree on the number of wheels, or a packed value has a bit of no category.
     """

@@ -1,4 +1,4 @@
-"""The wheels of MER-UniBench ("official"), their authors' later correction ("mer2026") and tables of your own.
+"""The wheels of MER-UniBench ("official"), their authors' later correction ("mer2026") and user tables.
 
     surface form -> base words -> wheel words -> categories, per wheel
 
@@ -70,8 +70,8 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Home:
-    """Where a form stands in a wheel: through which base word and wheel word it reaches which category."""
+class Placement:
+    """The category of a form in a wheel, and the base word and wheel word through which the form reaches it."""
 
     base: str
     wheel_word: str
@@ -114,7 +114,7 @@ def read_source(source: str) -> Source:
     for name, pinned in PINNED.items():
         if hashes == pinned:
             return _source(name, files, folder)
-    name = "".join(letter if letter.isprintable() else "_" for letter in folder.resolve().name)
+    name = "".join(character if character.isprintable() else "_" for character in folder.resolve().name)
     return _source(f"own-{name}" if name in ("", "builtin", *PINNED) else name, files, folder)
 
 
@@ -217,9 +217,10 @@ def compile_tables(
     ids_of = [{category: i for i, category in enumerate(categories)} for categories in categories_of]
     table = {
         form: pack(
-            [[ids[h.category] for h in homes] for ids, homes in zip(ids_of, of_form, strict=True)], categories_of
+            [[ids[p.category] for p in placements] for ids, placements in zip(ids_of, of_form, strict=True)],
+            categories_of,
         )
-        for form, of_form in _all_homes(tables, protocol, level)
+        for form, of_form in _all_placements(tables, protocol, level)
     }
     return categories_of, table
 
@@ -231,63 +232,63 @@ def _categories_of(tables: Tables, protocol: Protocol, level: int) -> tuple[tupl
 
 
 def _routes(tables: Tables, protocol: Protocol, level: int) -> dict[str, Route]:
-    """The way of every form; of one that a wheel does not place, the first base word that counts and no wheel word."""
+    """The route of every form; without placement in a wheel, the first base word that counts and no wheel word."""
     routes: dict[str, Route] = {}
-    for form, of_form in _all_homes(tables, protocol, level):
+    for form, of_form in _all_placements(tables, protocol, level):
         bases = tables.base_words.get(form, ())
         base = next(iter(bases if protocol.choice == "first" else _voters(form, bases)), None)
         routes[form] = tuple(
-            (" + ".join(dict.fromkeys(h.base for h in homes)), " + ".join(h.wheel_word for h in homes))
-            if homes
+            (" + ".join(dict.fromkeys(p.base for p in placements)), " + ".join(p.wheel_word for p in placements))
+            if placements
             else (base, None)
-            for homes in of_form
+            for placements in of_form
         )
     return routes
 
 
-def _all_homes(tables: Tables, protocol: Protocol, level: int) -> Iterator[tuple[str, list[list[Home]]]]:
-    """Every form, and its homes in each wheel: none, one, or several in the wheel's order of categories."""
-    choose: Callable[[Tables, str, Mapping[str, str]], list[Home]]
-    choose = {"first": first_home, "votes": voted_homes}[protocol.choice]
-    places_of = [wheel.places(level) for wheel in tables.wheels]
+def _all_placements(tables: Tables, protocol: Protocol, level: int) -> Iterator[tuple[str, list[list[Placement]]]]:
+    """Every form, and its placements in each wheel: none, one, or several in the wheel's order of categories."""
+    choose: Callable[[Tables, str, Mapping[str, str]], list[Placement]]
+    choose = {"first": first_placement, "votes": voted_placements}[protocol.choice]
+    wheels = [wheel.category_of(level) for wheel in tables.wheels]
     if not protocol.neutral:
-        places_of = [{word: c for word, c in places.items() if c != NEUTRAL} for places in places_of]
+        wheels = [{word: c for word, c in wheel.items() if c != NEUTRAL} for wheel in wheels]
     for form in tables.base_words:
-        yield form, [choose(tables, form, places) for places in places_of]
+        yield form, [choose(tables, form, wheel) for wheel in wheels]
     if protocol.neutral:
         for form in _neutral_forms():
             if form not in tables.base_words:
-                yield form, [[Home(NEUTRAL, NEUTRAL, NEUTRAL)]] * NUM_WHEELS
+                yield form, [[Placement(NEUTRAL, NEUTRAL, NEUTRAL)]] * NUM_WHEELS
 
 
-def first_home(tables: Tables, form: str, places: Mapping[str, str]) -> list[Home]:
-    """The home through the alphabetically first of all wheel words of all base words that the wheel has."""
+def first_placement(tables: Tables, form: str, category_of: Mapping[str, str]) -> list[Placement]:
+    """The placement through the alphabetically first of all wheel words of all base words that the wheel has."""
     bases = tables.base_words[form]
-    candidates = [(word, base) for base in bases for word in tables.votes[base] if word in places]
+    candidates = [(word, base) for base in bases for word in tables.votes[base] if word in category_of]
     if not candidates:
         return []
     word, base = min(candidates)
-    return [Home(base, word, places[word])]
+    return [Placement(base, word, category_of[word])]
 
 
-def voted_homes(tables: Tables, form: str, places: Mapping[str, str]) -> list[Home]:
-    """One home for each category with the most votes, through its wheel word with the most."""
-    if form in places:
-        return [Home(form, form, places[form])]
+def voted_placements(tables: Tables, form: str, category_of: Mapping[str, str]) -> list[Placement]:
+    """One placement for each category with the most votes, through its wheel word with the most."""
+    if form in category_of:
+        return [Placement(form, form, category_of[form])]
     bases = _voters(form, tables.base_words[form])
-    if any(word in places for word in tables.votes.get(form, ())):
+    if any(word in category_of for word in tables.votes.get(form, ())):
         bases = [form]
     of_category: dict[str, list[tuple[int, str, str]]] = {}
     for base in bases:
         for word, votes in tables.votes[base].items():
-            if word in places:
-                of_category.setdefault(places[word], []).append((-votes, word, base))
+            if word in category_of:
+                of_category.setdefault(category_of[word], []).append((-votes, word, base))
     totals = {category: -sum(votes for votes, _, _ in entries) for category, entries in of_category.items()}
     most = max(totals.values(), default=0)
-    order = dict.fromkeys(places.values())
+    order = dict.fromkeys(category_of.values())
     winners = [category for category in order if totals.get(category) == most]
     best = [(category, min(of_category[category])) for category in winners]
-    return [Home(base, word, category) for category, (_, word, base) in best]
+    return [Placement(base, word, category) for category, (_, word, base) in best]
 
 
 def _voters(form: str, bases: Sequence[str]) -> list[str]:

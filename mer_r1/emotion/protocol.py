@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Protocol:
-    """One protocol. `parser` is a name in response.PARSERS; the other fields are the columns of the table above."""
+    """One protocol. `parser` is a name in data.labels.PARSERS; the other fields are the columns of the table above."""
 
     name: ProtocolName
     parser: str

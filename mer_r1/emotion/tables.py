@@ -6,8 +6,8 @@
 
 Convention: lists are split at commas; words are lower-cased and stripped; a wheel's blank cells take the one above; a
 blank row is passed over; of a workbook the first sheet is read. Every base word is a form of itself, and every wheel
-word a synonym of itself in all eight lists. Of a word that stands twice in a wheel the last place counts, as in the
-authors' code. Whatever the authors' code would misread is refused, with file, sheet, row and fix.
+word a synonym of itself in all eight lists. Of a word that occurs twice in a wheel the last one counts, as in the
+authors' code. What the authors' code would misread is an error, with file, sheet, row and fix.
 Source: github zeroQiaoba/AffectGPT, AffectGPT/emotion_wheel (docs/wheels.md).
 """
 
@@ -35,7 +35,7 @@ _WHEEL_COLUMNS = ("level1", "level2", "level3")
 _SYNONYM_COLUMNS = tuple(f"{kind}_run{run}" for run in range(1, NUM_LISTS + 1) for kind in ("word", "synonym"))
 
 _Row = tuple[str, dict[str, str]]
-"""Where a row stands, for messages, and its normalised cells by column."""
+"""The location of a row, for messages, and its normalised cells by column."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,11 @@ class Wheel:
             return tuple(self.tree)
         return tuple(dict.fromkeys(two for rings in self.tree.values() for two in rings))
 
-    def places(self, level: int) -> dict[str, str]:
+    def category_of(self, level: int) -> dict[str, str]:
         """Wheel word -> its category of level 1 or 2.
 
-        At level 2 a level-1 word takes the alphabetically first of its level-2 words. The last place of a word counts.
+        At level 2 a level-1 word takes the alphabetically first of its level-2 words. Of a word that occurs twice the
+        last one counts.
         """
         index: dict[str, str] = {}
         for one, rings in self.tree.items():
@@ -65,7 +66,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables as the files tell them.
+    """The tables as they are in the files.
 
     `base_words`: surface form -> its base words, alphabetically. `votes`: base word -> wheel word -> how many of the
     eight lists name the base word as the wheel word's synonym; at least one, and eight for the word itself.
@@ -87,7 +88,7 @@ class Tables:
 
 
 def read_tables(folder: Path) -> Tables:
-    """The tables of a folder. Raises InputError for a missing file and for the first fault."""
+    """The tables of a folder. Raises InputError for a missing file and for the first error in them."""
     return parse_tables(read_files(folder), folder)
 
 
@@ -117,9 +118,12 @@ def _read(path: Path) -> bytes:
 
 
 def parse_tables(files: Mapping[str, bytes], folder: Path) -> Tables:
-    """The tables in the bytes of the seven files; `folder` is named in messages. Raises InputError for a fault."""
+    """The tables in the bytes of the seven files; `folder` is named in messages.
+
+    Raises InputError for the first error in them.
+    """
     wheels = tuple(_wheel(_sheet_rows(files[name], folder / name, _WHEEL_COLUMNS)) for name in WHEEL_FILES)
-    wheel_words = {word for wheel in wheels for word in wheel.places(1)}
+    wheel_words = {word for wheel in wheels for word in wheel.category_of(1)}
     votes = _votes(_sheet_rows(files["synonym.xlsx"], folder / "synonym.xlsx", _SYNONYM_COLUMNS), wheel_words)
     base_words = _base_words(_csv_rows(files["format.csv"], folder / "format.csv", ("name", "format")), votes)
     return Tables(base_words, votes, wheels)
@@ -162,7 +166,7 @@ def _votes(rows: Iterator[_Row], wheel_words: Iterable[str]) -> dict[str, dict[s
             word, synonyms = cells[f"word_run{run + 1}"], _list(cells[f"synonym_run{run + 1}"])
             if synonyms and not word:
                 raise InputError(
-                    f"{where}: synonym_run{run + 1} stands without a word; write it into word_run{run + 1}"
+                    f"{where}: synonym_run{run + 1} has no word beside it; write it into word_run{run + 1}"
                 )
             if word and word not in known:
                 raise InputError(
@@ -188,8 +192,8 @@ def _base_words(rows: Iterator[_Row], votes: Mapping[str, object]) -> dict[str, 
             raise InputError(f"{where}: {_named(name)} has a row already; write all its forms into one")
         if name not in votes:
             raise InputError(
-                f"{where}: {_named(name)} is no wheel word and no synonym of one; name it in synonym.xlsx or take the "
-                "row out"
+                f"{where}: {_named(name)} is no wheel word and no synonym of one; name it in synonym.xlsx, or remove "
+                "the row"
             )
         seen.add(name)
         for form in _list(cells["format"]):
@@ -202,7 +206,7 @@ def _list(cell: str) -> list[str]:
 
 
 def _named(word: str) -> str:
-    """A word or title between quotes, as it may stand in a one-line message."""
+    """A word or title between quotes, for a one-line message."""
     from mer_r1.text import printable  # here, for reading compiled wheels needs none of it
 
     return f'"{printable(word)}"'
@@ -233,7 +237,7 @@ def _csv_rows(data: bytes, path: Path, columns: Sequence[str]) -> Iterator[_Row]
             elif any(normalise(cell) for cell in cells):
                 yield where, dict(zip(head, map(normalise, cells), strict=True))
     except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}: not a row of CSV ({error}); mend its quotes") from None
+        raise InputError(f"{path}:{reader.line_num}: not a row of CSV ({error}); fix its quotes") from None
     if head is None:
         raise InputError(f"{path}: empty; its first row names the columns {', '.join(columns)}")
 
@@ -253,14 +257,14 @@ def _sheet_rows(data: bytes, path: Path, columns: Sequence[str]) -> Iterator[_Ro
             if cell is not None and not isinstance(cell, str):
                 raise InputError(f"{where}: {_named(str(cell))} is not a text; write words only")
             if cell and normalise(cell) and not name:
-                raise InputError(f"{where}: {_named(cell)} stands in a column without a name; take it out")
+                raise InputError(f"{where}: {_named(cell)} is in a column without a name; remove it")
             values[name] = normalise(cell or "")
         if any(values.values()):
             yield where, {column: values.get(column, "") for column in columns}
 
 
 def _head(cells: Sequence[object], columns: Sequence[str], where: str) -> list[str]:
-    """The names of the columns. Raises InputError when one of `columns` is missing or stands twice."""
+    """The names of the columns. Raises InputError when one of `columns` is missing or occurs twice."""
     head = [normalise(cell) if isinstance(cell, str) else "" for cell in cells]
     if wrong := [column for column in columns if head.count(column) != 1]:
         raise InputError(f"{where}: needs each column once: {', '.join(columns)}; see to {', '.join(wrong)}")
@@ -293,7 +297,7 @@ def _first_sheet(data: bytes, path: Path) -> tuple[str, list[tuple[object, ...]]
     except InputError:
         raise
     except Exception as error:  # a damaged workbook makes openpyxl raise whatever comes
-        raise InputError(f"{path}: not a sound xlsx workbook ({type(error).__name__}); save it anew as .xlsx") from None
+        raise InputError(f"{path}: not a valid xlsx workbook ({type(error).__name__}); save it as .xlsx") from None
     if len(rows) > MAX_ROWS:
         raise InputError(f"{path}: sheet {_named(sheet.title)}: more than {MAX_ROWS:,} rows; this is no table of words")
     return sheet.title, rows

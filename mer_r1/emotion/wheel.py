@@ -1,6 +1,6 @@
 """Emotion wheels: five ways to sort an emotion word into a category.
 
-`WheelSet.load` compiles the project's own wheels ("builtin", see builtin.py), those of MER-UniBench ("official"), the
+`WheelSet.load` compiles this project's wheels ("builtin", see builtin.py), those of MER-UniBench ("official"), the
 same with its authors' later correction ("mer2026"), or any folder with tables of that kind (official.py). Category ids
 count within one wheel.
 

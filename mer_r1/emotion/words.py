@@ -3,12 +3,12 @@
     "  Angrily " -> "angrily" -> base word "angry" -> its wheel word in each wheel
 
 Convention: a word is lower-cased and stripped of white space at both ends, and nothing more (no stemming, no guessing);
-whatever form shall be known stands in the table. The table is compiled from `data/words.txt`, whose head describes the
-format: base words in groups that share five wheel words, and letters that add regular English forms by rule
-(/a happily, /s happiness, /c happier, /n joys, /v annoyed, /w annoyed annoyingly). Irregular forms are written out.
-A phrase is known with spaces and with hyphens alike ("at ease", "at-ease").
+every known form is in the table. It is compiled from `data/words.txt`, whose head describes the format: base words in
+groups that share five wheel words, and letters that add regular English forms by rule (/a happily, /s happiness,
+/c happier, /n joys, /v annoyed, /w annoyed annoyingly). Irregular forms are written out. A phrase is known with spaces
+and with hyphens alike ("at ease", "at-ease").
 
-Source: the project's own lists, from the taxonomies named in docs/wheels.md.
+Source: this project's lists, from the taxonomies named in docs/wheels.md.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def read_words(text: str, name: str, num_wheels: int) -> list[BaseWord]:
                 wheel_words = _group_head(line, num_wheels)
                 continue
             if wheel_words is None:
-                raise InputError("a base word stands before the first group; begin the group with '= w1 | w2 | ...'")
+                raise InputError("a base word comes before the first group; begin the group with '= w1 | w2 | ...'")
             word = BaseWord(*_base_and_forms(line), wheel_words, number)
             for form in word.forms:
                 if (owner := owners.setdefault(form, word)) is not word:

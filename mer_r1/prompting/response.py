@@ -8,8 +8,8 @@ Convention of a tagged response format such as `think_answer` (`<think>…</thin
 `</answer>`; a second `<answer>` before it starts the block anew. `<answer>` inside a think block that is closed later
 is reasoning. A think block that is never closed ends where an answer begins. `answer_think_answer` (VideoAuto-R1) reads
 the same tags in the order `<answer>first</answer><think>…</think><answer>last</answer>`: the labels are the last
-answer's, those of the first are `initial_labels`. Who does not dare a first answer writes FALLBACK_ANSWER there, which
-holds no word. `set_steps` (EMO-R3) has three steps and a box in place of tags; steps.py says how they are read.
+answer's, those of the first are `initial_labels`. A first answer that is put off is FALLBACK_ANSWER, which holds
+no word. `set_steps` (EMO-R3) has three steps and a box in place of tags; steps.py says how they are read.
 
 Status of a text: "truncated" when an open tag is never closed; else "no_answer" when there is no answer block or the
 last one holds no word; else "ok". Text around the blocks does not change the status: the strict form, which the format
@@ -35,7 +35,7 @@ from mer_r1.prompting.steps import BOX, keeps_form, read_steps
 _TAGS = re.compile(r"<(/?)(think|answer)>")
 
 FALLBACK_ANSWER = "I will think before I name an emotion."
-"""The first answer of `answer_think_answer` that puts the answer off; our own sentence, one word to `split_labels`."""
+"""The first answer of `answer_think_answer` that puts the answer off; `split_labels` reads it as one word."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class ResponseFormat:
 
     `fast_prefill` opens the assistant's turn so that it answers at once; `stop`, written as many times as `stops` says,
     ends generation and stays in the text; one written before `stop_after` does not count. `fallback` is what a first
-    answer says to put the answer off; None where no answer stands before the reasoning. `opens` stands before the words
-    of an answer and ends `fast_prefill`.
+    answer says to put the answer off; None where no answer precedes the reasoning. `opens` precedes the words of an
+    answer and ends `fast_prefill`.
     `parse` takes the whole text, prefill included.
     `spans` gives (start, end, word) of every word of the last answer block, in order, BEFORE repeats are removed:
     `text[start:end]` is the word as written (its first token covers `start`); `word` is its normal form, so that
@@ -71,7 +71,7 @@ class ResponseFormat:
         return 1 if mode == "fast" else self.num_stops
 
     def stops_at_first(self, mode: Mode) -> bool:
-        """Whether the first `stop` of a text, wherever it stands, ends generation."""
+        """Whether the first `stop` of a text, wherever it is, ends generation."""
         return mode == "fast" or (self.num_stops == 1 and not self.stop_after)
 
 

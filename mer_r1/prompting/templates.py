@@ -1,4 +1,4 @@
-"""What a model is asked. Our own words around the protocol's tags and the subtitle line."""
+"""Prompt templates: the texts around a sample's media and subtitle. This project's wording, the protocol's tags."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _CONTROL = re.compile(r"<\|[^|<>\s]{1,64}\|>")
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """A system text ("" for none), the line that carries the subtitle, the question, and the answer's profile.
+    """A system text ("" for none), the line that carries the subtitle, the question, and the response format.
 
-    `{candidates}` in the question stands for a sample's candidate labels, which it then needs; `choices` is the line
-    that shows them where a sample may have them or not.
+    `{candidates}` in the question is replaced by a sample's candidate labels, which it then needs; `choices` is the
+    line that shows them where they are optional.
     """
 
     system: str
@@ -31,7 +31,7 @@ class PromptTemplate:
 
     @property
     def needs_candidates(self) -> bool:
-        """Whether a sample without candidate labels cannot be asked."""
+        """Whether a sample needs candidate labels."""
         return _CANDIDATES in self.question
 
     def text(self, subtitle: str | None, candidates: Sequence[str] = ()) -> str:

@@ -25,7 +25,7 @@ Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves bytes by path, counts what it is asked for, and answers in another way where told to."""
+    """Serves bytes by path, counts what it is asked for, and answers in another way where it should."""
 
     daemon_threads = True
 
@@ -91,7 +91,7 @@ def how(fetched: Iterator[Fetched]) -> dict[str, str]:
     return {f"{item.path.parent.name}/{item.path.name}": item.how for item in fetched}
 
 
-def fault(server: Server, names: tuple[str, ...] = ("official",), folder: Path | None = None) -> str:
+def error_of(server: Server, names: tuple[str, ...] = ("official",), folder: Path | None = None) -> str:
     with pytest.raises(InputError) as caught:
         list(download(names, folder, server.urls))
     assert "\n" not in str(caught.value)
@@ -116,7 +116,7 @@ def test_one_set_alone_fetches_what_it_shares_with_the_other(server: Server) -> 
     assert sorted(server.asked) == sorted(["/mer2026/format.csv", *(f"/official/{file}" for file in FILES[1:])])
 
 
-def test_right_files_are_left_alone_and_wrong_ones_in_the_cache_are_mended(server: Server, tmp_path: Path) -> None:
+def test_right_files_are_left_alone_and_wrong_ones_in_the_cache_are_replaced(server: Server, tmp_path: Path) -> None:
     list(download(["official"], base_urls=server.urls))
     server.asked.clear()
     assert set(how(download(["official"], base_urls=server.urls)).values()) == {"there already"}
@@ -135,13 +135,15 @@ def test_a_folder_of_the_users_own_takes_them_and_keeps_its_own_files(server: Se
     assert not (tmp_path / "cache").exists() or not (tmp_path / "cache" / "wheels").exists()
     path = folder / "mer2026" / "format.csv"
     path.write_text("my own work")
-    line = fault(server, ("mer2026",), folder)
+    line = error_of(server, ("mer2026",), folder)
     assert line.startswith(f"{path}: in the way, for it is not the published file; move it or give another folder")
     assert path.read_text() == "my own work"
 
 
 def test_an_unknown_name_is_refused_before_anything_is_fetched(server: Server) -> None:
-    assert fault(server, ("official", "builtin")) == "wheels 'builtin' cannot be fetched; use one of: official, mer2026"
+    assert (
+        error_of(server, ("official", "builtin")) == "wheels 'builtin' cannot be fetched; use one of: official, mer2026"
+    )
     assert server.asked == []
 
 
@@ -205,7 +207,7 @@ def test_a_file_that_cannot_be_had_is_named_with_address_and_way_out(
     monkeypatch.setattr(download_module, "MAX_FILE_BYTES", 200_000)
     answer, message = FAULTS[name]
     server.answers["/official/wheel1.xlsx"] = answer
-    line = fault(server)
+    line = error_of(server)
     folder = tmp_path / "cache" / "wheels" / "official"
     assert line.startswith("wheel1.xlsx: ")
     assert re.search(message, line), line

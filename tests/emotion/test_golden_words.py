@@ -103,7 +103,7 @@ def test_the_counts_of_the_published_tables_are_those_of_the_official_code(
     assert [num_bases.count(num) for num in (1, 2, 3, 4)] == [6499, 721, 156, 10]
     assert sum(len(votes) == 1 for votes in tables.votes.values()) == 824
     assert max(len(votes) for votes in tables.votes.values()) == 12
-    assert len({word for wheel in tables.wheels for word in wheel.places(1)}) == 253
+    assert len({word for wheel in tables.wheels for word in wheel.category_of(1)}) == 253
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_each_published_wheel_has_the_counts_of_the_official_code(
     rings = [outer for middle in wheel.tree.values() for outer in middle]
     assert (len(wheel.categories(1)), len(rings)) == (num_level1, num_level2)
     assert wheels[1].categories_of[k] == wheel.categories(1)
-    places = wheel.places(1)
+    places = wheel.category_of(1)
     assert len(places) == num_words
     assert sum(bool(wheels[1].categories([word])[k]) for word in wheels[1].words) == num_mapped
     spans = [
@@ -141,7 +141,7 @@ def test_each_published_wheel_has_the_counts_of_the_official_code(
 
 
 def test_words_that_stand_twice_in_the_second_wheel_take_the_last_place(tables: Tables) -> None:
-    places = tables.wheels[1].places(1)
+    places = tables.wheels[1].category_of(1)
     words = ("overwhelmed", "inferior", "embarrassed", "disappointed")
     assert [places[word] for word in words] == ["bad", "sad", "sad", "sad"]
 
@@ -214,7 +214,7 @@ def test_every_published_wheel_word_reaches_its_own_category_when_corrected(
 ) -> None:
     wheels = WheelSet.load(str(folder), protocol="corrected", level=level)
     for k, wheel in enumerate(tables.wheels):
-        for word, category in wheel.places(level).items():
+        for word, category in wheel.category_of(level).items():
             assert wheels.categories([word])[k] == {category}
 
 

@@ -99,7 +99,7 @@ def test_level_2_maps_to_the_middle_ring(tables: Path) -> None:
 def test_every_wheel_word_reaches_its_own_category_when_corrected(tables: Path, level: int) -> None:
     wheels = of(tables, "corrected", level=level)
     for k, wheel in enumerate(read_tables(tables).wheels):
-        for word, category in wheel.places(level).items():
+        for word, category in wheel.category_of(level).items():
             assert wheels.categories([word])[k] == {category}
 
 
@@ -303,15 +303,15 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_kept_table_is_compiled_anew_and_mended(cache: Path, tables: Path, name: str) -> None:
+def test_a_damaged_kept_table_is_compiled_anew_and_replaced(cache: Path, tables: Path, name: str) -> None:
     source = read_source(str(tables))
     first = load(source, OFFICIAL, 1)
     path = compiled_file(cache)
-    sound = path.read_bytes()
-    path.write_bytes(DAMAGES[name](sound))
-    assert path.read_bytes() != sound
+    whole = path.read_bytes()
+    path.write_bytes(DAMAGES[name](whole))
+    assert path.read_bytes() != whole
     assert load(source, OFFICIAL, 1).sha256 == first.sha256
-    assert path.read_bytes() == sound
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The reader of the published file formats: what it takes from them, and every fault named with place and fix."""
+"""The reader of the published file formats: what it takes from them, and errors named with location and fix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mer_r1.errors import InputError
 from tests.small_tables import FORMATS, SKY, WHEEL_HEAD, WHEELS, Cells, synonym_rows, write_sheet, write_tables
 
 
-def fault(folder: Path) -> str:
+def error_of(folder: Path) -> str:
     """The one line in which reading a folder fails."""
     with pytest.raises(InputError) as caught:
         read_tables(folder)
@@ -39,13 +39,17 @@ def test_forms_base_words_and_votes_are_those_of_the_files(tmp_path: Path) -> No
     assert (tables.base_word("snow"), tables.wheel_word("snow")) == (None, None)
 
 
-def test_blank_cells_take_the_one_above_and_the_last_place_counts(tmp_path: Path) -> None:
+def test_blank_cells_take_the_one_above_and_the_last_one_counts(tmp_path: Path) -> None:
     sky, sea, land, *_ = read_tables(write_tables(tmp_path)).wheels
     assert (sky.categories(1), sky.categories(2)) == (("sunny", "stormy"), ("warm", "bright", "windy", "dark"))
-    assert (sky.places(1)["mild"], sky.places(2)["mild"], sky.places(2)["sunny"]) == ("sunny", "warm", "bright")
-    assert (sea.places(1)["balmy"], sea.places(2)["balmy"]) == ("rough", "close")
-    assert (land.places(1)["dusty"], land.places(2)["dry"]) == ("dry", "dusty")
-    assert set(land.places(1)) == {"dry", "dusty", "wet", "muddy", "soggy"}
+    assert (sky.category_of(1)["mild"], sky.category_of(2)["mild"], sky.category_of(2)["sunny"]) == (
+        "sunny",
+        "warm",
+        "bright",
+    )
+    assert (sea.category_of(1)["balmy"], sea.category_of(2)["balmy"]) == ("rough", "close")
+    assert (land.category_of(1)["dusty"], land.category_of(2)["dry"]) == ("dry", "dusty")
+    assert set(land.category_of(1)) == {"dry", "dusty", "wet", "muddy", "soggy"}
 
 
 def test_a_pair_that_one_list_names_twice_counts_once(tmp_path: Path) -> None:
@@ -82,8 +86,8 @@ def test_missing_files_are_named_together(tmp_path: Path) -> None:
     (tmp_path / "wheel2.xlsx").unlink()
     (tmp_path / "format.csv").unlink()
     (tmp_path / "format.csv").mkdir()
-    assert fault(tmp_path).startswith(f"{tmp_path}: format.csv, wheel2.xlsx missing; a folder of wheels holds")
-    assert all(name in fault(tmp_path) for name in FILES)
+    assert error_of(tmp_path).startswith(f"{tmp_path}: format.csv, wheel2.xlsx missing; a folder of wheels holds")
+    assert all(name in error_of(tmp_path) for name in FILES)
 
 
 WHEEL_FAULTS: dict[str, tuple[list[Cells], str]] = {
@@ -95,15 +99,15 @@ WHEEL_FAULTS: dict[str, tuple[list[Cells], str]] = {
     "level3 alone": ([WHEEL_HEAD, ("a", "b", "c"), ("d", None, "e")], 'row 3: level3 "e" has no level2 under "d"'),
     "level1 alone": ([WHEEL_HEAD, ("a", "b", "c"), ("d", None, None)], 'row 3: level1 "d" has no level2'),
     "a number": ([WHEEL_HEAD, ("a", "b", 3)], 'row 2: "3" is not a text'),
-    "a nameless column": ([WHEEL_HEAD, ("a", "b", "c", "d")], 'row 2: "d" stands in a column without a name'),
+    "a nameless column": ([WHEEL_HEAD, ("a", "b", "c", "d")], 'row 2: "d" is in a column without a name'),
 }
 
 
 @pytest.mark.parametrize("name", WHEEL_FAULTS)
-def test_a_fault_in_a_wheel_is_named_with_sheet_and_row(tmp_path: Path, name: str) -> None:
+def test_an_error_in_a_wheel_is_named_with_sheet_and_row(tmp_path: Path, name: str) -> None:
     rows, message = WHEEL_FAULTS[name]
     folder = write_tables(tmp_path, wheels=(*WHEELS[:2], rows, *WHEELS[3:]))
-    assert re.match(f'{re.escape(str(tmp_path / "wheel3.xlsx"))}: sheet "Sheet"(, |: ){message}', fault(folder))
+    assert re.match(f'{re.escape(str(tmp_path / "wheel3.xlsx"))}: sheet "Sheet"(, |: ){message}', error_of(folder))
 
 
 def with_cell(column: str, value: str | None) -> list[Cells]:
@@ -115,13 +119,13 @@ def with_cell(column: str, value: str | None) -> list[Cells]:
     ("rows", "message"),
     [
         (with_cell("word_run3", "snowy"), 'row 2: "snowy" of word_run3 is in no wheel; write a word of wheel1'),
-        (with_cell("word_run1", None), "row 2: synonym_run1 stands without a word; write it into word_run1"),
+        (with_cell("word_run1", None), "row 2: synonym_run1 has no word beside it; write it into word_run1"),
         ([row[:-1] for row in synonym_rows()], "row 1: needs each column once: .* see to synonym_run8"),
     ],
 )
-def test_a_fault_in_the_synonyms_is_named_with_sheet_and_row(tmp_path: Path, rows: list[Cells], message: str) -> None:
+def test_an_error_in_the_synonyms_is_named_with_sheet_and_row(tmp_path: Path, rows: list[Cells], message: str) -> None:
     index = re.escape(str(tmp_path / "synonym.xlsx"))
-    assert re.match(f'{index}: sheet "Sheet", {message}', fault(write_tables(tmp_path, synonyms=rows)))
+    assert re.match(f'{index}: sheet "Sheet", {message}', error_of(write_tables(tmp_path, synonyms=rows)))
 
 
 @pytest.mark.parametrize(
@@ -135,18 +139,18 @@ def test_a_fault_in_the_synonyms_is_named_with_sheet_and_row(tmp_path: Path, row
         (b"name,format\n\nhot,a\nhot,b\n", ':4: "hot" has a row already'),
         (b"name,format\nsnowy,snow\n", ':2: "snowy" is no wheel word and no synonym of one'),
         ("name,format\nhot,hot\nhazy,caf\xe9\n".encode("latin-1"), ":3: not UTF-8 text; save the file as CSV in UTF-8"),
-        (b'name,format\nhot,"hot,heat\n', ":2: not a row of CSV .* mend its quotes"),
-        (b"name,format\nhot," + b"x" * 200_000 + b"\n", ":2: not a row of CSV .* mend its quotes"),
+        (b'name,format\nhot,"hot,heat\n', ":2: not a row of CSV .* fix its quotes"),
+        (b"name,format\nhot," + b"x" * 200_000 + b"\n", ":2: not a row of CSV .* fix its quotes"),
     ],
 )
-def test_a_fault_in_the_forms_is_named_with_its_line(tmp_path: Path, text: bytes, message: str) -> None:
+def test_an_error_in_the_forms_is_named_with_its_line(tmp_path: Path, text: bytes, message: str) -> None:
     write_tables(tmp_path)
     (tmp_path / "format.csv").write_bytes(text)
-    assert re.match(re.escape(str(tmp_path / "format.csv")) + message, fault(tmp_path))
+    assert re.match(re.escape(str(tmp_path / "format.csv")) + message, error_of(tmp_path))
 
 
 def test_control_characters_of_a_table_do_not_reach_the_message(tmp_path: Path) -> None:
-    line = fault(write_tables(tmp_path, formats={**FORMATS, "sno\x1b[31mwy\u2028" + "x" * 500: "snow"}))
+    line = error_of(write_tables(tmp_path, formats={**FORMATS, "sno\x1b[31mwy\u2028" + "x" * 500: "snow"}))
     assert line.isprintable()
     assert len(line) < 300 + len(str(tmp_path))
 
@@ -190,9 +194,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def test_a_damaged_workbook_is_named(tmp_path: Path, name: str) -> None:
     path = write_tables(tmp_path) / "wheel5.xlsx"
     path.write_bytes(DAMAGES[name](path.read_bytes()))
-    line = fault(tmp_path)
+    line = error_of(tmp_path)
     assert line.startswith(f"{path}: ")
-    assert re.search(r"not a sound xlsx workbook \(\w+\); save it anew as .xlsx|empty; its first row names", line)
+    assert re.search(r"not a valid xlsx workbook \(\w+\); save it as .xlsx|empty; its first row names", line)
 
 
 def changed_sheet(folder: Path, change: Callable[[bytes], bytes]) -> Path:
@@ -223,8 +227,8 @@ def far_row(sheet: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (text_of_no_list, r"not a sound xlsx workbook \(IndexError\)"),
-        (entity_bomb, r"not a sound xlsx workbook \(ParseError\)"),
+        (text_of_no_list, r"not a valid xlsx workbook \(IndexError\)"),
+        (entity_bomb, r"not a valid xlsx workbook \(ParseError\)"),
         (far_row, "more than 20,000 rows; this is no table of words"),
     ],
 )
@@ -232,7 +236,7 @@ def test_a_sheet_that_cannot_be_read_or_grows_when_read_is_refused(
     tmp_path: Path, change: Callable[[bytes], bytes], message: str
 ) -> None:
     path = changed_sheet(tmp_path, change)
-    assert re.match(f"{re.escape(str(path))}.*{message}", fault(tmp_path))
+    assert re.match(f"{re.escape(str(path))}.*{message}", error_of(tmp_path))
 
 
 def test_a_far_column_costs_nothing(tmp_path: Path) -> None:
@@ -249,9 +253,9 @@ def test_large_files_and_workbooks_that_unpack_to_much_are_refused(
     assert path.stat().st_size < 1_000_000
     assert read_tables(tmp_path)
     monkeypatch.setattr(tables_module, "MAX_UNPACKED_BYTES", 2_000_000)
-    assert fault(tmp_path) == f"{path}: unpacks to 3 MB; this is no table of emotion words"
+    assert error_of(tmp_path) == f"{path}: unpacks to 3 MB; this is no table of emotion words"
     monkeypatch.setattr(tables_module, "MAX_FILE_BYTES", 1_000)
-    assert fault(tmp_path).startswith(f"{tmp_path / 'synonym.xlsx'}: larger than")
+    assert error_of(tmp_path).startswith(f"{tmp_path / 'synonym.xlsx'}: larger than")
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,6 +265,6 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert fault(tmp_path) == (
+    assert error_of(tmp_path) == (
         f"{tmp_path / 'format.csv'}: cannot be read (Permission denied); give a file that may be read"
     )

@@ -305,11 +305,11 @@ def test_packed_values_that_no_wheel_has_are_refused(packed: int) -> None:
     [
         ("joy: joy\n", "wheels.txt:1: write"),
         ("[w1] a | b\njoy joy\n", "wheels.txt:2: write"),
-        ("[w1] a | b\njoy: joy, glee\nfear: fear, glee\n", "wheels.txt:3: glee stands twice in w1"),
-        ("[w1] a | b\njoy: joy, joy\n", "wheels.txt:2: joy stands twice in w1"),
+        ("[w1] a | b\njoy: joy, glee\nfear: fear, glee\n", "wheels.txt:3: glee occurs twice in w1"),
+        ("[w1] a | b\njoy: joy, joy\n", "wheels.txt:2: joy occurs twice in w1"),
     ],
 )
-def test_a_fault_in_the_wheels_file_is_named_with_its_line(text: str, message: str) -> None:
+def test_an_error_in_the_wheels_file_is_named_with_its_line(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_heads(text, "wheels.txt")
 

@@ -1,4 +1,4 @@
-"""Surface forms: regular English by rule, one home for each form, faults named by file and line."""
+"""Surface forms: regular English by rule, one base word for each form, errors named by file and line."""
 
 import pytest
 
@@ -71,6 +71,6 @@ def test_a_dash_leaves_the_wheel_without_a_home() -> None:
         (HEAD + "glad/v\nglee gladed gladded\n", r"words.txt:3: 'gladded' already belongs to 'glad' of line 2"),
     ],
 )
-def test_a_fault_in_the_file_is_named_with_its_line(text: str, message: str) -> None:
+def test_an_error_in_the_file_is_named_with_its_line(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_words(text, "words.txt", 5)

@@ -332,12 +332,12 @@ FIELDS: list[tuple[object, tuple[str, ...], tuple[str, ...], str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("field", "official", "corrected", "fault"), FIELDS, ids=[repr(case[0]) for case in FIELDS])
-def test_a_field_of_any_kind_has_words_and_maybe_a_fault(
-    field: object, official: tuple[str, ...], corrected: tuple[str, ...], fault: str | None
+@pytest.mark.parametrize(("field", "official", "corrected", "error"), FIELDS, ids=[repr(case[0]) for case in FIELDS])
+def test_a_field_of_any_kind_has_words_and_maybe_an_error(
+    field: object, official: tuple[str, ...], corrected: tuple[str, ...], error: str | None
 ) -> None:
-    assert read_labels(field, "official") == (official, fault)
-    assert read_labels(field, "corrected") == (corrected, fault)
+    assert read_labels(field, "official") == (official, error)
+    assert read_labels(field, "corrected") == (corrected, error)
 
 
 @given(JSON, st.sampled_from(sorted(PARSERS)))
