@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     OBJECTIVES["careful"] = CAREFUL
     print("advantages of a group of four:", *(f"{value:+.2f}" for value in advantages_of_a_group()))
 
-    from mer_r1.pipelines import train
+    from mer_r1.pipelines.train import train
     from mer_r1.recipe import Recipe
 
     sft: Path = options.out / "sft"
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
         # Hot, because a model that has memorised its four answers samples nothing else at 1.
         "rl": {"objective": "careful", "max_completion_length": 32, "temperature": 1.5, "beta": 0.0},
     }
-    train.run(Recipe.model_validate(recipe), options.out / "rl")
+    train(Recipe.model_validate(recipe), options.out / "rl")
     rows = [row for _, row in read_json_lines(options.out / "rl" / "metrics.jsonl")]
     rows = [row for row in rows if "reward/precision" in row]
     for row in rows[:: max(1, len(rows) // 8)]:

@@ -76,7 +76,7 @@ def taught_model(folder: Path) -> Path:
     """A tiny language model that answers in the right form, from `mer-r1 train` of kind sft."""
     from mer_r1.data.manifest import write_manifest
     from mer_r1.models.tiny.text import write_tiny_text
-    from mer_r1.pipelines import train
+    from mer_r1.pipelines.train import train
     from mer_r1.recipe import Recipe
 
     samples = [
@@ -95,7 +95,7 @@ def taught_model(folder: Path) -> Path:
         "optim": {"learning_rate": 3e-3, "max_steps": 40, "batch_size": 4, "warmup_steps": 3},
         "sft": {"targets": ["slow"]},
     }
-    return train.run(Recipe.model_validate(recipe), folder / "run")
+    return train(Recipe.model_validate(recipe), folder / "run")
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def prompts(tiny: OmniBackbone, samples: list[Sample]) -> Sequence[Prompt]:
 @pytest.fixture(scope="session")
 def taught_folder(tiny_folder: Path, corpus: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has taught the tiny Thinker to answer about the samples, slow and fast, in the right form."""
-    from mer_r1.pipelines.train import run
+    from mer_r1.pipelines.train import train
     from mer_r1.recipe import Recipe
 
     recipe = Recipe.model_validate(
@@ -125,7 +125,7 @@ def taught_folder(tiny_folder: Path, corpus: dict[str, Path], tmp_path_factory: 
             "sft": {"targets": ["slow", "fast"]},
         }
     )
-    return run(recipe, tmp_path_factory.mktemp("taught") / "run").parent
+    return train(recipe, tmp_path_factory.mktemp("taught") / "run").parent
 
 
 @pytest.fixture(scope="session")

@@ -75,11 +75,11 @@ def test_the_diagnosis_measures_it(old: Path) -> None:
 
 def test_a_finished_training_is_kept(old: Path) -> None:
     pytest.importorskip("torch")
-    from mer_r1.pipelines import train
+    from mer_r1.pipelines.train import train
 
     folder = old / "quickstart" / "mer_r1"
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert train.run(read_recipe(str(folder / "recipe.yaml")), folder) == folder / "model"
+    assert train(read_recipe(str(folder / "recipe.yaml")), folder) == folder / "model"
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -20,8 +20,8 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mer_r1.pipelines import quickstart
+    from mer_r1.pipelines.quickstart import quickstart
 
     out = options.out or Path("runs/quickstart-fast" if options.fast else "runs/quickstart")
-    quickstart.run(out, options.fast, options.seed)
+    quickstart(out, options.fast, options.seed)
     return 0

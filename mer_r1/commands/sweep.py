@@ -29,8 +29,16 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mer_r1.pipelines import sweep
+    from mer_r1.pipelines.sweep import sweep
 
-    varied = (options.vary, options.seeds, options.test, options.out)
-    sweep.run(options.source, *varied, options.overrides, options.max_new_tokens, options.other)
+    sweep(
+        options.source,
+        options.vary,
+        options.seeds,
+        options.test,
+        options.out,
+        options.overrides,
+        options.max_new_tokens,
+        options.other,
+    )
     return 0

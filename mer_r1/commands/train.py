@@ -36,6 +36,13 @@ def _run(options: argparse.Namespace) -> int:
 
         print_estimate(recipe, estimate(recipe, options.gpu, options.gpus, options.answer_tokens))
         return 0
-    from mer_r1.pipelines import train
+    from mer_r1.display.progress import training_bars
+    from mer_r1.distributed import is_first_process
+    from mer_r1.pipelines.train import train
 
-    return train.run_shown(recipe, options.out or Path("runs") / Path(options.recipe).stem)
+    out = options.out or Path("runs") / Path(options.recipe).stem
+    with training_bars(reads_clips=recipe.data.keep_features) as (progress, prepared):
+        model = train(recipe, out, progress, prepared)
+    if is_first_process():
+        print(f"Model: {model}\nMetrics: {out / 'metrics.jsonl'}")
+    return 0

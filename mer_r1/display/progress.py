@@ -48,11 +48,41 @@ def progress_bar(title: str, *, stderr: bool = False) -> Iterator[Report]:
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
+LogReport = Callable[[int, int, dict[str, float]], None]
+"""Called with what is done, what there is to do, and what was logged."""
+_LOGGED = ("loss", "reward/recall", "reward/precision", "reward/accuracy", "reward/reflection", "kl")
+
+
+@contextmanager
+def training_bars(*, reads_clips: bool) -> Iterator[tuple[LogReport, LogReport]]:
+    """Bars of a training for `train`: of its steps and of the clips it reads first; shown by the first process."""
+    columns = (
+        TextColumn("{task.description:<14}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, disable=not is_first_process()) as bars:
+        reading = bars.add_task("Reading clips", total=None, note="", visible=reads_clips)
+        steps = bars.add_task("Training", total=None, note="")
+
+        def progress(step: int, total: int, logs: dict[str, float]) -> None:
+            note = "  ".join(f"{key.removeprefix('reward/')} {logs[key]:.3f}" for key in _LOGGED if key in logs)
+            bars.update(steps, completed=step, total=total, note=note)
+
+        def prepared(done: int, total: int, _: dict[str, float]) -> None:
+            bars.update(reading, completed=done, total=total)
+
+        yield progress, prepared
+
+
 @dataclass
 class Stages:
     """The stages of a job. `expected_s` maps each stage's name to its seconds on the reference machine, in order.
 
-    `record` keeps the seconds of a job that is stopped and goes on: `total_s` adds up what each stage took in all.
+    `record` keeps the seconds of a job that is stopped and resumed: `total_s` adds up what each stage took in all.
     """
 
     expected_s: dict[str, float]
@@ -91,7 +121,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Within the block `report` speaks of this stage; its seconds are kept when the block ends."""
+        """Within the block `report` is about this stage; its seconds are kept when the block ends."""
         self._name, self._started = name, time.monotonic()
         self._last_line = self._started
         if self.console.is_terminal:
@@ -126,7 +156,7 @@ class Stages:
         expected = self.expected_s[self._name]
         done = [
             name for name, taken in self.seconds.items() if taken > 0.1 * self.expected_s[name]
-        ]  # not found finished
+        ]  # others were finished by an earlier call
         known = sum(self.expected_s[name] for name in done)
         used = sum(self.seconds[name] for name in done)
         if share > 0.05:

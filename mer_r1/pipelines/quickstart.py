@@ -1,8 +1,8 @@
-"""`mer-r1 quickstart`: the whole job on one laptop, from clips to a report, with nothing downloaded.
+"""The whole job on one laptop, from clips to a report, with nothing downloaded.
 
-Clips are made (MiniMER), a tiny Qwen2.5-Omni Thinker learns to reason by SFT, RL goes on from there twice (the F1
-baseline and MER-R1), each model is asked in fast and slow mode about clips of people it has not met, and the answers
-are scored, diagnosed and shown on a page. A stopped quickstart goes on with the same command.
+Clips are made (MiniMER), a tiny Qwen2.5-Omni Thinker learns to reason by SFT, RL starts from there twice (the F1
+baseline and MER-R1), each model answers fast and slow on clips of people it has not met, and the answers are scored,
+diagnosed and shown on a page. The same call resumes a stopped quickstart.
 """
 
 from __future__ import annotations
@@ -15,39 +15,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from mer_r1.data.files import disk_full_named, locked, write_json
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.sample import Sample
-from mer_r1.display.numbers import percent
 from mer_r1.display.progress import Stages
+from mer_r1.display.quickstart import MEDIA, SYSTEMS, TITLES, print_metrics
 from mer_r1.errors import InputError
 from mer_r1.recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
     from mer_r1.training.trainer import Progress
 
-SYSTEMS = ("sft", "baseline", "mer_r1")
-MEDIA = ("video", "sound", "subtitle")
-TITLES = {"sft": "after SFT", "baseline": "Baseline (F1 reward)", "mer_r1": "MER-R1"}
 MAX_NEW_TOKENS = 64
-_CLIPS, _SFT, _BASELINE, _MER_R1, _ASK, _WITHOUT, _PAGE = (
+_CLIPS, _SFT, _BASELINE, _MER_R1, _PREDICT, _WITHOUT, _PAGE = (
     "Make clips",
     "Teach by SFT",
     "RL: baseline",
     "RL: MER-R1",
-    "Ask fast and slow",
-    "Ask without one medium",
+    "Predict fast and slow",
+    "Predict without one medium",
     "Score and diagnose",
 )
-_EXPECTED_S = {_CLIPS: 35.0, _SFT: 170.0, _BASELINE: 95.0, _MER_R1: 110.0, _ASK: 35.0, _WITHOUT: 20.0, _PAGE: 12.0}
-_EXPECTED_FAST_S = {_CLIPS: 3.0, _SFT: 35.0, _BASELINE: 4.0, _MER_R1: 5.0, _ASK: 6.0, _WITHOUT: 3.0, _PAGE: 2.0}
+_EXPECTED_S = {_CLIPS: 35.0, _SFT: 170.0, _BASELINE: 95.0, _MER_R1: 110.0, _PREDICT: 35.0, _WITHOUT: 20.0, _PAGE: 12.0}
+_EXPECTED_FAST_S = {_CLIPS: 3.0, _SFT: 35.0, _BASELINE: 4.0, _MER_R1: 5.0, _PREDICT: 6.0, _WITHOUT: 3.0, _PAGE: 2.0}
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done: clips in all, SFT steps, RL steps, test clips asked without one medium."""
+    """How much is done: clips in all, SFT steps, RL steps, test clips predicted without one medium."""
 
     num_clips: int = 7000
     sft_steps: int = 700
@@ -58,8 +54,11 @@ class Size:
 FULL, FAST = Size(), Size(num_clips=600, sft_steps=150, rl_steps=5, num_without=40)
 
 
-def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = None) -> dict[str, Any]:
-    """Do the whole job in `out`; returns what it writes to out/metrics.json."""
+def quickstart(out: Path, fast: bool = False, seed: int = 0, console: Console | None = None) -> dict[str, Any]:
+    """Do the whole job in `out`, show its progress and its numbers, and return what it writes to out/metrics.json.
+
+    Raises InputError for a seed below 0 and a package that is missing.
+    """
     from mer_r1.metrics.corpus_score import score
     from mer_r1.report.page import write_page
     from mer_r1.synthetic.corpus import Plan, write_corpus
@@ -85,17 +84,17 @@ def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = 
         for name, stage in zip(SYSTEMS, (_SFT, _BASELINE, _MER_R1), strict=True):
             with stages.stage(stage):
                 _train(name, _recipe(name, out, size, seed, workers), out, stages)
-        train, test = read_manifest(manifests["train"]), read_manifest(manifests["test"])
-        with stages.stage(_ASK):
-            _ask(out, test, workers, stages)
+        num_train, test = len(read_manifest(manifests["train"])), read_manifest(manifests["test"])
+        with stages.stage(_PREDICT):
+            _predict(out, test, workers, stages)
         with stages.stage(_WITHOUT):
             without = _without(out, manifests["test"], size, stages)
         with stages.stage(_PAGE):
             gold = {sample.id: sample.labels for sample in test}
-            systems = {name: _judge(out, name, manifests["test"]) for name in SYSTEMS}
+            systems = {name: _score(out, name, manifests["test"]) for name in SYSTEMS}
             metrics: dict[str, Any] = {
                 "title": "MER-R1 quickstart",
-                "corpus": {"name": "MiniMER", "seed": seed, "train": len(train), "test": len(test)},
+                "corpus": {"name": "MiniMER", "seed": seed, "train": num_train, "test": len(test)},
                 "systems": systems,
                 "without": without,
                 "constant": _best_constant(score(gold, {}, name=manifests["test"].stem)),
@@ -104,7 +103,7 @@ def run(out: Path, fast: bool = False, seed: int = 0, console: Console | None = 
             metrics["signature"] = systems["mer_r1"]["diagnosis"]["signature"]
     write_json(out / "metrics.json", metrics)
     page, _ = write_page(out)
-    show(metrics, console)
+    print_metrics(metrics, console)
     console.print(f"\nReport: [bold]{page}[/bold]\nNumbers: {out / 'metrics.json'}")
     return metrics
 
@@ -113,12 +112,12 @@ def _recipe(name: str, out: Path, size: Size, seed: int, workers: int) -> Recipe
     shared = [f"data.train={out / 'data' / 'train.jsonl'}", f"data.workers={workers}", f"seed={seed}"]
     if name == "sft":
         return read_recipe("minimer-sft", [*shared, f"optim.max_steps={size.sft_steps}"])
-    own = [f"model.source={out / 'sft'}", f"rl.objective={name}", f"optim.max_steps={size.rl_steps}"]
-    return read_recipe("minimer-rl", [*shared, *own])
+    rl = [f"model.source={out / 'sft'}", f"rl.objective={name}", f"optim.max_steps={size.rl_steps}"]
+    return read_recipe("minimer-rl", [*shared, *rl])
 
 
 def _train(name: str, recipe: Recipe, out: Path, stages: Stages) -> None:
-    from mer_r1.pipelines import train
+    from mer_r1.pipelines.train import train
 
     def note(logs: dict[str, float]) -> str:
         if name == "sft":
@@ -134,21 +133,21 @@ def _train(name: str, recipe: Recipe, out: Path, stages: Stages) -> None:
         stages.report(step + total // 4, total + total // 4, note(logs))
 
     progress: Progress = stepped
-    train.run(recipe, out / name, progress, prepared if name == "sft" else None)
+    train(recipe, out / name, progress, prepared if name == "sft" else None)
 
 
-def _ask(out: Path, test: Sequence[Sample], workers: int, stages: Stages) -> None:
+def _predict(out: Path, test: Sequence[Sample], workers: int, stages: Stages) -> None:
     from mer_r1.generation import generate_to_store
     from mer_r1.generation.local import LocalGenerator, kept, load_model
     from mer_r1.models.features import read_prompts
 
-    for place, name in enumerate(SYSTEMS):
+    for index, name in enumerate(SYSTEMS):
         backbone = load_model(str(out / name))
         with disk_full_named(out / "data" / "features"):
             prompts = read_prompts(backbone, test, out / "data" / "features", workers)
 
-        def progress(done: int, total: int, place: int = place, name: str = name) -> None:
-            stages.report(done + place * total, len(SYSTEMS) * total, TITLES[name])
+        def progress(done: int, total: int, index: int = index, name: str = name) -> None:
+            stages.report(done + index * total, len(SYSTEMS) * total, TITLES[name])
 
         generator = LocalGenerator(backbone, MAX_NEW_TOKENS, read=kept(test, prompts))
         predictions = out / name / "predictions.jsonl"
@@ -187,7 +186,7 @@ def _without(out: Path, manifest: Path, size: Size, stages: Stages) -> dict[str,
     return {medium: {key: scored[name]["slow"][key] for key in kept} for medium, name in names.items()}
 
 
-def _judge(out: Path, name: str, gold: Path) -> dict[str, Any]:
+def _score(out: Path, name: str, gold: Path) -> dict[str, Any]:
     """Scores of both modes and the diagnosis of one system."""
     from mer_r1.analysis.paradox import diagnose
     from mer_r1.data.predictions import read_predictions
@@ -213,27 +212,3 @@ def _best_constant(report: Any) -> dict[str, Any]:
     rows = [row for row in report.to_json()["constant_baselines"] if row["f1"] is not None]
     best: dict[str, Any] = max(rows, key=lambda row: float(row["f1"]))
     return {**best, "signature": report.signature}
-
-
-def show(metrics: dict[str, Any], console: Console) -> None:
-    """The closing table."""
-    table = Table(title="Held-out MiniMER clips of people not met in training", title_justify="left")
-    for column in ("system", "thinking", "recall", "precision", "F1"):
-        table.add_column(column, justify="left" if column in ("system", "thinking") else "right")
-    for name, system in metrics["systems"].items():
-        for mode in ("fast", "slow"):
-            numbers = system[mode]
-            cells = (percent(numbers[key], 1) for key in ("recall", "precision", "f1"))
-            table.add_row(TITLES[name] if mode == "fast" else "", mode, *cells, end_section=mode == "slow")
-    constant = metrics["constant"]
-    table.add_row(
-        f"always “{', '.join(constant['words'])}”",
-        "-",
-        *(percent(constant[key], 1) for key in ("recall", "precision", "f1")),
-    )
-    console.print(table)
-    console.print(f"[dim]{metrics['signature']}[/dim]")
-    without = metrics["without"]
-    drops = ", ".join(f"no {medium} {percent(without[medium]['f1'], 1)}" for medium in MEDIA)
-    whole = percent(without["nothing"]["f1"], 1)
-    console.print(f"MER-R1 slow F1 on {without['nothing']['n']} clips: all media {whole}, {drops}")

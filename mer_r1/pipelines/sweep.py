@@ -1,16 +1,15 @@
-"""`mer-r1 sweep`: variants of a training, several seeds each, trained, asked, scored and laid side by side.
+"""Variants of a training, several seeds each: trained, predicted, scored, side by side.
 
 Variants are one recipe with one key varied, or the chains of recipes of a variants file (sweep_variants.py). Runs of
-one seed start alike and differ in what is varied alone. Every model is asked slow and fast, greedily, about a held-out
-manifest and, if wanted, about another one from outside; beside these stand the rewards of the sampled answers in
-training. All is shown as mean and range over the seeds (sweep_table.py) and as curves over the steps (sweep_plot.py). A
-stopped sweep goes on with the same command.
+one seed start alike and differ in what is varied alone. Every model answers slow and fast, greedily, on a held-out
+manifest and, if wanted, on another one from outside; beside these stand the rewards of the sampled answers in
+training. All is shown as mean and range over the seeds and as curves over the steps. The same call resumes a stopped
+sweep.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from mer_r1.analysis.sweep import LABELS, MODES, WORDS, Measures, summary, thirds
 from mer_r1.benchmarks.emotion_pictures.benchmark import validate_gold
 from mer_r1.data.files import disk_full_named, locked, write_json, write_text
 from mer_r1.data.labels import names_gold
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.predictions import read_predictions
 from mer_r1.data.sample import Sample
-from mer_r1.display.sweep import LABELS, MODES, WORDS, Measures, markdown, show, summary, thirds
+from mer_r1.display.progress import training_bars
+from mer_r1.display.sweep import markdown, print_sweep
 from mer_r1.display.sweep_plot import plot
+from mer_r1.distributed import rank_and_world_size
 from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import score_signature
@@ -37,19 +39,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A manifest that the models are asked about."""
+class SweepSet:
+    """A manifest whose samples every model predicts."""
 
     path: Path
     samples: list[Sample]
 
     @property
     def measures(self) -> Measures:
-        """Accuracy where every sample says what its answer is chosen from, else the scores of free words."""
+        """Accuracy where every sample has candidates to choose from, else the scores of free words."""
         return LABELS if all(sample.candidates for sample in self.samples) else WORDS
 
 
-def run(
+def sweep(
     source: str,
     vary: str | None,
     seeds: Sequence[int],
@@ -60,20 +62,20 @@ def run(
     other: Path | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Do what is missing of the sweep in `out`; returns what it writes to out/sweep.json.
+    """Do what is missing of the sweep in `out`, print its table, and return what it writes to out/sweep.json.
 
     `source` is a recipe with `vary` written key=value,value,… and without it a variants file. Raises InputError for one
-    that is not, for what a recipe refuses, and under a launcher of several processes, which would all ask and score.
+    that is not, for what a recipe rejects, and under a launcher of several processes, which would all do the work.
     """
-    if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
+    if (world_size := rank_and_world_size()[1]) > 1:
         raise InputError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: a sweep runs in one process; start it without a launcher, or "
+            f"WORLD_SIZE={world_size}: a sweep runs in one process; start it without a launcher, or "
             "launch `mer-r1 train` for each value and seed"
         )
     console = console or Console()
     key, variants = varied(source, vary) if vary is not None else ("variant", read_variants(source))
     planned = cells(variants, overrides, seeds, out)
-    sets = [Asked(path, read_manifest(path)) for path in (test, other) if path is not None]
+    sets = [SweepSet(path, read_manifest(path)) for path in (test, other) if path is not None]
     for item in sets:
         if item.measures is LABELS:
             validate_gold(item.path, item.samples)
@@ -90,21 +92,22 @@ def run(
         if any(line for row in rows for line in row["dynamics"].values()):
             for ending in ("svg", "png"):
                 plot(rows, measures.plotted, out / f"dynamics.{ending}")
-    show(result, measures, console)
+    print_sweep(result, measures, console)
     return result
 
 
-def _run_cell(cell: Cell, sets: Sequence[Asked], max_new_tokens: int) -> dict[str, Any]:
-    """Train, ask and score one variant with one seed."""
+def _run_cell(cell: Cell, sets: Sequence[SweepSet], max_new_tokens: int) -> dict[str, Any]:
+    """Train, predict and score one variant with one seed."""
     from mer_r1.generation.local import load_model
-    from mer_r1.pipelines import train
+    from mer_r1.pipelines.train import train
 
-    for item in cell.runs:
-        train.run_shown(item.recipe, item.out)
+    for run in cell.runs:
+        with training_bars(reads_clips=run.recipe.data.keep_features) as (progress, prepared):
+            train(run.recipe, run.out, progress, prepared)
     backbone = load_model(str(cell.out))
     test, *others = [
-        _greedy(cell, backbone, asked, cell.out / name, max_new_tokens)
-        for asked, name in zip(sets, ("predictions.jsonl", "predictions-other.jsonl"), strict=False)
+        _greedy(cell, backbone, item, cell.out / name, max_new_tokens)
+        for item, name in zip(sets, ("predictions.jsonl", "predictions-other.jsonl"), strict=False)
     ]
     dynamics = _dynamics(cell.out / "metrics.jsonl", sets[0].measures.rewards)
     ends = {name.removeprefix("reward/"): thirds(line) for name, line in dynamics.items()}
@@ -121,40 +124,40 @@ def _run_cell(cell: Cell, sets: Sequence[Asked], max_new_tokens: int) -> dict[st
 
 
 def _greedy(
-    cell: Cell, backbone: Backbone, asked: Asked, predictions: Path, max_new_tokens: int
+    cell: Cell, backbone: Backbone, test: SweepSet, predictions: Path, max_new_tokens: int
 ) -> dict[str, dict[str, float]]:
-    """Ask what is not asked yet, and score: by mode and metric."""
+    """Generate the answers that are missing, and score: by mode and metric."""
     from mer_r1.generation import generate_to_store
     from mer_r1.generation.local import LocalGenerator, kept
     from mer_r1.models.features import read_prompts
 
-    data, folder = cell.runs[-1].recipe.data, asked.path.parent
+    data, folder = cell.runs[-1].recipe.data, test.path.parent
     with disk_full_named(folder):
         keep_in = folder / "features" if data.keep_features else None
-        prompts = read_prompts(backbone, asked.samples, keep_in, data.workers)
-    generator = LocalGenerator(backbone, max_new_tokens, read=kept(asked.samples, prompts))
-    report = generate_to_store(predictions, asked.samples, generator)
+        prompts = read_prompts(backbone, test.samples, keep_in, data.workers)
+    generator = LocalGenerator(backbone, max_new_tokens, read=kept(test.samples, prompts))
+    report = generate_to_store(predictions, test.samples, generator)
     if report.errors:
         raise InputError(report.summary(predictions))
-    return _scores(asked, predictions)
+    return _scores(test, predictions)
 
 
-def _scores(asked: Asked, predictions: Path) -> dict[str, dict[str, float]]:
+def _scores(test: SweepSet, predictions: Path) -> dict[str, dict[str, float]]:
     """By mode and metric, as `score` and the reward count: an answer that cannot be read is wrong."""
-    if asked.measures is LABELS:
+    if test.measures is LABELS:
         answers = {(row.mode, row.id): row.labels for row in read_predictions(predictions)}
-        right = {mode: [names_gold(answers[mode, row.id], row.labels) for row in asked.samples] for mode in MODES}
+        right = {mode: [names_gold(answers[mode, row.id], row.labels) for row in test.samples] for mode in MODES}
         return {mode: {"accuracy": sum(hits) / len(hits)} for mode, hits in right.items()}
     from mer_r1.evaluation.score import score_file
 
-    reports = score_file(asked.path, predictions).words
+    reports = score_file(test.path, predictions).words
     return {mode: {key: reports[mode].to_json()["open_vocabulary"][key] for key in WORDS.greedy} for mode in MODES}
 
 
-def _signature(asked: Asked) -> str:
+def _signature(test: SweepSet) -> str:
     """What the greedy numbers of a test set were computed on, and how."""
-    name, number = asked.path.stem, len(asked.samples)
-    if asked.measures is LABELS:
+    name, number = test.path.stem, len(test.samples)
+    if test.measures is LABELS:
         return signature(set=name, n=number, parser="corrected", mode="fast+slow")
     return score_signature(load_wheels("builtin", "official"), name, number, "fast+slow")
 

@@ -56,7 +56,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Cell:
-    """A variant with a seed: its runs in order, of which the last one is asked."""
+    """A variant with a seed: its runs in order, of which the last one predicts."""
 
     value: str
     seed: int
@@ -131,7 +131,7 @@ def read_variants(source: str) -> Variants:
 def cells(variants: Variants, overrides: Sequence[str], seeds: Sequence[int], out: Path) -> list[Cell]:
     """Every variant with every seed, its runs placed under `out`.
 
-    Raises InputError for what a recipe refuses, and for two variants that are the same.
+    Raises InputError for what a recipe rejects, and for two variants that are the same.
     """
     chains = {
         (name, seed): tuple(_recipe(stage, overrides, seed, first=i == 0) for i, stage in enumerate(stages))

@@ -1,4 +1,4 @@
-"""`mer-r1 train`: a recipe in, a run's folder out; the same command goes on with a stopped run."""
+"""A recipe in, a run's folder out; the same call resumes a stopped run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mer_r1.data.files import atomic_folder, disk_full_named, locked, write_text
 from mer_r1.data.manifest import read_manifest
@@ -28,17 +28,26 @@ _PATIENCE = timedelta(days=1)  # of processes that wait while the first one read
 _VERSIONED = ("torch", "transformers", "accelerate", "av", "numpy")
 
 
-def run(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: Progress | None = None) -> Path:
+class _Data(NamedTuple):
+    """Samples and their prompts, in the same order."""
+
+    samples: list[Sample]
+    prompts: Sequence[Any]
+
+
+def train(recipe: Recipe, out: Path, progress: Progress | None = None, prepared: Progress | None = None) -> Path:
     """Train as the recipe says and return the folder of the finished model, `out`/model.
 
-    A finished run of the same recipe is kept as it is. Raises InputError where `out` holds another recipe's run, or
-    another process trains into it.
+    A finished run of the same recipe is kept as it is, a stopped one is resumed from its newest whole checkpoint.
+    `progress` is called with step, steps and what was logged; `prepared` with clips read and clips to read, where
+    `data.keep_features` reads all of them first. Each of several processes calls this. Raises InputError where `out`
+    holds another recipe's run, or another process trains into it.
     """
     with locked(out) if is_first_process() else nullcontext():  # of several processes the first one writes
-        return _run(recipe, out, progress, prepared)
+        return _train(recipe, out, progress, prepared)
 
 
-def _run(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progress | None) -> Path:
+def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progress | None) -> Path:
     resolved = recipe.as_yaml()
     if _is_finished(out, resolved):
         if is_first_process():
@@ -57,19 +66,15 @@ def _run(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progres
             _remove_half_written(out)
         backbone = load_backbone(recipe.model, out)
         _make_trainable(backbone, recipe)
-        prompts = _prompts(recipe, recipe.data.train, backbone, samples, prepared)
-        eval_prompts = _prompts(recipe, recipe.data.eval, backbone, held_out) if recipe.data.eval and held_out else None
+        train_data = _Data(samples, _prompts(recipe, recipe.data.train, backbone, samples, prepared))
+        eval_data = None
+        if recipe.data.eval and held_out:
+            eval_data = _Data(held_out, _prompts(recipe, recipe.data.eval, backbone, held_out))
         taught = _lessons(recipe, backbone, samples) if recipe.kind == "sft" and recipe.sft.reflection else ()
     folder = RunFolder(out)
     record = _record(recipe, backbone).replace(rows=len(samples), processes=processes.num_processes)
-    trainer = _trainer(
-        recipe,
-        backbone,
-        (samples, prompts),
-        (held_out, eval_prompts) if held_out and eval_prompts else None,
-        taught,
-        {"run": folder, "progress": progress, "recipe": recipe},
-    )
+    arguments = {"run": folder, "progress": progress, "recipe": recipe}
+    trainer = _trainer(recipe, backbone, train_data, eval_data, taught, arguments)
     if processes.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "recipe.yaml", resolved)
@@ -88,7 +93,7 @@ def _run(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progres
 
 
 def _close(out: Path) -> None:
-    """What is left to do when the model is written; a run that was stopped in the middle of it is closed later."""
+    """What is left to do when the model is written; a run that was stopped within it is closed by the next call."""
     record = RunRecord.read(out / RUN_FILE)
     if record.status != "finished":
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
@@ -103,7 +108,7 @@ def _remove_half_written(out: Path) -> None:
 
 
 def _make_trainable(backbone: Backbone, recipe: Recipe) -> None:
-    """Put the model into the precision it learns in, and say which of its weights learn."""
+    """Put the model into the precision it is trained in, and choose which of its weights are trained."""
     lora = recipe.model.lora
     if lora is None or not recipe.optim.bf16:
         backbone.model.float()  # small steps vanish in bfloat16 weights; optim.bf16 computes in it by autocast
@@ -127,7 +132,7 @@ def _prompts(
     samples: list[Sample],
     prepared: Progress | None = None,
 ) -> Sequence[Any]:
-    """The prompts of a manifest's samples, made when asked for or now."""
+    """The prompts of a manifest's samples: made on first use, or now where their features are kept."""
     from mer_r1.models.features import read_prompts
 
     with disk_full_named(manifest.parent):
@@ -141,13 +146,13 @@ def _prompts(
 
 
 def _lessons(recipe: Recipe, backbone: Backbone, samples: list[Sample]) -> list[Any]:
-    """Examples of the questions that a judge is asked, with their answers."""
+    """Examples of the questions that a judge answers, with their answers."""
     from mer_r1.rl.reflection.lessons import LessonExamples, lessons
 
     made = []
     for item in lessons(samples):
-        asked = replace(backbone, template_override=item.style)
-        prompts = _prompts(recipe, recipe.data.train, asked, list(item.samples))
+        with_question = replace(backbone, template_override=item.style)
+        prompts = _prompts(recipe, recipe.data.train, with_question, list(item.samples))
         made.append(LessonExamples(backbone, prompts, item.answers))
     return made
 
@@ -155,8 +160,8 @@ def _lessons(recipe: Recipe, backbone: Backbone, samples: list[Sample]) -> list[
 def _trainer(
     recipe: Recipe,
     backbone: Backbone,
-    train: tuple[list[Sample], Sequence[Any]],
-    held_out: tuple[list[Sample], Sequence[Any]] | None,
+    train_data: _Data,
+    eval_data: _Data | None,
     taught: Sequence[Any],
     arguments: dict[str, Any],
 ) -> Any:
@@ -165,14 +170,16 @@ def _trainer(
 
         from mer_r1.training.sft import SftExamples, SftTrainer
 
-        train_set, eval_set = (part and SftExamples(backbone, *part, recipe.sft.targets) for part in (train, held_out))
-        whole = ConcatDataset[Any]([train_set, *taught]) if taught and train_set else train_set
-        return SftTrainer(backbone, train_dataset=whole, eval_dataset=eval_set, **arguments)
+        examples = SftExamples(backbone, *train_data, recipe.sft.targets)
+        eval_examples = SftExamples(backbone, *eval_data, recipe.sft.targets) if eval_data else None
+        whole = ConcatDataset[Any]([examples, *taught]) if taught else examples
+        return SftTrainer(backbone, train_dataset=whole, eval_dataset=eval_examples, **arguments)
     from mer_r1.rl.data import RlPrompts
     from mer_r1.rl.trainer import GrpoTrainer
 
     wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
-    prompts, eval_prompts = (part and RlPrompts(*part, wheels, recipe.rl.objective) for part in (train, held_out))
+    prompts = RlPrompts(*train_data, wheels, recipe.rl.objective)
+    eval_prompts = RlPrompts(*eval_data, wheels, recipe.rl.objective) if eval_data else None
     return GrpoTrainer(backbone, wheels=wheels, train_dataset=prompts, eval_dataset=eval_prompts, **arguments)
 
 
@@ -209,8 +216,8 @@ def _write_tiny(name: str, folder: Path) -> None:
         from mer_r1.rl.reflection.scores import QUESTIONS
         from mer_r1.synthetic.pictures import picture_texts
 
-        asked = (f"{item.subtitle}\n{item.question}\n{item.choices}\nyes\nno" for item in QUESTIONS.values())
-        write_tiny_vision(folder, (*picture_texts(3000), *asked))
+        questions = (f"{item.subtitle}\n{item.question}\n{item.choices}\nyes\nno" for item in QUESTIONS.values())
+        write_tiny_vision(folder, (*picture_texts(3000), *questions))
 
 
 def _samples(manifest: Path, num: int | None) -> list[Sample]:
@@ -234,6 +241,7 @@ def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe,
 
 
 def _is_finished(out: Path, resolved: str) -> bool:
+    """Whether `out` holds this recipe's model. Raises InputError where it holds what another recipe has learned."""
     saved = out / "recipe.yaml"
     if not saved.exists():
         return False
@@ -267,42 +275,3 @@ def _root(source: str) -> str | None:
     if path.is_file():
         return RunRecord.read(path).base_model
     return None if source in TINY or Path(source).exists() else source
-
-
-def run_shown(recipe: Recipe, out: Path) -> int:
-    """Train with a bar for a person; 0 when done."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console()
-    columns = (
-        TextColumn("{task.description:<14}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console, disable=not is_first_process()) as bars:
-        reading = bars.add_task("Reading clips", total=None, note="", visible=recipe.data.keep_features)
-        steps = bars.add_task("Training", total=None, note="")
-
-        def prepared(done: int, total: int, _: dict[str, float]) -> None:
-            bars.update(reading, completed=done, total=total)
-
-        def stepped(step: int, total: int, logs: dict[str, float]) -> None:
-            shown = ("loss", "reward/recall", "reward/precision", "reward/accuracy", "reward/reflection", "kl")
-            note = "  ".join(f"{key.removeprefix('reward/')} {logs[key]:.3f}" for key in shown if key in logs)
-            bars.update(steps, completed=step, total=total, note=note)
-
-        model = run(recipe, out, stepped, prepared)
-    if is_first_process():
-        console.print(f"Model: {model}\nMetrics: {out / 'metrics.jsonl'}", highlight=False)
-    return 0

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from mer_r1.analysis.modality import drop
 from mer_r1.data.sample import Clip, MediaFacts, Sample
-from mer_r1.pipelines.quickstart import MEDIA, SYSTEMS, TITLES, _best_constant, show
+from mer_r1.display.quickstart import MEDIA, SYSTEMS, TITLES, print_metrics
+from mer_r1.pipelines.quickstart import _best_constant
 
 NUMBERS = {"recall": 0.5, "precision": 0.25, "f1": 1 / 3}
 
@@ -42,7 +43,7 @@ def measured(**changed: Any) -> dict[str, Any]:
 
 def shown(metrics: dict[str, Any]) -> str:
     console = Console(file=io.StringIO(), width=160)
-    show(metrics, console)
+    print_metrics(metrics, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from rich.console import Console
 
+from mer_r1.analysis.sweep import LABELS, WORDS, summary, thirds
 from mer_r1.data.labels import names_gold
 from mer_r1.data.manifest import read_manifest, write_manifest
 from mer_r1.data.predictions import read_predictions
 from mer_r1.display import sweep_plot
-from mer_r1.display.sweep import LABELS, WORDS, summary, thirds
 from mer_r1.errors import InputError
 from mer_r1.evaluation.score import score_file
 from mer_r1.pipelines import sweep
@@ -37,7 +37,7 @@ def swept(
 
 def _sweep(folder: Path, corpus: dict[str, Path], vary: str = "rl.objective=baseline,mer_r1") -> dict[str, Any]:
     quiet = Console(quiet=True)
-    return sweep.run(str(folder / "small.yaml"), vary, [0, 1], corpus["train"], folder / "out", console=quiet)
+    return sweep.sweep(str(folder / "small.yaml"), vary, [0, 1], corpus["train"], folder / "out", console=quiet)
 
 
 def test_every_value_and_seed_is_trained_and_scored_as_score_does(
@@ -178,7 +178,7 @@ def staged(
 
 
 def _staged(folder: Path, corpus: dict[str, Path]) -> dict[str, Any]:
-    return sweep.run(
+    return sweep.sweep(
         str(folder / "variants.yaml"),
         None,
         [0],
@@ -279,11 +279,11 @@ def test_a_variants_file_with_a_fault_is_refused_in_one_line(
     path = tmp_path / "variants.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=message) as error:
-        sweep.run(str(path), None, [0], corpus["train"], tmp_path / "out", console=Console(quiet=True))
+        sweep.sweep(str(path), None, [0], corpus["train"], tmp_path / "out", console=Console(quiet=True))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_variants_that_are_not_there_are_refused_with_the_package_s(tmp_path: Path, corpus: dict[str, Path]) -> None:
     with pytest.raises(InputError, match=r"emo-r3-ablation.*--vary"):
-        sweep.run("minimer-rl", None, [0], corpus["train"], tmp_path / "out")
+        sweep.sweep("minimer-rl", None, [0], corpus["train"], tmp_path / "out")

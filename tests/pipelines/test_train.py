@@ -1,4 +1,4 @@
-"""`mer-r1 train`: a recipe in, a run's folder out; nothing half-written, and a stopped run goes on."""
+"""`mer-r1 train`: a recipe in, a run's folder out; nothing half-written, and a stopped run is resumed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from mer_r1.commands import main
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.pipelines import train
-from mer_r1.pipelines.train import run
+from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
 from tests.training.test_training import make_recipe
 
@@ -69,7 +69,7 @@ def test_sft_ends_in_a_model_a_finished_record_and_metrics_and_the_same_again_do
     tree: dict[str, Any], tmp_path: Path
 ) -> None:
     recipe, out, seen = recipe_of(tree), tmp_path / "run", list[tuple[int, int]]()
-    assert run(recipe, out, lambda step, total, _: seen.append((step, total))) == out / "model"
+    assert train(recipe, out, lambda step, total, _: seen.append((step, total))) == out / "model"
     assert seen == [(1, 2), (2, 2)]
     record = json.loads((out / "run.json").read_text())
     assert (record["status"], record["steps"], record["kind"]) == ("finished", 2, "sft")
@@ -80,17 +80,17 @@ def test_sft_ends_in_a_model_a_finished_record_and_metrics_and_the_same_again_do
     assert list(out.rglob("*.bin")) == list(out.rglob("*.pt")) == []
 
     before = state_of(out)
-    assert run(recipe, out) == out / "model"
+    assert train(recipe, out) == out / "model"
     assert state_of(out) == before
     with pytest.raises(InputError, match=r"holds a run of another recipe; give another --out"):
-        run(recipe_of(tree, optim={"max_steps": 3}), out)
+        train(recipe_of(tree, optim={"max_steps": 3}), out)
     assert state_of(out) == before
 
 
 def test_rl_writes_rollouts_and_starts_from_a_run(tree: dict[str, Any], tmp_path: Path) -> None:
-    run(recipe_of(tree), tmp_path / "sft")
+    train(recipe_of(tree), tmp_path / "sft")
     recipe = recipe_of(tree | {"kind": "rl"}, model={"source": str(tmp_path / "sft")})
-    assert (run(recipe, tmp_path / "rl") / "config.json").is_file()
+    assert (train(recipe, tmp_path / "rl") / "config.json").is_file()
     record = json.loads((tmp_path / "rl" / "run.json").read_text())
     assert (record["kind"], record["objective"], record["status"]) == ("rl", "mer_r1", "finished")
     rollouts = rows_of(tmp_path / "rl" / "rollouts.jsonl")
@@ -111,7 +111,7 @@ def test_the_protocol_of_the_recipe_reaches_the_rewards(
     monkeypatch.setattr(WheelSet, "load", load)
     recipe = recipe_of(tree | {"kind": "rl"}, rl={"protocol": protocol})
     with pytest.raises(Seen, match=f"builtin for {protocol}"):
-        run(recipe, tmp_path / "rl")
+        train(recipe, tmp_path / "rl")
 
 
 def test_a_run_stopped_by_ctrl_c_goes_on_to_what_an_unstopped_one_gives(tree: dict[str, Any], tmp_path: Path) -> None:
@@ -122,15 +122,15 @@ def test_a_run_stopped_by_ctrl_c_goes_on_to_what_an_unstopped_one_gives(tree: di
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(recipe, out, stop)
+        train(recipe, out, stop)
     assert json.loads((out / "run.json").read_text())["status"] == "running"
     assert not (out / "model").exists()
     assert steps_of(out / "metrics.jsonl", "loss") == [1, 2, 3]
 
     seen = list[int]()
-    run(recipe, out, lambda step, total, _: seen.append(step))
+    train(recipe, out, lambda step, total, _: seen.append(step))
     assert seen == [3, 4, 5]
-    run(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "whole")
     assert (out / "model" / "model.safetensors").read_bytes() == (
         tmp_path / "whole" / "model" / "model.safetensors"
     ).read_bytes()
@@ -154,8 +154,8 @@ def test_a_run_stopped_while_its_tiny_model_was_written_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(transformers.Qwen2_5OmniProcessor, "save_pretrained", _interrupt)
         with pytest.raises(KeyboardInterrupt):
-            run(recipe, tmp_path / "run")
-    assert (run(recipe, tmp_path / "run") / "config.json").is_file()
+            train(recipe, tmp_path / "run")
+    assert (train(recipe, tmp_path / "run") / "config.json").is_file()
 
 
 def _interrupt(*_: object, **__: object) -> None:
@@ -184,14 +184,14 @@ def test_a_recipe_that_cannot_be_run_is_named_and_may_be_mended_in_the_same_fold
 ) -> None:
     recipe, named = wrong(tree)[case]
     with pytest.raises(InputError, match=named):
-        run(recipe, tmp_path / "run")
-    assert (run(recipe_of(tree), tmp_path / "run") / "config.json").is_file()
+        train(recipe, tmp_path / "run")
+    assert (train(recipe_of(tree), tmp_path / "run") / "config.json").is_file()
 
 
 def test_a_model_that_is_no_longer_numbers_is_an_error_not_a_finished_run(tree: dict[str, Any], tmp_path: Path) -> None:
     recipe = recipe_of(tree, optim={"learning_rate": 1e30, "max_steps": 3})
     with pytest.raises(InputError, match=r"not a number; lower optim\.learning_rate"):
-        run(recipe, tmp_path / "run")
+        train(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
 
 
@@ -199,7 +199,7 @@ def test_a_last_step_that_breaks_the_weights_is_an_error_too(tree: dict[str, Any
     """No gradient follows it that could tell."""
     recipe = recipe_of(tree, optim={"learning_rate": 1e39, "max_steps": 1, "save_steps": 5})
     with pytest.raises(InputError, match=r"not numbers; lower optim\.learning_rate"):
-        run(recipe, tmp_path / "run")
+        train(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
 
 
@@ -214,9 +214,9 @@ def test_a_full_disk_while_the_model_is_written_leaves_no_model(
     with monkeypatch.context() as patched:
         patched.setattr(OmniBackbone, "save", full)
         with pytest.raises(OSError, match="No space left"):
-            run(recipe_of(tree), tmp_path / "run")
+            train(recipe_of(tree), tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
-    assert (run(recipe_of(tree), tmp_path / "run") / "config.json").is_file()
+    assert (train(recipe_of(tree), tmp_path / "run") / "config.json").is_file()
     assert not list((tmp_path / "run").glob(".*"))
 
 
@@ -224,7 +224,8 @@ def test_a_person_sees_where_the_model_is(
     tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
-    assert train.run_shown(recipe_of(tree), tmp_path / "run") == 0
+    (tmp_path / "recipe.yaml").write_text(recipe_of(tree).as_yaml())
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     assert f"Model: {tmp_path / 'run' / 'model'}" in printed
     assert f"Metrics: {tmp_path / 'run' / 'metrics.jsonl'}" in printed
@@ -239,7 +240,7 @@ def test_a_run_knows_the_hub_model_it_goes_back_to_and_its_wheels(
     facts = json.loads((source / "run.json").read_text())
     (source / "run.json").write_text(json.dumps({**facts, "base_model": "someone/large"}))
     rl = {"num_generations": 2, "max_completion_length": 8}
-    out = run(make_recipe("rl", source, corpus["train"], {"max_steps": 1}, rl=rl), tmp_path / "rl").parent
+    out = train(make_recipe("rl", source, corpus["train"], {"max_steps": 1}, rl=rl), tmp_path / "rl").parent
     reported = json.loads((out / "run.json").read_text())
     assert reported["base_model"] == "someone/large"
     assert reported["wheels"] == f"builtin@{WheelSet.load().sha256[:8]}, protocol official"

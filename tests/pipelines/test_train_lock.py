@@ -7,7 +7,7 @@ import pytest
 from mer_r1.commands import main
 from mer_r1.data.files import locked
 from mer_r1.errors import InputError
-from mer_r1.pipelines import train
+from mer_r1.pipelines import train as pipeline
 from mer_r1.recipe import Recipe
 
 
@@ -36,11 +36,11 @@ def test_the_other_processes_of_a_run_do_not_ask_for_its_folder(
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with locked(tmp_path / "run"), pytest.raises(InputError, match=r"none\.jsonl: cannot be read"):
-        train.run(recipe_of(tmp_path), tmp_path / "run")
+        pipeline.train(recipe_of(tmp_path), tmp_path / "run")
 
 
 def test_a_run_that_stops_at_a_wrong_input_frees_its_folder(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(InputError, match=r"none\.jsonl: cannot be read"):
-            train.run(recipe_of(tmp_path), tmp_path / "run")
+            pipeline.train(recipe_of(tmp_path), tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []

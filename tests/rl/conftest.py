@@ -48,7 +48,7 @@ def stepped_folder(pictures: Path, tmp_path_factory: pytest.TempPathFactory, one
     from mer_r1.media import TINY_BUDGET
     from mer_r1.models.checkpoint import write_settings
     from mer_r1.models.tiny.vision import write_tiny_vision
-    from mer_r1.pipelines.train import run
+    from mer_r1.pipelines.train import train
     from mer_r1.recipe import Recipe
 
     rows = [json.loads(line) for line in pictures.read_text(encoding="utf-8").splitlines()]
@@ -63,4 +63,4 @@ def stepped_folder(pictures: Path, tmp_path_factory: pytest.TempPathFactory, one
             "optim": {"learning_rate": 3e-3, "max_steps": 30, "batch_size": 6, "warmup_steps": 3, "adam_beta2": 0.98},
         }
     )
-    return run(recipe, folder / "run").parent
+    return train(recipe, folder / "run").parent

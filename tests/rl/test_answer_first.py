@@ -14,7 +14,7 @@ from mer_r1.generation.answering import answer
 from mer_r1.models.features import read_prompts
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.types import Sampling
-from mer_r1.pipelines.train import run
+from mer_r1.pipelines.train import train
 from mer_r1.prompting.response import parse_response
 from tests.training.test_training import lines, make_recipe
 
@@ -25,14 +25,14 @@ def taught_first(tiny_folder: Path, corpus: dict[str, Path], tmp_path_factory: p
     optim = {"learning_rate": 3e-3, "max_steps": 26, "batch_size": 16, "warmup_steps": 3, "adam_beta2": 0.98}
     recipe = make_recipe("sft", tiny_folder, corpus["train"], optim, sft={"targets": ["slow", "fast"]})
     model = recipe.model.model_copy(update={"prompt_style": "brief_first", "train_towers": True})
-    return run(recipe.model_copy(update={"model": model}), tmp_path_factory.mktemp("first") / "run").parent
+    return train(recipe.model_copy(update={"model": model}), tmp_path_factory.mktemp("first") / "run").parent
 
 
 def test_it_learns_to_answer_twice_and_is_paid_for_both(
     taught_first: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
     rl = {"objective": "videoauto_r1", "num_generations": 2, "max_completion_length": 80, "temperature": 0.5}
-    run(make_recipe("rl", taught_first, corpus["train"], {"max_steps": 2, "batch_size": 4}, rl=rl), tmp_path)
+    train(make_recipe("rl", taught_first, corpus["train"], {"max_steps": 2, "batch_size": 4}, rl=rl), tmp_path)
     rows = lines(tmp_path / "rollouts.jsonl")
     whole = [row for row in rows if parse_response(row["text"], "answer_think_answer").well_formed]
     assert len(whole) > len(rows) / 2
@@ -63,7 +63,7 @@ def test_the_objective_needs_a_prompt_that_asks_for_a_first_answer(
 ) -> None:
     recipe = make_recipe("rl", taught_folder, corpus["train"], {"max_steps": 1}, rl={"objective": "videoauto_r1"})
     with pytest.raises(InputError, match="full_first"):
-        run(recipe, tmp_path)
+        train(recipe, tmp_path)
 
 
 def test_a_prompt_style_that_does_not_exist_is_refused(taught_first: Path, corpus: dict[str, Path]) -> None:

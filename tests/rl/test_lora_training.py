@@ -18,8 +18,8 @@ from mer_r1.models.backbone import Backbone, chosen_log_probs
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
 from mer_r1.models.types import Prompt
-from mer_r1.pipelines import train
-from mer_r1.pipelines.train import run
+from mer_r1.pipelines import train as pipeline
+from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
 from mer_r1.rl import losses, rollouts, trainer
 from mer_r1.rl import step as rl_step
@@ -46,7 +46,7 @@ class Watch:
         self.losses: list[tuple[Any, ...]] = []
         self.drawn: list[Tensor] = []
         self.kl: list[float] = []
-        real, make, real_trainer = losses.policy_loss, rollouts.make_rollouts, train._trainer
+        real, make, real_trainer = losses.policy_loss, rollouts.make_rollouts, pipeline._trainer
 
         def policy_loss(*args: Any, **kwargs: Any) -> Any:
             self.losses.append(args)
@@ -66,7 +66,7 @@ class Watch:
 
         monkeypatch.setattr(rl_step, "policy_loss", policy_loss)
         monkeypatch.setattr(trainer, "make_rollouts", make_rollouts)
-        monkeypatch.setattr(train, "_trainer", keep_trainer)
+        monkeypatch.setattr(pipeline, "_trainer", keep_trainer)
 
     def _base(self) -> dict[str, Tensor]:
         """The weights that are no adapter's."""
@@ -92,7 +92,7 @@ def test_in_rl_only_adapters_learn_and_the_base_is_the_reference(
 ) -> None:
     """No second copy of the model is made; step for step the reference says what the base alone says."""
     watch = Watch(monkeypatch)
-    run(recipe_of("rl", taught_folder, corpus), tmp_path)
+    train(recipe_of("rl", taught_folder, corpus), tmp_path)
     watch.assert_only_adapters_learned()
     assert isinstance(watch.trainer, GrpoTrainer)
     assert watch.trainer.reference is None
@@ -118,7 +118,7 @@ def test_in_sft_only_adapters_learn(
     tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = Watch(monkeypatch)
-    run(recipe_of("sft", tiny_folder, corpus), tmp_path)
+    train(recipe_of("sft", tiny_folder, corpus), tmp_path)
     watch.assert_only_adapters_learned()
     logged = [row["loss"] for row in lines(tmp_path / "metrics.jsonl") if "loss" in row]
     assert logged[-1] < logged[0]
@@ -130,12 +130,12 @@ def test_a_stopped_run_ends_as_an_unstopped_one(
 ) -> None:
     """With dropout, whose draws go on where they were. What torch drew before the run does not matter."""
     recipe = recipe_of(kind, taught_folder, corpus, dropout=0.1, max_steps=4, save_steps=2)
-    run(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "whole")
     torch.rand(3)
     run_stopped_at(recipe, tmp_path / "resumed", 4)
     assert not list((tmp_path / "resumed" / "checkpoints").glob("*/model.safetensors"))
     torch.rand(2)
-    run(recipe, tmp_path / "resumed")
+    train(recipe, tmp_path / "resumed")
     files = [tmp_path / name / "model" / "adapter_model.safetensors" for name in ("whole", "resumed")]
     assert files[0].read_bytes() == files[1].read_bytes()
     for name in ("metrics.jsonl", *(["rollouts.jsonl"] if kind == "rl" else [])):
@@ -151,7 +151,7 @@ def test_an_adapter_run_is_merged_and_predicts_as_the_model_that_was_trained(
 ) -> None:
     watch = Watch(monkeypatch)
     out = tmp_path / "run"
-    model = run(recipe_of("sft", taught_folder, corpus, max_steps=4), out)
+    model = train(recipe_of("sft", taught_folder, corpus, max_steps=4), out)
     assert (model / "adapter_model.safetensors").is_file()
     assert not list(model.glob("model*.safetensors"))
     assert not list(model.glob("*.bin"))
@@ -180,7 +180,7 @@ def test_an_adapter_run_is_merged_and_predicts_as_the_model_that_was_trained(
 def test_adapters_learn_in_bfloat16_from_a_kl_of_nothing(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
-    model = run(recipe_of(kind, taught_folder, corpus, bf16=True, max_steps=2, gradient_checkpointing=True), tmp_path)
+    model = train(recipe_of(kind, taught_folder, corpus, bf16=True, max_steps=2, gradient_checkpointing=True), tmp_path)
     weights = load_file(model / "adapter_model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float32}
     assert all(float(value.abs().max()) > 1e-4 for name, value in weights.items() if "lora_B" in name)
@@ -197,7 +197,7 @@ def test_a_whole_model_in_bfloat16_begins_at_its_reference(
     """The copy that is the reference computes in the precision of the policy."""
     tree = recipe_of("rl", taught_folder, corpus, bf16=True, max_steps=1).model_dump(mode="json")
     tree["model"]["lora"] = None
-    run(Recipe.model_validate(tree), tmp_path)
+    train(Recipe.model_validate(tree), tmp_path)
     assert lines(tmp_path / "metrics.jsonl")[0]["kl"] == 0
 
 
@@ -219,6 +219,6 @@ def test_checkpoints_of_adapters_ask_nothing_of_the_hub(
         seen.extend(path.name for path in self.run.checkpoints.glob("*/*"))
 
     monkeypatch.setattr(RunTrainer, "_save_checkpoint", see)
-    run(recipe_of("sft", taught_folder, corpus, max_steps=1), tmp_path)
+    train(recipe_of("sft", taught_folder, corpus, max_steps=1), tmp_path)
     assert "adapter_model.safetensors" in seen
     assert "README.md" not in seen

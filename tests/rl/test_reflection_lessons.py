@@ -14,7 +14,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import read_clip
 from mer_r1.models.loading import load_backbone
 from mer_r1.pipelines.train import load_backbone as load_recipe_s
-from mer_r1.pipelines.train import run
+from mer_r1.pipelines.train import train
 from mer_r1.recipe import ModelSection
 from mer_r1.rl.reflection.lessons import LessonExamples, lessons
 from mer_r1.rl.reflection.scores import QUESTIONS, coherence_score, consistency_score
@@ -74,7 +74,7 @@ def test_a_run_with_lessons_learns_from_every_sample_three_times(
     stepped_folder: Path, pictures: Path, tmp_path: Path
 ) -> None:
     recipe = make_recipe("sft", stepped_folder, pictures, {"batch_size": 6}, sft={"reflection": True})
-    run(recipe, tmp_path / "run")
+    train(recipe, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["steps"] == 3
 
 

@@ -15,7 +15,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.models.qwen2_5_vl import load_vision
 from mer_r1.objectives import OBJECTIVES
-from mer_r1.pipelines.train import run
+from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
 from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.reflection.judges import PolicyJudge
@@ -44,7 +44,7 @@ def _logged(folder: Path) -> list[dict[str, Any]]:
 def whole(stepped_folder: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four steps that nothing stopped, a checkpoint every second."""
     folder = tmp_path_factory.mktemp("whole")
-    run(_recipe(stepped_folder, pictures, {"max_steps": 4, "save_steps": 2}), folder)
+    train(_recipe(stepped_folder, pictures, {"max_steps": 4, "save_steps": 2}), folder)
     return folder
 
 
@@ -79,7 +79,7 @@ def test_the_reflective_reward_moves_the_advantage(
         return [said[row % 3] for row, _ in questions]
 
     monkeypatch.setattr(PolicyJudge, "answer", answer)
-    run(_recipe(stepped_folder, pictures, temperature=0.5), tmp_path)
+    train(_recipe(stepped_folder, pictures, temperature=0.5), tmp_path)
     groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for row in lines(tmp_path / "rollouts.jsonl"):
         groups.setdefault((row["step"], row["id"]), []).append(row)
@@ -101,7 +101,7 @@ def test_a_killed_run_resumes_to_the_same_end(
 ) -> None:
     recipe = _recipe(stepped_folder, pictures, {"max_steps": 4, "save_steps": 2})
     run_stopped_at(recipe, tmp_path, 3)
-    run(recipe, tmp_path)
+    train(recipe, tmp_path)
     assert lines(tmp_path / "rollouts.jsonl") == lines(whole / "rollouts.jsonl")
     assert _logged(tmp_path)[:-1] == _logged(whole)[:-1]
     assert weights(tmp_path) == weights(whole)
@@ -120,7 +120,7 @@ def test_towers_run_once_a_batch_however_much_is_asked(
 
         monkeypatch.setattr(tower, "forward", counted)
         optim = {"gradient_accumulation_steps": 2, "batch_size": 1}
-        run(_recipe(stepped_folder, pictures, optim, objective=objective, beta=0.0), tmp_path / objective)
+        train(_recipe(stepped_folder, pictures, optim, objective=objective, beta=0.0), tmp_path / objective)
     assert calls == {"accuracy": 4, "emo_r3": 4}  # two steps of two micro-batches
     assert any(row["reflection"] for row in lines(tmp_path / "emo_r3" / "rollouts.jsonl"))
     plain = lines(tmp_path / "accuracy" / "rollouts.jsonl")
@@ -142,7 +142,7 @@ def test_an_endpoint_can_take_the_policys_place_and_its_failure_ends_the_run(
     with serve(script) as endpoint:
         judge = {"judge": "endpoint", "url": endpoint.url, "model": "some-judge"}
         recipe = _recipe(stepped_folder, pictures, {"max_steps": 3, "save_steps": 1}, reflection=judge)
-        run(recipe, tmp_path / "whole")
+        train(recipe, tmp_path / "whole")
         rows = lines(tmp_path / "whole" / "rollouts.jsonl")
         said = {answer for row in rows for answer in row["reflection"].values()}
         assert said == {"fear", "no"}
@@ -150,12 +150,12 @@ def test_an_endpoint_can_take_the_policys_place_and_its_failure_ends_the_run(
         down = True
         (tmp_path / "cut" / "reflection.sqlite").unlink()
         with pytest.raises(InputError, match="401") as failure:
-            run(recipe, tmp_path / "cut")
+            train(recipe, tmp_path / "cut")
         assert str(failure.value).startswith("rl.reflection: ")
         assert "\n" not in str(failure.value)
         assert {row["step"] for row in lines(tmp_path / "cut" / "rollouts.jsonl")} == {1}
         down = False
-        run(recipe, tmp_path / "cut")
+        train(recipe, tmp_path / "cut")
     assert lines(tmp_path / "cut" / "rollouts.jsonl") == rows
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
@@ -166,7 +166,7 @@ def test_steps_are_paid_only_where_the_prompt_asks_for_steps(
     recipe = _recipe(stepped_folder, pictures)
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"prompt_style": "brief_choice"})})
     with pytest.raises(InputError, match=r"model\.prompt_style=set"):
-        run(recipe, tmp_path)
+        train(recipe, tmp_path)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -199,7 +199,7 @@ def test_two_processes_hear_what_one_hears(
     monkeypatch.setattr(test_processes, "TIMES", test_processes.TIMES | {"reflection_s"})
     alone = _recipe(stepped_folder, pictures, {"batch_size": 4})
     halves = alone.model_copy(update={"optim": alone.optim.model_copy(update={"batch_size": 2})})
-    run(alone, tmp_path / "one")
+    train(alone, tmp_path / "one")
     folder = tmp_path / "two"
     folder.mkdir()
     (folder / "emo_r3.yaml").write_text(halves.as_yaml(), encoding="utf-8")
@@ -222,4 +222,4 @@ def test_a_run_paid_for_accuracy_needs_no_wheel(stepped_folder: Path, pictures: 
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     recipe = _recipe(stepped_folder, manifest)
     optim = recipe.optim.model_copy(update={"max_steps": 1, "save_steps": 1, "batch_size": 2})
-    assert (run(recipe.model_copy(update={"optim": optim}), tmp_path / "run") / "config.json").is_file()
+    assert (train(recipe.model_copy(update={"optim": optim}), tmp_path / "run") / "config.json").is_file()

@@ -23,7 +23,7 @@ from mer_r1.models.group_attention import GroupLayout
 from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
 from mer_r1.models.types import Prompt
 from mer_r1.objectives import OBJECTIVES
-from mer_r1.pipelines.train import run
+from mer_r1.pipelines.train import train
 from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe, read_recipe
 from mer_r1.rl import losses, rollouts, trainer
@@ -54,7 +54,7 @@ def _recipe(source: Path, corpus: dict[str, Path], optim: dict[str, Any] | None 
 def test_a_step_writes_its_rollouts_and_its_group_metrics(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
-    run(_recipe(taught_folder, corpus), tmp_path)
+    train(_recipe(taught_folder, corpus), tmp_path)
     made, metrics = lines(tmp_path / "rollouts.jsonl"), lines(tmp_path / "metrics.jsonl")
     assert Counter(row["step"] for row in made) == {1: 6, 2: 6, 3: 6}
     for step in (1, 2, 3):
@@ -81,7 +81,7 @@ def test_a_step_writes_its_rollouts_and_its_group_metrics(
 def test_an_objective_without_calibration_logs_none(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, objective: str
 ) -> None:
-    run(_recipe(taught_folder, corpus, {"max_steps": 1}, objective=objective), tmp_path)
+    train(_recipe(taught_folder, corpus, {"max_steps": 1}, objective=objective), tmp_path)
     rewards = [row["rewards"] for row in lines(tmp_path / "rollouts.jsonl")]
     assert {reward["calibration_plus"] for reward in rewards} == {None}
     assert all(0 <= reward[name] <= 1 for reward in rewards for name in ("recall", "precision", "f1", "format"))
@@ -90,7 +90,7 @@ def test_an_objective_without_calibration_logs_none(
 def test_the_language_model_learns_and_frozen_towers_do_not(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
-    model = run(_recipe(taught_folder, corpus), tmp_path)
+    model = train(_recipe(taught_folder, corpus), tmp_path)
     before, after = (load_file(path / "model.safetensors") for path in (taught_folder / "model", model))
     assert before.keys() == after.keys()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -114,7 +114,7 @@ def test_gradient_checkpointing_ends_in_the_same_weights(
 
         monkeypatch.setattr(GroupLayout, "attend", counted)
         recipe = _recipe(taught_folder, corpus, {"max_steps": 2, "gradient_checkpointing": saving}, beta=0.0)
-        ends[saving] = load_file(run(recipe, tmp_path / str(saving)) / "model.safetensors")
+        ends[saving] = load_file(train(recipe, tmp_path / str(saving)) / "model.safetensors")
     assert calls[True] == 2 * calls[False] > 0
     for name, value in ends[False].items():
         torch.testing.assert_close(ends[True][name], value, atol=1e-5, rtol=0)
@@ -123,7 +123,7 @@ def test_gradient_checkpointing_ends_in_the_same_weights(
 def test_a_run_in_bfloat16_keeps_its_weights_in_float32_and_learns(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
-    model = run(
+    model = train(
         _recipe(taught_folder, corpus, {"max_steps": 2, "bf16": True, "gradient_checkpointing": True}), tmp_path
     )
     before, after = (load_file(path / "model.safetensors") for path in (taught_folder / "model", model))
@@ -168,7 +168,7 @@ def test_rollouts_serve_num_iterations_steps(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy = _Spy(monkeypatch)
-    run(_recipe(taught_folder, corpus, {"max_steps": 4}, num_iterations=2), tmp_path)
+    train(_recipe(taught_folder, corpus, {"max_steps": 4}, num_iterations=2), tmp_path)
     assert Counter(row["step"] for row in lines(tmp_path / "rollouts.jsonl")) == {1: 6, 3: 6}
     ratios = spy.largest_log_ratios()
     assert ratios[0] == ratios[2] == 0.0
@@ -184,7 +184,7 @@ def test_accumulated_micro_batches_each_reuse_their_own_rollouts(
 ) -> None:
     spy = _Spy(monkeypatch)
     optim = {"max_steps": 2, "batch_size": 1, "gradient_accumulation_steps": 2}
-    run(_recipe(taught_folder, corpus, optim, num_iterations=2), tmp_path)
+    train(_recipe(taught_folder, corpus, optim, num_iterations=2), tmp_path)
     assert Counter(row["step"] for row in lines(tmp_path / "rollouts.jsonl")) == {1: 6}
     assert len(spy.calls) == 4
     for first, second in ((0, 2), (1, 3)):
@@ -197,7 +197,7 @@ def test_the_old_policy_is_the_one_that_sampled(
 ) -> None:
     """Log-probabilities are taken at the sampling temperature."""
     spy = _Spy(monkeypatch)
-    run(_recipe(taught_folder, corpus, {"max_steps": 1}, temperature=1.7), tmp_path)
+    train(_recipe(taught_folder, corpus, {"max_steps": 1}, temperature=1.7), tmp_path)
     taught = load_omni(str(taught_folder / "model"))
     expected = _log_probs(taught, corpus, tmp_path, spy, temperature=1.7)
     torch.testing.assert_close(spy.tokens(0, 1), expected, atol=2e-4, rtol=0)
@@ -222,7 +222,7 @@ def test_the_reference_stays_the_model_that_training_began_with(
 ) -> None:
     """In all it reads: its own embeddings too, however far the policy's have gone."""
     spy = _Spy(monkeypatch)
-    run(_recipe(taught_folder, corpus, {"learning_rate": 1e-3, "max_steps": 4}), tmp_path)
+    train(_recipe(taught_folder, corpus, {"learning_rate": 1e-3, "max_steps": 4}), tmp_path)
     began = load_omni(str(taught_folder / "model"))
     for call in (0, 3):
         expected = _log_probs(began, corpus, tmp_path, spy, call)
@@ -240,9 +240,9 @@ def test_a_resumed_rl_run_ends_as_an_uninterrupted_one(
     """An epoch has four batches of two; rollouts, weights and log are the same to the last bit."""
     optim = {"max_steps": 7, "save_steps": save_steps}
     recipe = _recipe(taught_folder, corpus, optim, num_iterations=num_iterations, num_generations=2)
-    run(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "whole")
     run_stopped_at(recipe, tmp_path / "resumed", stop_at)
-    run(recipe, tmp_path / "resumed")
+    train(recipe, tmp_path / "resumed")
     whole, resumed = (lines(tmp_path / name / "rollouts.jsonl") for name in ("whole", "resumed"))
     assert [(row["step"], row["id"]) for row in resumed] == [(row["step"], row["id"]) for row in whole]
     assert resumed == whole
@@ -256,13 +256,15 @@ def test_a_checkpoint_between_two_uses_of_the_same_rollouts_is_refused(
 ) -> None:
     """The rollouts are not in it, so the run could not go on as it would have."""
     with pytest.raises(InputError, match="save_steps"):
-        run(_recipe(taught_folder, corpus, {"save_steps": 3}, num_iterations=2), tmp_path)
+        train(_recipe(taught_folder, corpus, {"save_steps": 3}, num_iterations=2), tmp_path)
 
 
 def test_towers_learn_where_the_recipe_says_so(taught_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
     recipe = _recipe(taught_folder, corpus, {"max_steps": 2})
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"train_towers": True})})
-    before, after = (load_file(path / "model.safetensors") for path in (taught_folder / "model", run(recipe, tmp_path)))
+    before, after = (
+        load_file(path / "model.safetensors") for path in (taught_folder / "model", train(recipe, tmp_path))
+    )
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     for tower in ("visual.", "audio_tower."):
         weights_of = {name for name in before if name.startswith(tower)}
@@ -272,7 +274,7 @@ def test_towers_learn_where_the_recipe_says_so(taught_folder: Path, corpus: dict
 def test_an_epoch_takes_every_prompt_once_in_an_order_of_its_own(
     taught_folder: Path, corpus: dict[str, Path], samples: list[Sample], tmp_path: Path
 ) -> None:
-    run(_recipe(taught_folder, corpus, {"max_steps": 8}, num_generations=2, max_completion_length=8), tmp_path)
+    train(_recipe(taught_folder, corpus, {"max_steps": 8}, num_generations=2, max_completion_length=8), tmp_path)
     rows = lines(tmp_path / "rollouts.jsonl")
     epochs = [[row["id"] for row in rows[start : start + 16 : 2]] for start in (0, 16)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(sample.id for sample in samples)
@@ -308,7 +310,7 @@ def test_a_step_makes_the_better_answers_of_a_group_likelier_and_the_worse_ones_
     """Seen where the same rollouts are used again: advantage and change of log p go together."""
     spy = _Spy(monkeypatch)
     optim = {"learning_rate": 1e-4, "max_steps": 2, "batch_size": 8}
-    run(_recipe(taught_folder, corpus, optim, num_iterations=2, beta=0.0), tmp_path)
+    train(_recipe(taught_folder, corpus, optim, num_iterations=2, beta=0.0), tmp_path)
     new, old, _, advantage, mask = spy.calls[1][:5]
     change = (new - old).masked_fill(mask == 0, 0.0).sum(1) / mask.sum(1)
     assert float(advantage.abs().max()) > 0.5

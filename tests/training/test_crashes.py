@@ -59,7 +59,7 @@ def dies(name: str) -> None:
     from transformers.trainer_callback import TrainerState
 
     from mer_r1.models.qwen2_5_omni import OmniBackbone
-    from mer_r1.pipelines import train
+    from mer_r1.pipelines import train as pipeline
     from mer_r1.rl import trainer
     from mer_r1.training.trainer import RunTrainer
 
@@ -102,7 +102,7 @@ def dies(name: str) -> None:
         "logs": (os, "replace", end),
         "evaluation": (RunTrainer, "evaluate", end),
         "model": (OmniBackbone, "save", end),
-        "close": (train, "_close", end),
+        "close": (pipeline, "_close", end),
     }
     owner, attribute, instead = places[name]
     setattr(owner, attribute, instead)

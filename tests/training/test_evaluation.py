@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from mer_r1.commands import main
 from mer_r1.data.manifest import read_manifest
 from mer_r1.errors import InputError
 from mer_r1.models.features import read_prompts
 from mer_r1.models.qwen2_5_omni import load_omni
-from mer_r1.pipelines import train
-from mer_r1.pipelines.train import run
+from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
 from mer_r1.training.sft import SftExamples, collate, sft_loss
 from tests.training.test_training import lines, make_recipe
@@ -44,7 +44,7 @@ def test_the_loss_logged_is_that_of_the_model_on_the_held_out_samples(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
     """Of all their ids together, in whatever batches they came."""
-    model = run(recipe_of("sft", taught_folder, corpus), tmp_path)
+    model = train(recipe_of("sft", taught_folder, corpus), tmp_path)
     rows = scored(tmp_path)
     assert [row["step"] for row in rows] == [2, 4]
     assert rows[1]["eval/loss"] < rows[0]["eval/loss"]
@@ -64,7 +64,7 @@ def test_the_rewards_logged_are_those_of_greedy_answers(
     from mer_r1.models.types import Sampling
     from mer_r1.prompting.response import parse_response
 
-    model = run(recipe_of("rl", taught_folder, corpus), tmp_path)
+    model = train(recipe_of("rl", taught_folder, corpus), tmp_path)
     rows = scored(tmp_path)
     assert [row["step"] for row in rows] == [2, 4]
     backbone, wheels = load_omni(str(model)), WheelSet.load()
@@ -87,7 +87,7 @@ def test_training_is_as_if_nothing_had_been_scored(
 ) -> None:
     """Weights, rollouts and all other lines of the log; also where dropout draws."""
     for name, evaluates in (("with", True), ("without", False)):
-        run(recipe_of(kind, taught_folder, corpus, evaluates, dropout), tmp_path / name)
+        train(recipe_of(kind, taught_folder, corpus, evaluates, dropout), tmp_path / name)
     (weights,) = (path.name for path in (tmp_path / "with" / "model").glob("*.safetensors"))
     assert (tmp_path / "with" / "model" / weights).read_bytes() == (
         tmp_path / "without" / "model" / weights
@@ -115,9 +115,9 @@ def test_a_held_out_clip_that_cannot_be_read_is_named_or_left_out_and_counted(
     recipe = Recipe.model_validate(tree)
     if unreadable == "stop":
         with pytest.raises(InputError, match=r"broken\.mp4.*set data\.unreadable=skip"):
-            run(recipe, tmp_path / "run")
+            train(recipe, tmp_path / "run")
     else:
-        run(recipe, tmp_path / "run")
+        train(recipe, tmp_path / "run")
         assert [row["eval/unreadable"] for row in scored(tmp_path / "run")] == [1, 1]
 
 
@@ -133,7 +133,7 @@ def test_a_reporter_that_is_not_there_is_named(
 
     monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: False)
     with pytest.raises(InputError, match=message):
-        run(recipe_of("sft", tiny_folder, corpus, report_to=(name,)), tmp_path)
+        train(recipe_of("sft", tiny_folder, corpus, report_to=(name,)), tmp_path)
 
 
 def test_a_reporter_that_is_there_gets_every_line(
@@ -149,7 +149,7 @@ def test_a_reporter_that_is_there_gets_every_line(
             seen.append(logs)
 
     monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "tensorboard", Reporter)
-    run(recipe_of("sft", tiny_folder, corpus, report_to=("tensorboard",)), tmp_path)
+    train(recipe_of("sft", tiny_folder, corpus, report_to=("tensorboard",)), tmp_path)
     written = lines(tmp_path / "metrics.jsonl")
     assert len(seen) == len(written) == 4
     for row, logs in zip(written, seen, strict=True):
@@ -163,13 +163,16 @@ def test_the_first_process_shows_how_far_it_is_and_the_others_are_silent(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("COLUMNS", "200")
     recipe = recipe_of(kind, taught_folder, corpus, logging_steps=1)
-    assert train.run_shown(recipe, tmp_path) == 0
+    (tmp_path / "recipe.yaml").write_text(recipe.as_yaml())
+    command = ["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]
+    assert main(command) == 0
     printed = capsys.readouterr().out
     assert "4/4" in printed
     assert "loss 0." in printed or "loss -0." in printed or "loss" in printed
-    assert f"Model: {tmp_path / 'model'}" in printed
-    monkeypatch.setattr(train, "is_first_process", lambda: False)
-    assert train.run_shown(recipe, tmp_path) == 0
+    assert f"Model: {tmp_path / 'run' / 'model'}" in printed
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(command) == 0
     assert capsys.readouterr().out == ""
 
 

@@ -16,18 +16,18 @@ from tests.training.test_training import lines
 
 def trained(recipe: Recipe, out: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The trainer of a run in this process."""
-    from mer_r1.pipelines import train
+    from mer_r1.pipelines import train as pipeline
 
     kept = list[Any]()
-    real = train._trainer
+    real = pipeline._trainer
 
     def keep(*args: Any) -> Any:
         kept.append(real(*args))
         return kept[0]
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_trainer", keep)
-        train.run(recipe, out)
+        patch.setattr(pipeline, "_trainer", keep)
+        pipeline.train(recipe, out)
     return kept[0]
 
 

@@ -21,7 +21,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from mer_r1.errors import InputError
-from mer_r1.pipelines.train import run
+from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe, read_recipe
 from tests.nursery import Nursery
 
@@ -158,7 +158,7 @@ def singles(taught_folder: Path, corpus: dict[str, Path], tmp_path_factory: pyte
     """The runs of one process."""
     folder = tmp_path_factory.mktemp("singles")
     for name in SECTIONS:
-        run(recipe_of(name, taught_folder, corpus["train"], 4), folder / name)
+        train(recipe_of(name, taught_folder, corpus["train"], 4), folder / name)
     return folder
 
 
@@ -187,7 +187,7 @@ def test_two_processes_end_as_one(singles: Path, ddp: Path, name: str) -> None:
 def test_accumulated_micro_batches_end_as_one_batch(
     singles: Path, taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
-    run(recipe_of(name, taught_folder, corpus["train"], 2, accumulation=2), tmp_path)
+    train(recipe_of(name, taught_folder, corpus["train"], 2, accumulation=2), tmp_path)
     assert_alike(singles / name, tmp_path)
 
 
@@ -237,7 +237,7 @@ def test_a_model_spread_over_two_processes_ends_as_a_whole_one_even_after_a_stop
     spread = launched_with(*SPREAD.split())
     run_in_two(nursery, folder, spread, "stop_at_checkpoints")
     run_in_two(nursery, folder, spread)
-    whole = {"mer_r1": run(recipe_of("mer_r1", untied, corpus["train"], 4), tmp_path / "one").parent}
+    whole = {"mer_r1": train(recipe_of("mer_r1", untied, corpus["train"], 4), tmp_path / "one").parent}
     for name in ("mer_r1", "sft"):
         assert_alike(whole.get(name, singles / name), folder / name)
         loaded = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder / name / "model")
@@ -328,7 +328,7 @@ def run_all(folder: str) -> None:
     """All recipes of a folder in this process, each into a folder of its name."""
     _fsdp_without_gpus()
     for recipe, out in _recipes_of(Path(folder)):
-        run(recipe, out)
+        train(recipe, out)
 
 
 def stop_at_checkpoints(folder: str) -> None:
@@ -347,7 +347,7 @@ def stop_at_checkpoints(folder: str) -> None:
     _fsdp_without_gpus()
     for recipe, out in _recipes_of(Path(folder)):
         with pytest.raises(_Stopped):
-            run(recipe, out)
+            train(recipe, out)
 
 
 def train_to_a_checkpoint_and_die(recipe: str, out: str) -> int:

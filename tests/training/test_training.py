@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mer_r1.errors import InputError
-from mer_r1.pipelines import train
-from mer_r1.pipelines.train import run
+from mer_r1.pipelines import train as pipeline
+from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
 from mer_r1.training.run_folder import RunFolder, keep_until, last_checkpoint
 
@@ -42,7 +42,7 @@ def run_stopped_at(recipe: Recipe, out: Path, step: int) -> None:
             raise Stopped
 
     with pytest.raises(Stopped):
-        run(recipe, out, progress)
+        train(recipe, out, progress)
     assert not (out / "model").exists()
     assert json.loads((out / "run.json").read_text())["status"] == "running"
 
@@ -62,12 +62,12 @@ def test_a_run_stopped_between_its_last_step_and_its_model_only_writes_the_model
     tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe("sft", tiny_folder, corpus["train"], {"max_steps": 4, "save_steps": 2, "batch_size": 4})
-    run(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_write_model", _stop)
+        patch.setattr(pipeline, "_write_model", _stop)
         with pytest.raises(Stopped):
-            run(recipe, tmp_path / "cut")
-    run(recipe, tmp_path / "cut")
+            train(recipe, tmp_path / "cut")
+    train(recipe, tmp_path / "cut")
     assert weights(tmp_path / "whole") == weights(tmp_path / "cut")
     assert lines(tmp_path / "cut" / "metrics.jsonl")[:-1] == lines(tmp_path / "whole" / "metrics.jsonl")[:-1]
 
@@ -83,9 +83,9 @@ def test_a_resumed_sft_run_ends_as_an_uninterrupted_one(
     """Stopped within the first and within the second epoch of four steps."""
     optim = {"max_steps": 8, "save_steps": save_steps, "batch_size": 4, "warmup_steps": 2}
     recipe = make_recipe("sft", tiny_folder, corpus["train"], optim, sft={"targets": ["slow", "fast"]})
-    run(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "whole")
     run_stopped_at(recipe, tmp_path / "resumed", stop_at)
-    run(recipe, tmp_path / "resumed")
+    train(recipe, tmp_path / "resumed")
     assert (
         weights(tmp_path / "whole") == weights(tmp_path / "resumed") != (tiny_folder / "model.safetensors").read_bytes()
     )
@@ -99,31 +99,31 @@ def test_a_finished_run_is_kept_and_another_recipe_is_refused(
     tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
     recipe = make_recipe("sft", tiny_folder, corpus["train"], {"max_steps": 1})
-    model = run(recipe, tmp_path)
+    model = train(recipe, tmp_path)
     before = (model / "model.safetensors").stat().st_mtime_ns
-    assert run(recipe, tmp_path) == model
+    assert train(recipe, tmp_path) == model
     assert (model / "model.safetensors").stat().st_mtime_ns == before
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "finished"
     assert not (tmp_path / "checkpoints").exists()
     with pytest.raises(InputError, match="another recipe"):
-        run(make_recipe("sft", tiny_folder, corpus["train"], {"max_steps": 2}), tmp_path)
+        train(make_recipe("sft", tiny_folder, corpus["train"], {"max_steps": 2}), tmp_path)
 
 
 def test_accumulated_micro_batches_are_one_batch(tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
     """1 x 4 and 4 x 1 end alike where all targets are of one length: the mean of means is the mean."""
-    train = tmp_path / "train.jsonl"
+    manifest = tmp_path / "train.jsonl"
     rows = [json.loads(line) for line in corpus["train"].read_text().splitlines()][:4]
     for row in rows:
         for medium in ("video", "audio"):
             if medium in row:
                 row[medium] = str((corpus["train"].parent / row[medium]).resolve())
         row["labels"] = ["happy"]
-    train.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     losses = {}
     for size, times in ((4, 1), (1, 4)):
         optim = {"max_steps": 3, "batch_size": size, "gradient_accumulation_steps": times}
         out = tmp_path / f"run{size}"
-        run(make_recipe("sft", tiny_folder, train, optim, sft={"targets": ["fast"]}), out)
+        train(make_recipe("sft", tiny_folder, manifest, optim, sft={"targets": ["fast"]}), out)
         losses[size] = [row["loss"] for row in lines(out / "metrics.jsonl") if "loss" in row]
     assert losses[1] == pytest.approx(losses[4], rel=1e-3)
 
@@ -131,7 +131,7 @@ def test_accumulated_micro_batches_are_one_batch(tiny_folder: Path, corpus: dict
 def test_a_loss_that_is_no_number_ends_in_advice(tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
     optim = {"max_steps": 4, "learning_rate": 1e30, "max_grad_norm": 1e30}
     with pytest.raises(InputError, match="learning_rate"):
-        run(make_recipe("sft", tiny_folder, corpus["train"], optim), tmp_path)
+        train(make_recipe("sft", tiny_folder, corpus["train"], optim), tmp_path)
     assert not (tmp_path / "model").exists()
 
 
