@@ -57,7 +57,7 @@ class CaseRule(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Marked:
     """An answer: its row, and its right and wrong categories, packed."""
 
     row: Prediction
@@ -113,13 +113,13 @@ def find_cases(samples: Sequence[Sample], reference: Answers, tuned: Answers | N
 
 def _of_clip(sample: Sample, reference: Answers, tuned: Answers | None, wheels: WheelSet) -> Iterator[CaseHit]:
     gold = gold_categories(sample.labels, wheels)
-    new = _said(reference if tuned is None else tuned, sample.id, "slow", gold, wheels)
+    new = _marked(reference if tuned is None else tuned, sample.id, "slow", gold, wheels)
     if not gold or new is None:
         return
     if not new.right:
         gap = _gap(new.wrong, new.row, gold, new.row, wheels)
         yield CaseHit(sample.id, "failure", _strength(new.wrong | gold, gap, wheels), gold)
-    fast, slow = (_said(reference, sample.id, mode, gold, wheels) for mode in ("fast", "slow"))
+    fast, slow = (_marked(reference, sample.id, mode, gold, wheels) for mode in ("fast", "slow"))
     if fast is None or slow is None or any(item.row.status != "ok" for item in (fast, slow, new)):
         return
     dropped = fast.right & ~slow.right
@@ -134,12 +134,12 @@ def _of_clip(sample: Sample, reference: Answers, tuned: Answers | None, wheels: 
         yield _hit(sample, "recovered", new.right, _gap(new.right, new.row, new.right, fast.row, wheels), wheels)
 
 
-def _said(answers: Answers, identity: str, mode: Mode, gold: int, wheels: WheelSet) -> _Said | None:
+def _marked(answers: Answers, identity: str, mode: Mode, gold: int, wheels: WheelSet) -> _Marked | None:
     row = answers.get((identity, mode))
     if row is None or row.status == "error":
         return None
     packed = wheels.map_words(row.labels)[0]
-    return _Said(row, packed & gold, packed & ~gold)
+    return _Marked(row, packed & gold, packed & ~gold)
 
 
 def _hit(sample: Sample, kind: Kind, packed: int, gap: float, wheels: WheelSet) -> CaseHit:

@@ -57,10 +57,10 @@ def category_scores(
 
 
 def _score(counted: Mapping[tuple[int, int], int], bit: int) -> CategoryScore:
-    gold = said = both = 0
+    gold = predicted = both = 0
     for (right, answered), count in counted.items():
         in_gold, in_answer = right >> bit & 1, answered >> bit & 1
         gold += count * in_gold
-        said += count * in_answer
+        predicted += count * in_answer
         both += count * (in_gold & in_answer)
-    return CategoryScore(gold, said, both)
+    return CategoryScore(gold, predicted, both)

@@ -51,11 +51,11 @@ def gold_categories(labels: object, wheels: WheelSet) -> int:
 
 def category_bits(packed: Sequence[int], wheels: WheelSet) -> Mask:
     """Packed categories as (N, C) booleans."""
-    places: dict[int, int] = {}
-    place_N = [places.setdefault(item, len(places)) for item in packed]  # few sets are different
+    indices: dict[int, int] = {}
+    index_N = [indices.setdefault(item, len(indices)) for item in packed]  # few sets are different
     width = sum(len(names) for names in wheels.categories_of)
-    rows = np.array([[item >> bit & 1 for bit in range(width)] for item in places], dtype=np.bool_)
-    return rows.reshape(-1, width)[place_N]
+    rows = np.array([[item >> bit & 1 for bit in range(width)] for item in indices], dtype=np.bool_)
+    return rows.reshape(-1, width)[index_N]
 
 
 def log_confidences(rows: Sequence[Prediction], wheels: WheelSet) -> Floats:

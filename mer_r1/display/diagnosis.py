@@ -160,9 +160,9 @@ def _print_cases(found: RunsDiagnosis, console: Console, num_cases: int) -> None
         for column in table.columns[1:]:
             column.justify = "left"
         for row in rows[:num_cases]:
-            said = ", ".join(dict.fromkeys(name for names in row.categories.values() for name in names))
+            named = ", ".join(dict.fromkeys(name for names in row.categories.values() for name in names))
             title = found.sets[row.set].title
-            table.add_row(number(row.strength, 3), escape(title), escape(printable(row.id)), escape(printable(said)))
+            table.add_row(number(row.strength, 3), escape(title), escape(printable(row.id)), escape(printable(named)))
         console.print(table)
 
 

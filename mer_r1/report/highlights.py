@@ -1,6 +1,6 @@
 """Which clips the page shows large, with pictures: the strongest of each kind of case, and others by stated rules.
 
-Of each kind (diagnosis/cases.py) the strongest clip over all sets that is not shown yet; then the first clips of source
+Of each kind (analysis/cases.py) the strongest clip over all sets that is not shown yet; then the first clips of source
 "contradicting", then the first clips of the sets, up to NUM_CLIPS in all. The page says of how many each was chosen.
 """
 
@@ -33,7 +33,7 @@ class Cases:
     strengths: Strengths
 
     def ranked(self, kind: str) -> list[tuple[int, str]]:
-        """(place of the set, id) of every clip of a kind, the strongest first, equals in order."""
+        """(index of the set, id) of every clip of a kind, the strongest first, equals in order."""
         found = [
             (-kinds[kind], index, identity)
             for index, of_set in enumerate(self.strengths)
@@ -75,8 +75,8 @@ class Highlight:
 
 
 def cases_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: WheelSet) -> Cases:
-    """The cases of the two systems that `diagnosis.cases.pair_of` names, or of the one that was asked."""
-    asked = [system for system in systems if any(system.place in page_set.answers for page_set in sets)]
+    """The cases of the two systems that `analysis.cases.pair_of` names, or of the one that was asked."""
+    asked = [system for system in systems if any(system.index in page_set.answers for page_set in sets)]
     named = pair_of([system.system for system in asked])
     pair = tuple(asked) if named is None else tuple(item for one in named for item in asked if item.system is one)
     if not pair:
@@ -84,7 +84,7 @@ def cases_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: Wh
     rules = case_rules(*(system.title for system in pair))
     strengths = []
     for page_set in sets:
-        answers = [page_set.answers.get(system.place) for system in pair]
+        answers = [page_set.answers.get(system.index) for system in pair]
         of_set: dict[str, dict[str, float]] = {}
         if answers[0] is not None and answers[-1] is not None:
             tuned = answers[1] if len(pair) > 1 else None
@@ -96,7 +96,7 @@ def cases_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: Wh
 
 def choose_highlights(cases: Cases, sets: Sequence[PageSet], verdicts: Verdicts) -> list[Highlight]:
     """The clips to show, by the rule above."""
-    sample_of = {(page_set.place, sample.id): sample for page_set in sets for sample in page_set.samples}
+    sample_of = {(page_set.index, sample.id): sample for page_set in sets for sample in page_set.samples}
     shown: set[tuple[int, str]] = set()
     chosen: list[tuple[str, str, int | None, list[tuple[int, str]]]] = []
     for kind in cases.kinds:
@@ -123,7 +123,7 @@ def _clip(sample: Sample, page_set: PageSet, systems: Sequence[ShownSystem], ver
     answers = []
     for system in systems:
         for mode in MODES:
-            row = page_set.answers.get(system.place, {}).get((sample.id, mode))
+            row = page_set.answers.get(system.index, {}).get((sample.id, mode))
             if row is not None:
                 words = verdicts.of_words(row.labels, sample.labels, row.confidence)
                 missed = verdicts.missed(row.labels, sample.labels)

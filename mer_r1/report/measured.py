@@ -2,7 +2,7 @@
 
     scores      metrics.corpus_score.score, the functions of `mer-r1 score`, with intervals and the best constant answer
     delta       against the reference system on the same set and mode, by the paired bootstrap (system - reference)
-    diagnosis   diagnosis.paradox.diagnose, the numbers of `mer-r1 diagnose`; where it is not defined, why
+    diagnosis   analysis.paradox.diagnose, the numbers of `mer-r1 diagnose`; where it is not defined, why
 
 Only WAF, which needs sentiments, and accuracy, which needs candidates, are read from the metrics.json of a benchmark.
 Convention: fractions; scores are of the samples that sets.py says; the reference is the system "baseline", or else the
@@ -25,8 +25,8 @@ from mer_r1.metrics.sentiment import is_scored
 from mer_r1.metrics.statistics import Difference, or_none
 from mer_r1.report.sets import MODES, PageSet, ShownSystem
 
-NOTED = ("waf", "accuracy")
-MEASURES = ("f1", "hit", *NOTED)
+REPORTED = ("waf", "accuracy")
+MEASURES = ("f1", "hit", *REPORTED)
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class ModeScore:
     """One system's answers of one mode on one set, scored.
 
     `headline` is the measure that stands for the set: HIT for basic emotions, WAF where gold has valences alone, else
-    F1; or what a benchmark says. `missing` and `errors` are disjoint: no row at all, and a row that says what failed.
-    `extra` are answers to samples that the set does not hold. `noted` is the headline where it is one of NOTED, there
-    only if metrics.json has it of as many clips as are scored here, or else `noted_problem` says why not;
-    `noted_signature` says how it was measured.
+    F1; or what a benchmark reports. `missing` and `errors` are disjoint: no row at all, and a row that says what
+    failed. `extra` are answers to samples that the set does not hold. `reported` is the headline where it is one of
+    REPORTED, there only if metrics.json has it of as many clips as are scored here, or else `reported_problem` says why
+    not; `reported_signature` says how it was measured.
     """
 
     headline: str
@@ -46,22 +46,22 @@ class ModeScore:
     missing: int
     errors: int
     extra: int
-    noted: float | None
-    noted_bounds: Bounds
-    noted_signature: str
-    noted_problem: str
+    reported: float | None
+    reported_bounds: Bounds
+    reported_signature: str
+    reported_problem: str
     delta: dict[str, Difference] | None
 
     def value(self, measure: str) -> float | None:
         """A measure; None where it is not defined."""
-        if measure in NOTED:
-            return self.noted if measure == self.headline else None
+        if measure in REPORTED:
+            return self.reported if measure == self.headline else None
         return or_none(getattr(self.report.open_vocabulary, measure))
 
     def bounds(self, measure: str) -> Bounds:
         """Its interval; None where it is not defined."""
-        if measure in NOTED:
-            return self.noted_bounds if measure == self.headline else None
+        if measure in REPORTED:
+            return self.reported_bounds if measure == self.headline else None
         return bounds_of(self.report.intervals[measure])
 
 
@@ -87,22 +87,22 @@ def measure(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: Whe
             for mode in MODES
             if any(key[1] == mode for key in rows)
         }
-        asked = [item for item in systems if item.place in page_set.answers]
+        asked = [item for item in systems if item.index in page_set.answers]
         reported = _reported_measure(page_set)
         for system in asked:
             modes = {
                 mode: _mode_score(system, page_set, mode, reports, compared, reported)
                 for mode in MODES
-                if (system.place, mode) in reports
+                if (system.index, mode) in reports
             }
-            diagnosis, problem = _diagnosis(page_set, page_set.answers[system.place], modes, wheels)
+            diagnosis, problem = _diagnosis(page_set, page_set.answers[system.index], modes, wheels)
             result.append(Result(system, page_set, modes, diagnosis, problem))
     return tuple(result)
 
 
 def reference_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet]) -> ShownSystem | None:
     """The system that others are compared with; None where fewer than two were asked."""
-    asked = [system for system in systems if any(system.place in page_set.answers for page_set in sets)]
+    asked = [system for system in systems if any(system.index in page_set.answers for page_set in sets)]
     if len(asked) < 2:
         return None
     return next((system for system in asked if system.system.name == "baseline"), asked[0])
@@ -142,15 +142,15 @@ def _mode_score(
     compared: ShownSystem | None,
     reported_measure: str | None,
 ) -> ModeScore:
-    report, rows = reports[system.place, mode], page_set.answers[system.place]
+    report, rows = reports[system.index, mode], page_set.answers[system.index]
     asked = [row for sample in page_set.samples if (row := rows.get((sample.id, mode))) is not None]
     scored = [row for sample in page_set.scored if (row := rows.get((sample.id, mode))) is not None]
     known = {sample.id for sample in page_set.samples}
-    reported = page_set.scores[system.place].of_mode(mode) or ScoreRecord()
+    reported = page_set.scores[system.index].of_mode(mode) or ScoreRecord()
     headline = reported_measure or _headline(page_set, report)
-    problem = _noted_problem(page_set, reported, headline)
-    is_noted = headline in NOTED and not problem
-    other = None if compared is None or compared.place == system.place else reports.get((compared.place, mode))
+    problem = _reported_problem(page_set, reported, headline)
+    is_reported = headline in REPORTED and not problem
+    other = None if compared is None or compared.index == system.index else reports.get((compared.index, mode))
     return ModeScore(
         headline=headline,
         report=report,
@@ -158,21 +158,21 @@ def _mode_score(
         missing=len(page_set.samples) - len(asked),
         errors=sum(row.status == "error" for row in asked),
         extra=sum(key[1] == mode and key[0] not in known for key in rows),
-        noted=reported.value(headline) if is_noted else None,
-        noted_bounds=reported.bounds(headline) if is_noted else None,
-        noted_signature=reported.signature,
-        noted_problem=problem,
+        reported=reported.value(headline) if is_reported else None,
+        reported_bounds=reported.bounds(headline) if is_reported else None,
+        reported_signature=reported.signature,
+        reported_problem=problem,
         delta=None if other is None else compare(other, report),
     )
 
 
-def _noted_problem(page_set: PageSet, noted: ScoreRecord, headline: str) -> str:
+def _reported_problem(page_set: PageSet, scores: ScoreRecord, headline: str) -> str:
     """Why the headline of metrics.json is not of the clips scored here; empty where it is, and where there is none."""
-    if headline not in NOTED or noted.value(headline) is None:
+    if headline not in REPORTED or scores.value(headline) is None:
         return ""
-    scored, num = len(page_set.scored), noted.n
+    scored, num = len(page_set.scored), scores.n
     if headline == "waf":
-        protocol = "corrected" if "|protocol:corrected|" in noted.signature else "official"
+        protocol = "corrected" if "|protocol:corrected|" in scores.signature else "official"
         valences = [sample.valence for sample in page_set.scored if sample.valence is not None]
         scored = sum(is_scored(valence, protocol) for valence in valences)
     if num == scored:

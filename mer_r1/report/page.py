@@ -30,7 +30,7 @@ from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import score_signature
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.report.highlights import Cases, cases_of, choose_highlights
-from mer_r1.report.measured import NOTED, ModeScore, Result, measure, reference_of
+from mer_r1.report.measured import REPORTED, ModeScore, Result, measure, reference_of
 from mer_r1.report.payload import MAX_UP, Payload, make_payload
 from mer_r1.report.pictures import NUM_BINS
 from mer_r1.report.plots import Figure, log_plot
@@ -161,7 +161,7 @@ def context(
         "names": {item.system.name for item in systems if alone},
         "modes": MODES,
         "measure_names": NAMES,
-        "noted": NOTED,
+        "reported_measures": REPORTED,
         "num_train": facts.corpus.train,
         "num_samples": len(samples),
         "sets": sets,
@@ -213,7 +213,7 @@ def _table(page_set: PageSet, measured: Sequence[Result], wheels: WheelSet) -> S
     constants = [c for c in rows[0].score.report.constant_baselines if c.measure == headline] if rows else []
     known = [value for row in rows if (value := row.score.value(headline)) is not None]
     modes = dict.fromkeys(row.mode for row in rows)
-    signatures = [row.score.noted_signature for row in rows if row.score.noted is not None]
+    signatures = [row.score.reported_signature for row in rows if row.score.reported is not None]
     if headline != "waf":
         signatures.append(score_signature(wheels, page_set.name, len(page_set.scored), "+".join(modes)))
     return SetTable(
@@ -231,7 +231,7 @@ def _table(page_set: PageSet, measured: Sequence[Result], wheels: WheelSet) -> S
 
 def _unscored(systems: Sequence[ShownSystem], sets: Sequence[PageSet]) -> list[str]:
     """Titles of sets that no table is of, for no clip was answered by every system that was asked."""
-    judged = {system.place for system in systems if judged_by_a_model(system)}
+    judged = {system.index for system in systems if judged_by_a_model(system)}
     return [item.title for item in sets if item.samples and not item.scored and not judged & item.answers.keys()]
 
 
@@ -244,32 +244,32 @@ def _counted(row: ScoreRow) -> str:
         (score.report.unanswered, "unfinished or empty"),
         (score.extra, "answers without a sample"),
     )
-    said = ", ".join(f"{count} {what}" for count, what in counts if count)
-    problem = f"{NAMES[score.headline]} left out: {score.noted_problem}" if score.noted_problem else ""
-    said = ", ".join(part for part in (said, problem) if part)
-    return f"{row.system.title}, {row.mode}: {said}" if said else ""
+    line = ", ".join(f"{count} {what}" for count, what in counts if count)
+    problem = f"{NAMES[score.headline]} left out: {score.reported_problem}" if score.reported_problem else ""
+    line = ", ".join(part for part in (line, problem) if part)
+    return f"{row.system.title}, {row.mode}: {line}" if line else ""
 
 
 def _matrix(systems: Sequence[ShownSystem], sets: Sequence[PageSet], measured: Sequence[Result]) -> Json | None:
     """Several sets side by side: the headline measure of every system and mode, and the plain mean where all are."""
     if len(sets) < 2:
         return None
-    found = {(m.system.place, mode, m.page_set.place): m.modes[mode] for m in measured for mode in m.modes}
-    headlines = {m.page_set.place: s.headline for m in measured for s in m.modes.values()}
+    found = {(m.system.index, mode, m.page_set.index): m.modes[mode] for m in measured for mode in m.modes}
+    headlines = {m.page_set.index: s.headline for m in measured for s in m.modes.values()}
     rows = []
     for system in systems:
-        modes = [mode for mode in MODES if any((system.place, mode, page_set.place) in found for page_set in sets)]
+        modes = [mode for mode in MODES if any((system.index, mode, page_set.index) in found for page_set in sets)]
         for mode in modes:
             values: list[float | None] = []
             for page_set in sets:
-                score = found.get((system.place, mode, page_set.place))
-                values.append(None if score is None else score.value(headlines[page_set.place]))
+                score = found.get((system.index, mode, page_set.index))
+                values.append(None if score is None else score.value(headlines[page_set.index]))
             known = [value for value in values if value is not None]
             mean = sum(known) / len(known) if len(known) == len(sets) else None
             rows.append({"system": system, "mode": mode, "is_first": mode == modes[0], "values": values, "mean": mean})
     columns = zip(*(row["values"] for row in rows), strict=True)
     best = [max((value for value in column if value is not None), default=None) for column in columns]
-    return {"sets": sets, "headlines": [headlines[p.place] for p in sets], "rows": rows, "best": best}
+    return {"sets": sets, "headlines": [headlines[p.index] for p in sets], "rows": rows, "best": best}
 
 
 def _judged(system: ShownSystem) -> Json:
@@ -311,7 +311,7 @@ def _figures(
         for key, caption, label in SMALL_LOGS
     ]
     width = THIRD if without is not None else WIDE
-    if len({item.page_set.place for item in measured}) > 1:
+    if len({item.page_set.index for item in measured}) > 1:
         width = LONE
     constants = [c.f1 for m in measured for s in m.modes.values() for c in s.report.constant_baselines]
     own = [item for item in systems if item.system.folder.parent == systems[0].system.folder.parent]
@@ -337,7 +337,7 @@ def _payload(
 ) -> Payload | None:
     if not any(page_set.samples for page_set in sets):
         return None
-    pair = [system.place for system in cases.pair]
+    pair = [system.index for system in cases.pair]
     return make_payload(systems, sets, verdicts, cases.kinds, cases.strengths, folder, pair)
 
 

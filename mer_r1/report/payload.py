@@ -70,14 +70,14 @@ def make_payload(
     """The data of all samples of `sets`, in their order.
 
     `strengths[k]` maps a sample's id in set k to its kinds and how strongly it is of each. `folder` is the page's,
-    `pair` the places of the systems that the kinds compare.
+    `pair` the indices of the systems that the kinds compare.
     """
     rows = [(page_set, sample) for page_set in sets for sample in page_set.samples]
     words = _Dictionary()
     golds = [verdicts.words(sample.labels) for _, sample in rows]
     mapped = [verdicts.mapped(gold) for gold in golds]
-    keys = [(system.place, mode) for system in systems for mode in MODES if _is_asked(sets, system.place, mode)]
-    found = [strengths[page_set.place].get(sample.id, {}) for page_set, sample in rows]
+    keys = [(system.index, mode) for system in systems for mode in MODES if _is_asked(sets, system.index, mode)]
+    found = [strengths[page_set.index].get(sample.id, {}) for page_set, sample in rows]
     wheels = verdicts.wheels
     index = {
         "systems": [{"title": system.title, "colour": system.colour} for system in systems],
@@ -91,9 +91,9 @@ def make_payload(
         "kinds": [vars(kind) for kind in kinds],
         "chunk_size": CHUNK_SIZE,
         "num": len(rows),
-        "set": [page_set.place for page_set, _ in rows],
+        "set": [page_set.index for page_set, _ in rows],
         **_sample_columns([sample for _, sample in rows], folder),
-        "gold": [words.places(gold) for gold in golds],
+        "gold": [words.indices(gold) for gold in golds],
         "category": [sorted(wheels.unpack(packed)[0]) for packed, _ in mapped],
         "case": [sum(1 << position for position, kind in enumerate(kinds) if kind.key in item) for item in found],
         "strength": [[round(item[kind.key], 3) for kind in kinds if kind.key in item] for item in found],
@@ -134,19 +134,19 @@ class _Dictionary:
     """Words as numbers, in the order in which they come."""
 
     def __init__(self) -> None:
-        self._place: dict[str, int] = {}
+        self._index: dict[str, int] = {}
 
     @property
     def words(self) -> list[str]:
-        return list(self._place)
+        return list(self._index)
 
-    def places(self, words: Sequence[str]) -> list[int]:
-        return [self._place.setdefault(word, len(self._place)) for word in words]
+    def indices(self, words: Sequence[str]) -> list[int]:
+        return [self._index.setdefault(word, len(self._index)) for word in words]
 
 
-def _is_asked(sets: Sequence[PageSet], place: int, mode: Mode) -> bool:
+def _is_asked(sets: Sequence[PageSet], system: int, mode: Mode) -> bool:
     """Whether a system has any answer of a mode."""
-    return any(key[1] == mode for page_set in sets for key in page_set.answers.get(place, ()))
+    return any(key[1] == mode for page_set in sets for key in page_set.answers.get(system, ()))
 
 
 def _sample_columns(samples: Sequence[Sample], folder: Path) -> Json:
@@ -181,11 +181,11 @@ def _answer_columns(
 ) -> Json:
     columns: dict[str, list[Any]] = {"words": [], "verdict": [], "status": [], "state": []}
     for row, gold in zip(answers, golds, strict=True):
-        said = verdicts.words(row.labels) if row is not None else ()
-        columns["words"].append(None if row is None else words.places(said))
-        columns["verdict"].append(verdicts.characters(said, gold))
+        answer = verdicts.words(row.labels) if row is not None else ()
+        columns["words"].append(None if row is None else words.indices(answer))
+        columns["verdict"].append(verdicts.characters(answer, gold))
         columns["status"].append(NO_STATE if row is None else STATUS_CHARACTERS[row.status])
-        columns["state"].append(verdicts.state(row, said, gold))
+        columns["state"].append(verdicts.state(row, answer, gold))
     return columns
 
 

@@ -1,7 +1,7 @@
 """How the page's figures are drawn, as inline SVG by matplotlib, and those of a training's log.
 
 Colours are CSS variables of the page, so that a figure follows its light or dark mode. Fast and slow differ by an open
-and a filled mark, systems by their place and line style. Kinds of figure: MER-R1 Figure 7; score_plots.py has those of
+and a filled mark, systems by their colour and line style. Kinds of figure: MER-R1 Figure 7; score_plots.py has those of
 Figures 3, 5 and 8.
 """
 
@@ -71,8 +71,8 @@ def log_plot(
         if len(rows) > 1:
             legend(axes)
 
-    said = [f"{item.title} from {values[0]:.3g} to {running_mean(values)[-1]:.3g}" for item, _, values in rows]
-    return draw_figure(f"log-{key}", draw, caption, said, height=height, width=width)
+    words = [f"{item.title} from {values[0]:.3g} to {running_mean(values)[-1]:.3g}" for item, _, values in rows]
+    return draw_figure(f"log-{key}", draw, caption, words, height=height, width=width)
 
 
 def named(system: ShownSystem) -> str:
@@ -102,9 +102,9 @@ def _num_columns(lengths: Sequence[int], characters: float) -> int:
 
 
 def draw_figure(
-    name: str, draw: Callable[[Axes], None], caption: str, said: Sequence[str], *, height: float, width: float = WIDTH
+    name: str, draw: Callable[[Axes], None], caption: str, words: Sequence[str], *, height: float, width: float = WIDTH
 ) -> Figure:
-    """What `draw` draws, for the page. `name` is the page's only of that name; `said` are the numbers in words."""
+    """What `draw` draws, for the page. `name` is the page's only of that name; `words` are the numbers in words."""
     with style(name, COLOURS) as new, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # one that matplotlib's font has not got; the page's own draws it
         figure = new(figsize=(width, height), layout="constrained")
@@ -114,7 +114,7 @@ def draw_figure(
         draw(axes)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Figure(_for_page(text.getvalue(), f"{caption} {'; '.join(said)}."), caption)
+    return Figure(_for_page(text.getvalue(), f"{caption} {'; '.join(words)}."), caption)
 
 
 def _for_page(svg: str, words: str) -> str:

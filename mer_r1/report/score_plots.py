@@ -47,10 +47,10 @@ class Row:
 
 def score_plot(measured: Sequence[Result], constant_f1: float | None, width: float = WIDTH) -> Figure | None:
     """The headline measure of every system and mode with its interval; on one set also the best constant answer's."""
-    sets = {item.page_set.place for item in measured}
+    sets = {item.page_set.index for item in measured}
     rows = []
     for index in sorted(sets):
-        of_set = [item for item in measured if item.page_set.place == index]
+        of_set = [item for item in measured if item.page_set.index == index]
         marks = [(mark, mode) for item in of_set for mode in MODES for mark in _score_marks(item, mode)]
         if len(sets) == 1:
             rows += [Row(f"{named(mark.system)}, {mode}", ((mark,),)) for mark, mode in marks]
@@ -70,7 +70,7 @@ def plane_plot(measured: Sequence[Result], width: float = WIDTH) -> Figure | Non
         fast, slow = (_point(item, mode) for mode in MODES)
         if fast is not None and slow is not None:
             pairs.append((item.system, fast, slow))
-    if not pairs or len({item.page_set.place for item in measured}) > 1:
+    if not pairs or len({item.page_set.index for item in measured}) > 1:
         return None
 
     def draw(axes: Axes) -> None:
@@ -87,13 +87,13 @@ def plane_plot(measured: Sequence[Result], width: float = WIDTH) -> Figure | Non
         axes.set_ylabel("precision, %")
         legend(axes)
 
-    said = [
+    words = [
         f"{system.title} from recall {fast[0]:.1f}, precision {fast[1]:.1f} to recall {slow[0]:.1f}, precision "
         f"{slow[1]:.1f}"
         for system, fast, slow in pairs
     ]
     caption = "From fast (open) to slow (filled). Upwards and to the right is better; dotted: equal F1."
-    return draw_figure("plane", draw, caption, said, height=RESULT_HEIGHT, width=width)
+    return draw_figure("plane", draw, caption, words, height=RESULT_HEIGHT, width=width)
 
 
 def without_plot(
@@ -119,15 +119,15 @@ def without_plot(
 
     num = without[rows[0][0]].n
     clips = f" on {num} clips" if num is not None else ""
-    said = [f"{label} {100 * value:.1f}" for label, (_, value) in zip(labels, rows, strict=True)]
+    words = [f"{label} {100 * value:.1f}" for label, (_, value) in zip(labels, rows, strict=True)]
     caption = f"What each medium is worth: F1 of {asked.title}’s slow answers{clips}, a medium taken away at a time."
-    return draw_figure("without", draw, caption, said, height=RESULT_HEIGHT, width=width)
+    return draw_figure("without", draw, caption, words, height=RESULT_HEIGHT, width=width)
 
 
 def gap_plots(measured: Sequence[Result]) -> list[Figure | None]:
     """Fast minus slow in recall, precision and F1 with intervals (MER-R1 Figure 3a): one figure, or one a measure."""
     rows = [item for item in measured if item.diagnosis]
-    if len({item.page_set.place for item in measured}) <= 1:
+    if len({item.page_set.index for item in measured}) <= 1:
         gaps = [(item.system, item.diagnosis.delta) for item in measured if item.diagnosis]
         return [_gap_bars(gaps)] if gaps else []
     figures = []
@@ -161,7 +161,7 @@ def pair_plot(measured: Sequence[Result], key: str, caption: str, label: str) ->
         return tuple(Mark(v, None, result.system, filled=mode == "slow") for v, mode in zip(known, MODES, strict=False))
 
     complete = [result for result in measured if len(marks(result)) == len(MODES)]
-    one_set = len({result.page_set.place for result in measured}) <= 1
+    one_set = len({result.page_set.index for result in measured}) <= 1
     rows = [Row(named(result.system), (marks(result),)) for result in complete] if one_set else _by_set(complete, marks)
     caption = f"{caption} Open mark: fast; filled mark: slow."
     return _row_plot(f"pair-{key}", rows, caption, label, one_set=one_set, height=PAIR_HEIGHT)
@@ -169,7 +169,7 @@ def pair_plot(measured: Sequence[Result], key: str, caption: str, label: str) ->
 
 def retained_plot(measured: Sequence[Result]) -> Figure | None:
     """The retained hit rate of every system on several sets (MER-R1 Figure 8); on one set the page says it in words."""
-    if len({result.page_set.place for result in measured}) <= 1:
+    if len({result.page_set.index for result in measured}) <= 1:
         return None
 
     def marks(result: Result) -> tuple[Mark, ...]:
@@ -206,8 +206,8 @@ def _in_percent(bounds: Bounds) -> Bounds:
 def _by_set(measured: Sequence[Result], marks: Callable[[Result], tuple[Mark, ...]]) -> list[Row]:
     """A row a set, a group of marks a system."""
     rows = []
-    for index in sorted({item.page_set.place for item in measured}):
-        of_set = [item for item in measured if item.page_set.place == index]
+    for index in sorted({item.page_set.index for item in measured}):
+        of_set = [item for item in measured if item.page_set.index == index]
         groups = tuple(found for item in of_set if (found := marks(item)))
         if groups:
             rows.append(Row(of_set[0].page_set.title, groups))
@@ -251,11 +251,12 @@ def _row_plot(
         if not one_set and len(seen) > 1:
             legend(axes)
 
-    said = [
-        f"{row.label} " + (", ".join(_said(mark, one_set) for group in row.groups for mark in group)) for row in rows
+    words = [
+        f"{row.label} " + (", ".join(_in_words(mark, one_set) for group in row.groups for mark in group))
+        for row in rows
     ]
     needed = 0.9 + (0.26 if one_set else 0.12 + 0.13 * most) * len(rows)
-    return draw_figure(name, draw, caption, said, height=max(height, needed), width=width)
+    return draw_figure(name, draw, caption, words, height=max(height, needed), width=width)
 
 
 def _draw_group(axes: Axes, group: Sequence[Mark], y: float, seen: set[int], with_names: bool) -> None:
@@ -267,14 +268,14 @@ def _draw_group(axes: Axes, group: Sequence[Mark], y: float, seen: set[int], wit
         colour, label = PLACEHOLDERS[mark.system.colour], None
         if mark.bounds:
             axes.plot(mark.bounds, [y, y], color=colour, linewidth=2.2, solid_capstyle="round")
-        if mark.filled and mark.system.place not in seen:
-            seen.add(mark.system.place)
+        if mark.filled and mark.system.index not in seen:
+            seen.add(mark.system.index)
             label = named(mark.system)
         axes.plot(mark.value, y, "o", color=colour, markerfacecolor=colour if mark.filled else PAPER, markersize=size,
                   label=label)  # fmt: skip
 
 
-def _said(mark: Mark, one_set: bool) -> str:
+def _in_words(mark: Mark, one_set: bool) -> str:
     number = f"{mark.value:.1f}" if abs(mark.value) >= 10 else f"{mark.value:.2f}"
     return number if one_set else f"{mark.system.title}{'' if mark.filled else ' fast'} {number}"
 
@@ -299,12 +300,12 @@ def _gap_bars(gaps: Sequence[tuple[ShownSystem, Mapping[str, Estimate]]]) -> Fig
         axes.grid(axis="y", color=GRID)
         legend(axes)
 
-    said = [
+    words = [
         f"{system.title} " + ", ".join(f"{name} {100 * (delta[key].value or 0):+.1f}" for key, name in GAPS)
         for system, delta in gaps
     ]
     caption = "Fast minus slow, with 95 % intervals. Above zero fast leads, below zero slow leads."
-    return draw_figure("gaps", draw, caption, said, height=PAIR_HEIGHT)
+    return draw_figure("gaps", draw, caption, words, height=PAIR_HEIGHT)
 
 
 def _equal_f1_lines(axes: Axes) -> None:

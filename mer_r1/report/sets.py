@@ -1,4 +1,4 @@
-"""Systems and data sets as the page shows them: who stands in which place and colour, and who answered what.
+"""Systems and data sets as the page shows them: their order and colours, and who answered what.
 
 Systems are compared on the sets that `evaluation.runs.shared_sets` finds to be one.
 
@@ -18,16 +18,16 @@ from mer_r1.evaluation.records import ScoresByMode
 from mer_r1.evaluation.runs import Answers, System, shared_sets
 
 MODES: tuple[Mode, ...] = ("fast", "slow")
-COLOURS = {"sft": 0, "baseline": 1, "mer_r1": 2}  # place among the page's --system-N
+COLOURS = {"sft": 0, "baseline": 1, "mer_r1": 2}  # index among the page's --system-N
 NUM_COLOURS = 7
 _IN_ORDER = (1, 2, 3, 4, 0, 5, 6)
 
 
 @dataclass(frozen=True)
 class ShownSystem:
-    """A system of the page: its place, its title, which of the page's colours it has, and what was read of it."""
+    """A system of the page: its index, its title, which of the page's colours it has, and what was read of it."""
 
-    place: int
+    index: int
     title: str
     colour: int
     system: System
@@ -35,13 +35,13 @@ class ShownSystem:
 
 @dataclass(frozen=True)
 class PageSet:
-    """A data set of the page: `answers` maps the place of a system that was asked to its answers, `scores` to what
+    """A data set of the page: `answers` maps the index of a system that was asked to its answers, `scores` to what
     its metrics.json says.
 
     `scored` are the samples that scores are of, see above; none where a judge scores.
     """
 
-    place: int
+    index: int
     name: str
     title: str
     samples: tuple[Sample, ...]
@@ -51,7 +51,7 @@ class PageSet:
 
 
 def shown_systems(systems: Sequence[System]) -> tuple[ShownSystem, ...]:
-    """Every system with its place and colour: those of a quickstart have their own, otherwise it goes by the place."""
+    """Every system with its index and colour: those of a quickstart have their own, otherwise it goes by the index."""
     own = all(system.name in COLOURS for system in systems)
     return tuple(
         ShownSystem(index, system.title, COLOURS[system.name] if own else _IN_ORDER[index % NUM_COLOURS], system)
@@ -61,15 +61,15 @@ def shown_systems(systems: Sequence[System]) -> tuple[ShownSystem, ...]:
 
 def page_sets(systems: Sequence[ShownSystem]) -> tuple[PageSet, ...]:
     """The data sets of all systems, in order of first appearance."""
-    place_of = {item.system.name: item for item in systems}
+    shown_of = {item.system.name: item for item in systems}
     result = []
     for index, shared in enumerate(shared_sets([item.system for item in systems])):
-        rows = [(place_of[name], item) for name, item in shared.answers.items()]
+        rows = [(shown_of[name], item) for name, item in shared.answers.items()]
         title, (first_system, first) = shared.title, rows[0]
         if first_system.system.run.benchmark == "mer-unibench" and first.title == first.name in SETS:
             title = title.replace(first.name, SETS[first.name].title, 1)  # 0.1.0 wrote no titles
-        answers = {system.place: item.predictions for system, item in rows}
-        scores = {system.place: item.scores for system, item in rows}
+        answers = {system.index: item.predictions for system, item in rows}
+        scores = {system.index: item.scores for system, item in rows}
         is_judged = any(judged_by_a_model(system) for system, _ in rows)
         scored = () if is_judged else shared.counted
         result.append(PageSet(index, shared.name, title, shared.samples, scored, answers, scores))

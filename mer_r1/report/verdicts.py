@@ -67,10 +67,10 @@ class Verdicts:
             return NO_STATE
         if not (gold[0] or gold[1]):
             return NO_GOLD
-        said = self.wheels.map_words(words)
-        if said[0] == gold[0] and set(said[1]) == set(gold[1]):
+        answer = self.wheels.map_words(words)
+        if answer[0] == gold[0] and set(answer[1]) == set(gold[1]):
             return "r"
-        return "p" if said[0] & gold[0] or set(said[1]) & set(gold[1]) else "w"
+        return "p" if answer[0] & gold[0] or set(answer[1]) & set(gold[1]) else "w"
 
     def of_words(self, labels: Sequence[str], gold: Sequence[str], confidence: dict[str, float] | None) -> list[Word]:
         """The verdict on each word of an answer."""
@@ -85,9 +85,9 @@ class Verdicts:
 
     def missed(self, labels: Sequence[str], gold: Sequence[str]) -> list[str]:
         """The gold words of which the answer reaches the category in no wheel."""
-        said = self.mapped(self.words(labels))[0]
+        answer = self.mapped(self.words(labels))[0]
         packed = [(word, self.wheels.map_words((word,))[0]) for word in self.words(gold)]
-        return [word for word, reached in packed if reached and not reached & said]
+        return [word for word, reached in packed if reached and not reached & answer]
 
     def _find_hits(self, word: int, gold: int) -> tuple[int, int]:
         """In how many wheels a word's category is a gold one, of how many that know both."""

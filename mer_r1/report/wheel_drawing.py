@@ -1,7 +1,7 @@
 """The emotion wheel drawn as a wheel: a sector a category, recall in the outer ring, precision in the inner one.
 
 Both rings fill outwards from 0 to 100 %, by the radius; a thin arc marks 50 %. Numbers are those of
-diagnosis/categories.py, added up over the sets that every system was asked about in every mode, so that wheels beside
+analysis/categories.py, added up over the sets that every system was asked about in every mode, so that wheels beside
 each other are of the same clips; where no set is such, each wheel is of its own system's sets, and says which. The
 colour of a sector follows the family of its emotion and says nothing more. The SVG holds names of categories (escaped),
 titles of systems (escaped) and numbers.
@@ -28,7 +28,7 @@ HUES = {
     "power": 25, "surpris": 32, "love": 335, "tender": 335, "fear": 275, "scare": 275, "anxi": 275, "sad": 215,
     "shame": 300, "guilt": 300, "disgust": 100, "bad": 190, "ang": 5, "mad": 5, "rage": 5, "neutral": None,
 }  # fmt: skip
-"""Degrees of a colour circle by how a category's name begins; None is grey, and what is not here comes by its place."""
+"""Degrees of a colour circle by how a category's name begins; None is grey, and what is not here comes by its index."""
 
 Scores = Mapping[str, CategoryScore]
 
@@ -66,7 +66,7 @@ def wheel_views(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels:
     shared = [item for item in labelled if all(mode in _modes(item, index) for index, mode in asked)]
     pooled = shared or labelled
     scores = {
-        (system.place, mode): found
+        (system.index, mode): found
         for system in systems
         for mode in MODES
         if (found := _pooled(system, pooled, mode, wheels))
@@ -76,11 +76,11 @@ def wheel_views(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels:
         drawn = []
         for system in systems:
             own: dict[Mode, Scores] = {
-                mode: scores[system.place, mode][name] for mode in MODES if (system.place, mode) in scores
+                mode: scores[system.index, mode][name] for mode in MODES if (system.index, mode) in scores
             }
             pictures = {mode: _draw(f"{system.title}, {mode}", title, item) for mode, item in own.items()}
             if own:
-                of_sets = tuple(item.title for item in pooled if _modes(item, system.place))
+                of_sets = tuple(item.title for item in pooled if _modes(item, system.index))
                 drawn.append(DrawnWheel(system, of_sets, own, pictures))
         if drawn:
             first: Scores = next(iter(drawn[0].scores.values()))
@@ -89,9 +89,9 @@ def wheel_views(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels:
     return tuple(views)
 
 
-def _modes(page_set: PageSet, place: int) -> set[Mode]:
+def _modes(page_set: PageSet, system: int) -> set[Mode]:
     """In which modes a system was asked about a set."""
-    return {mode for _, mode in page_set.answers.get(place, ())}
+    return {mode for _, mode in page_set.answers.get(system, ())}
 
 
 def _pooled(
@@ -100,7 +100,7 @@ def _pooled(
     """The scores of one mode over all sets; empty where a system has no answer of it."""
     total: dict[str, dict[str, CategoryScore]] = {}
     for page_set in sets:
-        rows = {key[0]: row for key, row in page_set.answers.get(system.place, {}).items() if key[1] == mode}
+        rows = {key[0]: row for key, row in page_set.answers.get(system.index, {}).items() if key[1] == mode}
         if not rows:
             continue
         for wheel, found in category_scores(page_set.scored, rows, wheels).items():
@@ -115,12 +115,12 @@ def _pooled(
 
 def _draw(who: str, title: str, scores: Scores) -> str:
     """The SVG of one wheel."""
-    said = "; ".join(f"{name} recall {_whole(item.recall)}, precision {_whole(item.precision)}"
+    words = "; ".join(f"{name} recall {_whole(item.recall)}, precision {_whole(item.precision)}"
                      for name, item in scores.items())  # fmt: skip
     half_width = LABEL + LETTER_WIDTH * max(7, *map(len, scores))
     parts = [
         f'<svg viewBox="{-half_width:.0f} {-HALF_HEIGHT:.0f} {2 * half_width:.0f} {2 * HALF_HEIGHT:.0f}" role="img" '
-        f'class="wheel" aria-label="{escape(f"{who}: {title}, in percent: {said}.")}">'
+        f'class="wheel" aria-label="{escape(f"{who}: {title}, in percent: {words}.")}">'
     ]
     step, labels = 2 * math.pi / len(scores), []
     for index, (name, item) in enumerate(scores.items()):
@@ -142,11 +142,11 @@ def _draw(who: str, title: str, scores: Scores) -> str:
     return "".join([*parts, *labels, "</svg>"])
 
 
-def _label(name: str, each: CategoryScore, angle: float) -> str:
+def _label(name: str, score: CategoryScore, angle: float) -> str:
     x, y = LABEL * math.sin(angle), -LABEL * math.cos(angle)
     side = "middle" if abs(math.sin(angle)) < 0.2 else "start" if x > 0 else "end"
     y -= 2 + 16 * math.cos(angle)  # two lines that stand above a wheel's top and hang below its bottom
-    values = f"{_whole(each.recall)} · {_whole(each.precision)}" if each.n_gold or each.n_predicted else "no clips"
+    values = f"{_whole(score.recall)} · {_whole(score.precision)}" if score.n_gold or score.n_predicted else "no clips"
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{side}">{escape(name)}'
         f'<tspan class="v" x="{x:.1f}" dy="1.15em">{values}</tspan></text>'
@@ -175,9 +175,9 @@ def _radius(ring: tuple[float, float], value: float) -> float:
     return ring[0] + (ring[1] - ring[0]) * value
 
 
-def _hue(name: str, place: int, num: int) -> int | None:
+def _hue(name: str, index: int, num: int) -> int | None:
     """None for grey."""
-    return next((hue for start, hue in HUES.items() if name.lower().startswith(start)), 360 * place // num)
+    return next((hue for start, hue in HUES.items() if name.lower().startswith(start)), 360 * index // num)
 
 
 def _whole(value: float | None) -> str:

@@ -143,8 +143,8 @@ def test_a_waf_of_other_clips_than_those_scored_is_left_out_and_said(
     (measured,) = measure(systems, page_sets(systems), SMALL)
     assert len(measured.page_set.scored) == 4
     slow = measured.modes["slow"]
-    assert (slow.value("waf"), slow.noted_problem) == (None if problem else 0.75, problem)
-    assert slow.noted_signature.endswith("judge:someone")
+    assert (slow.value("waf"), slow.reported_problem) == (None if problem else 0.75, problem)
+    assert slow.reported_signature.endswith("judge:someone")
 
 
 def accuracy_of(num: int | None) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def test_an_accuracy_of_other_pictures_than_those_scored_is_left_out_and_said(nu
     fast = measure(systems, page_sets(systems), SMALL)[0].modes["fast"]
     assert fast.headline == "accuracy"
     assert (fast.value("accuracy"), fast.bounds("accuracy")) == ((None, None) if said else (0.75, (0.5, 1.0)))
-    assert fast.noted_problem == (f"metrics.json has it of {said} clips, here are 7" if said else "")
+    assert fast.reported_problem == (f"metrics.json has it of {said} clips, here are 7" if said else "")
 
 
 def test_a_set_has_one_headline_whichever_system_a_benchmark_asked() -> None:
