@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from mer_r1.commands.options import (
     Commands,
     add_benchmark_options,
     add_command,
-    add_failed_option,
     add_judge_options,
     add_sentiment_options,
     add_service_options,
@@ -35,6 +35,16 @@ if TYPE_CHECKING:
     ScoredType = TypeVar("ScoredType", bound=Scored)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A benchmark on the command line: its line of help, its options, how it is run, and its published table."""
+
+    text: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    print_published: Callable[[], None]
+
+
 def add(commands: Commands) -> None:
     """Add `mer-r1 benchmark`."""
     parser = add_command(commands, "benchmark", "A benchmark from clips to its table, beside the published rows.")
@@ -51,37 +61,16 @@ def add(commands: Commands) -> None:
     parser.set_defaults(command=command)
     names = parser.add_subparsers(metavar="BENCHMARK")
     for name, entry in BENCHMARKS.items():
-        entry.add(names, name)
+        entry.add_options(add_command(names, name, entry.text, partial(_run, entry), resumable=True))
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A benchmark on the command line: its help, options of its own, how it is run, and its published table.
-
-    `help` are the texts of `add_benchmark_options`, and its --mode.
-    """
-
-    text: str
-    help: dict[str, str]
-    run: Callable[[argparse.Namespace], int]
-    add_options: Callable[[argparse.ArgumentParser], None]
-    print_published: Callable[[], None]
-
-    def add(self, names: Commands, name: str) -> None:
-        """Add `mer-r1 benchmark NAME`."""
-        parser = add_command(names, name, self.text, self._command, resumable=True)
-        out = f"the run's folder, resumed where it is there (default runs/{name}-MODEL)"
-        add_benchmark_options(parser, out=out, **self.help)
-        add_failed_option(parser)
-        self.add_options(parser)
-
-    def _command(self, options: argparse.Namespace) -> int:
-        if options.published:
-            self.print_published()
-            return 0
-        if options.model is None or options.data is None:
-            raise InputError("--model and --data are needed; give both, or --published")
-        return self.run(options)
+def _run(entry: Entry, options: argparse.Namespace) -> int:
+    if options.published:
+        entry.print_published()
+        return 0
+    if options.model is None or options.data is None:
+        raise InputError("--model and --data are needed; give both, or --published")
+    return entry.run(options)
 
 
 def run(
@@ -132,6 +121,8 @@ def request_of(options: argparse.Namespace) -> Request:
 
 
 def _unibench_options(parser: argparse.ArgumentParser) -> None:
+    data = "folder of NAME.jsonl from `prepare`, or of the owners' folders"
+    add_benchmark_options(parser, data=data, sets="these sets only, such as meld,mosi", items="clips")
     add_service_options(parser)
     add_wheel_options(parser)
     add_sentiment_options(parser)
@@ -146,6 +137,8 @@ def _run_unibench(options: argparse.Namespace) -> int:
 
 
 def _mme_options(parser: argparse.ArgumentParser) -> None:
+    data = "folder of question files and clips, or the manifest of `prepare`"
+    add_benchmark_options(parser, data=data, sets="these tasks only, such as ER-Lab,SA", items="questions", mode="slow")
     add_service_options(parser, requests="with --url, and of the judge: requests at the same time")
     parser.add_argument("--judge-url", metavar="URL", help="judge by a model at this OpenAI-compatible address")
     parser.add_argument("--judge-model", metavar="NAME", help="the judge's name there")
@@ -167,6 +160,8 @@ def _run_mme(options: argparse.Namespace) -> int:
 
 
 def _picture_options(parser: argparse.ArgumentParser) -> None:
+    data = "folder of NAME.jsonl from `prepare` or `synth --pictures`"
+    add_benchmark_options(parser, data=data, sets="these sets only, such as emoset,webemo", items="pictures")
     parser.add_argument("--in-domain", metavar="NAME", help="the set whose training part the model was trained on")
     parser.add_argument(
         "--prompt-style", metavar="STYLE", help="prompt template, as set or choice (default the model's)"
@@ -200,36 +195,20 @@ def _print_picture_table() -> None:
 BENCHMARKS = {
     "mer-unibench": Entry(
         "Nine data sets: F1, HIT and WAF, and their means (paper's Tables 1, 3).",
-        {
-            "data": "folder of NAME.jsonl from `prepare`, or of the owners' folders",
-            "sets": "these sets only, such as meld,mosi",
-            "items": "clips",
-        },
-        _run_unibench,
         _unibench_options,
-        lambda: _print_table("mer-unibench"),
+        _run_unibench,
+        partial(_print_table, "mer-unibench"),
     ),
     "mme-emotion": Entry(
         "MME-Emotion's questions answered by a model, and its answers judged.",
-        {
-            "data": "folder of question files and clips, or the manifest of `prepare`",
-            "sets": "these tasks only, such as ER-Lab,SA",
-            "items": "questions",
-            "mode": "slow",
-        },
-        _run_mme,
         _mme_options,
-        lambda: _print_table("mme-emotion"),
+        _run_mme,
+        partial(_print_table, "mme-emotion"),
     ),
     "emotion-pictures": Entry(
         "Accuracy on pictures with candidate labels, in and out of domain.",
-        {
-            "data": "folder of NAME.jsonl from `prepare` or `synth --pictures`",
-            "sets": "these sets only, such as emoset,webemo",
-            "items": "pictures",
-        },
-        _run_pictures,
         _picture_options,
+        _run_pictures,
         _print_picture_table,
     ),
 }

@@ -5,12 +5,8 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mer_r1.commands.options import Commands, add_command, add_judge_options
-
-if TYPE_CHECKING:
-    from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice, Prices
 
 
 def add(commands: Commands) -> None:
@@ -40,38 +36,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice, Prices
-
-    choice = JudgeChoice(
-        options.judge_url, options.judge_model, options.judge_key_env, options.steps_model, options.workers
-    )
-    return run(
-        options.questions,
-        options.responses,
-        choice,
-        options.out,
-        videos=options.videos,
-        clues=options.clues,
-        dry_run=options.dry_run,
-        prices=Prices(options.price_in, options.price_out),
-    )
-
-
-def run(
-    questions: Path,
-    responses: Path,
-    choice: JudgeChoice,
-    out: Path,
-    *,
-    videos: Path | None = None,
-    clues: Path | None = None,
-    dry_run: bool = False,
-    prices: Prices | None = None,
-) -> int:
-    """Judge a file of responses into `out` and print the numbers; 1 when responses or clips are missing, otherwise 0.
-
-    Raises InputError for files that do not fit together, and JudgeError where the endpoint fails.
-    """
+    """Judge a file of responses and print the numbers; 1 when responses or clips are missing, otherwise 0."""
     from rich.console import Console
 
     from mer_r1.benchmarks.mme_emotion import judging
@@ -79,13 +44,17 @@ def run(
     from mer_r1.display.mme_emotion import print_mme
 
     console = Console(highlight=False, emoji=False)
-    answers = judging.read_answers(questions, responses, videos=videos, clues=clues)
-    if dry_run:
-        for line in judging.plan(answers, out, prices or judging.Prices()):
+    answers = judging.read_answers(options.questions, options.responses, videos=options.videos, clues=options.clues)
+    if options.dry_run:
+        for line in judging.plan(answers, options.out, judging.Prices(options.price_in, options.price_out)):
             console.print(line, markup=False, soft_wrap=True)
         return 0
+    choice = judging.JudgeChoice(
+        options.judge_url, options.judge_model, options.judge_key_env, options.steps_model, options.workers
+    )
+    title = options.responses.stem
     with benchmark_bars() as progress:
-        report = judging.judge_responses(answers, choice, out, responses.stem, partial(progress, "Judging"))
+        report = judging.judge_responses(answers, choice, options.out, title, partial(progress, "Judging"))
     print_mme({"responses": report}, console)
     if line := judging.missing_line(answers):
         console.print(f"incomplete: {line}", markup=False, soft_wrap=True)

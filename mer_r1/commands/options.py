@@ -58,22 +58,28 @@ def add_length_option(parser: argparse._ActionsContainer, default: int = 1024) -
 
 
 def add_benchmark_options(
-    parser: argparse.ArgumentParser, *, data: str, out: str, sets: str, items: str, mode: str = "both"
+    parser: argparse.ArgumentParser, *, data: str, sets: str, items: str, mode: str = "both"
 ) -> None:
     """What a benchmark needs: the model, the data, the run's folder, which part of it, and how answers are generated.
 
-    The texts are the help of --data, --out and --sets; `items` is what --limit counts.
+    The texts are the help of --data and --sets; `items` is what --limit counts.
     """
     parser.add_argument(
         "--published", action="store_true", default=argparse.SUPPRESS, help="print the published table only"
     )
     parser.add_argument("--model", help="a run, a checkpoint's folder or a Hub id; with --url the model's name there")
     parser.add_argument("--data", type=Path, metavar="PATH", help=data)
-    parser.add_argument("--out", type=Path, metavar="DIR", help=out)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the run's folder, resumed if it exists (default runs/NAME-MODEL)",
+    )
     parser.add_argument("--sets", metavar="A,B", help=f"{sets} (default all)")
     parser.add_argument("--limit", type=int, metavar="N", help=f"the first N {items} of each set only (default all)")
     add_mode_option(parser, mode)
     add_length_option(parser)
+    add_failed_option(parser)
 
 
 def names_of(listed: str | None) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ published rows beside it are means of the same sets. Fractions come in, percent 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 
@@ -68,23 +67,35 @@ def print_published(name: str, console: Console) -> None:
 
 
 def official_grid(model: str, sets: Mapping[str, Mapping[str, Numbers]], modes: Sequence[str]) -> Grid:
-    """One's own rows of the official table over published ones. `sets` maps a set to its modes to their numbers."""
-    rows = [_own_row(model, mode, sets, OFFICIAL) for mode in modes]
-    beside = [_published_row(published()["mer-unibench"], row.model, row.values, sets) for row in _beside()]
-    return Grid("MER-UniBench, in %", (*_heads(sets, OFFICIAL), *_mean_heads(sets)), (*rows, *beside))
+    """The model's rows of the official table over published ones. `sets` maps a set to its modes to their numbers."""
+    return _grid("MER-UniBench, in %", published()[NAME], OFFICIAL, model, sets, modes)
 
 
 def unified_grid(model: str, sets: Mapping[str, Mapping[str, Numbers]], modes: Sequence[str]) -> Grid:
     """The same with F1 on the basic-emotion sets, and the mean of the recognition sets."""
-    table = published()["unified"]
-    rows = [_own_row(model, mode, sets, UNIFIED) for mode in modes]
-    beside = [
-        _published_row(table, row.model, row.values, sets, row.mode or "")
-        for mode in modes
-        for row in table.rows_of(*BESIDE["mer-unibench"], mode=mode)
-    ]
-    heads = (*_heads(sets, UNIFIED), *_mean_heads(sets, "R-Mean"))
-    return Grid("With F1 on the basic-emotion sets, in %", heads, (*rows, *beside))
+    return _grid("With F1 on the basic-emotion sets, in %", published()["unified"], UNIFIED, model, sets, modes)
+
+
+def _grid(
+    title: str,
+    table: PublishedTable,
+    measures: Mapping[str, str],
+    model: str,
+    sets: Mapping[str, Mapping[str, Numbers]],
+    modes: Sequence[str],
+) -> Grid:
+    rows = []
+    for mode in modes:
+        values = {name: value_of(by_mode[mode], name, measures) for name, by_mode in sets.items()}
+        rows.append((printable(model), mode, *map(percent, values.values()), *_means(values, measures)))
+    for mode in dict.fromkeys(mode if table.rows[0].mode else None for mode in modes):
+        for row in table.rows_of(*BESIDE[NAME], mode=mode):
+            by_set = dict(zip(SETS, row.values, strict=False))
+            here: dict[str, float | None] = {name: by_set[name] / 100 for name in sets}
+            is_whole = len(sets) == len(SETS)  # then the means are as printed
+            means = [number(value) for value in row.values[len(SETS) :]] if is_whole else _means(here, measures)
+            rows.append((f"{row.model} (published)", mode or "", *map(percent, here.values()), *means))
+    return Grid(title, (*_heads(sets, measures), *_mean_heads(sets, measures)), tuple(rows))
 
 
 def published_grid(table: PublishedTable) -> Grid:
@@ -98,32 +109,6 @@ def published_grid(table: PublishedTable) -> Grid:
     return Grid(f"{table.title}, in % ({table.source})", (*[""] * num_names, *table.columns), rows, num_names)
 
 
-def _beside() -> Sequence[Any]:
-    return published()["mer-unibench"].rows_of(*BESIDE["mer-unibench"])
-
-
-def _own_row(
-    model: str, mode: str, sets: Mapping[str, Mapping[str, Numbers]], measures: Mapping[str, str]
-) -> tuple[str, ...]:
-    values = {name: value_of(modes[mode], name, measures) for name, modes in sets.items()}
-    return (printable(model), mode, *map(percent, values.values()), *_means(values, measures))
-
-
-def _published_row(
-    table: PublishedTable,
-    model: str,
-    values: Sequence[float],
-    sets: Mapping[str, object],
-    mode: str = "",
-) -> tuple[str, ...]:
-    """The columns of the sets that are there; means as printed where all nine are."""
-    by_set = dict(zip(SETS, values, strict=False))
-    here: dict[str, float | None] = {name: by_set[name] / 100 for name in sets}
-    measures = UNIFIED if table.name == "unified" else OFFICIAL
-    means = [number(value) for value in values[len(SETS) :]] if len(sets) == len(SETS) else _means(here, measures)
-    return (f"{model} (published)", mode, *map(percent, here.values()), *means)
-
-
 def _means(values: Mapping[str, float | None], measures: Mapping[str, str]) -> list[str]:
     """The cells of the means, that of the recognition sets first where the table has it."""
     cells = [percent(mean_of_all(list(values.values())))]
@@ -135,14 +120,11 @@ def _heads(sets: Mapping[str, object], measures: Mapping[str, str]) -> tuple[str
     return ("", "", *(f"{SETS[name].title} {NAMES[measures[SETS[name].task]]}" for name in sets))
 
 
-def _mean_heads(sets: Mapping[str, object], *more: str) -> tuple[str, ...]:
-    num = sum(SETS[name].task != "sentiment" for name in sets)
-    whole = len(sets) == len(SETS)
-    return (
-        *(head if whole else f"{head} of {num} {_sets(num)}" for head in more),
-        "Mean" if whole else f"Mean of {len(sets)} {_sets(len(sets))}",
-    )
-
-
-def _sets(num: int) -> str:
-    return "set" if num == 1 else "sets"
+def _mean_heads(sets: Mapping[str, object], measures: Mapping[str, str]) -> tuple[str, ...]:
+    """Those of `_means`; where not all nine sets are there they say of how many they are."""
+    counts = {"Mean": len(sets)}
+    if measures is UNIFIED:
+        counts = {"R-Mean": sum(SETS[name].task != "sentiment" for name in sets), **counts}
+    if len(sets) == len(SETS):
+        return tuple(counts)
+    return tuple(f"{head} of {num} {'set' if num == 1 else 'sets'}" for head, num in counts.items())

@@ -1,10 +1,13 @@
 """A judge of MME-Emotion behind a local address: what stage a request is of, and replies in the asked form."""
 
+import argparse
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from mer_r1.commands import judge
 from tests.judge.endpoint import Reply, says
 
 Body = dict[str, Any]
@@ -57,3 +60,16 @@ def replies(text: Text = in_form) -> Callable[[int, Body], Reply]:
 def content_of(body: Body) -> str:
     """A request as one text, to compare it with others."""
     return json.dumps([body["model"], body["messages"]], sort_keys=True)
+
+
+def judge_file(questions: Path, responses: Path, out: Path, url: str, **options: object) -> int:
+    """The status of `mer-r1 judge mme-emotion`; an option is named as its argument. Its errors are raised."""
+    parser = argparse.ArgumentParser()
+    judge.add(parser.add_subparsers())
+    arguments = {"questions": questions, "responses": responses, "out": out, "judge_url": url, "judge_model": "judge-1"}
+    words = ["judge", "mme-emotion"]
+    for name, value in (arguments | options).items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    parsed = parser.parse_args(words)
+    status: int = parsed.command(parsed)
+    return status

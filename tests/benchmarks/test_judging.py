@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 
-from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice, Prices
-from mer_r1.commands.judge import run
 from mer_r1.data.files import locked
 from mer_r1.errors import InputError
 from mer_r1.judge.client import JudgeError
 from tests.benchmarks.mme_files import ROWS, responses_of, write_clips, write_questions
-from tests.benchmarks.mme_judging import Body, content_of, in_form, is_steps, pictures_of, replies, text_of
+from tests.benchmarks.mme_judging import Body, content_of, in_form, is_steps, judge_file, pictures_of, replies, text_of
 from tests.judge.endpoint import Reply, Script, says, serve
 
 pytest.importorskip("httpx")
@@ -45,9 +43,8 @@ class Files:
     def respond(self, rows: list[dict[str, Any]]) -> None:
         self.responses.write_text(json.dumps(rows))
 
-    def judge(self, url: str, workers: int = 4, model: str = "judge-1", **options: Any) -> int:
-        choice = JudgeChoice(url, model, num_workers=workers, steps_model=options.pop("steps_model", None))
-        return run(self.questions, self.responses, choice, self.out, **options)
+    def judge(self, url: str, **options: object) -> int:
+        return judge_file(self.questions, self.responses, self.out, url, **{"workers": 4, **options})
 
     def metrics(self) -> Any:
         return json.loads((self.out / "metrics.json").read_text())
@@ -215,10 +212,9 @@ def test_a_reply_that_is_in_form_at_the_second_time_counts(files: Files) -> None
 KILLED = """
 import sys
 from pathlib import Path
-from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
-from mer_r1.commands.judge import run
+from tests.benchmarks.mme_judging import judge_file
 url, questions, responses, out, workers = sys.argv[1:]
-run(Path(questions), Path(responses), JudgeChoice(url, "judge-1", num_workers=int(workers)), Path(out))
+judge_file(Path(questions), Path(responses), Path(out), url, workers=workers)
 """
 
 
@@ -281,7 +277,7 @@ def test_another_judge_does_not_mix_into_the_same_folder(files: Files) -> None:
     with serve(replies()) as server:
         files.judge(server.url)
         with pytest.raises(InputError, match="made with judge judge-1, now it is judge-2"):
-            files.judge(server.url, model="judge-2")
+            files.judge(server.url, judge_model="judge-2")
         with pytest.raises(InputError, match="made with steps judge-1, now it is x"):
             files.judge(server.url, steps_model="x")
         write_clips(files.questions)
@@ -362,7 +358,7 @@ def test_a_dry_run_says_what_it_takes_and_asks_and_writes_nothing(
         assert "9 responses, 0 judged already" in said
         assert "18 calls" in said
         assert "give --price-in and --price-out" in said
-        assert files.judge(server.url, dry_run=True, prices=Prices(1e6, 0.0)) == 0
+        assert files.judge(server.url, dry_run=True, price_in=1e6, price_out=0.0) == 0
         priced = capsys.readouterr().out
         tokens = next(line for line in priced.splitlines() if line.startswith("about")).split()[1]
         assert f"cost: about {tokens}.00 at 1e+06 in" in priced
@@ -388,7 +384,6 @@ def test_markup_and_escapes_in_names_reach_the_terminal_as_text(
 def test_a_key_is_sent_and_stands_nowhere(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-secret-1")
     with serve(replies()) as server:
-        choice = JudgeChoice(server.url, "judge-1", "MY_KEY")
-        assert run(files.questions, files.responses, choice, files.out) == 0
+        assert files.judge(server.url, judge_key_env="MY_KEY") == 0
         assert {asked.key for asked in server.asked} == {"Bearer sk-secret-1"}
     assert all(b"sk-secret-1" not in path.read_bytes() for path in files.out.iterdir())

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
-from mer_r1.commands.judge import run
 from mer_r1.judge.client import JudgeError
 from tests.benchmarks.mme_files import responses_of, write_clips, write_questions
-from tests.benchmarks.mme_judging import Body, in_form, pictures_of, replies, text_of
+from tests.benchmarks.mme_judging import Body, in_form, judge_file, pictures_of, replies, text_of
 from tests.judge.endpoint import Reply, Script, says, serve
 
 pytest.importorskip("httpx")
@@ -36,9 +34,8 @@ class Files:
     def respond(self, rows: list[dict[str, Any]]) -> None:
         self.responses.write_text(json.dumps(rows))
 
-    def judge(self, url: str, workers: int = 1, **options: Any) -> int:
-        choice = JudgeChoice(url, "judge-1", num_workers=workers)
-        return run(self.questions, self.responses, choice, self.out, **options)
+    def judge(self, url: str, workers: int = 1, **options: object) -> int:
+        return judge_file(self.questions, self.responses, self.out, url, workers=workers, **options)
 
     def metrics(self) -> Any:
         return json.loads((self.out / "metrics.json").read_text())["means"]["given"]

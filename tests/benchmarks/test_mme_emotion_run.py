@@ -12,14 +12,14 @@ import pytest
 from mer_r1.benchmarks.mme_emotion.benchmark import MmeEmotion
 from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
 from mer_r1.benchmarks.mme_emotion.questions import TASKS
-from mer_r1.commands import benchmark, judge
+from mer_r1.commands import benchmark
 from mer_r1.display.mme_emotion import print_run
 from mer_r1.errors import InputError
 from mer_r1.evaluation.runs import read_runs
 from mer_r1.evaluation.suite import Request
 from mer_r1.generation.make import Service
 from tests.benchmarks.mme_files import ROWS, write_clips, write_questions
-from tests.benchmarks.mme_judging import Body, in_form, is_steps
+from tests.benchmarks.mme_judging import Body, in_form, is_steps, judge_file
 from tests.judge.endpoint import Reply, Script, says, serve
 
 pytest.importorskip("httpx")
@@ -98,8 +98,7 @@ def test_the_responses_file_gives_the_judge_verb_the_same_numbers(data: Path, tm
     out = tmp_path / "run"
     with serve(answering(first_label)) as server:
         run(wanted(data, out, server.url), JudgeChoice(server.url, "judge-1"), with_frames=False)
-        choice = JudgeChoice(server.url, "judge-1")
-        assert judge.run(data, out / "responses.slow.json", choice, tmp_path / "judged") == 0
+        assert judge_file(data, out / "responses.slow.json", tmp_path / "judged", server.url) == 0
     again = metrics(tmp_path / "judged")["means"]["given"]
     assert again == metrics(out)["means"]["slow"]
 
