@@ -58,7 +58,7 @@ def drop(sample: Sample, clip: Clip, *media: str) -> tuple[Sample, Clip]:
 
 @dataclass(frozen=True)
 class _Without:
-    """An `Generator` whose prompts lack some media, which its settings say."""
+    """A `Generator` whose prompts are without some media, which its settings say."""
 
     generator: Generator
     media: tuple[str, ...]

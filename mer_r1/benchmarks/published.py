@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 BESIDE = {"mer-unibench": ("AffectGPT-R1", "Baseline", "MER-R1")}
-"""The rows printed beside one's own where not all are."""
+"""The rows printed beside the model's where not all are."""
 
 
 @dataclass(frozen=True)

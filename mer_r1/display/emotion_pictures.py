@@ -62,7 +62,7 @@ def print_published(console: Console) -> None:
 def accuracy_grid(
     model: str, sets: Mapping[str, Mapping[str, float | None]], modes: Sequence[str], in_domain: str | None
 ) -> Grid:
-    """One's own rows over published ones. `sets` maps a set to its modes to their accuracies."""
+    """The model's rows over published ones. `sets` maps a set to its modes to their accuracies."""
     heads = [f"{title_of(name)}{' (trained on)' if name == in_domain else ''}" for name in sets]
     rows = []
     for mode in modes:

@@ -88,13 +88,13 @@ def _grid(
     for mode in modes:
         values = {name: value_of(by_mode[mode], name, measures) for name, by_mode in sets.items()}
         rows.append((printable(model), mode, *map(percent, values.values()), *_means(values, measures)))
-    for mode in dict.fromkeys(mode if table.rows[0].mode else None for mode in modes):
-        for row in table.rows_of(*BESIDE[NAME], mode=mode):
+    for of_mode in dict.fromkeys(mode if table.rows[0].mode else None for mode in modes):
+        for row in table.rows_of(*BESIDE[NAME], mode=of_mode):
             by_set = dict(zip(SETS, row.values, strict=False))
             here: dict[str, float | None] = {name: by_set[name] / 100 for name in sets}
             is_whole = len(sets) == len(SETS)  # then the means are as printed
             means = [number(value) for value in row.values[len(SETS) :]] if is_whole else _means(here, measures)
-            rows.append((f"{row.model} (published)", mode or "", *map(percent, here.values()), *means))
+            rows.append((f"{row.model} (published)", of_mode or "", *map(percent, here.values()), *means))
     return Grid(title, (*_heads(sets, measures), *_mean_heads(sets, measures)), tuple(rows))
 
 

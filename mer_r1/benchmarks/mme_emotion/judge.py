@@ -201,8 +201,8 @@ def _asked(ask: Ask, messages: Messages, parse: Callable[[str], Read | None], ag
     answer = ask(messages)
     if (found := parse(answer)) is not None:
         return found
-    said = {"role": "assistant", "content": answer if answer.strip() else "(nothing)"}
-    return parse(ask([*messages, said, {"role": "user", "content": again}]))
+    reply = {"role": "assistant", "content": answer if answer.strip() else "(nothing)"}
+    return parse(ask([*messages, reply, {"role": "user", "content": again}]))
 
 
 def steps_messages(response: str) -> Messages:

@@ -98,7 +98,7 @@ def read_responses(path: Path, questions: Sequence[Question]) -> dict[str, str]:
     of_clip: dict[str, list[Question]] = {}
     for question in questions:
         of_clip.setdefault(question.video_id, []).append(question)
-    said: dict[str, str] = {}
+    responses: dict[str, str] = {}
     extra: list[str] = []
     for number, row in enumerate(read_list(path), start=1):
         video_id = text_of(path, number, row, "video_id")
@@ -110,20 +110,24 @@ def read_responses(path: Path, questions: Sequence[Question]) -> dict[str, str]:
         if len(fitting) > 1:
             names = ", ".join(question.task for question in fitting)
             raise InputError(f'{path}: row {number}: {printable(video_id)} stands in {names}; give "task", one of them')
-        if fitting[0].id in said:
+        if fitting[0].id in responses:
             raise InputError(f"{path}: row {number}: a second response to {printable(video_id)}; keep one")
         if row.get("model_response") is not None:
-            said[fitting[0].id] = text_of(path, number, row, "model_response")
+            responses[fitting[0].id] = text_of(path, number, row, "model_response")
     if extra:
         raise InputError(
             f"{path}: {len(extra)} responses belong to no question, the first {printable(extra[0])}; take them out, or "
             "give the questions that they answer"
         )
-    return said
+    return responses
 
 
 def cases_of(
-    asked: Sequence[tuple[Question, Path | None]], said: Mapping[str, str], clues: Path | None, *, with_frames: bool
+    asked: Sequence[tuple[Question, Path | None]],
+    responses: Mapping[str, str],
+    clues: Path | None,
+    *,
+    with_frames: bool,
 ) -> Answers:
     """Questions, clips and responses joined; `clues` is a file of descriptions of the sound. Raises InputError."""
     heard: dict[str, str] = {}
@@ -131,11 +135,11 @@ def cases_of(
         assert clues is not None, "there are rows"
         heard.setdefault(text_of(clues, number, row, "video_id"), text_of(clues, number, row, "audio_clue"))
     cases = tuple(
-        Case(question, said[question.id], heard.get(question.video_id), with_frames, clip if with_frames else None)
+        Case(question, responses[question.id], heard.get(question.video_id), with_frames, clip if with_frames else None)
         for question, clip in asked
-        if question.id in said
+        if question.id in responses
     )
-    missing = tuple(question for question, _ in asked if question.id not in said)
+    missing = tuple(question for question, _ in asked if question.id not in responses)
     return Answers(cases, missing, with_frames, clues is not None)
 
 

@@ -184,11 +184,11 @@ def _candidates(path: Path, number: int, row: dict[str, Any]) -> tuple[str, ...]
 
 
 def _task(path: Path, number: int, row: dict[str, Any], candidates: Sequence[str]) -> str:
-    said = row.get("task")
-    if said is not None:
-        if known := task_named(said):
+    named = row.get("task")
+    if named is not None:
+        if known := task_named(named):
             return known
-        raise InputError(f'{path}: row {number}: task "{printable(said)}" is not known; use {", ".join(TASKS)}')
+        raise InputError(f'{path}: row {number}: task "{printable(named)}" is not known; use {", ".join(TASKS)}')
     stem = path.stem.replace("_", "-").lower()
     for name, task in _FILE_NAMES.items():
         if stem == name or stem.startswith(f"{name}-"):
@@ -198,9 +198,9 @@ def _task(path: Path, number: int, row: dict[str, Any], candidates: Sequence[str
     raise InputError(f'{path}: row {number}: which task it is of is not known; give "task", one of {", ".join(TASKS)}')
 
 
-def task_named(said: object) -> str | None:
+def task_named(named: object) -> str | None:
     """The task of this name in any of the owners' spellings ("ER_Lab"); None for anything else."""
-    return _FILE_NAMES.get(said.strip().replace("_", "-").lower()) if isinstance(said, str) else None
+    return _FILE_NAMES.get(named.strip().replace("_", "-").lower()) if isinstance(named, str) else None
 
 
 def _deduced(source: str, candidates: Sequence[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Judging many answers into a folder that a stopped run goes on from.
+"""Judging many answers into a folder from which a stopped run is resumed.
 
     OUT/settings.json   who judges by which prompts, and whether with frames; another setting does not mix with it
     OUT/judge.sqlite    every reply of the judge by content, written as it comes
@@ -73,15 +73,15 @@ def judge_into(
     num_workers: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Judgement]:
-    """The judgement of every case in order; what OUT lacks is made by `judge`, in threads, and appended.
+    """The judgement of every case in order; what is missing in OUT is made by `judge`, in threads, and appended.
 
     The first exception of `judge` ends the work, and what was judged before it is kept.
     """
     _drop_half_line(out / ROWS)
     done = kept_judgements(out, cases)
-    lacking = [case for case in cases if case.question.id not in done]
+    missing = [case for case in cases if case.question.id not in done]
     with (out / ROWS).open("a", encoding="utf-8") as handle:
-        for judgement in _judged(lacking, judge, num_workers):
+        for judgement in _judged(missing, judge, num_workers):
             append_json_line(handle, judgement.row())
             handle.flush()
             done[judgement.id] = judgement
