@@ -2,7 +2,7 @@
 
     python perf/report_page.py [--samples 20000] [--folder DIR]
 
-run       two systems with the answers of both modes to as many synthetic samples, reasoning of about 600 letters
+run       two systems with the answers of both modes to as many synthetic samples, reasoning of about 600 characters
           each, confidences in every category; written to DIR (default: a temporary folder)
 render    the whole page from these files, with all scores, intervals and plots; peak memory of the process
 open      from navigation to the first painted list, in headless Chromium (needs selenium and chromium)
@@ -30,7 +30,7 @@ from mer_r1.report.page import write_page
 
 OPEN_S, FILTER_MS = 2.0, 100.0
 NUM_FILES = 100
-REASONING_LETTERS = 600
+REASONING_CHARACTERS = 600
 SYSTEMS = ("first", "second")
 
 
@@ -92,7 +92,7 @@ def predictions(
     for number, labels in enumerate(gold):
         for mode in ("fast", "slow"):
             text = ""
-            while mode == "slow" and len(text) < REASONING_LETTERS:
+            while mode == "slow" and len(text) < REASONING_CHARACTERS:
                 text += draw.choice(lines).capitalize() + ". "
             yield {
                 "id": f"clip-{number:06}",

@@ -106,23 +106,23 @@ def corpus(wheels: WheelSet, num_samples: int) -> Pairs:
     chance, words = random.Random(0), wheels.words
     pairs: Pairs = []
     for number in range(num_samples):
-        said = chance.choices(words, k=chance.randint(1, 5))
-        said = [f"{word}x{number}" if chance.random() < 1 / 3 else word for word in said]
-        pairs.append((chance.choices(words, k=chance.randint(1, 4)), f"[{', '.join(said)}]"))
+        predicted = chance.choices(words, k=chance.randint(1, 5))
+        predicted = [f"{word}x{number}" if chance.random() < 1 / 3 else word for word in predicted]
+        pairs.append((chance.choices(words, k=chance.randint(1, 4)), f"[{', '.join(predicted)}]"))
     return pairs
 
 
 def rewards(pairs: Pairs, wheels: WheelSet) -> None:
     """Each sample alone, from its label fields."""
     parser = wheels.protocol.parser
-    for gold, said in pairs:
-        sample_scores(set_statistics(read_labels(gold, parser)[0], read_labels(said, parser)[0], wheels))
+    for gold, predicted in pairs:
+        sample_scores(set_statistics(read_labels(gold, parser)[0], read_labels(predicted, parser)[0], wheels))
 
 
 def responses(pairs: Pairs, wheels: WheelSet) -> None:
     """Each sample alone, from the text of a model."""
-    for gold, said in pairs:
-        text = f"<think>The voice is low and the eyes look away.</think><answer>{said}</answer>"
+    for gold, predicted in pairs:
+        text = f"<think>The voice is low and the eyes look away.</think><answer>{predicted}</answer>"
         score_response(parse_response(text), gold, wheels)
 
 
@@ -130,24 +130,24 @@ def corpus_scores(pairs: Pairs, wheels: WheelSet) -> None:
     """All samples together: label fields to P, R, F1 and HIT."""
     parser = wheels.protocol.parser
     sides = (
-        (wheels.map_words(read_labels(gold, parser)[0]), wheels.map_words(read_labels(said, parser)[0]))
-        for gold, said in pairs
+        (wheels.map_words(read_labels(gold, parser)[0]), wheels.map_words(read_labels(predicted, parser)[0]))
+        for gold, predicted in pairs
     )
-    wheel_scores(stack([statistics_of(gold, said, wheels) for gold, said in sides]))
+    wheel_scores(stack([statistics_of(gold, predicted, wheels) for gold, predicted in sides]))
 
 
 def report(pairs: Pairs, wheels: WheelSet) -> None:
     """The whole report of `score`."""
     score(
         {str(number): gold for number, (gold, _) in enumerate(pairs)},
-        {str(number): said for number, (_, said) in enumerate(pairs)},
+        {str(number): predicted for number, (_, predicted) in enumerate(pairs)},
         wheels,
     )
 
 
 def bootstrap(pairs: Pairs, wheels: WheelSet) -> float:
     """Seconds of the intervals alone."""
-    table = terms(stack([set_statistics(gold, said[1:-1].split(", "), wheels) for gold, said in pairs]))
+    table = terms(stack([set_statistics(gold, predicted[1:-1].split(", "), wheels) for gold, predicted in pairs]))
     flat = table.reshape(len(table), -1)
     return best(lambda: bootstrap_intervals(flat, bootstrap_measures, num_resamples=1000))
 
@@ -166,9 +166,9 @@ def written(folder: Path, pairs: Pairs) -> Path:
     """A folder with the gold and the predictions of `pairs`."""
     folder.mkdir()
     with (folder / "gold.jsonl").open("w") as gold, (folder / "pred.jsonl").open("w") as pred:
-        for number, (labels, said) in enumerate(pairs):
+        for number, (labels, predicted) in enumerate(pairs):
             gold.write(json.dumps({"id": str(number), "labels": labels}) + "\n")
-            pred.write(json.dumps({"id": str(number), "labels": said}) + "\n")
+            pred.write(json.dumps({"id": str(number), "labels": predicted}) + "\n")
     return folder
 
 

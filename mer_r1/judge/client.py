@@ -22,15 +22,13 @@ from typing import Any
 
 from mer_r1.judge.chat import ChatClient, ChatError, Messages
 
-_PROMPTS = Path(__file__).parent / "prompts"
-
 JudgeError = ChatError
 """The judge gave no answer. The message is one line and never holds the API key."""
 
 
 def load_prompt(name: str) -> str:
     """The text of `prompts/NAME.txt`, without the line end it closes with."""
-    return (_PROMPTS / f"{name}.txt").read_text(encoding="utf-8").rstrip("\n")
+    return (Path(__file__).parent / "prompts" / f"{name}.txt").read_text(encoding="utf-8").rstrip("\n")
 
 
 class AnswerCache:
@@ -44,7 +42,7 @@ class AnswerCache:
         try:
             self._connection = sqlite3.connect(path, timeout=30.0, check_same_thread=False)
         except sqlite3.Error as error:
-            raise self._fault(error) from None
+            raise self._error(error) from None
         try:
             self._run("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, model TEXT, answer TEXT NOT NULL)")
             self.get("")
@@ -71,9 +69,9 @@ class AnswerCache:
             with self._lock, self._connection, closing(self._connection.execute(statement, values)) as cursor:
                 return cursor.fetchall()
         except sqlite3.Error as error:
-            raise self._fault(error) from None
+            raise self._error(error) from None
 
-    def _fault(self, error: sqlite3.Error) -> JudgeError:
+    def _error(self, error: sqlite3.Error) -> JudgeError:
         fix = "free some space" if "full" in str(error) else "give another file, or delete it"
         return JudgeError(f"{self._path}: no usable cache of judge answers ({error}); {fix}")
 

@@ -57,20 +57,8 @@ class MediaBudget:
     max_decode_s: float = 120.0
 
     def __post_init__(self) -> None:
-        positive = (
-            "num_frames",
-            "max_pixels",
-            "size_multiple",
-            "frames_multiple",
-            "max_video_s",
-            "max_audio_s",
-            "max_source_pixels",
-            "max_decoded_frames",
-            "max_decode_s",
-        )
-        for name in positive:
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+        for name, value in vars(self).items():
+            if name not in ("fps", "min_pixels") and not (math.isfinite(value) and value > 0):
                 raise InputError(f"media budget: {name} is {value}; give a number above 0")
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
             raise InputError(f"media budget: fps is {self.fps}; give a number above 0, or null for num_frames always")

@@ -25,11 +25,10 @@ from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget
 
 KINDS = "mp4, mov, mkv, webm, avi, gif, wav, mp3, flac, m4a, ogg, jpg, png, webp"
-MEND = "the file is damaged or cut short: fetch or export it again"
+FIX = "the file is damaged or cut short: fetch or export it again"
 STILL_DEMUXERS = frozenset({"png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe"})
 
 _HEAD_BYTES = 16
-_MOST_ATOMS = 100_000
 _BY_START: dict[bytes, str] = {
     b"\x1a\x45\xdf\xa3": "matroska",
     b"GIF87a": "gif",
@@ -71,7 +70,7 @@ def demuxer_of(path: Path) -> str:
                 return "flac" if behind[:4] == b"fLaC" else "aac" if _sync_word(behind) == "aac" else "mp3"
             demuxer = _demuxer_of_head(head)
             if demuxer == "mov" and not _index_fits(handle):
-                raise InputError(f"{path}: its index lists more frames than the file has bytes; {MEND}")
+                raise InputError(f"{path}: its index lists more frames than the file has bytes; {FIX}")
             if demuxer is None and head[:1] == b"\x47":
                 handle.seek(188)
                 demuxer = "mpegts" if handle.read(1) == b"\x47" else None
@@ -108,7 +107,7 @@ def _index_fits(handle: BinaryIO) -> bool:
     """
     size = os.fstat(handle.fileno()).st_size
     at = 0
-    for _ in range(_MOST_ATOMS):
+    for _ in range(100_000):
         handle.seek(at)
         length, kind, wide = struct.unpack(">I4sQ", handle.read(16).ljust(16, b"\0"))
         if kind in (b"moov", b"moof"):
@@ -149,9 +148,9 @@ def open_media(path: Path, budget: MediaBudget) -> Iterator[InputContainer]:
             yield container
     except FFmpegError as error:
         reason = error.strerror or type(error).__name__
-        raise InputError(f"{path}: cannot be read as {demuxer} ({reason}); {MEND}") from None
+        raise InputError(f"{path}: cannot be read as {demuxer} ({reason}); {FIX}") from None
     except MemoryError:
-        raise InputError(f"{path}: needs more memory than there is; {MEND}") from None
+        raise InputError(f"{path}: needs more memory than there is; {FIX}") from None
 
 
 def packets(container: InputContainer, streams: Sequence[Stream] = ()) -> Iterator[av.Packet[Stream]]:

@@ -13,13 +13,12 @@ from av.video.stream import VideoStream
 
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget
-from mer_r1.media.formats import MEND, open_media, packets
+from mer_r1.media.formats import FIX, open_media, packets
 
 # Demuxers whose streams carry a length of their own. Of the others FFmpeg may hand on a guess from the bit rate, or the
 # length of the longest stream.
 _EXACT = frozenset({"mov", "avi", "gif", "wav", "flac"})
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-_MICRO = 1e-6
 _SINGLE_FRAME_S = 0.04
 
 
@@ -38,24 +37,24 @@ def video_seconds(path: Path, container: InputContainer, stream: VideoStream, bu
     """Length of a video stream in seconds: as declared, else found by a second opening that reads the packets once.
 
     An mp4 with reordered frames is read too: it declares the span of decoding times, which with a variable frame rate
-    is not the span of what is shown. Its declared length stands where packets are missing.
+    is not the span of what is shown. Where packets are missing the declared length is taken.
     Raises InputError where no packet carries a time, or where the packets end well before the length of the file that
     its header states.
     """
     declared = declared_seconds(container, stream)
     if declared is not None and not (container.format.name == "mov" and stream.codec_context.has_b_frames):
         return declared
-    whole = container.duration * _MICRO if container.duration and container.duration > 0 else 0.0
+    whole = container.duration * 1e-6 if container.duration and container.duration > 0 else 0.0
     with open_media(path, budget) as again:
         found = _scan(again, stream.index, budget)
     if found is None:
-        raise InputError(f"{path}: holds no picture that can be decoded; {MEND}")
+        raise InputError(f"{path}: holds no picture that can be decoded; {FIX}")
     if not found.complete:
         return max(found.seconds, declared or whole)
     if declared is not None:
         return found.seconds if found.num_packets >= stream.frames else declared
     if found.last_s < 0.9 * whole - 1.0:
-        raise InputError(f"{path}: its packets end at {found.last_s:.2f} s of the {whole:.2f} s it declares; {MEND}")
+        raise InputError(f"{path}: its packets end at {found.last_s:.2f} s of the {whole:.2f} s it declares; {FIX}")
     return found.seconds
 
 

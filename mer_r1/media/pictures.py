@@ -20,23 +20,21 @@ from numpy.typing import NDArray
 
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget, target_size
-from mer_r1.media.formats import MEND
+from mer_r1.media.formats import FIX
 from mer_r1.media.orientation import Turn, frame_turn
 
 Picture = NDArray[np.uint8]
 
-_BACKGROUND = 255
 _BLEND_ROWS = 256
 _GRACE_S = 0.25
 _THREADED_PIXELS = 1280 * 720
-_NUM_THREADS = 4
 
 
 class PictureTaker:
     """Keeps, of frames fed in order of time, the one being shown at each wanted time.
 
     The frame shown at t is the last one whose time is <= t; before the first frame it is the first. The last frame
-    stands for its own duration, or for the longest gap seen before it, whichever is longer, plus 0.25 s.
+    is shown for its own duration, or for the longest gap seen before it, whichever is longer, plus 0.25 s.
     `aspect` is width / height of a stored pixel; `turn` sets frames upright, None asks each frame.
     """
 
@@ -106,7 +104,7 @@ class PictureTaker:
         if missing_s:
             raise InputError(
                 f"{self._path}: its pictures end at {end_s:.2f} s, and the file's own length asks for one at "
-                f"{missing_s[0]:.2f} s; {MEND}"
+                f"{missing_s[0]:.2f} s; {FIX}"
             )
         if self._num_fed == 1:
             # A video of one frame: more than one multiple of it would only cost tokens.
@@ -125,13 +123,15 @@ class PictureTaker:
     def _picture(self, frame: av.VideoFrame) -> Picture:
         """uint8 H x W x 3 of one decoded frame, at the size that the first one set."""
         if self._damaged:
-            raise InputError(f"{self._path}: the picture at {self._shown_s:.2f} s is damaged; {MEND}")
+            raise InputError(f"{self._path}: the picture at {self._shown_s:.2f} s is damaged; {FIX}")
         turn = self._turn or frame_turn(frame)
         if self.taken_size is None:
-            self.source_size = self._size_as_shown(frame, turn)
+            width, height = max(1, round(frame.width * self._aspect)), frame.height
+            self.source_size = (height, width) if turn.swap else (width, height)
             self.taken_size = target_size(*self.source_size, self._budget)
         width, height = self.taken_size[::-1] if turn.swap else self.taken_size
-        source = _on_background(frame) if _has_alpha(frame) else frame
+        has_alpha = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
+        source = _on_white(frame) if has_alpha else frame
         # One thread: libswscale's default starts a pool per clip, which costs more than a small frame.
         resized = self._reformatter.reformat(
             source, width, height, "rgb24", interpolation=Interpolation.BICUBIC, threads=1
@@ -141,16 +141,8 @@ class PictureTaker:
             pixels_HWC = pixels_HWC.transpose(1, 0, 2)
         return pixels_HWC[:: -1 if turn.flip_y else 1, :: -1 if turn.flip_x else 1]
 
-    def _size_as_shown(self, frame: av.VideoFrame, turn: Turn) -> tuple[int, int]:
-        width, height = max(1, round(frame.width * self._aspect)), frame.height
-        return (height, width) if turn.swap else (width, height)
 
-
-def _has_alpha(frame: av.VideoFrame) -> bool:
-    return frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
-
-
-def _on_background(frame: av.VideoFrame) -> av.VideoFrame:
+def _on_white(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame over white, RGB, same size. Alpha applies before resizing, so that no hidden colour leaks."""
     rgba_HWC = cast(Picture, frame.reformat(format="rgba").to_ndarray())
     rgb_HWC = np.ascontiguousarray(rgba_HWC[..., :3])
@@ -158,7 +150,7 @@ def _on_background(frame: av.VideoFrame) -> av.VideoFrame:
         for top in range(0, len(rgb_HWC), _BLEND_ROWS):
             rows = slice(top, top + _BLEND_ROWS)
             alpha = rgba_HWC[rows, :, 3:].astype(np.uint32)
-            rgb_HWC[rows] = (rgb_HWC[rows] * alpha + _BACKGROUND * (255 - alpha) + 127) // 255
+            rgb_HWC[rows] = (rgb_HWC[rows] * alpha + 255 * (255 - alpha) + 127) // 255
     return av.VideoFrame.from_ndarray(rgb_HWC, format="rgb24")
 
 
@@ -187,16 +179,16 @@ class VideoTrack:
         self._path = path
         self._lead_s = lead_s
         self._origin = None if in_order else stream.start_time
-        self._places: deque[int | None] | None = deque() if in_order else None
+        self._stamps: deque[int | None] | None = deque() if in_order else None
         self._next_s = lead_s
         self._frame_s = 0.0
         self._base_s = float(stream.time_base or 0)
         self._usual_s = float(1 / stream.average_rate) if stream.average_rate else 0.0
-        # `open_media` limits FFmpeg's own look at the file; the decoder needs the limit too.
+        # `open_media` limits FFmpeg's own analysis of the file; the decoder needs the limit too.
         stream.codec_context.options = {"max_pixels": str(budget.max_source_pixels)}
         # A codec's threads cost more than a small frame; the environment has no say.
         threaded = stream.width * stream.height >= _THREADED_PIXELS
-        stream.codec_context.thread_count = _NUM_THREADS if threaded else 1
+        stream.codec_context.thread_count = 4 if threaded else 1
         stream.codec_context.thread_type = "AUTO" if threaded else "NONE"
 
     @property
@@ -206,15 +198,15 @@ class VideoTrack:
 
     def read(self, packet: av.Packet[Stream]) -> None:
         """Decode the next packet. One that fails before the first frame is passed over: a stream may start mid-way."""
-        if self._places is not None and packet.size:
-            self._places.append(packet.pts)
+        if self._stamps is not None and packet.size:
+            self._stamps.append(packet.pts)
         try:
             frames = self.stream.decode(packet)
         except FFmpegError as error:
             if not self.taker.started:
                 return
             raise InputError(
-                f"{self._path}: its pictures cannot be decoded after {self._next_s:.2f} s ({error.strerror}); {MEND}"
+                f"{self._path}: its pictures cannot be decoded after {self._next_s:.2f} s ({error.strerror}); {FIX}"
             ) from None
         for frame in frames:
             self.taker.feed(frame, self._time(frame))
@@ -227,10 +219,10 @@ class VideoTrack:
 
     def _time(self, frame: av.VideoFrame) -> float:
         """Seconds from the clip's start; a frame without a time follows the one before it."""
-        if self._places is None:
+        if self._stamps is None:
             stamp = frame.pts if frame.pts is not None else frame.dts
         else:
-            stamp = self._places.popleft() if self._places else None
+            stamp = self._stamps.popleft() if self._stamps else None
         self._frame_s = frame.duration * self._base_s or self._usual_s
         if stamp is None:
             at_s = self._next_s

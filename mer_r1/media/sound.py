@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mer_r1.errors import InputError
 from mer_r1.media.budget import AUDIO_HZ, MediaBudget
-from mer_r1.media.formats import MEND
+from mer_r1.media.formats import FIX
 from mer_r1.media.lengths import declared_seconds
 
 # Outside these a header lies, and one block of sound could become gigabytes.
@@ -116,7 +116,7 @@ class SoundTrack:
         """No packet follows. Raises InputError where more than three packets and more than 2 % could not be decoded."""
         if self._num_damaged > max(3, 0.02 * self._num_packets):
             raise InputError(
-                f"{self._path}: {self._num_damaged} of {self._num_packets} packets of its sound fail to decode; {MEND}"
+                f"{self._path}: {self._num_damaged} of {self._num_packets} packets of its sound fail to decode; {FIX}"
             )
 
     def waveform(self, container: InputContainer) -> NDArray[np.float32] | None:
@@ -132,7 +132,7 @@ class SoundTrack:
         self.taken_s = len(waveform_N) / AUDIO_HZ
         wanted_s = min(declared_s or 0.0, self._budget.max_audio_s)
         if self.taken_s < 0.9 * wanted_s - 0.25:
-            raise InputError(f"{self._path}: its sound ends at {self.taken_s:.2f} s of {declared_s:.2f} s; {MEND}")
+            raise InputError(f"{self._path}: its sound ends at {self.taken_s:.2f} s of {declared_s:.2f} s; {FIX}")
         whole_s = declared_s or (container.duration or 0) * 1e-6
         self.seconds = max(whole_s, self.taken_s) if cut else self.taken_s
         return waveform_N

@@ -28,7 +28,7 @@ import numpy as np
 from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget, read_clip
-from mer_r1.media.formats import MEND
+from mer_r1.media.formats import FIX
 from mer_r1.text import printable
 
 PATIENCE = 4
@@ -92,7 +92,7 @@ def look(task: Task, budget: MediaBudget) -> Look:
         return Look(task.line, str(error))
     except Exception as error:  # the check continues whatever one file does to a decoder
         why = f"{type(error).__name__}: {first_line(error)}"
-        return Look(task.line, f"{_named(task)}: cannot be decoded ({why}); {MEND}")
+        return Look(task.line, f"{_named(task)}: cannot be decoded ({why}); {FIX}")
     facts = clip.facts
     return Look(
         line=task.line,
@@ -206,7 +206,7 @@ class _Worker:
         else:
             self._process.join()
             code = self._process.exitcode or 0
-            why = f"the decoder ended with {signal.Signals(-code).name if code < 0 else f'status {code}'} on it; {MEND}"
+            why = f"the decoder ended with {signal.Signals(-code).name if code < 0 else f'status {code}'} on it; {FIX}"
         return Look(self._task.line, f"{_named(self._task)}: {why}")
 
     def end(self) -> None:

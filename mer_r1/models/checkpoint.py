@@ -22,6 +22,8 @@ CAUSAL_FIX = (
     "give the folder of a causal language model with its tokenizer, or a Hub id such as Qwen/Qwen2.5-7B-Instruct"
 )
 
+MEDIA_FIX = "give the folder of a run, the folder of a downloaded checkpoint, or a Hub id such as {} while online"
+
 
 def write_settings(folder: Path, budget: MediaBudget, prompt_style: str) -> None:
     """Write how samples are shown to the model of this folder."""

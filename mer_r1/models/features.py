@@ -26,7 +26,6 @@ from mer_r1.models.types import Prompt
 from mer_r1.version import __version__
 
 SHARD = 128
-PROCESSOR_PARTS = ("feature_extractor", "video_processor", "image_processor")  # those of them that a family has
 
 
 class FreshPrompts(Sequence[Prompt]):
@@ -50,7 +49,7 @@ class KeptPrompts(Sequence[Prompt]):
 
     def __init__(self, folder: Path, num: int) -> None:
         self._folder, self._num = folder, num
-        self._open: dict[int, Any] = {}
+        self._open: dict[int, tuple[Any, list[dict[str, Any]]]] = {}
 
     def __len__(self) -> int:
         return self._num
@@ -59,22 +58,22 @@ class KeptPrompts(Sequence[Prompt]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = range(self._num)[index]
-        shard = self._shard(index // SHARD)
-        about = shard["about"][index % SHARD]
-        tensors = {name: shard["file"].get_tensor(f"{index}/{name}") for name in about["tensors"]}
+        file, rows = self._shard(index // SHARD)
+        about = rows[index % SHARD]
+        tensors = {name: file.get_tensor(f"{index}/{name}") for name in about["tensors"]}
         facts: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in about["facts"].items()
         }
         return Prompt(about["id"], tensors.pop("ids"), tensors.pop("positions"), tensors, MediaFacts(**facts))
 
-    def _shard(self, number: int) -> dict[str, Any]:
+    def _shard(self, number: int) -> tuple[Any, list[dict[str, Any]]]:
+        """An open file of safetensors, and what is known of its rows."""
         if number not in self._open:
             from safetensors import safe_open
 
             file: Any = safe_open(self._folder / f"{number:05d}.safetensors", "pt")
-            self._open[number] = {"file": file, "about": json.loads(file.metadata()["about"])}
-        shard: dict[str, Any] = self._open[number]
-        return shard
+            self._open[number] = file, json.loads(file.metadata()["about"])
+        return self._open[number]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_folder": self._folder, "_num": self._num, "_open": {}}  # maps are opened anew in another process
@@ -120,16 +119,16 @@ class _Shards(torch.utils.data.Dataset[int | InputError | OSError]):
 
 def _fingerprint(backbone: Backbone, samples: Sequence[Sample]) -> str:
     def stamp(path: Path | None) -> Any:
-        return (
-            None
-            if path is None or not path.exists()
-            else [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
-        )
+        if path is None or not path.exists():
+            return None
+        return [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
 
     rows = [[s.id, s.subtitle, s.candidates, stamp(s.video), stamp(s.audio), stamp(s.image)] for s in samples]
     vocabulary = sorted(backbone.tokenizer.get_vocab().items())
     processor = backbone.processor
-    parts = json.dumps(
+    names = ("feature_extractor", "video_processor", "image_processor")  # a family has some of them
+    parts = [getattr(processor, name, None) for name in names]
+    inputs = json.dumps(
         [
             rows,
             asdict(backbone.style),
@@ -138,10 +137,10 @@ def _fingerprint(backbone: Backbone, samples: Sequence[Sample]) -> str:
             [__version__, version("transformers"), version("av")],
             backbone.model.config.to_json_string(),
             processor.chat_template,
-            *(getattr(processor, name).to_json_string() for name in PROCESSOR_PARTS if hasattr(processor, name)),
+            *(part.to_json_string() for part in parts if part is not None),
         ]
     )
-    return hashlib.sha256(parts.encode()).hexdigest()[:16]
+    return hashlib.sha256(inputs.encode()).hexdigest()[:16]
 
 
 def read_prompts(

@@ -20,7 +20,7 @@ from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.checkpoint import RUN_FIX, folder_kind, looks_like_hub_id, read_parts, settings_of
+from mer_r1.models.checkpoint import MEDIA_FIX, RUN_FIX, folder_kind, looks_like_hub_id, read_parts, settings_of
 from mer_r1.models.qwen2_5_vl import AS_TAKEN, frames_hz, is_picture
 from mer_r1.models.types import Prompt
 from mer_r1.prompting.templates import media_chat
@@ -39,16 +39,13 @@ class OmniBackbone(Backbone):
         config = self.model.config
         return (config.audio_token_id, config.image_token_id, config.video_token_id)
 
-    def _chat_text(self, sample: Sample, clip: Clip) -> str:
-        media = [] if clip.frames_THWC is None else ["image" if is_picture(clip) else "video"]
-        media += ["audio"] if clip.waveform_N is not None else []
-        subtitle, candidates = self.texts_of(sample)
-        chat = media_chat(self.style, media, subtitle, candidates)
-        return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
-
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
         """One sample as ids, positions and the processor's arrays; floats are kept in float16."""
-        arguments: dict[str, Any] = {"text": self._chat_text(sample, clip), "return_tensors": "pt"}
+        shown = [] if clip.frames_THWC is None else ["image" if is_picture(clip) else "video"]
+        shown += ["audio"] if clip.waveform_N is not None else []
+        chat = media_chat(self.style, shown, *self.texts_of(sample))
+        text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        arguments: dict[str, Any] = {"text": text, "return_tensors": "pt"}
         frames = None if clip.frames_THWC is None else torch.from_numpy(clip.frames_THWC).permute(0, 3, 1, 2)
         if frames is not None and is_picture(clip):
             arguments |= {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
@@ -104,9 +101,6 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
     shown_as = settings_of(source, budget, prompt_style)
     import transformers
 
-    fix = (
-        "give the folder of a run, the folder of a downloaded checkpoint, or a Hub id such as "
-        "Qwen/Qwen2.5-Omni-7B while online"
-    )
+    fix = MEDIA_FIX.format("Qwen/Qwen2.5-Omni-7B")
     classes = transformers.Qwen2_5OmniThinkerForConditionalGeneration, transformers.Qwen2_5OmniProcessor
     return OmniBackbone(*read_parts(source, "Qwen2.5-Omni Thinker", fix, *classes, "auto"), *shown_as)

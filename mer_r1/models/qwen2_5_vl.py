@@ -19,14 +19,9 @@ from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.checkpoint import read_parts, settings_of
+from mer_r1.models.checkpoint import MEDIA_FIX, read_parts, settings_of
 from mer_r1.models.types import Prompt
 from mer_r1.prompting.templates import media_chat
-
-_FIX = (
-    "give the folder of a run, the folder of a downloaded checkpoint, or a Hub id such as "
-    "Qwen/Qwen2.5-VL-3B-Instruct while online"
-)
 
 
 @dataclass
@@ -119,5 +114,6 @@ def load_vision(source: str, budget: MediaBudget | None = None, prompt_style: st
     shown_as = settings_of(source, budget, prompt_style)
     import transformers
 
+    fix = MEDIA_FIX.format("Qwen/Qwen2.5-VL-3B-Instruct")
     classes = transformers.Qwen2_5_VLForConditionalGeneration, transformers.Qwen2_5_VLProcessor
-    return VisionBackbone(*read_parts(source, "Qwen2.5-VL", _FIX, *classes, "auto"), *shown_as)
+    return VisionBackbone(*read_parts(source, "Qwen2.5-VL", fix, *classes, "auto"), *shown_as)

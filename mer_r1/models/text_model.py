@@ -1,12 +1,11 @@
 """A local language model that answers free prompts in text: any causal one of transformers, a folder or a Hub id.
 
-It reads an answer's sentiment off other models' texts (evaluation), knows no samples and is never trained; the backbone
-that is, is causal_lm.py. Convention: greedy, without the sampling settings or penalties that come with a checkpoint, so
+For evaluation, which reads an answer's sentiment from other models' texts; the backbone that answers samples and is
+trained is causal_lm.py. Convention: greedy, without the sampling settings or penalties that come with a checkpoint, so
 that a prompt has one answer. A prompt is one user turn of the tokenizer's chat template. A tokenizer without template
-gets the prompt as it stands; such a model continues with more lines of the prompt's kind, so its answer is its first
-line. Prompts are padded on the left, and positions count from a prompt's own first token: in float32 a prompt has the
-same answer alone and in a batch (in bfloat16 a near tie may fall otherwise). Code that comes with a checkpoint is never
-run, and weights are read from safetensors files only.
+gets the prompt as it is; such a model continues with more lines of the prompt's kind, so its answer is its first line.
+Prompts are padded on the left, and positions count from a prompt's own first token: in float32 a prompt has the same
+answer alone and in a batch (in bfloat16 a near tie may fall otherwise).
 """
 
 from __future__ import annotations
@@ -35,7 +34,11 @@ class TextModel:
 
         Raises InputError for a folder that holds no whole causal language model, and for a Hub id that cannot be had.
         """
-        _check_source(source)
+        folder = Path(source)
+        if folder.exists():
+            folder_kind(folder, CAUSAL_FIX)
+        elif source.startswith(("/", ".", "~")) or source.count("/") > 1:  # no Hub id: nothing looks for it there
+            raise InputError(f"{source}: no such folder; {CAUSAL_FIX}")
         import transformers
 
         cuda = torch.cuda.is_available()
@@ -50,7 +53,7 @@ class TextModel:
         return cls(model.to("cuda" if cuda else "cpu"), tokenizer)
 
     def answer(self, prompts: Sequence[str], max_new_tokens: int = 8, batch_size: int = 32) -> list[str]:
-        """The answer to each prompt, in order, without white space around it; at most `max_new_tokens` tokens long."""
+        """The answers to the prompts, in order, without white space around it; at most `max_new_tokens` tokens long."""
         answers: list[str] = []
         for start in range(0, len(prompts), batch_size):
             answers += self._answer(prompts[start : start + batch_size], max_new_tokens)
@@ -68,7 +71,9 @@ class TextModel:
         device = self.model.device
         made = self.model.generate(ids.to(device), attention_mask=mask.to(device), max_new_tokens=max_new_tokens)
         texts = self.tokenizer.batch_decode(made[:, length:], skip_special_tokens=True)
-        return (text.strip() if self.tokenizer.chat_template else _line(text) for text in texts)
+        if self.tokenizer.chat_template:
+            return (text.strip() for text in texts)
+        return (text.strip().partition("\n")[0].strip() for text in texts)
 
     def _ids(self, prompt: str) -> list[int]:
         """A prompt as the model reads it. Half a surrogate pair, which no tokenizer takes, becomes a question mark."""
@@ -76,26 +81,13 @@ class TextModel:
         if not self.tokenizer.chat_template:
             return list(self.tokenizer(text)["input_ids"])
         chat = [{"role": "user", "content": text}]
-        # Models that can think before they answer are told not to; templates of others do not look at it.
+        # Models that can think before they answer are told not to; templates of others do not read it.
         whole = self.tokenizer.apply_chat_template(
             chat, tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
         return list(self.tokenizer(whole, add_special_tokens=False)["input_ids"])
 
 
-def _check_source(source: str) -> None:
-    """Refuse early what is certainly no model, so that nothing looks for it in the network."""
-    folder = Path(source)
-    if folder.exists():
-        folder_kind(folder, CAUSAL_FIX)
-    elif source.startswith(("/", ".", "~")) or source.count("/") > 1:
-        raise InputError(f"{source}: no such folder; {CAUSAL_FIX}")
-
-
 def _pad_id(tokenizer: Any) -> int:
     """Any id will do, for it is masked."""
     return int(next(id for id in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if id is not None))
-
-
-def _line(text: str) -> str:
-    return text.strip().partition("\n")[0].strip()
