@@ -9,8 +9,8 @@ application in which a wrong emotion costs more than a missing one. In the packa
 mer_r1/objectives.py; from outside, as here, the entry is added before the recipe is read.
 
 A reward that no objective has yet, computed from the text of an answer, is a field of `Rewards` and its line in
-`score_response` (mer_r1/metrics/rewards.py); objectives, metrics.jsonl, and `mer_r1.rewards` for other trainers then
-have it by its name. What needs the model's confidences or a judge belongs to mer_r1/rl/step.py.
+`score_response` (mer_r1/metrics/rewards.py). Objectives, metrics.jsonl and `make_rewards` for other trainers then have
+it by that name. A reward that needs the model's confidences or a judge belongs to mer_r1/rl/step.py.
 """
 
 from __future__ import annotations

@@ -81,6 +81,12 @@ def test_predict_clips_is_still_there_and_says_what_to_call() -> None:
         mer_r1.predict_clips([], "Hello.", ["fast"], "no such folder")
 
 
+def test_the_writer_of_tiny_models_is_where_0_1_0_had_it() -> None:
+    from mer_r1.models.tiny import omni, write_tiny
+
+    assert write_tiny is omni.write_tiny
+
+
 def test_the_version_is_that_of_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert mer_r1.__version__ == project["version"]
