@@ -63,7 +63,7 @@ class HappyOrNot:
             for mode, answers in item.answers.items() if item.samples else ():
                 labels = {row.id: row.labels for row in answers.values()}
                 report = score_accuracy(item.samples, labels, name=name, mode=mode).as_json()
-                scores[mode] = ScoreRecord(measure="accuracy", errors=len(item.failed[mode]), **report)
+                scores[mode] = ScoreRecord(measure="accuracy", failed=len(item.failed[mode]), **report)
             if scores:
                 sets[name] = ScoresByMode.of(scores, item.prepared.title)
         return Scored(MetricsRecord(sets=sets))

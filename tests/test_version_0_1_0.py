@@ -44,7 +44,7 @@ def test_a_benchmark_that_was_done_is_finished_and_has_its_numbers() -> None:
     fast, slow = words.sets[0].scores.fast, pictures.sets[0].scores.slow
     assert fast is not None
     assert slow is not None
-    assert (fast.measure, fast.value("f1"), fast.n, fast.errors) == ("f1", None, 4, 0)
+    assert (fast.measure, fast.value("f1"), fast.n, fast.failed) == ("f1", None, 4, 0)
     assert (slow.measure, slow.value("accuracy")) == ("accuracy", 1.0)
 
 

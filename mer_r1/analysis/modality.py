@@ -135,10 +135,10 @@ class Modality:
 
 
 def score_without(run: AnsweredRun, mode: Mode, wheels: WheelSet, name: str = "gold") -> dict[str, Json]:
-    """By condition `{"n", "num_had", "errors", "signature", measure.., "intervals", "delta"}`, JSON values, fractions.
+    """By condition `{"n", "num_had", "failed", "signature", measure.., "intervals", "delta"}`, JSON values, fractions.
 
     `delta` is the condition minus `everything`, by measure, with its 95 % interval. `n` is how many clips count, those
-    that were answered under every condition; `errors` counts the condition's own failures. Raises InputError where no
+    that were answered under every condition; `failed` counts the condition's own failures. Raises InputError where no
     clip is left.
     """
     rows = {condition: item.rows[mode] for condition, item in run.sets.items()}
@@ -166,7 +166,7 @@ def score_without(run: AnsweredRun, mode: Mode, wheels: WheelSet, name: str = "g
         result[condition] = {
             "n": len(samples),
             "num_had": sum(bool(had[i] & set(without)) for i in gold) if without else len(samples),
-            "errors": len(failed[mode]),
+            "failed": len(failed[mode]),
             "signature": report.signature,
             **{key: or_none(getattr(measured, key)) for key in MEASURES},
             "intervals": {key: [or_none(bound) for bound in report.intervals[key]] for key in MEASURES},

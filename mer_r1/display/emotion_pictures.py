@@ -18,6 +18,8 @@ from mer_r1.benchmarks.means import mean_of_all
 from mer_r1.display.benchmark import print_closing
 from mer_r1.display.grid import Grid, print_grid
 from mer_r1.display.numbers import number, percent, with_interval
+from mer_r1.display.score import failed_answers
+from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.suite import Outcome, Scored
 from mer_r1.text import printable
 
@@ -37,7 +39,9 @@ def print_pictures(outcome: Outcome[Scored], console: Console) -> None:
     print_grid(grid, console)
     for mode in modes:
         for key, item in sets.items():
-            console.print(f"{title_of(key)}, {mode}: {_line(item[mode])}", markup=False, soft_wrap=True)
+            console.print(
+                f"{title_of(key)}, {mode}: {_line(item[mode], outcome.request.failed)}", markup=False, soft_wrap=True
+            )
         for key, mean in numbers["means"][mode].items():
             of = f"{mean['num_sets']} set{'s' * (mean['num_sets'] > 1)}"
             console.print(f"{key}, {mode}: {_with_interval(mean)} over {of}", markup=False, soft_wrap=True)
@@ -115,15 +119,16 @@ def _cells(accuracies: Mapping[str, float | None], in_domain: str | None) -> lis
     return [percent(value) for value in (*accuracies.values(), *means)]
 
 
-def _line(numbers: Json) -> str:
+def _line(numbers: Json, rule: FailedRule) -> str:
     """The accuracy with its interval, what constant answering scores, and what was no single candidate."""
     constant = numbers["constant"]
     parts = [
         f"{_with_interval(numbers)} of {numbers['n']:,}",
         f"always {printable(constant['label'])} {percent(constant['accuracy'])}",
         f"{numbers['unparsed']} without a label, {numbers['other']} no single candidate",
-        *([f"{numbers['errors']} failed and in no number"] if numbers["errors"] else []),
     ]
+    if numbers["failed"]:
+        parts.append(failed_answers(numbers["failed"], rule))
     return "; ".join(parts)
 
 

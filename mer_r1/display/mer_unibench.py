@@ -54,7 +54,7 @@ def print_unibench(outcome: Outcome[Scored], benchmark: MerUniBench, console: Co
     if unanswered := sum(record.unanswered or 0 for *_, record in records):
         line = f"unanswered: {unanswered} answers are cut off or empty, and scored by the words they hold, if any"
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
-    print_failed(sum(record.errors or 0 for *_, record in records), outcome.request.failed, console)
+    print_failed(sum(record.failed or 0 for *_, record in records), outcome.request.failed, console)
     console.print(metrics.signature, markup=False, highlight=False, soft_wrap=True)
     print_closing(outcome, console)
 

@@ -33,13 +33,13 @@ def print_modality(result: Json, console: Console) -> None:
         num = rows[EVERYTHING]["n"]
         rest = f" (of {result['n']}, the others have a failed answer)" if num < result["n"] else ""
         table = Table(title=f"{mode} answers of {escape(result['model'])}, {num} clips{rest}", title_justify="left")
-        for head in ("asked with", "had it", "recall", "precision", "F1", "F1 − everything", "errors"):
+        for head in ("asked with", "had it", "recall", "precision", "F1", "F1 − everything", "failed"):
             table.add_column(head, justify="left" if head == "asked with" else "right")
         for name, row in rows.items():
             delta = row["delta"]["f1"]
             value = _delta(delta) if name != EVERYTHING and None not in delta.values() else ""
             cells = [percent(row[key], 1) for key in MEASURES]
-            table.add_row(name.replace("-", " "), str(row["num_had"]), *cells, escape(value), str(row["errors"] or ""))
+            table.add_row(name.replace("-", " "), str(row["num_had"]), *cells, escape(value), str(row["failed"] or ""))
         console.print(table)
         console.print(result["finding"][mode], markup=False)
         console.print(rows[EVERYTHING]["signature"], markup=False, soft_wrap=True)

@@ -63,8 +63,13 @@ def _print_mode(mode: ModeReports, rule: FailedRule, console: Console) -> None:
 def print_failed(num: int, rule: FailedRule, console: Console) -> None:
     """How many answers failed, and what became of them; nothing where none did."""
     if num:
-        fate = "and are in no number" if rule == "left-out" else "and count as empty ones (--failed as-empty)"
-        console.print(f"{num} answers failed {fate}", style="bold red", markup=False, highlight=False)
+        console.print(failed_answers(num, rule), style="bold red", markup=False, highlight=False)
+
+
+def failed_answers(num: int, rule: FailedRule) -> str:
+    """How many answers failed, and what became of them, in words."""
+    fate = "are in no number" if rule == "left-out" else "count as empty ones (--failed as-empty)"
+    return f"{num} answers failed and {fate}"
 
 
 def _score_table(title: str) -> Table:

@@ -127,13 +127,14 @@ class RunRecord(Record):
 class ScoreRecord(Record):
     """The scores of one mode on one set, fractions from 0 to 1; a measure that was not taken is None.
 
-    `measure` names the headline. `errors` are samples whose answer failed; they are in no number.
+    `measure` names the headline. `failed` samples have an answer that failed
+    (evaluation/answered.py); version 0.1.0 called them `errors`.
     """
 
     task: str = ""
     measure: str = ""
     n: Count = None
-    errors: Count = None
+    failed: Count = Field(default=None, validation_alias=AliasChoices("failed", "errors"))
     signature: str = ""
     intervals: dict[str, Any] = {}
     precision: Number = None

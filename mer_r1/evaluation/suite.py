@@ -318,7 +318,7 @@ def _whole(
             "title": benchmark.title,
             "benchmark": benchmark.name,
             "limit": request.limit,
-            "failed": request.failed,
+            "failed_answers": request.failed,
             "absent": list(found.absent),
             "clips_not_there": missing,
             "notes": [f"{prepared.title}: {note}" for prepared in found.sets.values() for note in prepared.notes],

@@ -98,7 +98,7 @@ def test_each_condition_has_the_scorers_numbers_and_its_paired_difference(tmp_pa
 
 def test_a_clip_with_a_failed_answer_counts_under_no_condition_and_the_failure_is_counted(tmp_path: Path) -> None:
     found = answered(tmp_path / "one", no_video=["a"])["modes"]["slow"]
-    assert {name: (row["n"], row["errors"]) for name, row in found.items()} == {
+    assert {name: (row["n"], row["failed"]) for name, row in found.items()} == {
         name: (1, int(name == "no-video")) for name in CONDITIONS
     }
     of_b = score({"b": CLIPS[1].labels}, {"b": ["sad"]}, SMALL).open_vocabulary

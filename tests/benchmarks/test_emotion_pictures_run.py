@@ -151,7 +151,7 @@ def test_a_failed_picture_is_in_no_number_and_is_asked_by_the_same_command(
     assert (status, metrics["complete"]) == (1, False)
     assert [item["slow"]["n"] for item in metrics["sets"].values()] == [15, 5]
     assert [item["slow"]["accuracy"] for item in metrics["sets"].values()] == [1, 1]
-    assert "1 failed and in no number" in text
+    assert "1 answers failed and are in no number" in text
     assert "no picture; the same command asks them again" in text
     asking(monkeypatch, Knows())
     assert ran(data, tmp_path, modes=("slow",))[0] == 0

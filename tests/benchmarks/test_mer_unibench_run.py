@@ -139,7 +139,7 @@ def test_a_failed_clip_is_in_no_number_and_is_asked_by_the_same_command(
     metrics = read_json(tmp_path / "metrics.json")
     assert (status, metrics["complete"]) == (1, False)
     meld = metrics["sets"]["meld"]["slow"]
-    assert (meld["errors"], meld["hit"]) == (1, pytest.approx(1))
+    assert (meld["failed"], meld["hit"]) == (1, pytest.approx(1))
     assert meld["n"] == len(read_set("meld", data).samples) - 1
     assert "\n2 answers failed and are in no number" in text
     assert "incomplete: " in text
@@ -147,7 +147,7 @@ def test_a_failed_clip_is_in_no_number_and_is_asked_by_the_same_command(
     asking(monkeypatch, Knows())
     status, text = ran(data, tmp_path, modes=("slow",))
     metrics = read_json(tmp_path / "metrics.json")
-    assert (status, metrics["complete"], metrics["sets"]["meld"]["slow"]["errors"]) == (0, True, 0)
+    assert (status, metrics["complete"], metrics["sets"]["meld"]["slow"]["failed"]) == (0, True, 0)
     assert "incomplete" not in text
 
 
@@ -168,7 +168,7 @@ def test_a_clip_that_failed_in_one_mode_is_in_no_number_of_the_other(
     asking(monkeypatch, Knows({read_set(name, data).samples[0].id for name in ("meld", "mosi")}, "slow"))
     assert ran(data, tmp_path)[0] == 1
     sets = read_json(tmp_path / "metrics.json")["sets"]
-    assert [(sets["meld"][mode]["n"], sets["meld"][mode]["errors"]) for mode in ("fast", "slow")] == [(3, 0), (3, 1)]
+    assert [(sets["meld"][mode]["n"], sets["meld"][mode]["failed"]) for mode in ("fast", "slow")] == [(3, 0), (3, 1)]
     whole = {name: len(read_set(name, data).samples) for name in THREE}
     scored = [sample for sample in read_set("mosi", data).samples[1:] if sample.valence]
     assert [sets["mosi"][mode]["n"] for mode in ("fast", "slow")] == [len(scored)] * 2

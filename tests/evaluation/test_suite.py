@@ -57,8 +57,8 @@ class Lines:
         for mode, answers in item.answers.items():
             assert set(answers) == {sample.id for sample in item.samples}
             right = [answers[sample.id].labels == sample.labels for sample in item.samples]
-            n, errors = len(right), len(item.failed[mode])
-            scores[mode] = ScoreRecord(measure="accuracy", accuracy=sum(right) / n, n=n, errors=errors)
+            n, failed = len(right), len(item.failed[mode])
+            scores[mode] = ScoreRecord(measure="accuracy", accuracy=sum(right) / n, n=n, failed=failed)
         return Scored(MetricsRecord(sets={"one": ScoresByMode.of(scores)}))
 
 
@@ -71,7 +71,7 @@ def ran(benchmark: Lines, out: Path, **options: Any) -> Outcome[Scored]:
 def numbers(outcome: Outcome[Scored]) -> list[tuple[int, float, int]]:
     """n, accuracy and errors of both modes, as metrics.json has them."""
     scores = json.loads((outcome.out / "metrics.json").read_text())["sets"]["one"]
-    return [(scores[mode]["n"], scores[mode]["accuracy"], scores[mode]["errors"]) for mode in ("fast", "slow")]
+    return [(scores[mode]["n"], scores[mode]["accuracy"], scores[mode]["failed"]) for mode in ("fast", "slow")]
 
 
 def test_a_failed_answer_is_in_no_number_and_ends_with_status_1(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class EmotionPictures:
                 for mode, answers in item.answers.items()
             }
             numbers = {
-                mode: report.as_json() | {"errors": len(item.failed[mode])} for mode, report in reports[name].items()
+                mode: report.as_json() | {"failed": len(item.failed[mode])} for mode, report in reports[name].items()
             }
             write_json(item.folder / "score.json", {"modes": numbers})
             records = {mode: ScoreRecord(measure="accuracy", **report) for mode, report in numbers.items()}

@@ -133,7 +133,7 @@ class MerUniBench:
         labels = {
             mode: {identity: row.labels for identity, row in answers.items()} for mode, answers in item.answers.items()
         }
-        errors = {mode: {"errors": len(failed)} for mode, failed in item.failed.items()}
+        failed = {mode: {"failed": len(ids)} for mode, ids in item.failed.items()}
         if SETS[name].task == "sentiment":
             valences = {sample.id: sample.valence for sample in item.samples if sample.valence is not None}
             if not valences:
@@ -148,7 +148,7 @@ class MerUniBench:
                 protocol=self.wheels.protocol,
             )
             return {
-                mode: {**found[mode].to_json(), "unanswered": len(unanswered[mode] & valences.keys()), **errors[mode]}
+                mode: {**found[mode].to_json(), "unanswered": len(unanswered[mode] & valences.keys()), **failed[mode]}
                 for mode in item.answers
             }
         gold = {sample.id: sample.labels for sample in item.samples}
@@ -165,7 +165,7 @@ class MerUniBench:
                     clusters=clusters,
                     unanswered=unanswered[mode],
                 ).to_json(),
-                **errors[mode],
+                **failed[mode],
             }
             for mode in (item.answers if gold else ())
         }
@@ -213,7 +213,7 @@ def _scores(name: str, report: Json) -> ScoreRecord:
     return ScoreRecord(
         task=SETS[name].task,
         measure=OFFICIAL[SETS[name].task],
-        **{key: report[key] for key in ("n", "errors", "signature", "intervals")},
+        **{key: report[key] for key in ("n", "failed", "signature", "intervals")},
         **{key: measures[key] for key in ("precision", "recall", "f1", "hit", "waf", "accuracy") if key in measures},
         **{key: report[key] for key in ("unanswered", "invalid") if key in report},
     )
