@@ -198,14 +198,18 @@ def run_benchmark(
     found = found or find_sets(benchmark, request)
     progress = progress or _silent
     out = request.out or Path("runs") / f"{benchmark.name}-{request.model_name.replace('/', '-')}"
+    kept: dict[str, list[Sample]] = {}
     with ExitStack() as stack:
         if is_first_process():
             stack.enter_context(locked(out))
             _validate_folder(out, benchmark.name)
-            _keep_samples(out, found)
+            kept = {name: _merged(out / name / MANIFEST, item.samples) for name, item in found.sets.items()}
         generators = benchmark.generators(request, tuple(found.sets))
         record = _record(benchmark, request, found, next(iter(generators.values())))
         if is_first_process():
+            for name, samples in kept.items():
+                if samples:
+                    write_manifest(out / name / MANIFEST, samples)
             record.write(out / RUN_FILE)
         problems = _generate(out, request, found, generators, progress)
         if not is_first_process():
@@ -214,8 +218,9 @@ def run_benchmark(
         sets = {name: _answered(prepared, out / name, request) for name, prepared in found.sets.items()}
         scored = benchmark.score(AnsweredRun(request, out, sets, progress))
         problems += scored.problems
-        metrics = scored.metrics and _whole(scored.metrics, benchmark, request, found, problems)
-        if metrics is not None:
+        metrics = None
+        if scored.metrics is not None:
+            metrics = _whole(scored.metrics, benchmark, request, found, problems)
             metrics.write(out / METRICS_FILE)
         record.model_copy(update={"status": "finished"}).write(out / RUN_FILE)
     return Outcome(request, out, scored, metrics, tuple(problems))
@@ -239,15 +244,8 @@ def _validate_folder(out: Path, benchmark: str) -> None:
         raise InputError(f"{out}: holds a run of another kind; give another --out")
 
 
-def _keep_samples(out: Path, found: FoundSets) -> None:
-    """Write what is asked now beside what was asked before, all sets or none."""
-    merged = {name: _merged(out / name / MANIFEST, prepared.samples) for name, prepared in found.sets.items()}
-    for name, samples in merged.items():
-        if samples:
-            write_manifest(out / name / MANIFEST, samples)
-
-
 def _merged(path: Path, samples: Sequence[Sample]) -> list[Sample]:
+    """What is asked now beside what was asked before. Raises InputError for a sample that has changed."""
     asked = {sample.id: sample for sample in read_manifest(path)} if path.exists() else {}
     for sample in samples:
         before = asked.get(sample.id, sample)
