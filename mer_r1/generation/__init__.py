@@ -1,9 +1,9 @@
-"""Asking a model about many samples: who is asked, and the file that its answers go to.
+"""Answers of a model for many samples: whoever generates them, and the file that they are stored in.
 
-record.py holds the file: what it lacks is asked, what is there is kept. local.py asks a checkpoint, endpoint.py a
-server.
+local.py generates with a checkpoint, endpoint.py with a server; store.py appends what is missing to a predictions file.
 """
 
-from mer_r1.generation.store import GenerationReport, Generator, failed, generate_to_store
+from mer_r1.generation.generator import Generator, failed
+from mer_r1.generation.store import GenerationReport, generate_to_store
 
 __all__ = ["GenerationReport", "Generator", "failed", "generate_to_store"]

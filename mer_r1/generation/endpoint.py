@@ -1,9 +1,9 @@
 """A model behind an OpenAI-compatible address, vLLM's chat API first: media go out as content parts, answers come back.
 
-Slow thinking asks as usual. Fast thinking prefills the assistant's turn with the style's response format (MER-R1
-Section 3.1) and has the server go on from there (`continue_final_message`). `stop` ends an answer where a local one
+Slow thinking sends a plain request. Fast thinking prefills the assistant's turn as the response format has it (MER-R1
+Section 3.1) and has the server continue from there (`continue_final_message`). `stop` ends an answer where a local one
 ends, and stays in the text; where a server leaves it out it is put back. Decoding is greedy at temperature 0, without
-the repetition penalty that a checkpoint's own settings may ask for, as it is locally.
+the repetition penalty that a checkpoint's settings may hold, as locally.
 
 At most `num_workers` samples are worked on at a time. Memory of each: about six times its media files while its request
 is made, four thirds while it is under way. An answer that was cut (finish_reason "length") is "truncated". A sample
@@ -22,8 +22,8 @@ from typing import Any, NamedTuple, get_args
 
 from mer_r1.data.sample import MediaFacts, Mode, Prediction, Sample
 from mer_r1.errors import InputError
+from mer_r1.generation.generator import UNREADABLE, failed
 from mer_r1.generation.media_parts import Delivery, Part, media_parts
-from mer_r1.generation.store import UNREADABLE, failed
 from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
 from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
 from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_servers_control
@@ -33,10 +33,10 @@ _WITHHELD = ("content_filter", "abort", "error")  # reasons of a server that has
 
 
 class _Outcome(NamedTuple):
-    """A sample's prediction; whether the server was `asked`, and the failure where it could not be reached."""
+    """A sample's prediction; whether a request was `sent`, and the failure where the server could not be reached."""
 
     prediction: Prediction
-    asked: bool = True
+    sent: bool = True
     lost: ChatError | None = None
 
 
@@ -59,7 +59,7 @@ class EndpointGenerator:
     ) -> None:
         """`key_env` names the environment variable of the API key (None: none is sent). `style` None is "full".
 
-        `num_workers` (1 to 64) samples are asked about at a time; `timeout_s` bounds each wait for the server, and
+        `num_workers` (1 to 64) samples are worked on at a time; `timeout_s` bounds each wait for the server, and
         `retries` is the number of tries after the first. `media` "path" sends `file://` addresses to a server that
         reads the same disk. `sound` False is for a model that takes none.
 
@@ -79,7 +79,7 @@ class EndpointGenerator:
             retries=retries,
             num_workers=num_workers,
         )
-        self._open().close()  # what cannot be used is said before the first question
+        self._open().close()  # what cannot be used is reported before the first request
         self._model, self._style = model, style or DEFAULT_STYLE
         self._response_format = RESPONSE_FORMATS[self._style.response_format]
         self._max_new_tokens, self._num_workers = max_new_tokens, num_workers
@@ -104,8 +104,8 @@ class EndpointGenerator:
         """
         waiting = iter(samples)
         under_way: set[Future[_Outcome]] = set()
-        lost: list[_Outcome] = []  # in a row, and held back until somebody is reached
-        with ThreadPoolExecutor(self._num_workers, thread_name_prefix="asking") as pool, self._open() as chat:
+        lost: list[_Outcome] = []  # in a row, and held back until the server is reached
+        with ThreadPoolExecutor(self._num_workers, thread_name_prefix="generating") as pool, self._open() as chat:
             while True:
                 for sample in islice(waiting, self._num_workers - len(under_way)):
                     under_way.add(pool.submit(self._answer, chat, sample, mode))
@@ -116,13 +116,13 @@ class EndpointGenerator:
                     if outcome.lost is not None:
                         lost.append(outcome)
                         continue
-                    if outcome.asked:
+                    if outcome.sent:
                         yield from (item.prediction for item in lost)
                         lost = []
                     yield outcome.prediction
                 if len(lost) >= self._num_workers:
                     break
-        for outcome in lost:  # the last that was asked was not reached, so the server is gone
+        for outcome in lost:  # the last request was not answered, so the server is gone
             assert outcome.lost is not None, "only these are held back"
             raise outcome.lost
 
@@ -132,7 +132,7 @@ class EndpointGenerator:
             body = chat.body(self._messages(media, sample, mode), self._fields(mode))
             del media  # the body holds it
         except UNREADABLE as error:
-            return _Outcome(failed(sample.id, mode, error), asked=False)
+            return _Outcome(failed(sample.id, mode, error), sent=False)
         try:
             return _Outcome(self._prediction(sample.id, mode, chat.send(body), facts))
         except ChatError as error:
@@ -165,12 +165,12 @@ class EndpointGenerator:
 
     def _prediction(self, identity: str, mode: Mode, reply: ChatReply, facts: MediaFacts | None) -> Prediction:
         if reply.finish_reason in _WITHHELD:
-            raise ChatError(f"the server withheld the answer (finish_reason {reply.finish_reason}); ask another model")
+            raise ChatError(f"the server withheld the answer (finish_reason {reply.finish_reason}); use another model")
         prefill = self._response_format.prefill(mode)
         text = reply.text if reply.text.startswith(prefill) else prefill + reply.text
         if prefill and text[len(prefill) :].lstrip().startswith(("<think>", "<step1>")):
             raise ChatError(
-                "the server began a new turn instead of going on from the prefilled one; fast thinking needs one that "
+                "the server began a new turn instead of continuing the prefilled one; fast thinking needs one that "
                 "knows continue_final_message, as vLLM does"
             )
         if self._response_format.stops(mode) == 1 and reply.finish_reason == "stop" and not reply.ended_by_model:

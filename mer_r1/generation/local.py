@@ -23,8 +23,8 @@ import torch
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.distributed import local_rank
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.generation.answering import answer_batch
-from mer_r1.generation.store import UNREADABLE, failed
+from mer_r1.generation.batch import predict_batch
+from mer_r1.generation.generator import UNREADABLE, failed
 from mer_r1.media import read_clip
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
@@ -60,7 +60,7 @@ def batch_size(backbone: Backbone) -> int:
 
 
 class LocalGenerator:
-    """Answers of a checkpoint; see `generation.store.Generator`. Without `style` the prompt template is the model's."""
+    """Answers of a checkpoint; see `Generator`. Without `style` the prompt template is the model's."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class LocalGenerator:
                     if not batch:
                         return
                     yield from (made for made in batch if isinstance(made, Prediction))
-                    yield from self._answered([made for made in batch if isinstance(made, Prompt)], mode)
+                    yield from self._predicted([made for made in batch if isinstance(made, Prompt)], mode)
             finally:
                 for future in waiting:
                     future.cancel()
@@ -122,19 +122,19 @@ class LocalGenerator:
         with self._preparing:  # tokenizers are not for several threads at once
             return self.backbone.prepare(sample, clip)
 
-    def _answered(self, prompts: Sequence[Prompt], mode: Mode) -> list[Prediction]:
+    def _predicted(self, prompts: Sequence[Prompt], mode: Mode) -> list[Prediction]:
         """The answers to a batch; prompt by prompt where memory does not suffice, and one that fails alone is a row."""
         if not prompts:
             return []
         sampling = Sampling(self.max_new_tokens, temperature=0.0)
         try:
-            return answer_batch(self.backbone, prompts, mode, sampling, self._tokens, self._wheels)
+            return predict_batch(self.backbone, prompts, mode, sampling, self._tokens, self._wheels)
         except torch.OutOfMemoryError as error:
             problem = RuntimeError(str(error))  # without the frames that hold the memory
         torch.cuda.empty_cache()
         if len(prompts) == 1:
             return [failed(prompts[0].id, mode, problem)]
-        return [row for prompt in prompts for row in self._answered([prompt], mode)]
+        return [row for prompt in prompts for row in self._predicted([prompt], mode)]
 
     @cached_property
     def _wheels(self) -> WheelSet:

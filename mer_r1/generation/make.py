@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer_r1.errors import InputError
-from mer_r1.generation.store import Generator
+from mer_r1.generation.generator import Generator
 from mer_r1.prompting.templates import PromptTemplate
 
 if TYPE_CHECKING:

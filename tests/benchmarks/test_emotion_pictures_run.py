@@ -152,7 +152,7 @@ def test_a_failed_picture_is_in_no_number_and_is_asked_by_the_same_command(
     assert [item["slow"]["n"] for item in metrics["sets"].values()] == [15, 5]
     assert [item["slow"]["accuracy"] for item in metrics["sets"].values()] == [1, 1]
     assert "1 answers failed and are in no number" in text
-    assert "no picture; the same command asks them again" in text
+    assert "no picture; the same command tries them again" in text
     asking(monkeypatch, Knows())
     assert ran(data, tmp_path, modes=("slow",))[0] == 0
     assert read_json(tmp_path / "metrics.json")["sets"]["emoset"]["slow"]["n"] == 16

@@ -143,7 +143,7 @@ def test_a_failed_clip_is_in_no_number_and_is_asked_by_the_same_command(
     assert meld["n"] == len(read_set("meld", data).samples) - 1
     assert "\n2 answers failed and are in no number" in text
     assert "incomplete: " in text
-    assert "no film; the same command asks them again" in text
+    assert "no film; the same command tries them again" in text
     asking(monkeypatch, Knows())
     status, text = ran(data, tmp_path, modes=("slow",))
     metrics = read_json(tmp_path / "metrics.json")
@@ -184,7 +184,7 @@ def test_where_a_mode_always_fails_it_is_said_how_the_other_is_scored(
     ):
         ran(data, tmp_path, sets=("meld",))
     assert ran(data, tmp_path, sets=("meld",), modes=("slow",))[0] == 0
-    with pytest.raises(InputError, match=r"the same command asks them again$"):
+    with pytest.raises(InputError, match=r"the same command tries them again$"):
         ran(data, tmp_path, sets=("meld",), modes=("fast",))
 
 

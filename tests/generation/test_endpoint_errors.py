@@ -21,7 +21,7 @@ from mer_r1.data.sample import Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.generation import generate_to_store
 from mer_r1.generation.endpoint import EndpointGenerator, _Outcome
-from mer_r1.generation.store import failed
+from mer_r1.generation.generator import failed
 from mer_r1.judge import chat
 from tests.generation.server import ANSWER, BAD, answer, be_quick, generator, hanging, identity, texts
 from tests.judge.endpoint import Reply, says, serve
@@ -94,14 +94,14 @@ def test_a_server_that_is_not_there_ends_the_work_without_a_row(num: int) -> Non
     assert rows == []
 
 
-def scripted(ours: EndpointGenerator, lost: set[str], unasked: set[str]) -> EndpointGenerator:
+def scripted(ours: EndpointGenerator, lost: set[str], unsent: set[str]) -> EndpointGenerator:
     """`ours` with outcomes of its own: for these samples no connection, for those no request, else an answer."""
 
     def outcome(_: chat.ChatClient, sample: Sample, mode: Any) -> _Outcome:
         error = chat.ChatError("no connection", unreachable=True)
         if sample.id in lost:
             return _Outcome(failed(sample.id, mode, error), lost=error)
-        return _Outcome(failed(sample.id, mode, InputError("no file")), asked=sample.id not in unasked)
+        return _Outcome(failed(sample.id, mode, InputError("no file")), sent=sample.id not in unsent)
 
     vars(ours)["_answer"] = outcome
     return ours
@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_sent_is_an_error_row_and_no_request(tmp_path: Pat
 
 
 def workers() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("asking")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("generating")]
 
 
 def test_closing_ends_requests_under_way_and_leaves_no_thread() -> None:
@@ -200,7 +200,7 @@ import sys
 from pathlib import Path
 from mer_r1.generation import generate_to_store
 from mer_r1.generation.endpoint import EndpointGenerator, _Outcome
-from mer_r1.generation.store import failed
+from mer_r1.generation.generator import failed
 from mer_r1.data.sample import Sample
 samples = [Sample(f"clip {number}", subtitle=f"clip {number}") for number in range(40)]
 generator = EndpointGenerator(sys.argv[1], "omni-7b", num_workers=2)

@@ -79,16 +79,16 @@ def test_a_batch_too_large_for_the_memory_is_asked_one_by_one_and_only_what_fail
     import torch
 
     from mer_r1.generation import local
-    from mer_r1.generation.answering import answer_batch
+    from mer_r1.generation.batch import predict_batch
 
     large = samples[2].id
 
     def small_machine(backbone: Any, prompts: Sequence[Prompt], *rest: Any) -> Any:
         if len(prompts) > 1 or prompts[0].id == large:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
-        return answer_batch(backbone, prompts, *rest)
+        return predict_batch(backbone, prompts, *rest)
 
-    monkeypatch.setattr(local, "answer_batch", small_machine)
+    monkeypatch.setattr(local, "predict_batch", small_machine)
     rows = list(local.LocalGenerator(tiny, SHORT).generate(samples, "fast"))
     assert [row.id for row in rows if row.status == "error"] == [large]
     assert [row.error for row in rows if row.error] == ["CUDA out of memory. Tried to allocate 9 GiB"]

@@ -81,16 +81,16 @@ def test_a_batch_too_large_for_the_memory_is_answered_one_by_one(
     import torch
 
     from mer_r1.generation import local
-    from mer_r1.generation.answering import answer_batch
+    from mer_r1.generation.batch import predict_batch
 
     wanted = predict([film, voice], model=tiny, mode="fast", max_new_tokens=SHORT)
 
     def small_machine(backbone: Any, prompts: Sequence[Any], *rest: Any) -> list[Prediction]:
         if len(prompts) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return answer_batch(backbone, prompts, *rest)
+        return predict_batch(backbone, prompts, *rest)
 
-    monkeypatch.setattr(local, "answer_batch", small_machine)
+    monkeypatch.setattr(local, "predict_batch", small_machine)
     made = predict([film, voice], model=tiny, mode="fast", max_new_tokens=SHORT)
     assert [(row.id, row.raw) for row in made] == [(row.id, row.raw) for row in wanted]
 

@@ -1,4 +1,4 @@
-"""The file of answers: what it lacks is asked once, whatever stops the asking, and by however many processes."""
+"""The file of answers: what is missing is generated once, whatever stops it, and by however many processes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def keys_of(path: Path) -> list[tuple[str, str]]:
 EVERY = [(f"s{place}", mode) for mode in MODES for place in range(4)]
 
 
-def test_what_is_there_is_not_asked_again_and_new_samples_and_modes_are(tmp_path: Path) -> None:
+def test_what_is_there_is_kept_and_new_samples_and_modes_are_generated(tmp_path: Path) -> None:
     out, first, second = tmp_path / "deep" / "out.jsonl", Echo(), Echo()
     seen: list[tuple[int, int]] = []
     report = generate_to_store(out, some(2), first, ("fast",), lambda *done: seen.append(done))
@@ -72,7 +72,7 @@ def test_what_is_there_is_not_asked_again_and_new_samples_and_modes_are(tmp_path
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.jsonl", "out.jsonl.settings.json"]
 
 
-def test_an_answer_is_in_the_file_before_the_next_is_asked(tmp_path: Path) -> None:
+def test_an_answer_is_in_the_file_before_the_next_is_generated(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     on_disk: list[int] = []
 
@@ -86,7 +86,7 @@ def test_an_answer_is_in_the_file_before_the_next_is_asked(tmp_path: Path) -> No
     assert on_disk == [0, 1, 2, 3, 4]
 
 
-def test_a_failed_row_is_no_answer_is_asked_again_and_replaced(tmp_path: Path) -> None:
+def test_a_failed_row_is_no_answer_is_tried_again_and_replaced(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     report = generate_to_store(out, some(), Echo(faulty={"s1", "s3"}), ("slow",))
     assert report.errors == {(name, "slow"): f"{name}.mp4: broken" for name in ("s1", "s3")}
@@ -108,7 +108,7 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("settings", "message"), CHANGED, ids=[message for _, message in CHANGED])
-def test_another_setting_is_refused_with_both_values_and_nothing_is_mixed(
+def test_another_setting_is_an_error_with_both_values_and_nothing_is_mixed(
     settings: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.jsonl"
@@ -125,7 +125,7 @@ def test_settings_may_change_as_long_as_nothing_is_answered(tmp_path: Path) -> N
     assert generate_to_store(out, some(1), Echo({"model": "other"}), ("slow",)).errors == {}
 
 
-def test_a_sample_that_shows_something_else_now_is_refused(tmp_path: Path) -> None:
+def test_a_sample_that_shows_something_else_now_is_an_error(tmp_path: Path) -> None:
     out, clip = tmp_path / "out.jsonl", tmp_path / "a" / "clip.mp4"
     clip.parent.mkdir()
     clip.write_bytes(b"1234")
@@ -144,7 +144,7 @@ def test_a_sample_that_shows_something_else_now_is_refused(tmp_path: Path) -> No
         generate_to_store(out, [Sample("s0", video=moved, subtitle="said")], Echo(), ("slow",))
 
 
-def test_a_mended_clip_that_had_failed_is_asked(tmp_path: Path) -> None:
+def test_a_fixed_clip_that_had_failed_is_tried_again(tmp_path: Path) -> None:
     out, clip = tmp_path / "out.jsonl", tmp_path / "clip.mp4"
     generate_to_store(out, [*some(1), Sample("bad", video=clip)], Echo(faulty={"bad"}), ("slow",))
     clip.write_bytes(b"whole now")
@@ -185,7 +185,7 @@ def test_a_file_cut_anywhere_ends_with_every_row_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b'wrong\n{"id": "cut', b'{"id": \n{"id": "a"}\n', b"\xff\n"])
-def test_a_fault_that_no_stop_explains_is_named_and_left_alone(data: bytes, tmp_path: Path) -> None:
+def test_an_error_that_no_stop_explains_is_named_and_left_alone(data: bytes, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_bytes(data)
     with pytest.raises(InputError, match=r"out\.jsonl:1: not"):
@@ -311,7 +311,7 @@ def test_what_a_killed_launch_left_is_kept_by_one_process_and_by_more(
         assert not part.parent.exists()
 
 
-def test_a_part_that_was_half_moved_is_moved_once_and_its_failed_rows_are_asked_again(tmp_path: Path) -> None:
+def test_a_part_that_was_half_moved_is_moved_once_and_its_failed_rows_are_tried_again(tmp_path: Path) -> None:
     out, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.parts" / "1" / "predictions.jsonl"
     generate_to_store(out, some(2), Echo(), ("slow",))
     part.parent.mkdir(parents=True)

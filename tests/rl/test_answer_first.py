@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from mer_r1.data.manifest import read_manifest
-from mer_r1.emotion.wheel import WheelSet
+from mer_r1.data.sample import Mode
 from mer_r1.errors import InputError
-from mer_r1.generation.answering import answer
-from mer_r1.models.features import read_prompts
+from mer_r1.generation.local import LocalGenerator
 from mer_r1.models.loading import load_backbone
-from mer_r1.models.types import Sampling
 from mer_r1.pipelines.train import train
 from mer_r1.prompting.response import parse_response
 from tests.training.test_training import lines, make_recipe
@@ -46,9 +45,8 @@ def test_fast_is_the_first_answer_and_slow_the_last(taught_first: Path, corpus: 
     backbone = load_backbone(str(taught_first / "model"))
     assert backbone.prompt_style == "brief_first"
     samples = read_manifest(corpus["train"])[:4]
-    prompts = [*read_prompts(backbone, samples)]
-    greedy = Sampling(80, temperature=0.0)
-    fast, slow = (list(answer(backbone, prompts, mode, greedy, WheelSet.load())) for mode in ("fast", "slow"))
+    generator, modes = LocalGenerator(backbone, max_new_tokens=80), get_args(Mode)
+    fast, slow = ([*generator.generate(samples, mode)] for mode in modes)
     for at_once, reasoned in zip(fast, slow, strict=True):
         assert at_once.raw.count("<answer>") == at_once.raw.count("</answer>") == 1
         assert at_once.reasoning == ""

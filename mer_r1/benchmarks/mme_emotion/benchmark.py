@@ -53,7 +53,7 @@ from mer_r1.text import printable
 
 @dataclass(frozen=True)
 class QuestionGenerator:
-    """Answers every sample of MME-Emotion by the prompt of its task and label set; see `generation.store.Generator`.
+    """Answers every sample of MME-Emotion by the prompt of its task and label set; see `generation.Generator`.
 
     `plain` is the model with its own question, `styled` gives the same model with another one.
     """

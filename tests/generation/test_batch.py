@@ -1,4 +1,4 @@
-"""Asking: both ways of answering, the confidence of every word, and answers that do not depend on their company."""
+"""A batch answered: both modes, the confidence of every word, and answers that do not depend on their batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from mer_r1.data.sample import Mode, Prediction
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.generation.answering import answer
+from mer_r1.generation.batch import predict_batch
 from mer_r1.models.category_confidence import category_tokens
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.token_offsets import locate_answer
@@ -24,14 +24,19 @@ MODES: tuple[Mode, ...] = ("fast", "slow")
 PREFILL = "<think></think><answer>"
 
 
-def _ask(backbone: OmniBackbone, prompts: Sequence[Prompt], mode: Mode, batch_size: int = 64) -> list[Prediction]:
-    return [*answer(backbone, prompts, mode, GREEDY, WHEELS, batch_size)]
+def _predict(backbone: OmniBackbone, prompts: Sequence[Prompt], mode: Mode, batch_size: int = 64) -> list[Prediction]:
+    tokens = category_tokens(backbone, WHEELS)
+    batches = [
+        [prompts[index] for index in range(start, min(start + batch_size, len(prompts)))]
+        for start in range(0, len(prompts), batch_size)
+    ]
+    return [row for batch in batches for row in predict_batch(backbone, batch, mode, GREEDY, tokens, WHEELS)]
 
 
 def test_fast_answers_start_with_the_prefill_and_slow_ones_think(
     taught: OmniBackbone, prompts: Sequence[Prompt]
 ) -> None:
-    fast, slow = (_ask(taught, prompts, mode) for mode in MODES)
+    fast, slow = (_predict(taught, prompts, mode) for mode in MODES)
     assert all(made.raw.startswith(PREFILL) and made.reasoning == "" for made in fast)
     assert sum(made.status == "ok" and made.reasoning != "" for made in slow) >= len(slow) / 2
     assert sum(made.status == "ok" for made in fast) >= len(fast) / 2
@@ -41,7 +46,7 @@ def test_fast_answers_start_with_the_prefill_and_slow_ones_think(
 def test_a_prediction_is_its_raw_text_parsed_with_the_facts_of_its_clip(
     taught: OmniBackbone, prompts: Sequence[Prompt], mode: Mode
 ) -> None:
-    for prompt, made in zip(prompts, _ask(taught, prompts, mode), strict=True):
+    for prompt, made in zip(prompts, _predict(taught, prompts, mode), strict=True):
         parsed = parse_response(made.raw)
         assert (made.id, made.mode, made.media) == (prompt.id, mode, prompt.facts)
         assert (made.labels, made.reasoning, made.status) == (parsed.labels, parsed.reasoning, parsed.status)
@@ -51,7 +56,7 @@ def test_a_prediction_is_its_raw_text_parsed_with_the_facts_of_its_clip(
 def test_every_word_that_a_wheel_knows_has_a_confidence_and_every_category_of_every_wheel(
     taught: OmniBackbone, prompts: Sequence[Prompt], mode: Mode
 ) -> None:
-    answered = [made for made in _ask(taught, prompts, mode) if made.labels]
+    answered = [made for made in _predict(taught, prompts, mode) if made.labels]
     assert answered
     for made in answered:
         assert made.confidence is not None
@@ -70,7 +75,7 @@ def test_confidence_is_the_probability_of_a_words_categories_at_its_first_token(
     """By hand: one prompt, one pass over the prefill and the answer."""
     tokens = category_tokens(taught, WHEELS)
     for mode in MODES:
-        made = next(p for p in _ask(taught, prompts, mode) if p.status == "ok" and p.confidence)
+        made = next(p for p in _predict(taught, prompts, mode) if p.status == "ok" and p.confidence)
         prompt = next(p for p in prompts if p.id == made.id)
         ids = taught.text_ids(made.raw)
         found = locate_answer(taught, ids)
@@ -95,10 +100,10 @@ def test_confidence_is_the_probability_of_a_words_categories_at_its_first_token(
 def test_greedy_answers_are_always_the_same_in_any_company(
     taught: OmniBackbone, prompts: Sequence[Prompt], mode: Mode
 ) -> None:
-    together = _ask(taught, prompts, mode)
-    assert _ask(taught, prompts, mode) == together
+    together = _predict(taught, prompts, mode)
+    assert _predict(taught, prompts, mode) == together
     for batch_size in (1, 3):
-        for one, other in zip(_ask(taught, prompts, mode, batch_size), together, strict=True):
+        for one, other in zip(_predict(taught, prompts, mode, batch_size), together, strict=True):
             assert (one.id, one.raw) == (other.id, other.raw)
             assert (one.confidence or {}) == pytest.approx(other.confidence or {}, abs=1e-4)
             if one.categories and other.categories:
@@ -107,7 +112,7 @@ def test_greedy_answers_are_always_the_same_in_any_company(
 
 
 def test_nothing_asked_is_nothing_answered(taught: OmniBackbone) -> None:
-    assert _ask(taught, [], "slow") == []
+    assert _predict(taught, [], "slow") == []
 
 
 @pytest.mark.parametrize("text", ["no tag at all", "<think>never closed", "<think>a</think><answer></answer>"])
@@ -115,7 +120,7 @@ def test_an_answer_without_a_word_is_a_status_without_confidence(
     tiny: OmniBackbone, prompts: Sequence[Prompt], text: str
 ) -> None:
     with saying([[*tiny.text_ids(text), tiny.tokenizer.eos_token_id]]):
-        (made,) = _ask(tiny, prompts[:1], "slow")
+        (made,) = _predict(tiny, prompts[:1], "slow")
     assert (made.raw, made.labels, made.confidence, made.categories) == (text, (), None, None)
     assert made.status == parse_response(text).status != "ok"
 
@@ -124,7 +129,7 @@ def test_words_that_no_wheel_knows_have_no_confidence_of_their_own(
     tiny: OmniBackbone, prompts: Sequence[Prompt]
 ) -> None:
     with saying([tiny.text_ids("zzz, happy</answer>")]):
-        (made,) = _ask(tiny, prompts[:1], "fast")
+        (made,) = _predict(tiny, prompts[:1], "fast")
     assert made.labels == ("zzz", "happy")
     assert made.confidence is not None
     assert set(made.confidence) == {"happy"}

@@ -1,0 +1,97 @@
+"""One batch of prompts answered by a model on this machine, in either mode, with the confidence of every word.
+
+Slow lets the model write its whole response. Fast opens the assistant's turn with the response format's prefill, so
+that the answer comes at once (MER-R1 Section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from mer_r1.data.sample import Mode, Prediction
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.category_confidence import CategoryTokens
+from mer_r1.models.packing import Branch, group_pass, pack
+from mer_r1.models.token_offsets import locate_answer
+from mer_r1.models.types import Encoded, Prompt, Sampling
+from mer_r1.prompting.response import parse_response
+
+
+@torch.no_grad()
+def predict_batch(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    mode: Mode,
+    sampling: Sampling,
+    tokens: CategoryTokens,
+    wheels: WheelSet,
+) -> list[Prediction]:
+    """The prediction of every prompt; see Prediction for what its confidences mean. `tokens` are those of `wheels`."""
+    response_format = backbone.response_format
+    encoded = backbone.encode(backbone.collate(prompts))
+    rows = _response_ids(backbone, encoded, mode, sampling)
+    answers = [locate_answer(backbone, row, response_format) for row in rows]
+    branches = [
+        Branch(index, tuple(row))
+        if answer is None
+        else Branch(index, tuple(row), answer.anchors, tuple(row[anchor] for anchor in answer.anchors))
+        for index, (row, answer) in enumerate(zip(rows, answers, strict=True))
+    ]
+    packed = pack(encoded.prompts, branches)
+    confidences = iter(group_pass(backbone, backbone.wrapped_model, packed, encoded, tokens=tokens).confidences)
+    predictions = []
+    for prompt, row, answer in zip(prompts, rows, answers, strict=True):
+        text = backbone.decode(row)
+        response = parse_response(text, response_format.name)
+        confidence, categories = None, None
+        if answer is not None:
+            conf_AC = next(confidences).category_AC
+            confidence = _word_confidence(answer.words, conf_AC, tokens, wheels)
+            categories = _by_wheel(conf_AC.mean(0).tolist(), tokens, wheels)
+        predictions.append(
+            Prediction(
+                prompt.id,
+                mode,
+                text,
+                response.reasoning,
+                response.labels,
+                response.status,
+                media=prompt.facts,
+                confidence=confidence,
+                categories=categories,
+            )
+        )
+    return predictions
+
+
+def _response_ids(backbone: Backbone, encoded: Encoded, mode: Mode, sampling: Sampling) -> list[list[int]]:
+    """One response of every prompt, its prefill in front."""
+    form = backbone.response_format
+    prefill = form.prefill(mode)
+    made = backbone.generate(encoded, 1, sampling, prefill, form.stop, form.stops(mode), form.stop_after)
+    prefill_ids = backbone.text_ids(prefill)
+    return [
+        [*prefill_ids, *ids[: int(mask.sum())]] for ids, mask in zip(made.ids_BR.tolist(), made.mask_BR, strict=True)
+    ]
+
+
+def _by_wheel(conf_C: Sequence[float], tokens: CategoryTokens, wheels: WheelSet) -> dict[str, dict[str, float]]:
+    return {
+        wheel: {category: round(conf_C[tokens.column(w, c)], 5) for c, category in enumerate(wheels.categories_of[w])}
+        for w, wheel in enumerate(wheels.names)
+    }
+
+
+def _word_confidence(
+    words: Sequence[str], conf_AC: torch.Tensor, tokens: CategoryTokens, wheels: WheelSet
+) -> dict[str, float]:
+    """Probability mass of a word's category at its first token, averaged over the wheels that know it."""
+    confidence: dict[str, float] = {}
+    for word, row in zip(words, conf_AC.exp().tolist(), strict=True):
+        columns = tokens.columns(word, wheels)
+        if columns and word not in confidence:
+            confidence[word] = round(min(1.0, sum(row[column] for column in columns) / len(columns)), 5)
+    return confidence

@@ -1,0 +1,30 @@
+"""Whoever generates answers: the protocol of a local checkpoint, an endpoint, or a benchmark's generator around one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.errors import first_line
+
+UNREADABLE = (ValueError, OSError, RuntimeError, MemoryError)  # InputError, and what decoders and processors raise
+
+
+class Generator(Protocol):
+    """Generates the prediction of samples, one mode at a time."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """JSON values: everything that decides an answer (model, prompt, media budget, sampling)."""
+
+    def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+        """One prediction of each sample, as they come, in any order.
+
+        What fails for one sample is a prediction with status "error"; what fails for all raises InputError.
+        """
+
+
+def failed(identity: str, mode: Mode, error: Exception) -> Prediction:
+    """The prediction of a sample for which nothing could be generated."""
+    return Prediction(identity, mode, "", "", (), "error", error=first_line(error))
