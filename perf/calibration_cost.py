@@ -11,7 +11,7 @@ Three steps of the trainer's own code on one prompt and one random float32 Qwen2
 
     overhead = median over rounds of with / without - 1        naive_overhead = median of naive / without - 1
 
-An untaught model writes no answers. So ids are sampled, C of each row, and thrown away: in their place stand written
+An untaught model writes no answers. So ids are sampled, C of each row, and thrown away; they are replaced by written
 responses of C ids, of different reasoning and three answer words each. There is no KL term (beta = 0), whose reference
 would make the step longer and the shares smaller. The learning rate is too small to move a weight far.
 `parts_s` splits the step without calibration: rollouts (prefill, sampling, rewards), learning (pass and backward),
@@ -58,7 +58,7 @@ WORDS = ("happy", "sad", "angry", "calm", "worried", "surprised", "joyful", "bor
 
 @dataclass
 class Written(CausalLMBackbone):
-    """A backbone that samples as ever, to the full length, and hands back what is `written`."""
+    """A backbone that samples to the full length, and hands back what is `written`."""
 
     written: tuple[tuple[int, ...], ...] = ()
 

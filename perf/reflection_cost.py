@@ -12,7 +12,7 @@ round:
 
     share = median over rounds of 1 - without / with        naive_share the same of naive
 
-An untaught model writes no steps. So ids are sampled, C of each rollout, and thrown away: in their place stand written
+An untaught model writes no steps. So ids are sampled, C of each rollout, and thrown away; they are replaced by written
 responses of C ids, of different steps. The tokenizer knows the questions' words, as a real one does, and the judge's
 answers are sampled to their full length, the most they can cost. There is no KL term (beta = 0), whose reference would
 make the step longer and the shares smaller. `tower_calls` counts calls of the picture tower in one step. Times mean
@@ -62,7 +62,7 @@ PATCH = 28  # pixels of a picture token's side
 
 @dataclass
 class Written(VisionBackbone):
-    """A backbone that samples as ever, to the full length, and hands back what is `written` for a rollout."""
+    """A backbone that samples to the full length, and hands back what is `written` for a rollout."""
 
     written: tuple[tuple[int, ...], ...] = ()
 

@@ -58,12 +58,12 @@ import sys
 from pathlib import Path
 from mer_r1.media import MediaBudget
 from mer_r1.data.sample import Sample
-from mer_r1.media.validate import Task, look, looks
-tasks = [Task(k, Sample(str(k), video=Path(sys.argv[1]))) for k in range(12)]
+from mer_r1.media.validate import MediaRow, inspect_row, inspect_rows
+rows = [MediaRow(k, Sample(str(k), video=Path(sys.argv[1]))) for k in range(12)]
 budget = MediaBudget(fps=None, min_pixels=448 * 448, max_pixels=448 * 448)
-seen = list(looks(tasks, budget, 1))
+seen = list(inspect_rows(rows, budget, 1))
 here = peak_mb()
-assert [look(task, budget) for task in tasks] == seen
+assert [inspect_row(row, budget) for row in rows] == seen
 print(here, peak_mb())
 """
 
@@ -82,8 +82,8 @@ import sys, time
 from pathlib import Path
 from mer_r1.media import MediaBudget
 from mer_r1.data.sample import Sample
-from mer_r1.media.validate import Task, looks
-for _ in looks([Task(k, Sample(str(k), video=Path(sys.argv[1]))) for k in range(3)], MediaBudget(), 2):
+from mer_r1.media.validate import MediaRow, inspect_rows
+for _ in inspect_rows([MediaRow(k, Sample(str(k), video=Path(sys.argv[1]))) for k in range(3)], MediaBudget(), 2):
     print("one", flush=True)
     time.sleep(60)
 """

@@ -181,15 +181,15 @@ def check_media(
 ) -> None:
     """Decode every medium of the first `limit` sound rows."""
     from mer_r1.media import MediaBudget
-    from mer_r1.media.validate import looks, tasks_of
+    from mer_r1.media.validate import inspect_rows, media_rows
 
-    tasks = tasks_of(scan.lines[:limit], scan.samples[:limit])
+    rows = media_rows(scan.lines[:limit], scan.samples[:limit])
     errors: list[tuple[int, str]] = []
     lengths: list[tuple[int, float]] = []
     content: defaultdict[str, defaultdict[Path, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for done, seen in enumerate(looks(tasks, budget or MediaBudget(), workers), 1):
+    for done, seen in enumerate(inspect_rows(rows, budget or MediaBudget(), workers), 1):
         if progress is not None:
-            progress(done, len(tasks))
+            progress(done, len(rows))
         if seen.error is not None:
             errors.append((seen.line, seen.error))
             continue

@@ -21,7 +21,7 @@ def find_folder(name: str, root: Path) -> Path | None:
 
 
 def need_folder(name: str, root: Path, title: str, where: str) -> Path:
-    """`find_folder` of the data set `title`. Raises InputError, ending in `where` it is to be had, for none."""
+    """`find_folder` of the data set `title`. Raises InputError, ending in `where` to get it, for none."""
     folder = find_folder(name, root)
     if folder is None:
         raise InputError(f"{root}: no folder {name}, which {title} comes in; give the folder that holds it; {where}")

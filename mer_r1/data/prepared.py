@@ -9,7 +9,7 @@ from mer_r1.data.sample import Sample
 
 @dataclass(frozen=True)
 class MissingFile:
-    """A file that a sample needs and the folder has not got, or cannot give: its path under the root, and why."""
+    """A file that a sample needs and the folder does not have, or cannot give: its path under the root, and why."""
 
     path: str
     why: str
@@ -19,8 +19,8 @@ class MissingFile:
 class PreparedSet:
     """A data set as samples, in the owners' order.
 
-    A sample without its clip is not among `samples`: it stands in `missing`. `notes` says in a line each what is worth
-    knowing, such as a count that differs from the published one; `where` is where the files are to be had.
+    A sample without its clip is not among `samples`: it is in `missing`. `notes` are lines of what is worth
+    knowing, such as a count that differs from the published one; `where` says where to get the files.
     """
 
     name: str

@@ -36,7 +36,7 @@ class MediaBudget:
     * frames_multiple: what the number of frames of a video is a multiple of.
     * max_video_s, max_audio_s: the seconds of a clip that are used, counted from its start; the rest is not read.
 
-    Safety, for files that nobody has looked at
+    Safety, for files of unknown origin
     * max_source_pixels: the largest frame that is decoded.
     * max_decoded_frames: the most frames decoded to find the wanted ones.
     * max_decode_s: wall-clock seconds for one file.

@@ -1,7 +1,7 @@
 """Every medium of a manifest, decoded in processes of their own: what is in it, and what is odd about it.
 
-A decoder is C code that meets files nobody has looked at. A file that crashes it, or that it does not end with in
-`PATIENCE` times the budget's `max_decode_s`, costs one process, which is replaced, and is an error of its row alone.
+A decoder is C code, and its files are of unknown origin. A file that crashes it, or takes it longer than `PATIENCE`
+times the budget's `max_decode_s`, costs one process, which is replaced, and is an error of its row alone.
 A process holds one clip at a time and hands back numbers, so memory does not grow with the manifest.
 
 Notices of a row: no sound track; all frames alike within 2 of 255; no pixel over 16; sound under 1e-4 of full
@@ -37,8 +37,8 @@ SHORTEST_S, APART_S, APART_SHARE = 0.3, 1.0, 0.2
 
 
 @dataclass(frozen=True)
-class Task:
-    """A row to be looked at: its line, its sample, and the files whose content is to be named by its sha256."""
+class MediaRow:
+    """A row to inspect: its line, its sample, and the files whose sha256 is wanted."""
 
     line: int
     sample: Sample
@@ -46,7 +46,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Look:
+class MediaReport:
     """What one row's media hold, or the error that keeps them from being read.
 
     `length_s` is that of the pictures, else of the sound, in seconds; `sound_s` the seconds of sound taken. `digests`
@@ -63,12 +63,12 @@ class Look:
 
 
 def media_of(sample: Sample) -> tuple[Path, ...]:
-    """The files that a sample names, each once."""
+    """The files that a sample names, without repeats."""
     return tuple(dict.fromkeys(path for path in (sample.video, sample.audio, sample.image) if path is not None))
 
 
-def tasks_of(lines: Sequence[int], samples: Sequence[Sample]) -> list[Task]:
-    """A task for every sample with media. Only files that share their size with another one need a sha256."""
+def media_rows(lines: Sequence[int], samples: Sequence[Sample]) -> list[MediaRow]:
+    """The rows with media. Only files that share their size with another one need a sha256."""
     of_size: defaultdict[int, set[Path]] = defaultdict(set)
     for path in {path for sample in samples for path in media_of(sample)}:
         try:
@@ -77,29 +77,29 @@ def tasks_of(lines: Sequence[int], samples: Sequence[Sample]) -> list[Task]:
             continue  # decoding it says what is wrong
     doubtful = {path for paths in of_size.values() if len(paths) > 1 for path in paths}
     return [
-        Task(line, sample, tuple(path for path in media_of(sample) if path in doubtful))
+        MediaRow(line, sample, tuple(path for path in media_of(sample) if path in doubtful))
         for line, sample in zip(lines, samples, strict=True)
         if media_of(sample)
     ]
 
 
-def look(task: Task, budget: MediaBudget) -> Look:
+def inspect_row(row: MediaRow, budget: MediaBudget) -> MediaReport:
     """Decode the media of one row."""
     try:
-        clip = read_clip(task.sample, budget)
-        digests = tuple((path, _sha256(path)) for path in task.hashed)
+        clip = read_clip(row.sample, budget)
+        digests = tuple((path, _sha256(path)) for path in row.hashed)
     except (InputError, OSError) as error:
-        return Look(task.line, str(error))
+        return MediaReport(row.line, str(error))
     except Exception as error:  # the check continues whatever one file does to a decoder
         why = f"{type(error).__name__}: {first_line(error)}"
-        return Look(task.line, f"{_named(task)}: cannot be decoded ({why}); {FIX}")
+        return MediaReport(row.line, f"{_named(row)}: cannot be decoded ({why}); {FIX}")
     facts = clip.facts
-    return Look(
-        line=task.line,
+    return MediaReport(
+        line=row.line,
         num_frames=0 if clip.frames_THWC is None else len(clip.frames_THWC),
         sound_s=facts.audio_taken_s or 0.0,
         length_s=facts.audio_s if facts.video_s is None else facts.video_s,
-        remarks=tuple(_remarks(task.sample, clip, budget)),
+        remarks=tuple(_remarks(row.sample, clip, budget)),
         digests=digests,
     )
 
@@ -128,13 +128,13 @@ def _remarks(sample: Sample, clip: Clip, budget: MediaBudget) -> Iterator[str]:
         yield "sound and pictures that differ in length"
 
 
-def looks(tasks: Iterable[Task], budget: MediaBudget, num_workers: int) -> Iterator[Look]:
-    """A `Look` of every task, as they come. Raises RuntimeError where processes cannot be started."""
+def inspect_rows(rows: Iterable[MediaRow], budget: MediaBudget, num_workers: int) -> Iterator[MediaReport]:
+    """A `MediaReport` of every row, as they come. Raises RuntimeError where processes cannot be started."""
     # Not forked from this process: it may have threads, and a fork of those can hang.
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(kind)
     context.set_forkserver_preload([__name__])
-    pending = deque(tasks)
+    pending = deque(rows)
     idle = [_Worker(context, budget) for _ in range(min(num_workers, len(pending)))]
     busy: dict[Connection, _Worker] = {}
     try:
@@ -146,7 +146,7 @@ def looks(tasks: Iterable[Task], budget: MediaBudget, num_workers: int) -> Itera
             for connection in wait(list(busy), min(worker.left_s for worker in busy.values())):
                 assert isinstance(connection, Connection)
                 worker = busy[connection]
-                if (found := worker.answer()) is not None:
+                if (found := worker.result()) is not None:
                     idle.append(busy.pop(connection))
                     yield found
             for worker in [worker for worker in busy.values() if worker.left_s <= 0 or not worker.lives]:
@@ -159,7 +159,7 @@ def looks(tasks: Iterable[Task], budget: MediaBudget, num_workers: int) -> Itera
 
 
 class _Worker:
-    """A process that looks at one task at a time."""
+    """A process that inspects one row at a time."""
 
     def __init__(self, context: BaseContext, budget: MediaBudget) -> None:
         self.connection, theirs = context.Pipe()
@@ -169,45 +169,45 @@ class _Worker:
         self._patience_s = PATIENCE * budget.max_decode_s
         self._until = 0.0
         self._started = False
-        self._task: Task | None = None
+        self._row: MediaRow | None = None
         self.lives = True
 
     @property
     def left_s(self) -> float:
-        """Seconds until its task has taken too long."""
+        """Seconds until its row has taken too long."""
         return max(0.0, self._until - time.monotonic())
 
-    def give(self, task: Task) -> None:
-        """The next task."""
+    def give(self, row: MediaRow) -> None:
+        """The next row."""
         if not self._started:
             try:
                 self.connection.recv()
             except EOFError:
                 raise RuntimeError("a process that decodes cannot be started") from None
             self._started = True
-        self._task, self._until = task, time.monotonic() + self._patience_s
-        with suppress(OSError):  # that it has died is seen at its next task
-            self.connection.send(task)
+        self._row, self._until = row, time.monotonic() + self._patience_s
+        with suppress(OSError):  # that it has died is seen at its next row
+            self.connection.send(row)
 
-    def answer(self) -> Look | None:
-        """What it found; None where it died over its task."""
+    def result(self) -> MediaReport | None:
+        """What it found; None where it died over its row."""
         try:
-            found: Look = self.connection.recv()
+            found: MediaReport = self.connection.recv()
         except (EOFError, OSError):
             self.lives = False
             return None
         return found
 
-    def error(self) -> Look:
-        """Why its task is without an answer."""
-        assert self._task is not None
+    def error(self) -> MediaReport:
+        """Why its row has no result."""
+        assert self._row is not None
         if self.lives:
             why = f"takes longer than {self._patience_s:g} s to decode; shorten it, or re-encode it smaller"
         else:
             self._process.join()
             code = self._process.exitcode or 0
             why = f"the decoder ended with {signal.Signals(-code).name if code < 0 else f'status {code}'} on it; {FIX}"
-        return Look(self._task.line, f"{_named(self._task)}: {why}")
+        return MediaReport(self._row.line, f"{_named(self._row)}: {why}")
 
     def end(self) -> None:
         """End the process, whatever it does."""
@@ -217,8 +217,8 @@ class _Worker:
         self.connection.close()
 
 
-def _named(task: Task) -> str:
-    return ", ".join(printable(path, 4096) for path in media_of(task.sample))
+def _named(row: MediaRow) -> str:
+    return ", ".join(printable(path, 4096) for path in media_of(row.sample))
 
 
 def _serve(connection: Connection, budget: MediaBudget) -> None:
@@ -226,7 +226,7 @@ def _serve(connection: Connection, budget: MediaBudget) -> None:
     connection.send(None)
     while True:
         try:
-            task: Task = connection.recv()
+            row: MediaRow = connection.recv()
         except EOFError:
             return
-        connection.send(look(task, budget))
+        connection.send(inspect_row(row, budget))

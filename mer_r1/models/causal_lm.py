@@ -50,7 +50,7 @@ class CausalLMBackbone(Backbone):
         return ()
 
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
-        """One sample's subtitle as ids and positions. `clip` is not looked at, and the facts say that nothing was seen.
+        """One sample's subtitle as ids and positions. `clip` is not read, and the facts say that nothing was seen.
 
         Raises InputError, naming the sample, where there is no subtitle.
         """
@@ -88,8 +88,8 @@ class CausalLMBackbone(Backbone):
 def load_causal_lm(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> CausalLMBackbone:
     """Load a causal language model from a folder or a Hub id, with the settings saved beside it or the given ones.
 
-    Raises InputError for a folder that is no whole checkpoint of this kind, for a Hub id that cannot be had, and for a
-    model whose attention is not exchangeable or whose table of embeddings is smaller than its vocabulary.
+    Raises InputError for a folder that is no whole checkpoint of this kind, a Hub id that cannot be loaded, and a model
+    whose attention is not exchangeable or whose table of embeddings is smaller than its vocabulary.
     """
     shown_as = settings_of(source, budget, prompt_style)
     import transformers

@@ -42,7 +42,7 @@ def read_settings(path: Path) -> tuple[MediaBudget, str]:
 def settings_of(source: str, budget: MediaBudget | None, prompt_style: str | None) -> tuple[MediaBudget, str]:
     """The given settings, else those saved beside the checkpoint, else the defaults of a published one.
 
-    Raises InputError for a damaged settings file and for a prompt template that there is not.
+    Raises InputError for a damaged settings file and for an unknown prompt template.
     """
     saved = _settings_file(source)
     saved_budget, saved_style = read_settings(saved) if saved else (MediaBudget(), "full")

@@ -87,7 +87,7 @@ class OmniBackbone(Backbone):
 def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> OmniBackbone:
     """Load a Thinker from a folder or a Hub id, with the settings saved beside it or the given ones.
 
-    Raises InputError for a folder that is no checkpoint or one of another kind, and for a Hub id that cannot be had.
+    Raises InputError for a folder that is no checkpoint or one of another kind, and for a Hub id that cannot be loaded.
     """
     folder = Path(source)
     if folder.exists():

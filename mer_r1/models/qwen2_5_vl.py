@@ -109,7 +109,7 @@ def frames_hz(clip: Clip, max_video_s: float) -> float:
 def load_vision(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> VisionBackbone:
     """Load a Qwen2.5-VL from a folder or a Hub id, with the settings saved beside it or the given ones.
 
-    Raises InputError for a folder that is no whole checkpoint of this kind, and for a Hub id that cannot be had.
+    Raises InputError for a folder that is no whole checkpoint of this kind, and for a Hub id that cannot be loaded.
     """
     shown_as = settings_of(source, budget, prompt_style)
     import transformers

@@ -32,12 +32,12 @@ class TextModel:
     def load(cls, source: str) -> TextModel:
         """Load a folder or a Hub id: bfloat16 on a GPU where there is one, else float32.
 
-        Raises InputError for a folder that holds no whole causal language model, and for a Hub id that cannot be had.
+        Raises InputError for a folder without a whole causal language model, and for a Hub id that cannot be loaded.
         """
         folder = Path(source)
         if folder.exists():
             folder_kind(folder, CAUSAL_FIX)
-        elif source.startswith(("/", ".", "~")) or source.count("/") > 1:  # no Hub id: nothing looks for it there
+        elif source.startswith(("/", ".", "~")) or source.count("/") > 1:  # no Hub id, so nothing asks the network
             raise InputError(f"{source}: no such folder; {CAUSAL_FIX}")
         import transformers
 

@@ -18,7 +18,7 @@ from mer_r1.display.check import print_findings
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.media import validate as check_media
-from mer_r1.media.validate import Look, Task, looks
+from mer_r1.media.validate import MediaReport, MediaRow, inspect_rows
 from tests.benchmarks.mme_files import write_clips, write_questions
 from tests.evaluation.test_score import write
 from tests.media.make_media import gray_frames, tone, write_media
@@ -176,21 +176,21 @@ def test_a_row_without_gold_among_labelled_ones_is_a_problem_and_a_manifest_with
     assert "mixed.jsonl:1: no labels, which other rows have" in capsys.readouterr().out
 
 
-def die(task: Task, budget: MediaBudget) -> Look:
+def die(row: MediaRow, budget: MediaBudget) -> MediaReport:
     """A decoder that falls over some files, and hangs over others."""
-    if task.sample.id == "crash":
+    if row.sample.id == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if task.sample.id == "hang":
+    if row.sample.id == "hang":
         time.sleep(60)
-    return Look(task.line)
+    return MediaReport(row.line)
 
 
 def test_a_file_that_crashes_or_hangs_its_decoder_is_a_fault_of_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["a", "crash", "b", "hang", "c", "crash", "d", "e"]
-    tasks = [Task(k, Sample(id=name, video=Path(f"{name}.mp4"))) for k, name in enumerate(names)]
-    monkeypatch.setattr(check_media, "look", die)
+    rows = [MediaRow(k, Sample(id=name, video=Path(f"{name}.mp4"))) for k, name in enumerate(names)]
+    monkeypatch.setattr(check_media, "inspect_row", die)
     monkeypatch.setattr(check_media, "_serve", serve)
-    found = {look.line: look.error for look in looks(tasks, replace(BUDGET, max_decode_s=0.25), 2)}
+    found = {report.line: report.error for report in inspect_rows(rows, replace(BUDGET, max_decode_s=0.25), 2)}
     assert sorted(found) == list(range(8))
     assert [line for line, error in found.items() if error is None] == [0, 2, 4, 6, 7]
     assert found[1] == found[5]
@@ -200,7 +200,7 @@ def test_a_file_that_crashes_or_hangs_its_decoder_is_a_fault_of_its_row_alone(mo
 
 def serve(connection: Any, budget: MediaBudget) -> None:
     """The real one, with a decoder that falls over."""
-    check_media.look = die
+    check_media.inspect_row = die
     SERVE(connection, budget)
 
 
@@ -212,7 +212,7 @@ def test_an_exception_that_nobody_foresaw_is_a_fault_of_its_row(monkeypatch: pyt
         raise ZeroDivisionError("by a frame rate")
 
     monkeypatch.setattr(check_media, "read_clip", read)
-    seen = check_media.look(Task(7, Sample(id="a", video=Path("a.mp4"))), BUDGET)
+    seen = check_media.inspect_row(MediaRow(7, Sample(id="a", video=Path("a.mp4"))), BUDGET)
     assert seen.line == 7
     assert str(seen.error).startswith("a.mp4: cannot be decoded (ZeroDivisionError: by a frame rate); ")
 

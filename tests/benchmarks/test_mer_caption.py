@@ -1,4 +1,4 @@
-"""MER-Caption+: each clip once, in SFT or in RL, by seed and name alone."""
+"""MER-Caption+: every clip once, in SFT or in RL, by seed and name alone."""
 
 from __future__ import annotations
 

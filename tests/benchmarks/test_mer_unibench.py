@@ -1,4 +1,4 @@
-"""The nine sets: what stands in the owners' folders goes over as it is, and nothing is guessed."""
+"""The nine sets: what is in the owners' folders goes over as it is, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ def test_an_unknown_emotion_is_an_error_that_names_the_clip(tmp_path: Path, valu
 def test_a_number_is_no_emotion_where_no_order_is_published(tmp_path: Path) -> None:
     folder = write_layout("mer2023", tmp_path, 1)
     write_npz(folder / "label-6way.npz", test1_corpus={"sample_00000000": {"emo": 3}})
-    said = '"emo" is 3; the emotions are happy, angry, worried, sad, surprise, neutral'
-    assert said in refusal("mer2023", tmp_path)
+    message = '"emo" is 3; the emotions are happy, angry, worried, sad, surprise, neutral'
+    assert message in refusal("mer2023", tmp_path)
 
 
 def test_a_row_that_stands_twice_is_noted(tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ def test_a_row_that_stands_twice_is_noted(tmp_path: Path) -> None:
     rows = [("03bSnISJMiM_0", "first"), ("03bSnISJMiM_1", "said"), ("03bSnISJMiM_0", "last")]
     write_table(folder / "transcription-engchi-polish.csv", ["name", "english"], rows)
     prepared = read_set("mosi", tmp_path)
-    said = "1 rows of transcription-engchi-polish.csv are replaced by a later row of the same clip"
-    assert said in prepared.notes
+    message = "1 rows of transcription-engchi-polish.csv are replaced by a later row of the same clip"
+    assert message in prepared.notes
     assert prepared.samples[0].subtitle == "last"
 
 

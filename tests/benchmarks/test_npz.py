@@ -50,7 +50,7 @@ def test_what_numpy_writes_is_read_back(tmp_path: Path) -> None:
 def test_both_numpys_and_every_version_of_pickle_are_read(tmp_path: Path, protocol: int, module: str) -> None:
     array = np.array(CORPUS | {"scalar": {"val": np.float64(0.5)}}, dtype=object)
     pickled = pickle.dumps(array, protocol)
-    if protocol < 4:  # from there on a name's length stands before it
+    if protocol < 4:  # from there on a name's length comes before it
         pickled = pickled.replace(b"numpy._core.multiarray", module.encode())
     path = write_pickle(tmp_path / "label.npz", pickled)
     assert read_corpus(path, KEY) == CORPUS | {"scalar": {"val": 0.5}}
@@ -142,7 +142,7 @@ DEEP_TUPLE = b")" + b"\x85" * 1_000_000
 DOUBLING_TUPLE = b"K\x01" + b"".join(b"q\x00h\x00\x86" for _ in range(60))
 HASHED = b"\x80\x02}%sK\x01s."
 HOSTILE = {
-    "a place in the memo beyond all memory": (b"\x80\x02}r\xff\xff\xff\xffK\x010.", "more values than it has bytes"),
+    "an index in the memo beyond all memory": (b"\x80\x02}r\xff\xff\xff\xffK\x010.", "more values than it has bytes"),
     "a key whose hash takes more stack than there is": (HASHED % DEEP_TUPLE, "tuples of many tuples"),
     "a key whose hash takes ages": (HASHED % DOUBLING_TUPLE, "tuples of many tuples"),
     "the same by a marked tuple": (

@@ -155,7 +155,7 @@ def test_a_picture_in_a_list_leads_nowhere_else(tmp_path: Path, image: str) -> N
     assert "test.json: row 0: the picture" in refusal("emoset", tmp_path)
 
 
-FAULTS: list[tuple[str, str, str, str]] = [
+ERRORS: list[tuple[str, str, str, str]] = [
     ("emoset", "EmoSet-118K/test.json", "[", "cannot be read as JSON"),
     ("emoset", "EmoSet-118K/test.json", "{}", "no rows, or no list"),
     ("emoset", "EmoSet-118K/test.json", '[["fear", 3, "x"]]', "row 0 must be a list of label, picture"),
@@ -178,7 +178,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "file", "text", "message"), FAULTS, ids=[item[3] for item in FAULTS])
+@pytest.mark.parametrize(("name", "file", "text", "message"), ERRORS, ids=[item[3] for item in ERRORS])
 def test_a_list_that_is_not_the_owners_is_named(tmp_path: Path, name: str, file: str, text: str, message: str) -> None:
     (tmp_path / file).parent.mkdir()
     (tmp_path / file).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The csv reader: what pandas reads is read, and every fault is named by file, line and column."""
+"""The csv reader: what pandas reads is read, and every error is named by file, line and column."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_last_row_of_a_clip_counts_and_the_others_are_counted(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("id,x\na,1\n", ':1: no column "name", only id, x'),
         ("name,y\na,1\n", ':1: no column "x", only name, y'),
@@ -50,11 +50,11 @@ def test_the_last_row_of_a_clip_counts_and_the_others_are_counted(tmp_path: Path
         (f"name,x\na,{'b' * 140_000}\n", "field larger than field limit"),
     ],
 )
-def test_a_fault_is_one_line_with_its_place(tmp_path: Path, text: str | bytes, said: str) -> None:
+def test_an_error_is_one_line_with_its_position(tmp_path: Path, text: str | bytes, message: str) -> None:
     path = written(tmp_path / "t.csv", text)
     with pytest.raises(InputError) as caught:
         read_table(path, ["x"])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 

@@ -253,4 +253,4 @@ def test_only_wanted_frames_are_converted_and_none_is_decoded_behind_the_last(
         1,
         3,
     ]
-    assert len(fed) == 5  # the one behind the last wanted frame shows how long that one stands
+    assert len(fed) == 5  # the one behind the last wanted frame shows how long that one lasts

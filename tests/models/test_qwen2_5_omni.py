@@ -91,7 +91,7 @@ def test_sound_costs_25_tokens_a_second(tiny: OmniBackbone, seconds: float) -> N
     tokens = _tokens(tiny, prompt, "audio")
     assert tokens == (halved - 2) // 2 + 1
     assert abs(tokens - 25 * max(seconds, 0.1)) < 1
-    official_logits(tiny, [prompt], ANSWERS[:1])  # refuses a prompt whose places are not as many as the tower's outputs
+    official_logits(tiny, [prompt], ANSWERS[:1])  # raises where placeholders and outputs differ in number
 
 
 @pytest.mark.parametrize("num_frames", [2, 4, 5, 8])

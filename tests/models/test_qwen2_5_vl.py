@@ -54,7 +54,7 @@ def _shown(backbone: VisionBackbone, clip: Clip) -> dict[str, Any]:
 
 
 def _positions(backbone: VisionBackbone, shown: dict[str, Any]) -> Tensor:
-    """Positions (3, 1, T) counted out by the rule of the model's authors: what follows goes on from the largest + 1."""
+    """Positions (3, 1, T) counted out by the rule of the model's authors: what follows starts at the largest + 1."""
     grid = next((value for name, value in shown.items() if name.endswith("_grid_thw")), torch.zeros(1, 3))
     step = 0.0
     if "second_per_grid_ts" in shown:

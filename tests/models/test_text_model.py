@@ -69,7 +69,7 @@ def test_a_tokenizer_without_a_padding_token_pads_with_another(model: TextModel,
 
 @pytest.mark.parametrize("template", list(KINDS), ids=list(KINDS.values()))
 def test_a_taught_model_says_what_it_was_taught(template: bool, tmp_path: Path) -> None:
-    """The plain model goes on after its line, as such models do, and the other one would after the end of its turn."""
+    """The plain model continues after its line, as such models do; the other one would after the end of its turn."""
     taught = {"Words: happy, calm": " positive", "Words: worried": " negative"}
     more = "<|im_end|> or" if template else "\nWords:"
     answers = {prompt: word + more for prompt, word in taught.items()}

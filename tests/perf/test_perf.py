@@ -1,4 +1,4 @@
-"""The benchmark scripts: each runs small and prints what it promises. Their times are not looked at."""
+"""The scripts of perf/: all run small and print what they promise. No test reads their times."""
 
 from __future__ import annotations
 

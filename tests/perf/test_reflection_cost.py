@@ -1,4 +1,4 @@
-"""The benchmark of the reflective reward: it counts what it says, and its slow side asks the same."""
+"""The benchmark of the reflective reward: its counts are true, and its slow side asks the same."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_the_naive_side_hears_the_same_answers(script: Any, tmp_path: Path) -> N
     module = script("reflection_cost")
     options = Namespace(**SMALL)
     backbone, clip = module.make_backbone(options), module.make_clip(options)
-    said = []
+    reflections = []
     for naive in (False, True):
         folder = tmp_path / str(naive)
         module.make_step("emo_r3", backbone, clip, folder, options, naive)()
         rows = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
-        said.append([row["reflection"] for row in rows])
-    assert said[0] == said[1]
-    assert [set(answers) for answers in said[0]] == [{"coherence", "consistency"}] * 2
+        reflections.append([row["reflection"] for row in rows])
+    assert reflections[0] == reflections[1]
+    assert [set(answers) for answers in reflections[0]] == [{"coherence", "consistency"}] * 2

@@ -37,7 +37,7 @@ def test_every_cell_is_a_picture_of_the_size_with_the_face_inside(style: Style) 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_expressions_change_the_face_and_nothing_else(style: Style) -> None:
-    """The mouth does not reach out of the box, and the same stream draws the same person at the same place."""
+    """The mouth does not reach out of the box, and the same stream draws the same person at the same position."""
     drawn = [draw_picture(replace(SCENE, face=face), np.random.default_rng(3), style) for face in FACES]
     left, top, right, bottom = drawn[0].face_box
     for first in range(4):

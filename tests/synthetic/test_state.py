@@ -10,7 +10,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.synthetic.state import CHANNELS, WORDS, Scene, State, draw_scene
 
 NUM = 4000
-PLACES = np.array(list(WORDS.values()))
+POINTS = np.array(list(WORDS.values()))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def numbers(state: State) -> list[float]:
 
 
 def shows(scene: Scene) -> dict[str, list[float]]:
-    """What each channel gives away, as numbers. The subtitle's control clause has three kinds."""
+    """What the channels give away, as numbers. The subtitle's control clause has three kinds."""
     control = float(scene.state.dominance > 0.33) - float(scene.state.dominance < -0.33)
     return {
         "face": numbers(scene.face),
@@ -102,7 +102,7 @@ def hit_rate(scenes: list[Scene], channels: tuple[str, ...]) -> float:
     category = [next(iter(wheels.categories([word])[0])) for word in WORDS]
     hits = 0
     for scene, guess in zip(scenes[half:], guesses, strict=True):
-        nearest = int(np.argmin(np.linalg.norm(PLACES - guess, axis=1)))
+        nearest = int(np.argmin(np.linalg.norm(POINTS - guess, axis=1)))
         hits += category[nearest] in wheels.categories(scene.gold)[0]
     return hits / (len(scenes) - half)
 

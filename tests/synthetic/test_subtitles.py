@@ -59,8 +59,8 @@ def test_reasoning_commits_to_less_than_gold_now_and_then(scenes: list[Scene]) -
 
 def test_the_reasoning_says_which_channel_is_missing_and_never_follows_it(scenes: list[Scene]) -> None:
     for scene in scenes:
-        said = {channel for channel, text in ABSENT.items() if text in reasoning(scene)}
-        assert said == ({scene.missing} if scene.missing else set())
+        absent = {channel for channel, text in ABSENT.items() if text in reasoning(scene)}
+        assert absent == ({scene.missing} if scene.missing else set())
         assert reasoning(scene).endswith(f"The {scene.leader} {'decide' if scene.leader == 'words' else 'decides'}.")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import mer_r1.models  # noqa: F401  torchvision is mended before transformers is imported
+import mer_r1.models  # noqa: F401  before transformers, which needs the fix for torchvision
 
 # isort: split
 import torch

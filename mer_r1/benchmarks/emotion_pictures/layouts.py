@@ -84,7 +84,7 @@ def read_pictures(name: str, root: Path, split: Split = "test", num: int | None 
     """One split of a set in `root`: the folder that holds the owners' folder, or that folder itself.
 
     `num` takes that many of the pictures that are there, `seed` says which. Raises KeyError for a name that is not in
-    PICTURE_SETS; InputError for a split that the set has not got, `num` below 1, a folder or list that is not there or
+    PICTURE_SETS; InputError for a split that the set does not have, `num` below 1, a folder or list that is missing or
     cannot be read, an unknown label, and a name that would lead to another folder.
     """
     data = PICTURE_SETS[name]
