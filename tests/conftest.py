@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mer_r1.models.types import Prompt
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-settings.register_profile("shared machine", deadline=None)  # a busy machine is no fault of the code
-settings.load_profile("shared machine")
+settings.register_profile("suite", deadline=None, max_examples=50)  # a busy machine is no fault of the code
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)

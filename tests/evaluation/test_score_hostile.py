@@ -13,8 +13,8 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.evaluation.score import Settings
 from tests.evaluation.test_score import run
 
-NUM_ROWS = 100_000
-NUM_LINES = 2_000
+NUM_ROWS = 20_000
+NUM_LINES = 400
 WORDS = WheelSet.load().words
 ODD = "\u0000\u0007\u001b[2J\u200b\u202e\u2028\ud800\udfff\U0001f600é\u3000،؛；，、'\"[]{}()*`#<>|\\/.,;:!?-_ \t\r\n"
 
@@ -76,7 +76,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[st
             elif kind < 0.4:
                 counts["malformed"] += 1
                 labels = chance.choice(MALFORMED)(chance)
-            elif number % 20_000 == 1:
+            elif number % 5_000 == 1:
                 labels = chance.choice(("[", "and ", "a, ", "; ", "\u0000")) * 200_000  # up to 1 MB
             else:
                 labels = chance.choice(SOUND)(chance)
@@ -85,7 +85,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[st
 
 
 @pytest.mark.parametrize("protocol", ["official", "corrected"])
-def test_a_hundred_thousand_hostile_rows_are_counted_right(
+def test_hostile_rows_are_counted_right(
     protocol: str, files: tuple[Path, Path, dict[str, int]], tmp_path: Path
 ) -> None:
     gold, pred, counts = files
@@ -126,7 +126,7 @@ def test_any_line_gives_a_score_or_one_line_of_error(
     for path in paths.values():
         path.write_text('{"id": "a", "labels": ["happy"]}\n{"id": "b", "labels": "sad, happy"}\n', encoding="utf-8")
     seen = {0: 0, 1: 0, 2: 0}
-    for _ in range(NUM_LINES // 2):
+    for _ in range(NUM_LINES):
         line = raw_line(chance)
         paths[side].write_bytes(b'{"id": "c", "labels": ["happy"]}\n' * (side == "gold") + line + b"\n")
         arguments = ["score", "--gold", str(paths["gold"]), "--pred", str(paths["pred"])]
