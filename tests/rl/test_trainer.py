@@ -51,11 +51,14 @@ def _recipe(source: Path, corpus: dict[str, Path], optim: dict[str, Any] | None 
     )
 
 
-def test_a_step_writes_its_rollouts_and_its_group_metrics(
-    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
-) -> None:
-    train(_recipe(taught_folder, corpus), tmp_path)
-    made, metrics = lines(tmp_path / "rollouts.jsonl"), lines(tmp_path / "metrics.jsonl")
+@pytest.fixture(scope="module")
+def three_steps(taught_folder: Path, corpus: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a plain run."""
+    return train(_recipe(taught_folder, corpus), tmp_path_factory.mktemp("plain")).parent
+
+
+def test_a_step_writes_its_rollouts_and_its_group_metrics(three_steps: Path) -> None:
+    made, metrics = lines(three_steps / "rollouts.jsonl"), lines(three_steps / "metrics.jsonl")
     assert Counter(row["step"] for row in made) == {1: 6, 2: 6, 3: 6}
     for step in (1, 2, 3):
         group = [row for row in made if row["step"] == step]
@@ -77,21 +80,17 @@ def test_a_step_writes_its_rollouts_and_its_group_metrics(
     assert any(row["rewards"]["calibration_plus"] for row in made)
 
 
-@pytest.mark.parametrize("objective", ["baseline", "rd_ad"])
 def test_an_objective_without_calibration_logs_none(
-    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, objective: str
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
-    train(_recipe(taught_folder, corpus, {"max_steps": 1}, objective=objective), tmp_path)
+    train(_recipe(taught_folder, corpus, {"max_steps": 1}, objective="rd_ad"), tmp_path)
     rewards = [row["rewards"] for row in lines(tmp_path / "rollouts.jsonl")]
     assert {reward["calibration_plus"] for reward in rewards} == {None}
     assert all(0 <= reward[name] <= 1 for reward in rewards for name in ("recall", "precision", "f1", "format"))
 
 
-def test_the_language_model_learns_and_frozen_towers_do_not(
-    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
-) -> None:
-    model = train(_recipe(taught_folder, corpus), tmp_path)
-    before, after = (load_file(path / "model.safetensors") for path in (taught_folder / "model", model))
+def test_the_language_model_learns_and_frozen_towers_do_not(taught_folder: Path, three_steps: Path) -> None:
+    before, after = (load_file(run / "model" / "model.safetensors") for run in (taught_folder, three_steps))
     assert before.keys() == after.keys()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     towers = {name for name in before if name.startswith(("visual.", "audio_tower."))}
@@ -113,7 +112,7 @@ def test_gradient_checkpointing_ends_in_the_same_weights(
             return attend(self, *args)
 
         monkeypatch.setattr(GroupLayout, "attend", counted)
-        recipe = _recipe(taught_folder, corpus, {"max_steps": 2, "gradient_checkpointing": saving}, beta=0.0)
+        recipe = _recipe(taught_folder, corpus, {"max_steps": 1, "gradient_checkpointing": saving}, beta=0.0)
         ends[saving] = load_file(train(recipe, tmp_path / str(saving)) / "model.safetensors")
     assert calls[True] == 2 * calls[False] > 0
     for name, value in ends[False].items():
@@ -229,26 +228,25 @@ def test_the_reference_stays_the_model_that_training_began_with(
         torch.testing.assert_close(spy.tokens(call, 2), expected, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("num_iterations", "save_steps", "stop_at"),
-    [(1, 2, 4), (1, 5, 6), (2, 2, 4)],
-    ids=["early", "second epoch", "reuse"],
-)
-def test_a_resumed_rl_run_ends_as_an_uninterrupted_one(
-    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, num_iterations: int, save_steps: int, stop_at: int
+def test_a_run_resumed_in_its_first_and_in_its_second_epoch_ends_as_an_uninterrupted_one(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
     """An epoch has four batches of two; rollouts, weights and log are the same to the last bit."""
-    optim = {"max_steps": 7, "save_steps": save_steps}
-    recipe = _recipe(taught_folder, corpus, optim, num_iterations=num_iterations, num_generations=2)
-    train(recipe, tmp_path / "whole")
-    run_stopped_at(recipe, tmp_path / "resumed", stop_at)
-    train(recipe, tmp_path / "resumed")
-    whole, resumed = (lines(tmp_path / name / "rollouts.jsonl") for name in ("whole", "resumed"))
-    assert [(row["step"], row["id"]) for row in resumed] == [(row["step"], row["id"]) for row in whole]
-    assert resumed == whole
-    whole, resumed = (lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "resumed"))
-    assert resumed[:-1] == whole[:-1]
-    assert weights(tmp_path / "whole") == weights(tmp_path / "resumed")
+    recipes = {
+        save_steps: _recipe(taught_folder, corpus, {"max_steps": 6, "save_steps": save_steps}, num_generations=2)
+        for save_steps in (2, 5)
+    }
+    train(recipes[2], tmp_path / "whole")
+    for save_steps, stop_at in ((2, 4), (5, 6)):
+        out = tmp_path / f"resumed from {save_steps}"
+        run_stopped_at(recipes[save_steps], out, stop_at)
+        train(recipes[save_steps], out)
+        whole, resumed = (lines(folder / "rollouts.jsonl") for folder in (tmp_path / "whole", out))
+        assert [(row["step"], row["id"]) for row in resumed] == [(row["step"], row["id"]) for row in whole]
+        assert resumed == whole
+        whole, resumed = (lines(folder / "metrics.jsonl") for folder in (tmp_path / "whole", out))
+        assert resumed[:-1] == whole[:-1]
+        assert weights(tmp_path / "whole") == weights(out)
 
 
 def test_a_checkpoint_between_two_uses_of_the_same_rollouts_is_refused(

@@ -117,7 +117,7 @@ CASES = {
     "dapo, KL": Case("baseline", {"loss_type": "dapo", "beta": 0.5, "epsilon_high": 0.1}, accumulation=4),
     "gdpo": Case("gdpo", {"loss_type": "dapo", "beta": 0.0}, {"multi_objective_aggregation": "normalize_then_sum"}, 2),
 }
-EPSILON, NUM_ITERATIONS, LEARNING_RATE = 0.02, 3, 0.05
+EPSILON, NUM_ITERATIONS, LEARNING_RATE = 0.02, 2, 0.05
 
 
 @dataclass
