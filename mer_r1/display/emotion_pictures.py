@@ -15,11 +15,13 @@ from rich.console import Console
 
 from mer_r1.benchmarks.emotion_pictures.published import MEANS, UNTRAINED, domains, published_pictures, title_of
 from mer_r1.benchmarks.means import mean_of_all
+from mer_r1.data.sample import Mode
 from mer_r1.display.benchmark import print_closing
 from mer_r1.display.grid import Grid, print_grid
 from mer_r1.display.numbers import number, percent, with_interval
 from mer_r1.display.score import failed_answers
 from mer_r1.evaluation.answered import FailedRule
+from mer_r1.evaluation.records import ScoresByMode
 from mer_r1.evaluation.suite import Outcome, Scored
 from mer_r1.text import printable
 
@@ -32,10 +34,7 @@ def print_pictures(outcome: Outcome[Scored], console: Console) -> None:
     assert metrics is not None, "pictures are scored where they are answered"
     numbers = metrics.to_json()
     modes, sets, in_domain = outcome.request.modes, numbers["sets"], numbers["in_domain"]
-    accuracies: dict[str, dict[str, float | None]] = {
-        key: {mode: item[mode]["accuracy"] for mode in modes} for key, item in sets.items()
-    }
-    grid = accuracy_grid(outcome.request.model_name, accuracies, modes, in_domain)
+    grid = accuracy_grid(outcome.request.model_name, metrics.sets, modes, in_domain)
     print_grid(grid, console)
     for mode in modes:
         for key, item in sets.items():
@@ -63,14 +62,13 @@ def print_published(console: Console) -> None:
     console.print(published_pictures().note, style="dim", markup=False, highlight=False)
 
 
-def accuracy_grid(
-    model: str, sets: Mapping[str, Mapping[str, float | None]], modes: Sequence[str], in_domain: str | None
-) -> Grid:
-    """The model's rows over published ones. `sets` maps a set to its modes to their accuracies."""
+def accuracy_grid(model: str, sets: Mapping[str, ScoresByMode], modes: Sequence[Mode], in_domain: str | None) -> Grid:
+    """The model's rows over published ones."""
     heads = [f"{title_of(name)}{' (trained on)' if name == in_domain else ''}" for name in sets]
     rows = []
     for mode in modes:
-        accuracies = {name: by_mode.get(mode) for name, by_mode in sets.items()}
+        records = {name: scores.of_mode(mode) for name, scores in sets.items()}
+        accuracies = {name: record.accuracy if record else None for name, record in records.items()}
         rows.append((printable(model), mode, *_cells(accuracies, in_domain)))
     for row in published_pictures().rows:
         train = (in_domain or "").partition("-")[0]

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 
 from mer_r1.benchmarks.means import mean_of_all
-from mer_r1.benchmarks.mer_unibench.benchmark import NAME, OFFICIAL, UNIFIED, MerUniBench, Numbers, value_of
+from mer_r1.benchmarks.mer_unibench.benchmark import NAME, OFFICIAL, UNIFIED, MerUniBench, value_of
 from mer_r1.benchmarks.mer_unibench.layouts import SETS
 from mer_r1.benchmarks.published import BESIDE, PublishedTable, published
+from mer_r1.data.sample import Mode
 from mer_r1.display.benchmark import print_closing
 from mer_r1.display.grid import Grid, print_grid
 from mer_r1.display.numbers import number, percent
 from mer_r1.display.score import print_failed
+from mer_r1.evaluation.records import ScoresByMode
 from mer_r1.evaluation.sentiment import LEXICON
 from mer_r1.evaluation.suite import Outcome, Scored
 from mer_r1.text import printable
@@ -30,15 +32,7 @@ def print_unibench(outcome: Outcome[Scored], benchmark: MerUniBench, console: Co
     metrics = outcome.metrics
     assert metrics is not None, "MER-UniBench is scored where it is answered"
     model, modes = outcome.request.model_name, outcome.request.modes
-    records = [
-        (name, mode, record)
-        for name, item in metrics.sets.items()
-        for mode in modes
-        if (record := item.of_mode(mode)) is not None
-    ]
-    sets: dict[str, dict[str, Numbers]] = {name: {} for name in metrics.sets}
-    for name, mode, record in records:
-        sets[name][mode] = record.to_json()
+    sets = metrics.sets
     for grid in (official_grid(model, sets, modes), unified_grid(model, sets, modes)):
         print_grid(grid, console)
     note = f"{published()[NAME].source}, and {published()['unified'].source}. {published()[NAME].note}"
@@ -51,10 +45,11 @@ def print_unibench(outcome: Outcome[Scored], benchmark: MerUniBench, console: Co
         console.print("Sentiment by the built-in lexicon: these WAF are not MER-UniBench's.", style="yellow")
     if outcome.request.limit:
         console.print(f"The first {outcome.request.limit} clips of each set, not the whole sets.", style="yellow")
-    if unanswered := sum(record.unanswered or 0 for *_, record in records):
+    records = [record for item in sets.values() for mode in modes if (record := item.of_mode(mode))]
+    if unanswered := sum(record.unanswered or 0 for record in records):
         line = f"unanswered: {unanswered} answers are cut off or empty, and scored by the words they hold, if any"
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
-    print_failed(sum(record.failed or 0 for *_, record in records), outcome.request.failed, console)
+    print_failed(sum(record.failed or 0 for record in records), outcome.request.failed, console)
     console.print(metrics.signature, markup=False, highlight=False, soft_wrap=True)
     print_closing(outcome, console)
 
@@ -66,12 +61,12 @@ def print_published(name: str, console: Console) -> None:
     console.print(table.note, style="dim", markup=False, highlight=False)
 
 
-def official_grid(model: str, sets: Mapping[str, Mapping[str, Numbers]], modes: Sequence[str]) -> Grid:
-    """The model's rows of the official table over published ones. `sets` maps a set to its modes to their numbers."""
+def official_grid(model: str, sets: Mapping[str, ScoresByMode], modes: Sequence[Mode]) -> Grid:
+    """The model's rows of the official table over published ones."""
     return _grid("MER-UniBench, in %", published()[NAME], OFFICIAL, model, sets, modes)
 
 
-def unified_grid(model: str, sets: Mapping[str, Mapping[str, Numbers]], modes: Sequence[str]) -> Grid:
+def unified_grid(model: str, sets: Mapping[str, ScoresByMode], modes: Sequence[Mode]) -> Grid:
     """The same with F1 on the basic-emotion sets, and the mean of the recognition sets."""
     return _grid("With F1 on the basic-emotion sets, in %", published()["unified"], UNIFIED, model, sets, modes)
 
@@ -81,12 +76,12 @@ def _grid(
     table: PublishedTable,
     measures: Mapping[str, str],
     model: str,
-    sets: Mapping[str, Mapping[str, Numbers]],
-    modes: Sequence[str],
+    sets: Mapping[str, ScoresByMode],
+    modes: Sequence[Mode],
 ) -> Grid:
     rows = []
     for mode in modes:
-        values = {name: value_of(by_mode[mode], name, measures) for name, by_mode in sets.items()}
+        values = {name: value_of(scores, mode, name, measures) for name, scores in sets.items()}
         rows.append((printable(model), mode, *map(percent, values.values()), *_means(values, measures)))
     for of_mode in dict.fromkeys(mode if table.rows[0].mode else None for mode in modes):
         for row in table.rows_of(*BESIDE[NAME], mode=of_mode):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from mer_r1.benchmarks.emotion_pictures.layouts import PICTURE_SETS
 from mer_r1.benchmarks.emotion_pictures.published import PublishedCells, domains, published_pictures
 from mer_r1.data.sample import Sample
 from mer_r1.display.emotion_pictures import accuracy_grid, confusion_grid, published_grid
+from mer_r1.evaluation.records import ScoreRecord, ScoresByMode
 from mer_r1.metrics.accuracy import score_accuracy
 
 ROUNDED = 0.0051
@@ -61,22 +64,26 @@ def test_in_domain_is_the_set_trained_on_and_out_of_domain_all_others() -> None:
     assert domains(["a"], "a") == {"A^I": ["a"], "A^O": [], "A": ["a"]}
 
 
+def scores(accuracies: Mapping[str, float | None]) -> dict[str, ScoresByMode]:
+    return {name: ScoresByMode.of({"slow": ScoreRecord(accuracy=value)}) for name, value in accuracies.items()}
+
+
 def test_own_rows_stand_over_the_published_cells_of_the_same_training() -> None:
-    sets = {"emoset": {"slow": 0.5}, "emotion6": {"slow": 0.4}, "webemo": {"slow": 0.3}}
-    grid = accuracy_grid("mine", sets, ["slow"], "emoset")
+    sets = {"emoset": 0.5, "emotion6": 0.4, "webemo": 0.3}
+    grid = accuracy_grid("mine", scores(sets), ["slow"], "emoset")
     assert grid.columns == ("", "", "EmoSet (trained on)", "Emotion6", "WebEmo", "A^I", "A^O", "A")
     assert grid.rows[0] == ("mine", "slow", "50.00", "40.00", "30.00", "50.00", "35.00", "40.00")
     assert len(grid.rows) == 1 + len(ROWS)
     assert grid.rows[5] == ("EMO-R3, G=4 (published)", "", "75.50", "60.44", "50.45", "75.50", "55.45", "62.13")
-    other = accuracy_grid("mine", {"emotion6": {"slow": None}}, ["slow"], "emotion6")
+    other = accuracy_grid("mine", scores({"emotion6": None}), ["slow"], "emotion6")
     assert other.rows[0][2:] == ("–", "–", "–", "–")
     assert other.rows[5][:4] == ("EMO-R3, G=4 (published)", "", "70.71", "70.71")
 
 
 def test_without_a_training_set_only_the_untrained_model_stands_beside() -> None:
-    grid = accuracy_grid("mine", {"emoset": {"slow": 0.5}, "own": {"slow": 0.1}}, ["slow"], None)
+    grid = accuracy_grid("mine", scores({"emoset": 0.5, "own": 0.1}), ["slow"], None)
     assert grid.rows[1:] == (("Vanilla (published)", "", "51.55", "–", "–", "–", "–"),)
-    assert len(accuracy_grid("mine", {"own": {"slow": 0.1}}, ["slow"], "own").rows) == 1
+    assert len(accuracy_grid("mine", scores({"own": 0.1}), ["slow"], "own").rows) == 1
 
 
 def test_the_published_table_is_printed_whole() -> None:

@@ -8,6 +8,7 @@ from mer_r1.benchmarks.mer_unibench.benchmark import means_of
 from mer_r1.benchmarks.mer_unibench.layouts import SETS
 from mer_r1.benchmarks.published import BESIDE, published
 from mer_r1.display.mer_unibench import official_grid, published_grid, unified_grid
+from mer_r1.evaluation.records import ScoreRecord, ScoresByMode
 
 ROUNDED = 0.0101  # rows are rounded, and some means are cut
 MISPRINTED = {("Baseline", "slow"): 70.52}  # Table 3; its rows give 70.55, as Tables 4 and 5 print
@@ -78,21 +79,21 @@ def test_cot_of_table_2_is_the_mean_of_recognition_and_reasoning() -> None:
         assert (recognition + reasoning) / 2 == pytest.approx(cot, abs=0.051)
 
 
-def numbers(names: list[str], value: float) -> dict[str, dict[str, dict[str, float | None]]]:
-    measures: dict[str, float | None] = {"f1": value, "hit": value + 0.1, "waf": value + 0.2}
-    return {name: {"slow": dict(measures)} for name in names}
+def numbers(names: list[str], value: float) -> dict[str, ScoresByMode]:
+    record = ScoreRecord(f1=value, hit=value + 0.1, waf=value + 0.2)
+    return {name: ScoresByMode.of({"slow": record}) for name in names}
 
 
 def test_a_mean_over_all_nine_takes_each_set_by_its_own_measure() -> None:
-    every = {name: by_mode["slow"] for name, by_mode in numbers([*SETS], 0.5).items()}
-    means = means_of(every)
+    every = numbers([*SETS], 0.5)
+    means = means_of(every, "slow")
     assert means["mean"] == pytest.approx((0.5 + 4 * 0.6 + 4 * 0.7) / 9)
     assert means["mean_f1"] == pytest.approx((0.5 + 4 * 0.5 + 4 * 0.7) / 9)
     assert means["r_mean"] == pytest.approx(0.5)
     assert (means["num_sets"], means["num_recognition_sets"]) == (9, 5)
-    every["meld"]["hit"] = None
-    assert means_of(every)["mean"] is None
-    assert means_of({"mosi": every["mosi"]})["r_mean"] is None
+    every["meld"] = ScoresByMode.of({"slow": ScoreRecord(f1=0.5)})
+    assert means_of(every, "slow")["mean"] is None
+    assert means_of({"mosi": every["mosi"]}, "slow")["r_mean"] is None
 
 
 def test_own_rows_stand_over_the_published_ones_as_printed() -> None:

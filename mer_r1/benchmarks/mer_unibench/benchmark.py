@@ -28,7 +28,7 @@ from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
 from mer_r1.evaluation.sentiment import LEXICON, SentimentChoice, sentiment_reports
 from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, AnsweredSet, FoundSets, Request, Scored, same_generator
 from mer_r1.generation import Generator
-from mer_r1.metrics.corpus_score import ScoreTask, score
+from mer_r1.metrics.corpus_score import score
 from mer_r1.metrics.signature import signature, wheels_part
 from mer_r1.text import printable
 
@@ -37,8 +37,6 @@ OFFICIAL = {"fine": "f1", "basic": "hit", "sentiment": "waf"}
 UNIFIED = {"fine": "f1", "basic": "f1", "sentiment": "waf"}
 
 Json = dict[str, Any]
-Numbers = Mapping[str, Any]
-"""The measures of one set in one mode, fractions."""
 
 
 class MerUniBench:
@@ -110,82 +108,72 @@ class MerUniBench:
             signatures = "|".join(report["signature"] for report in reports.values()).split("|")
             judges |= {part.removeprefix("judge:") for part in signatures if part.startswith("judge:")}
         modes = run.request.modes
-        numbers = {mode: {name: _numbers(scores, mode) for name, scores in sets.items()} for mode in modes}
         whole = signature(
             set=NAME if len(sets) == len(SETS) else f"{NAME}/{'+'.join(sets)}",
-            n=sum(max(numbers[mode][name]["n"] for mode in modes) for name in sets),
+            n=sum(record.n or 0 for item in sets.values() if (record := item.of_mode(modes[0]))),
             wheels=wheels_part(self.wheels.source, self.wheels.sha256),
             protocol=self.wheels.protocol.name,
             parser=self.wheels.protocol.parser,
             mode="+".join(modes),
             judge="+".join(sorted(judges)) or None,
         )
-        means: dict[str, Json] = {mode: means_of(of_mode) for mode, of_mode in numbers.items()}
-        return Scored(MetricsRecord(sets=sets, means=means, signature=whole))
+        return Scored(MetricsRecord(sets=sets, means={mode: means_of(sets, mode) for mode in modes}, signature=whole))
 
     def _reports(self, item: AnsweredSet) -> dict[Mode, Json]:
         """The report of each mode; none where no sample that counts has gold."""
-        name = item.prepared.name
-        clusters = {sample.id: sample.cluster for sample in item.samples if sample.cluster is not None}
+        task = SETS[item.prepared.name].task
+        labels = {mode: {row.id: row.labels for row in answers.values()} for mode, answers in item.answers.items()}
         unanswered = {
             mode: {row.id for row in answers.values() if row.status != "ok"} for mode, answers in item.answers.items()
         }
-        labels = {
-            mode: {identity: row.labels for identity, row in answers.items()} for mode, answers in item.answers.items()
-        }
-        failed = {mode: {"failed": len(ids)} for mode, ids in item.failed.items()}
-        if SETS[name].task == "sentiment":
-            valences = {sample.id: sample.valence for sample in item.samples if sample.valence is not None}
-            if not valences:
-                return {}
+        clusters = {sample.id: sample.cluster for sample in item.samples if sample.cluster is not None}
+        gold = {sample.id: sample.labels for sample in item.samples}
+        valences = {sample.id: sample.valence for sample in item.samples if sample.valence is not None}
+        reports: dict[Mode, Json] = {}
+        if task != "sentiment" and gold:
+            for mode, words in labels.items():
+                report = score(
+                    gold,
+                    words,
+                    self.wheels,
+                    task="basic" if task == "basic" else "open-vocabulary",
+                    name=item.prepared.name,
+                    mode=mode,
+                    clusters=clusters,
+                    unanswered=unanswered[mode],
+                )
+                reports[mode] = report.to_json()
+        elif task == "sentiment" and valences:
             found = sentiment_reports(
                 Gold({}, clusters, valences, {}),
-                {mode: ModePredictions(mode, dict(labels[mode])) for mode in item.answers},
+                {mode: ModePredictions(mode, dict(words)) for mode, words in labels.items()},
                 self.sentiment,
                 "sentiment",
                 gold=item.folder,
                 pred=item.folder / PREDICTIONS,
                 protocol=self.wheels.protocol,
             )
-            return {
-                mode: {**found[mode].to_json(), "unanswered": len(unanswered[mode] & valences.keys()), **failed[mode]}
-                for mode in item.answers
-            }
-        gold = {sample.id: sample.labels for sample in item.samples}
-        task: ScoreTask = "basic" if SETS[name].task == "basic" else "open-vocabulary"
-        return {
-            mode: {
-                **score(
-                    gold,
-                    labels[mode],
-                    self.wheels,
-                    task=task,
-                    name=name,
-                    mode=mode,
-                    clusters=clusters,
-                    unanswered=unanswered[mode],
-                ).to_json(),
-                **failed[mode],
-            }
-            for mode in (item.answers if gold else ())
-        }
+            for mode in labels:
+                reports[mode] = found[mode].to_json() | {"unanswered": len(unanswered[mode] & valences.keys())}
+        return {mode: report | {"failed": len(item.failed[mode])} for mode, report in reports.items()}
 
 
-def means_of(numbers: Mapping[str, Numbers]) -> Json:
-    """The means of one mode over the sets of `numbers`: "mean", "mean_f1" and "r_mean", None where a number is none."""
-    recognition = [name for name in numbers if SETS[name].task != "sentiment"]
+def means_of(sets: Mapping[str, ScoresByMode], mode: Mode) -> Json:
+    """The means of a mode over the sets: "mean", "mean_f1" and "r_mean", None where the number of a set is none."""
+    recognition = [name for name in sets if SETS[name].task != "sentiment"]
     return {
-        "num_sets": len(numbers),
-        "mean": mean_of_all([value_of(numbers[name], name, OFFICIAL) for name in numbers]),
-        "mean_f1": mean_of_all([value_of(numbers[name], name, UNIFIED) for name in numbers]),
+        "num_sets": len(sets),
+        "mean": mean_of_all([value_of(sets[name], mode, name, OFFICIAL) for name in sets]),
+        "mean_f1": mean_of_all([value_of(sets[name], mode, name, UNIFIED) for name in sets]),
         "num_recognition_sets": len(recognition),
-        "r_mean": mean_of_all([value_of(numbers[name], name, UNIFIED) for name in recognition]),
+        "r_mean": mean_of_all([value_of(sets[name], mode, name, UNIFIED) for name in recognition]),
     }
 
 
-def value_of(numbers: Numbers, name: str, measures: Mapping[str, str]) -> float | None:
-    """The number that stands for the set `name`; `measures` is OFFICIAL or UNIFIED."""
-    return numbers.get(measures[SETS[name].task])
+def value_of(scores: ScoresByMode, mode: Mode, name: str, measures: Mapping[str, str]) -> float | None:
+    """The number of a mode that stands for the set `name`; `measures` is OFFICIAL or UNIFIED."""
+    record = scores.of_mode(mode)
+    return None if record is None else record.value(measures[SETS[name].task])
 
 
 def _notes(prepared: PreparedSet) -> Iterator[str]:
@@ -217,8 +205,3 @@ def _scores(name: str, report: Json) -> ScoreRecord:
         **{key: measures[key] for key in ("precision", "recall", "f1", "hit", "waf", "accuracy") if key in measures},
         **{key: report[key] for key in ("unanswered", "invalid") if key in report},
     )
-
-
-def _numbers(scores: ScoresByMode, mode: Mode) -> Json:
-    record = scores.of_mode(mode)
-    return {} if record is None else record.to_json()
