@@ -2,19 +2,19 @@
 
     python perf/gpu_step.py [--shape 7b|3b|tiny] [--prompts 1] [--group 4] [--answer 256] [--checkpointing]
 
-THE NUMBERS EXIST ONLY WHERE A GPU WAS. On a CPU the script runs `--shape tiny` from end to end, which shows that it
-works and nothing about a card; `device` in the output says what was measured. It needs no network and no checkpoint:
-weights are random in bfloat16, LoRA (r 64, float32) on the language model, towers frozen, the official classes and
-processor, and a clip of noise of `--seconds` under the default media budget. The tokenizer is the tiny one, so the text
-of the prompt has more tokens than with Qwen's; `tokens` says how many of what there are.
-
+On a CPU the script runs `--shape tiny` from end to end, which shows that it works and nothing about a card. It needs no
+On a CPU the script runs `--shape tiny` from end to end, which shows that it works and nothing about a card: `device` says
+what was measured. It needs no network and no checkpoint: weights are random in bfloat16, LoRA (r 64, float32) on the
+language model, towers frozen, the official classes and processor, and a clip of noise of `--seconds` under the default
+media budget. The tokenizer is the tiny one, so the text of the prompt has more tokens than with Qwen's; `tokens` counts
+them.
     towers     pictures and sound of the prompts to embeddings, no gradient
     prefill    the language model over the prompts, no gradient (the rest of `encode`)
     decode     `--answer` ids of every answer; none ends early
     pass       the packed pass over prompts, answers and fast branches, forward and backward
     optimiser  AdamW on the adapters
 
-Each part's median seconds stand beside its limit: FLOP over the device's bf16 rate (towers, prefill, pass) or bytes
+A part's median seconds are compared with its limit: FLOP over the device's bf16 rate (towers, prefill, pass) or bytes
 over its memory bandwidth (decode: all weights and the cache once an id). Work is counted as cost.py counts it; with
 --checkpointing the pass's second forward is work. share_of_limit = limit_s / seconds, 1 at the limit: against rates
 that this run measures on the device (`measured`: a large matrix product, a large copy) and, for a card that cost.py

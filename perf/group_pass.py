@@ -3,25 +3,21 @@
     python perf/group_pass.py [--prompts 512 1024 2048] [--groups 4 8] [--answer 128] [--threads 1]
 
 packed     [prompt | answer_1 .. answer_K] in one sequence: `pack` and `group_pass`, as the trainer calls them
-repeated   K rows [prompt | answer], each with its own copy of the prompt. No row is padded, so transformers drops the
-           mask and SDPA runs its causal kernel; only the answers' places pass the LM head; no cache is kept.
-row_by_row the repeated pass one row at a time, gradients added up: as much work with small tensors, which fit a
-           processor's caches better and need less memory, but leave a GPU idle
+repeated   K rows [prompt | answer]. No row is padded, so transformers drops the mask and SDPA runs its causal kernel;
+           only the answers' positions pass the LM head; no cache is kept
+row_by_row the repeated pass one row at a time, gradients added up: small tensors, which leave a GPU idle
 
 For a prompt of P tokens and K answers of C: token_ratio = K (P + C) / (P + K C), what counting tokens allows. Both
 sides learn all weights of one random float32 Qwen2 (the cost does not depend on what a model knows) from the same loss,
 a weighted sum of log-probabilities.
 
-speedup          median over rounds of repeated / packed time; in a round all run, in turns of who is first
+speedup          median over rounds of repeated / packed time (_row_by_row: of row_by_row); the bar holds for both
 max_logprob_diff the largest |difference| of an answer id's log-probability, packed against repeated
 grad_rel_diff    |g_packed - g_repeated| / |g_repeated|, the L2 norm over all weights
-speedup_row_by_row  median over rounds of row_by_row / packed time; the bar holds for both
-peak_mb_*        each side in a process of its own, after a warm-up on a few tokens has made the gradients' room and
-                 the libraries' buffers: the process's highest resident memory during one pass (VmHWM, set back before
-                 it) minus its resident memory before it. 1 MB is 2^20 bytes. None where there is no /proc (Linux).
+peak_mb_*        VmHWM of one pass minus VmRSS before it, in a process of its own, after a warm-up on a few tokens;
+                 1 MB is 2^20 bytes; None where there is no /proc
 
-Times mean something only on a machine that does nothing else. `--clock cpu` takes processor time of the process, which
-on one thread suffers less from neighbours.
+Times mean something only on a machine that does nothing else; `--clock cpu` takes the process's time.
 """
 
 from __future__ import annotations
@@ -120,7 +116,7 @@ def model_of(options: argparse.Namespace) -> Backbone:
 def make_group(backbone: Backbone, prompt: int, num: int, answer: int) -> Group:
     """A prompt and `num` answers of random words."""
     chance = torch.Generator().manual_seed(0)
-    words = torch.arange(256)  # the byte letters, which every tiny tokenizer has
+    words = torch.arange(256)  # the byte characters, which every tiny tokenizer has
     assert not bool(backbone.suppressed_V[words].isinf().any())
     ids_1P = torch.randint(256, (1, prompt), generator=chance)
     positions = torch.arange(prompt).expand(3, 1, -1)

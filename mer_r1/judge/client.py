@@ -127,9 +127,20 @@ class JudgeClient:
         if self._cache is not None:
             self._cache.close()
 
-    def ask(self, messages: Messages) -> str:
-        """The model's answer as it wrote it, from the cache where it is there. Raises JudgeError."""
-        return self._ask(messages, None)
+    def ask(self, messages: Messages, stopped: threading.Event | None = None) -> str:
+        """The model's answer as it wrote it, from the cache where it is there; `stopped` ends the tries.
+
+        Raises JudgeError.
+        """
+        key = self.key(messages)
+        if self._cache is not None and (kept := self._cache.get(key)) is not None:
+            return kept
+        reply = self._chat.ask(messages, {"temperature": self._temperature}, stopped)
+        if reply.finish_reason in ("length", "content_filter"):
+            raise self._chat.unfinished(reply.finish_reason)
+        if self._cache is not None:
+            self._cache.put(key, self.model, reply.text)
+        return reply.text
 
     def ask_all(self, conversations: Sequence[Messages]) -> list[str]:
         """The answers in order; equal conversations are asked once.
@@ -142,7 +153,7 @@ class JudgeClient:
             futures: dict[str, Future[str]] = {}
             for key, messages in zip(keys, conversations, strict=True):
                 if key not in futures:
-                    futures[key] = pool.submit(self._ask, messages, stopped)
+                    futures[key] = pool.submit(self.ask, messages, stopped)
             try:
                 done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
                 failures = [error for future in done if (error := future.exception())]
@@ -157,14 +168,3 @@ class JudgeClient:
         """The cache's key of a question: sha256 of the model, the messages and the temperature."""
         parts = [self.model, [dict(message) for message in messages], self._temperature]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def _ask(self, messages: Messages, stopped: threading.Event | None) -> str:
-        key = self.key(messages)
-        if self._cache is not None and (kept := self._cache.get(key)) is not None:
-            return kept
-        reply = self._chat.ask(messages, {"temperature": self._temperature}, stopped)
-        if reply.finish_reason in ("length", "content_filter"):
-            raise self._chat.unfinished(reply.finish_reason)
-        if self._cache is not None:
-            self._cache.put(key, self.model, reply.text)
-        return reply.text

@@ -20,77 +20,28 @@ from mer_r1.media.budget import AUDIO_HZ, MediaBudget
 from mer_r1.media.formats import FIX
 from mer_r1.media.lengths import declared_seconds
 
-# Outside these a header lies, and one block of sound could become gigabytes.
+# Outside these a header is wrong, and one block of sound could become gigabytes.
 _LOWEST_HZ, _HIGHEST_HZ = 1_000, 1_000_000
-_FULL_SCALE = np.float32(2.0**31)
-
-
-class SoundTaker:
-    """Resamples and mixes frames of sound to 16 kHz mono float32 in [-1, 1], and stops at `max_samples`.
-
-    libswresample converts to 32-bit integers, for which it scales the mix of channels so that it cannot overflow:
-    stereo is (left + right) / 2, and 5.1 is its usual downmix, scaled. `lead_s` is silence put before the sound.
-    """
-
-    def __init__(self, path: Path, max_samples: int, lead_s: float = 0.0) -> None:
-        self._path = path
-        self._max_samples = max_samples
-        self._resampler: av.AudioResampler | None = None
-        self._setup: tuple[str, str, int] | None = None
-        self._pieces: list[NDArray[np.int32]] = []
-        self.num_samples = 0
-        self._lead = min(round(lead_s * AUDIO_HZ), max_samples)
-
-    @property
-    def done(self) -> bool:
-        """`max_samples` are there."""
-        return self._lead + self.num_samples >= self._max_samples
-
-    def feed(self, frame: av.AudioFrame) -> None:
-        """The next decoded frame; a change of its layout, rate or format in mid-stream is followed."""
-        setup = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if setup != self._setup:
-            if not _LOWEST_HZ <= frame.sample_rate <= _HIGHEST_HZ:
-                raise InputError(
-                    f"{self._path}: its sound claims {frame.sample_rate} samples a second; "
-                    f"give a rate of {_LOWEST_HZ} to {_HIGHEST_HZ}"
-                )
-            self._flush()
-            self._resampler = av.AudioResampler("s32", "mono", AUDIO_HZ)
-            self._setup = setup
-        assert self._resampler is not None
-        frame.pts = None
-        self._keep(self._resampler.resample(frame))
-
-    def waveform(self) -> NDArray[np.float32] | None:
-        """float32 N in [-1, 1], or None where no sound came."""
-        self._flush()
-        if not self.num_samples:
-            return None
-        lead = np.zeros(self._lead, np.int32)
-        whole_N = np.concatenate([lead, *self._pieces])[: self._max_samples]
-        return whole_N.astype(np.float32) / _FULL_SCALE
-
-    def _flush(self) -> None:
-        if self._resampler is not None:
-            self._keep(self._resampler.resample(None))
-            self._resampler = None
-
-    def _keep(self, frames: list[av.AudioFrame]) -> None:
-        for frame in frames:
-            piece_N = frame.to_ndarray()[0]
-            self._pieces.append(piece_N)
-            self.num_samples += len(piece_N)
 
 
 class SoundTrack:
-    """Decodes the packets of one sound stream into a `SoundTaker`, forgiving a few damaged ones."""
+    """Decodes the packets of one sound stream, forgiving a few damaged ones, to 16 kHz mono float32 in [-1, 1].
+
+    libswresample converts to 32-bit integers, for which it scales the mix of channels so that it cannot overflow:
+    stereo is (left + right) / 2, and 5.1 is its usual downmix, scaled. A change of layout, rate or format in
+    mid-stream is followed. `lead_s` is silence put before the sound.
+    """
 
     def __init__(self, path: Path, stream: AudioStream, budget: MediaBudget, lead_s: float) -> None:
         self.stream = stream
         self._path = path
         self._budget = budget
-        self._taker = SoundTaker(path, round(budget.max_audio_s * AUDIO_HZ), lead_s)
+        self._max_samples = round(budget.max_audio_s * AUDIO_HZ)
+        self._lead = min(round(lead_s * AUDIO_HZ), self._max_samples)
+        self._resampler: av.AudioResampler | None = None
+        self._setup: tuple[str, str, int] | None = None
+        self._pieces: list[NDArray[np.int32]] = []
+        self._num_samples = 0
         self._num_packets = 0
         self._num_damaged = 0
         self.seconds: float | None = None
@@ -99,7 +50,7 @@ class SoundTrack:
     @property
     def done(self) -> bool:
         """No more packets are needed."""
-        return self._taker.done
+        return self._lead + self._num_samples >= self._max_samples
 
     def read(self, packet: av.Packet[Stream]) -> None:
         """Decode the next packet; one that cannot be decoded (a tag, junk between frames) is counted."""
@@ -110,7 +61,7 @@ class SoundTrack:
             self._num_damaged += 1
             return
         for frame in frames:
-            self._taker.feed(frame)
+            self._feed(frame)
 
     def finish(self) -> None:
         """No packet follows. Raises InputError where more than three packets and more than 2 % could not be decoded."""
@@ -125,14 +76,41 @@ class SoundTrack:
         None for a track without a single sample. Raises InputError where the track ends before its declared length.
         """
         cut = self.done
-        waveform_N = self._taker.waveform()
-        if waveform_N is None:
+        self._flush()
+        if not self._num_samples:
             return None
+        whole_N = np.concatenate([np.zeros(self._lead, np.int32), *self._pieces])[: self._max_samples]
         declared_s = declared_seconds(container, self.stream)
-        self.taken_s = len(waveform_N) / AUDIO_HZ
+        self.taken_s = len(whole_N) / AUDIO_HZ
         wanted_s = min(declared_s or 0.0, self._budget.max_audio_s)
         if self.taken_s < 0.9 * wanted_s - 0.25:
             raise InputError(f"{self._path}: its sound ends at {self.taken_s:.2f} s of {declared_s:.2f} s; {FIX}")
         whole_s = declared_s or (container.duration or 0) * 1e-6
         self.seconds = max(whole_s, self.taken_s) if cut else self.taken_s
-        return waveform_N
+        return whole_N.astype(np.float32) / np.float32(2.0**31)
+
+    def _feed(self, frame: av.AudioFrame) -> None:
+        setup = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if setup != self._setup:
+            if not _LOWEST_HZ <= frame.sample_rate <= _HIGHEST_HZ:
+                raise InputError(
+                    f"{self._path}: its sound claims {frame.sample_rate} samples a second; "
+                    f"give a rate of {_LOWEST_HZ} to {_HIGHEST_HZ}"
+                )
+            self._flush()
+            self._resampler = av.AudioResampler("s32", "mono", AUDIO_HZ)
+            self._setup = setup
+        assert self._resampler is not None
+        frame.pts = None
+        self._keep(self._resampler.resample(frame))
+
+    def _flush(self) -> None:
+        if self._resampler is not None:
+            self._keep(self._resampler.resample(None))
+            self._resampler = None
+
+    def _keep(self, frames: list[av.AudioFrame]) -> None:
+        for frame in frames:
+            piece_N = frame.to_ndarray()[0]
+            self._pieces.append(piece_N)
+            self._num_samples += len(piece_N)

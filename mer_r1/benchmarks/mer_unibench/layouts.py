@@ -132,17 +132,19 @@ def read_set(name: str, root: Path) -> PreparedSet:
     subtitles = read_table(folder / data.subtitles, [data.column])
     clips = Clips(folder, data.video, data.audio, data.endings, data.silent)
     if data.corpus:
-        gold, names, tables = _npz_gold(data, folder), None, [subtitles]
+        gold = _npz_gold(data, folder)
+        names, tables = list(gold), [subtitles]
     else:
         table = read_table(folder / data.labels, [OPEN_SET])
         names, tables = list(subtitles.cells), [subtitles, table]
         gold = {clip: (open_labels(table, clip), None) for clip in names if clip in table.cells}
     samples: list[Sample] = []
-    for clip in names or gold:
+    for clip in names:
         if clip not in gold:
             clips.add_missing_row(clip, tables[-1])
         elif media := clips.find(clip):
             labels, valence = gold[clip]
+            group = re.fullmatch(data.cluster, clip) if data.cluster else None
             samples.append(
                 Sample(
                     id=clip,
@@ -151,12 +153,12 @@ def read_set(name: str, root: Path) -> PreparedSet:
                     subtitle=subtitle_of(subtitles, clip, data.column),
                     labels=labels,
                     valence=valence,
-                    cluster=_cluster(data, clip),
+                    cluster=group[1] if group else None,
                     source=data.name,
                 )
             )
     notes = (
-        *count_note(len(names or gold), data.num),
+        *count_note(len(names), data.num),
         *clips.notes(),
         *subtitle_notes(subtitles, gold),
         *repeat_notes(*tables),
@@ -164,19 +166,14 @@ def read_set(name: str, root: Path) -> PreparedSet:
     return PreparedSet(data.name, data.title, tuple(samples), tuple(clips.missing), notes, data.where)
 
 
-def _cluster(data: DataSet, clip: str) -> str | None:
-    group = re.fullmatch(data.cluster, clip) if data.cluster else None
-    return group[1] if group else None
-
-
-Gold = Mapping[str, tuple[tuple[str, ...], float | None]]
+Gold = dict[str, tuple[tuple[str, ...], float | None]]
 """Clip -> (its emotion words, its valence)."""
 
 
 def _npz_gold(data: DataSet, folder: Path) -> Gold:
     """Labels of the clips of a label file that are of the test set."""
     path = folder / data.labels
-    gold: dict[str, tuple[tuple[str, ...], float | None]] = {}
+    gold: Gold = {}
     for clip, fields in read_corpus(path, data.corpus).items():
         if error := name_error(clip):
             raise InputError(f'{path}: "{data.corpus}" names a clip {printable(clip)!r}, which {error}')
