@@ -33,8 +33,8 @@ def advantages(
 ) -> Tensor:
     """Advantages (P, G) of rewards whose last axis runs over REWARDS.
 
-    `coefficients` holds lambda_cali, lambda_fmt and lambda_rer. Raises KeyError for an objective that is not in
-    OBJECTIVES.
+    `coefficients` are the recipe's lambda_cali, lambda_fmt, lambda_rer, by name. Raises KeyError for an objective that
+    is not in OBJECTIVES, and ValueError for one that reads a reward that is not in REWARDS.
     """
     chosen = OBJECTIVES[objective]
 
@@ -45,7 +45,7 @@ def advantages(
     applies_PG = torch.zeros_like(total_PG, dtype=torch.bool)
     for term in chosen.terms:
         parts_PGJ = torch.stack(
-            [value(weight) * rewards_PGK[..., REWARDS.index(name)] for name, weight in term.parts.items()], dim=-1
+            [value(weight) * rewards_PGK[..., _column(name)] for name, weight in term.parts.items()], dim=-1
         )
         absent_PG = parts_PGJ.isnan().all(-1)
         sum_PG = parts_PGJ.nansum(-1).masked_fill(absent_PG, torch.nan)
@@ -55,6 +55,12 @@ def advantages(
         return total_PG
     # The batch as one group: whitening is the same norm over all of it.
     return normalise(total_PG.masked_fill(~applies_PG, torch.nan).reshape(1, -1)).reshape(total_PG.shape)
+
+
+def _column(reward: str) -> int:
+    if reward not in REWARDS:
+        raise ValueError(f"an objective reads {reward!r}, and no reward has that name; use {', '.join(REWARDS)}")
+    return REWARDS.index(reward)
 
 
 def normalise(values_PG: Tensor, scale_rewards: ScaleRewards = "group") -> Tensor:

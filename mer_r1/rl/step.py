@@ -87,7 +87,7 @@ def rewards_before_pass(
 
 def advantages_of(rewards_PGK: Tensor, rl: RlSection) -> Tensor:
     """Advantages (P, G) under a recipe's objective and coefficients."""
-    coefficients = {name: getattr(rl, name) for name in ("lambda_cali", "lambda_fmt", "lambda_rer")}
+    coefficients = {name: value for name, value in rl if name.startswith("lambda_")}
     return advantages(rewards_PGK, rl.objective, coefficients, rl.scale_rewards)
 
 

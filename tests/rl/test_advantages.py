@@ -119,6 +119,12 @@ def test_every_objective_reads_rewards_that_there_are() -> None:
     assert len(set(REWARDS)) == len(REWARDS)
 
 
+def test_a_reward_that_there_is_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OBJECTIVES, "mine", Objective((Term({"recal": 1.0}),)))
+    with pytest.raises(ValueError, match=r"reads 'recal'.*use recall, precision"):
+        advantages(torch.zeros(1, 2, K), "mine", LAMBDAS)
+
+
 def test_what_the_objectives_need_follows_from_their_rewards() -> None:
     calibrated = ["mer_r1", "mer_r1_a1", "mer_r1_a2", "mer_r1_b1", "mer_r1_b2", "mer_r1_rer"]
     assert [name for name in OBJECTIVES if needs_calibration(name)] == calibrated
