@@ -226,9 +226,8 @@ class _Files:
         )
         if settings.sentiment.name:  # otherwise the words were not read for it
             sentiment = {name: _with_style(report, settings.style) for name, report in sentiment.items()}
-        alone = settings.task == "sentiment" or (
-            settings.task == "auto" and bool(sentiment) and not any(gold.labels.values())
-        )
+        unlabelled = not any(self.gold.labels.values())
+        alone = settings.task == "sentiment" or (settings.task == "auto" and bool(sentiment) and unlabelled)
         return {
             name: ModeReports(
                 words=None if alone else self._words(gold, pred, mode.without(left_out)),

@@ -16,6 +16,7 @@ from html import escape
 
 from mer_r1.analysis.categories import CategoryScore, category_scores
 from mer_r1.data.sample import Mode
+from mer_r1.display.numbers import percent
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.report.sets import MODES, PageSet, ShownSystem
 
@@ -115,7 +116,7 @@ def _pooled(
 
 def _draw(who: str, title: str, scores: Scores) -> str:
     """The SVG of one wheel."""
-    words = "; ".join(f"{name} recall {_whole(item.recall)}, precision {_whole(item.precision)}"
+    words = "; ".join(f"{name} recall {percent(item.recall, 0)}, precision {percent(item.precision, 0)}"
                      for name, item in scores.items())  # fmt: skip
     half_width = LABEL + LETTER_WIDTH * max(7, *map(len, scores))
     parts = [
@@ -128,8 +129,8 @@ def _draw(who: str, title: str, scores: Scores) -> str:
         hue = _hue(name, index, len(scores))
         colour = "--s:0%" if hue is None else f"--h:{hue}"
         tip = (
-            f"{name}: recall {_whole(item.recall)}, precision {_whole(item.precision)}; {item.n_gold} clips have it, "
-            f"{item.n_predicted} answers name it, {item.hits} rightly"
+            f"{name}: recall {percent(item.recall, 0)}, precision {percent(item.precision, 0)}; {item.n_gold} clips "
+            f"have it, {item.n_predicted} answers name it, {item.hits} rightly"
         )
         parts.append(f'<g style="{colour}"><title>{escape(tip)}</title>')
         for ring, value, kind in ((INNER, item.precision, "p"), (OUTER, item.recall, "r")):
@@ -146,7 +147,11 @@ def _label(name: str, score: CategoryScore, angle: float) -> str:
     x, y = LABEL * math.sin(angle), -LABEL * math.cos(angle)
     side = "middle" if abs(math.sin(angle)) < 0.2 else "start" if x > 0 else "end"
     y -= 2 + 16 * math.cos(angle)  # two lines that stand above a wheel's top and hang below its bottom
-    values = f"{_whole(score.recall)} · {_whole(score.precision)}" if score.n_gold or score.n_predicted else "no clips"
+    values = (
+        f"{percent(score.recall, 0)} · {percent(score.precision, 0)}"
+        if score.n_gold or score.n_predicted
+        else "no clips"
+    )
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{side}">{escape(name)}'
         f'<tspan class="v" x="{x:.1f}" dy="1.15em">{values}</tspan></text>'
@@ -178,7 +183,3 @@ def _radius(ring: tuple[float, float], value: float) -> float:
 def _hue(name: str, index: int, num: int) -> int | None:
     """None for grey."""
     return next((hue for start, hue in HUES.items() if name.lower().startswith(start)), 360 * index // num)
-
-
-def _whole(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f}"
