@@ -18,10 +18,10 @@ from mer_r1.data.sample import Sample
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
 ROWS = (
-    ("I won the prize!", ("happy", "excited")),
-    ("Leave me alone.", ("angry", "annoyed")),
+    ("I won the prize!", ("happy", "surprised")),
+    ("Leave me alone.", ("angry", "disgusted")),
     ("She is gone for ever.", ("sad",)),
-    ("What was that noise?", ("afraid", "worried")),
+    ("What was that noise?", ("afraid", "surprised")),
 )
 
 
@@ -41,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, float]]:
 
     from mer_r1.rewards import make_rewards
 
-    # The columns: a prompt as TRL wants it, and the gold words under the name `labels`.
-    rows = [{"prompt": chat(words), "labels": list(labels)} for words, labels in ROWS]
+    # The columns: a prompt as TRL wants it, and the gold words under the name `labels`. Only the first word is gold, so
+    # that precision has something to teach: SFT has taught both.
+    rows = [{"prompt": chat(words), "labels": list(labels[:1])} for words, labels in ROWS]
     # The functions: recall and precision over the wheels, and the response format.
     rewards = make_rewards(["recall", "precision", "format"], wheels="builtin")
     config = GRPOConfig(

@@ -66,12 +66,14 @@ _MODULE_OF = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name == "rewards":
-        return import_module("mer_r1.rewards")
-    if name in _MODULE_OF:
-        return getattr(import_module(f"mer_r1.{_MODULE_OF[name]}"), name)
-    raise AttributeError(f"module 'mer_r1' has no attribute {name!r}")
+if not TYPE_CHECKING:  # or a wrong name would be of type Any instead of an error
+
+    def __getattr__(name: str) -> Any:
+        if name == "rewards":
+            return import_module("mer_r1.rewards")
+        if name in _MODULE_OF:
+            return getattr(import_module(f"mer_r1.{_MODULE_OF[name]}"), name)
+        raise AttributeError(f"module 'mer_r1' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -41,7 +41,7 @@ def test_the_public_names_are_these() -> None:
 def test_every_public_name_is_the_object_that_type_checkers_see() -> None:
     """The imports under TYPE_CHECKING and the lazy ones are two lists; they must name the same objects."""
     tree = ast.parse(Path(mer_r1.__file__).read_text(encoding="utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     typed: dict[str, str | None] = {}
     for node in block.body:
         assert isinstance(node, ast.ImportFrom)

@@ -48,7 +48,7 @@ def way_text(way: Way) -> str:
     """The way without steps that repeat the one before: "angrily > angry > anger"."""
     steps = [step for step in (way.form, way.base, way.wheel_word) if step is not None]
     text = " > ".join(step for index, step in enumerate(steps) if index == 0 or step != steps[index - 1])
-    return text if way.category else f"{text} > no home in this wheel"
+    return text if way.category else f"{text} > no category in this wheel"
 
 
 def print_comparison(found: Comparison, names: tuple[str, str], limit: int, *, rest: str = "") -> None:

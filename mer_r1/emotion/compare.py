@@ -9,7 +9,7 @@ from mer_r1.emotion.wheel import WheelSet
 
 @dataclass(frozen=True)
 class WheelDifference:
-    """The categories of a word in one wheel of two sources, in the wheel's order; none where it has no home."""
+    """The categories of a word in one wheel of two sources, in the wheel's order; none where it reaches none."""
 
     wheel: str
     a: tuple[str, ...]

@@ -70,7 +70,7 @@ def test_unknown_wheels_are_an_error(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_way_leaves_out_steps_that_repeat() -> None:
     assert way_text(Way("w1", "angrily", "anger", "anger", "angry")) == "angrily > anger"
-    assert way_text(Way("w1", "lost", "lost", None, None)) == "lost > no home in this wheel"
+    assert way_text(Way("w1", "lost", "lost", None, None)) == "lost > no category in this wheel"
 
 
 def test_tables_of_a_folder_are_shown_for_a_protocol_and_a_level(

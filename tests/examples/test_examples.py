@@ -35,7 +35,7 @@ def test_trls_trainer_is_paid_by_our_rewards(example: Any, tmp_path: Path) -> No
     for row in logged:
         recall, precision, keeps_format = (row[f"rewards/{name}/mean"] for name in ("recall", "precision", "format"))
         assert 0.5 < recall <= 1
-        assert 0.5 < precision <= 1
+        assert 0.25 < precision < recall, "the model was taught a word more than the gold has"
         assert 0.5 < keeps_format <= 1
         assert row["reward"] == pytest.approx(recall + precision + 0.1 * keeps_format, abs=1e-4)
 
