@@ -261,7 +261,7 @@ def _record(benchmark: Benchmark[Scored], request: Request, found: FoundSets, ge
         "sets": list(found.sets),
         "limit": request.limit,
         "max_new_tokens": request.max_new_tokens,
-        "failed": request.failed,
+        "failed_answers": request.failed,
         **benchmark.settings,
         "asked": dict(generator.settings),
     }

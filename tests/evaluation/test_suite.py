@@ -86,7 +86,8 @@ def test_as_empty_a_failed_answer_is_wrong_and_the_status_is_still_1(tmp_path: P
     outcome = ran(Lines(faulty=frozenset("2")), tmp_path, failed="as-empty")
     assert numbers(outcome) == [(4, 1, 0), (4, 0.75, 1)]
     assert outcome.exit_status == 1
-    assert json.loads((tmp_path / "run.json").read_text())["settings"]["failed"] == "as-empty"
+    assert json.loads((tmp_path / "run.json").read_text())["settings"]["failed_answers"] == "as-empty"
+    assert json.loads((tmp_path / "metrics.json").read_text())["failed_answers"] == "as-empty"
 
 
 @pytest.mark.parametrize(
