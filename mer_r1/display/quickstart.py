@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 
 from mer_r1.display.numbers import percent
+from mer_r1.evaluation.records import MetricsRecord, ScoreRecord
 
 SYSTEMS = ("sft", "baseline", "mer_r1")
 MEDIA = ("video", "sound", "subtitle")
 TITLES = {"sft": "after SFT", "baseline": "Baseline (F1 reward)", "mer_r1": "MER-R1"}
 
 
-def print_metrics(metrics: dict[str, Any], console: Console) -> None:
+def print_metrics(metrics: MetricsRecord, console: Console) -> None:
     """Print what metrics.json holds."""
     table = Table(title="Held-out MiniMER clips of people not met in training", title_justify="left")
     for column in ("system", "thinking", "recall", "precision", "F1"):
         table.add_column(column, justify="left" if column in ("system", "thinking") else "right")
-    for name, system in metrics["systems"].items():
-        for mode in ("fast", "slow"):
-            numbers = system[mode]
-            cells = (percent(numbers[key], 1) for key in ("recall", "precision", "f1"))
-            table.add_row(TITLES[name] if mode == "fast" else "", mode, *cells, end_section=mode == "slow")
-    constant = metrics["constant"]
-    table.add_row(
-        f"always “{', '.join(constant['words'])}”",
-        "-",
-        *(percent(constant[key], 1) for key in ("recall", "precision", "f1")),
-    )
+    for name, system in (metrics.systems or {}).items():
+        for mode, scores in (("fast", system.fast), ("slow", system.slow)):
+            table.add_row(TITLES[name] if mode == "fast" else "", mode, *_cells(scores), end_section=mode == "slow")
+    if metrics.constant is not None:
+        table.add_row(f"always “{', '.join(metrics.constant.words)}”", "-", *_cells(metrics.constant))
     console.print(table)
-    console.print(f"[dim]{metrics['signature']}[/dim]")
-    without = metrics["without"]
-    drops = ", ".join(f"no {medium} {percent(without[medium]['f1'], 1)}" for medium in MEDIA)
-    whole = percent(without["nothing"]["f1"], 1)
-    console.print(f"MER-R1 slow F1 on {without['nothing']['n']} clips: all media {whole}, {drops}")
+    console.print(f"[dim]{metrics.signature}[/dim]")
+    if without := metrics.without:
+        drops = ", ".join(f"no {medium} {percent(without[medium].f1, 1)}" for medium in MEDIA)
+        whole = without["nothing"]
+        console.print(f"MER-R1 slow F1 on {whole.n} clips: all media {percent(whole.f1, 1)}, {drops}")
+
+
+def _cells(scores: ScoreRecord | None) -> list[str]:
+    return [percent(scores.value(measure) if scores else None, 1) for measure in ("recall", "precision", "f1")]

@@ -67,6 +67,10 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    def replace(self, **changes: Any) -> Self:
+        """The record with these fields changed."""
+        return self.model_copy(update=changes)
+
     def to_json(self) -> Json:
         """The object of the file: what was given, in the order of the fields."""
         return self.model_dump(mode="json", exclude_unset=True)
@@ -119,10 +123,6 @@ class RunRecord(Record):
         Literal["", "running", "finished"], BeforeValidator(lambda value: "finished" if value == "done" else value)
     ] = ""
 
-    def replace(self, **changes: Any) -> Self:
-        """The record with these fields changed."""
-        return self.model_copy(update=changes)
-
 
 class ScoreRecord(Record):
     """The scores of one mode on one set, fractions from 0 to 1; a measure that was not taken is None.
@@ -151,6 +151,12 @@ class ScoreRecord(Record):
     invalid: Count = None
     unjudged: Count = None
 
+    @classmethod
+    def of_report(cls, report: Json, **more: Any) -> Self:
+        """What metrics.json keeps of a report of `mer-r1 score`, as JSON values, and `more` beside it."""
+        kept = report | report.get("open_vocabulary", {}) | more
+        return cls(**{name: kept[name] for name in ScoreRecord.model_fields if name in kept})
+
     def value(self, measure: str) -> float | None:
         """A measure by its name."""
         return finite(getattr(self, measure, None))
@@ -160,12 +166,22 @@ class ScoreRecord(Record):
         return bounds_of(self.intervals.get(measure))
 
 
+class ConstantRecord(ScoreRecord):
+    """The scores of one answer given to every clip: its words."""
+
+    words: list[str] = []
+
+
 class ScoresByMode(Record):
-    """The scores of one set, or of one system of a quickstart, by mode; `title` is the set's."""
+    """The scores of one set, or of one system of a quickstart, by mode; `title` is the set's.
+
+    `diagnosis` is that of the system (analysis/paradox.py).
+    """
 
     title: str = ""
     fast: ScoreRecord | None = None
     slow: ScoreRecord | None = None
+    diagnosis: Any = None
 
     @classmethod
     def of(cls, scores: Mapping[Mode, ScoreRecord], title: str = "") -> ScoresByMode:
@@ -189,7 +205,8 @@ class CorpusRecord(Record):
 class MetricsRecord(Record):
     """metrics.json. A benchmark has `sets` and `means`, a quickstart `systems`, `corpus`, `without` and `seconds`.
 
-    `without` maps a medium that was taken away ("nothing": none) to the scores; `seconds` a stage to its time. Of a
+    `without` maps a medium that was taken away ("nothing": none) to the scores; `constant` is the best answer that is
+    the same for every clip; `seconds` maps a stage to its time. Of a
     benchmark, `complete` says whether every sample was answered, `limit` how many samples of each set were asked about,
     `absent` names the sets that were not there, `clips_not_there` counts by set, and `notes` are for the reader;
     `signatures` are those of the modes where each has its own.
@@ -202,6 +219,7 @@ class MetricsRecord(Record):
     means: dict[str, dict[str, Any]] = {}
     systems: dict[str, ScoresByMode] | None = None
     without: dict[str, ScoreRecord] | None = None
+    constant: ConstantRecord | None = None
     seconds: dict[str, Number] = {}
     signature: str = ""
     signatures: dict[str, str] = {}

@@ -12,19 +12,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from mer_r1.data.files import disk_full_named, locked, write_json
+from mer_r1.data.files import disk_full_named, locked
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.sample import Sample
 from mer_r1.display.progress import Stages
 from mer_r1.display.quickstart import MEDIA, SYSTEMS, TITLES, print_metrics
 from mer_r1.errors import InputError
+from mer_r1.evaluation.records import (
+    METRICS_FILE,
+    ConstantRecord,
+    CorpusRecord,
+    MetricsRecord,
+    ScoreRecord,
+    ScoresByMode,
+)
 from mer_r1.recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
+    from mer_r1.metrics.corpus_score import ScoreReport
     from mer_r1.training.trainer import Progress
 
 MAX_NEW_TOKENS = 64
@@ -54,7 +63,7 @@ class Size:
 FULL, FAST = Size(), Size(num_clips=600, sft_steps=150, rl_steps=5, num_without=40)
 
 
-def quickstart(out: Path, fast: bool = False, seed: int = 0, console: Console | None = None) -> dict[str, Any]:
+def quickstart(out: Path, fast: bool = False, seed: int = 0, console: Console | None = None) -> MetricsRecord:
     """Do the whole job in `out`, show its progress and its numbers, and return what it writes to out/metrics.json.
 
     Raises InputError for a seed below 0 and a package that is missing.
@@ -92,19 +101,19 @@ def quickstart(out: Path, fast: bool = False, seed: int = 0, console: Console | 
         with stages.stage(_PAGE):
             gold = {sample.id: sample.labels for sample in test}
             systems = {name: _score(out, name, manifests["test"]) for name in SYSTEMS}
-            metrics: dict[str, Any] = {
-                "title": "MER-R1 quickstart",
-                "corpus": {"name": "MiniMER", "seed": seed, "train": num_train, "test": len(test)},
-                "systems": systems,
-                "without": without,
-                "constant": _best_constant(score(gold, {}, name=manifests["test"].stem)),
-                "seconds": stages.total_s,
-            }
-            metrics["signature"] = systems["mer_r1"]["diagnosis"]["signature"]
-    write_json(out / "metrics.json", metrics)
+            metrics = MetricsRecord(
+                title="MER-R1 quickstart",
+                corpus=CorpusRecord(name="MiniMER", seed=seed, train=num_train, test=len(test)),
+                systems=systems,
+                without=without,
+                constant=_best_constant(score(gold, {}, name=manifests["test"].stem)),
+                signature=systems["mer_r1"].diagnosis["signature"],
+            )
+    metrics = metrics.replace(seconds={**stages.total_s})  # the last stage is over
+    metrics.write(out / METRICS_FILE)
     page, _ = write_page(out)
     print_metrics(metrics, console)
-    console.print(f"\nReport: [bold]{page}[/bold]\nNumbers: {out / 'metrics.json'}")
+    console.print(f"\nReport: [bold]{page}[/bold]\nNumbers: {out / METRICS_FILE}")
     return metrics
 
 
@@ -156,7 +165,7 @@ def _predict(out: Path, test: Sequence[Sample], workers: int, stages: Stages) ->
             raise InputError(report.summary(predictions))
 
 
-def _without(out: Path, manifest: Path, size: Size, stages: Stages) -> dict[str, Any]:
+def _without(out: Path, manifest: Path, size: Size, stages: Stages) -> dict[str, ScoreRecord]:
     """F1 of MER-R1's slow answers on the first test clips with all media and with each one dropped."""
     from mer_r1.analysis.modality import EVERYTHING, Modality
     from mer_r1.emotion.wheel import WheelSet
@@ -181,34 +190,24 @@ def _without(out: Path, manifest: Path, size: Size, stages: Stages) -> dict[str,
     assert outcome.metrics is not None, "what is answered is scored"
     if outcome.problems:
         raise InputError(outcome.problems[0])
-    scored = outcome.metrics.to_json()["sets"]
-    kept = ("n", "signature", "precision", "recall", "f1")
-    return {medium: {key: scored[name]["slow"][key] for key in kept} for medium, name in names.items()}
+    sets = outcome.metrics.sets
+    return {medium: slow for medium, name in names.items() if (slow := sets[name].slow) is not None}
 
 
-def _score(out: Path, name: str, gold: Path) -> dict[str, Any]:
+def _score(out: Path, name: str, gold: Path) -> ScoresByMode:
     """Scores of both modes and the diagnosis of one system."""
     from mer_r1.analysis.paradox import diagnose
     from mer_r1.data.predictions import read_predictions
     from mer_r1.evaluation.score import score_file
 
     predictions = out / name / "predictions.jsonl"
-    result: dict[str, Any] = {}
-    for mode, report in score_file(gold, predictions).words.items():
-        numbers = report.to_json()
-        result[mode] = {
-            **{key: numbers["open_vocabulary"][key] for key in ("precision", "recall", "f1", "hit")},
-            "intervals": numbers["intervals"],
-            "signature": numbers["signature"],
-            "missing": numbers["missing"],
-            "unanswered": numbers["unanswered"],
-        }
-    result["diagnosis"] = diagnose(read_manifest(gold), read_predictions(predictions), name=gold.stem).to_json()
-    return result
+    reports = score_file(gold, predictions).words
+    scores = {mode: ScoreRecord.of_report(report.to_json()) for mode, report in reports.items()}
+    diagnosis = diagnose(read_manifest(gold), read_predictions(predictions), name=gold.stem)
+    return ScoresByMode(fast=scores["fast"], slow=scores["slow"], diagnosis=diagnosis.to_json())
 
 
-def _best_constant(report: Any) -> dict[str, Any]:
+def _best_constant(report: ScoreReport) -> ConstantRecord:
     """The constant answer with the best F1."""
     rows = [row for row in report.to_json()["constant_baselines"] if row["f1"] is not None]
-    best: dict[str, Any] = max(rows, key=lambda row: float(row["f1"]))
-    return {**best, "signature": report.signature}
+    return ConstantRecord(**max(rows, key=lambda row: float(row["f1"])), signature=report.signature)

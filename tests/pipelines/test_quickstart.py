@@ -12,6 +12,7 @@ from rich.console import Console
 from mer_r1.analysis.modality import drop
 from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.display.quickstart import MEDIA, SYSTEMS, TITLES, print_metrics
+from mer_r1.evaluation.records import MetricsRecord
 from mer_r1.pipelines.quickstart import _best_constant
 
 NUMBERS = {"recall": 0.5, "precision": 0.25, "f1": 1 / 3}
@@ -43,7 +44,7 @@ def measured(**changed: Any) -> dict[str, Any]:
 
 def shown(metrics: dict[str, Any]) -> str:
     console = Console(file=io.StringIO(), width=160)
-    print_metrics(metrics, console)
+    print_metrics(MetricsRecord.from_json(metrics, "metrics.json"), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -70,9 +71,9 @@ def test_drop_of_nothing_changes_nothing() -> None:
 
 def test_the_best_constant_has_the_highest_f1_that_is_defined() -> None:
     rows = [{"words": [word], "f1": f1} for word, f1 in (("a", None), ("b", 0.2), ("c", 0.4), ("d", 0.3))]
-    report = SimpleNamespace(signature="set:test|n:40", to_json=lambda: {"constant_baselines": rows})
+    report: Any = SimpleNamespace(signature="set:test|n:40", to_json=lambda: {"constant_baselines": rows})
     best = _best_constant(report)
-    assert (best["words"], best["f1"]) == (["c"], 0.4)
+    assert (best.words, best.f1, best.signature) == (["c"], 0.4, "set:test|n:40")
 
 
 def test_every_system_has_its_title_in_order() -> None:

@@ -197,11 +197,4 @@ def _validate_gold(prepared: PreparedSet) -> None:
 
 def _scores(name: str, report: Json) -> ScoreRecord:
     """What metrics.json keeps of a report."""
-    measures = report.get("open_vocabulary", report)
-    return ScoreRecord(
-        task=SETS[name].task,
-        measure=OFFICIAL[SETS[name].task],
-        **{key: report[key] for key in ("n", "failed", "signature", "intervals")},
-        **{key: measures[key] for key in ("precision", "recall", "f1", "hit", "waf", "accuracy") if key in measures},
-        **{key: report[key] for key in ("unanswered", "invalid") if key in report},
-    )
+    return ScoreRecord.of_report(report, task=SETS[name].task, measure=OFFICIAL[SETS[name].task])
