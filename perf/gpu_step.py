@@ -2,10 +2,10 @@
 
     python perf/gpu_step.py [--shape 7b|3b|tiny] [--prompts 1] [--group 4] [--answer 256] [--checkpointing]
 
-On a CPU the script runs `--shape tiny` from end to end, which shows that it works and nothing about a card. It needs no
-network and no checkpoint: weights are random in bfloat16, LoRA (r 64, float32) on the language model, towers frozen, the
-official classes and processor, and a clip of noise of `--seconds` under the default budget. The tokenizer is the tiny
-one, so the prompt's text has more tokens than with Qwen's; `tokens` counts them, `device` says what was measured.
+On a CPU the script runs `--shape tiny` from end to end, which shows that it works and nothing about a card. It needs
+neither network nor checkpoint: weights are random in bfloat16, LoRA (r 64, float32) on the language model, towers
+frozen, the official classes and processor, and a clip of noise of `--seconds` under the default budget. The tokenizer
+is the tiny one, so the prompt's text has more tokens than with Qwen's; `tokens` counts them.
 
     towers     pictures and sound of the prompts to embeddings, no gradient
     prefill    the language model over the prompts, no gradient (the rest of `encode`)
