@@ -168,11 +168,21 @@ class GrpoTrainer(RunTrainer):
         ]
         advantages = self._advantages_before_pass(rewards)
         rewarded = []
-        for index, rollouts in enumerate(made):
+        parts = zip(made, reflections, rewards, advantages, strict=True)
+        for rollouts, reflection, rewards_PGK, advantages_PG in parts:
             branches = contexts(self.backbone, rollouts, self.response_format, self.tokens is not None)
-            reference = self._reference_log_probs(rollouts, branches)
-            known = (rewards[index], reflections[index], advantages[index], reference)
-            rewarded.append(Rewarded(rollouts, branches, *known, num_tokens, step))
+            rewarded.append(
+                Rewarded(
+                    rollouts=rollouts,
+                    contexts=branches,
+                    rewards_PGK=rewards_PGK,
+                    reflection=reflection,
+                    advantages_PG=advantages_PG,
+                    reference_log_probs_BR=self._reference_log_probs(rollouts, branches),
+                    num_tokens=num_tokens,
+                    step=step,
+                )
+            )
         self.backbone.wrapped_model.train()
         return rewarded
 
@@ -186,7 +196,7 @@ class GrpoTrainer(RunTrainer):
     def _reflections(
         self, made: Sequence[RolloutBatch], batches: Sequence[RlBatch], step: int
     ) -> Sequence[Reflection | None]:
-        """What a judge says of a step's rollouts, if there is one. Raises InputError, in all processes, if it fails."""
+        """Scores of a judge, where there is one. Raises InputError, in all processes, where it fails."""
         if self.judge is None:
             return [None] * len(made)
         began, problem, found = time.perf_counter(), None, []
@@ -231,14 +241,16 @@ class GrpoTrainer(RunTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, int], *args: Any, **kwargs: Any) -> Tensor:
         kept = self._kept[inputs["index"]]
-        rewarded, tokens = (kept, self.tokens) if isinstance(kept, Rewarded) else (kept.rewarded, None)
-        passed = self._pass(self.backbone, model, rewarded.rollouts, rewarded.contexts, tokens)
         if isinstance(kept, Rewarded):
-            kept = score_first_pass(kept, passed, tokens, self.wheels, self.rl)
-            self._kept[inputs["index"]] = kept
-            self._log_rollouts(kept, passed)
+            passed = self._pass(self.backbone, model, kept.rollouts, kept.contexts, self.tokens)
+            scored = score_first_pass(kept, passed, self.tokens, self.wheels, self.rl)
+            self._kept[inputs["index"]] = scored
+            self._log_rollouts(scored, passed)
+        else:
+            scored = kept
+            passed = self._pass(self.backbone, model, scored.rewarded.rollouts, scored.rewarded.contexts)
         beta = scheduled_beta(self.rl.beta, self.rl.beta_schedule, self.state.global_step, self.state.max_steps)
-        loss = loss_of(kept, passed, beta, self.rl)
+        loss = loss_of(scored, passed, beta, self.rl)
         numbers = ("kl", "clip_ratio", "clip_ratio_low", "clip_ratio_high")
         self.measure({name: float(getattr(loss, name)) for name in numbers}, float(passed.mask_BR.sum()))
         return loss.loss
