@@ -22,6 +22,8 @@ from mer_r1.commands.options import (
 from mer_r1.data.files import write_json, write_json_lines
 from mer_r1.errors import InputError
 
+THEORY_SEED = 0
+
 
 def add(commands: Commands) -> None:
     """Add `mer-r1 diagnose`."""
@@ -58,10 +60,7 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     if options.what == ["theory"]:
-        from mer_r1.display import theory
-
-        theory.run(options.groups, options.json, options.plot)
-        return 0
+        return _run_theory(options)
     if options.what == ["modality"]:
         return _run_modality(options)
     if options.what:
@@ -119,6 +118,31 @@ def _run_folders(folders: Sequence[Path], options: argparse.Namespace) -> int:
     console.print(f"\nNumbers: {out / 'diagnosis.json'}\nCases: {out / 'cases.jsonl'}", markup=False, soft_wrap=True)
     console.print(f"Plots (.svg, .png): {names}", markup=False, soft_wrap=True)
     return int(any(num for item in found.sets.values() for num in item.failed.values()))
+
+
+def _run_theory(options: argparse.Namespace) -> int:
+    num_groups, plot = options.groups, options.plot
+    if num_groups < 1:
+        raise InputError(f"--groups {num_groups}: give at least 1")
+    if plot is not None and plot.suffix not in (".svg", ".png"):
+        raise InputError(f"{plot}: a plot is written as .svg or .png; end its name so")
+    from rich.console import Console
+
+    from mer_r1.display.theory import draw, print_theory
+    from mer_r1.emotion.wheel import WheelSet
+    from mer_r1.rl.theory import DRAWN, sample_families, summary
+
+    families = sample_families(num_groups, THEORY_SEED, WheelSet.load())
+    summaries = {name: summary(measured) for name, measured in families.items()}
+    result = {"num_groups": num_groups, "seed": THEORY_SEED, "families": summaries}
+    print_theory(result, Console())
+    if options.json is not None:
+        write_json(options.json, result)
+    if plot is not None:
+        if not len(families[DRAWN].rho_N):
+            raise InputError(f"--groups: none of {num_groups} groups ({DRAWN}) varies enough to draw; give more")
+        draw(families[DRAWN], plot)
+    return 0
 
 
 def _run_modality(options: argparse.Namespace) -> int:

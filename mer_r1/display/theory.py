@@ -1,8 +1,6 @@
-"""`mer-r1 diagnose theory`: the paper's Propositions 1-3 on sampled groups, as a table, JSON and a plot.
+"""The paper's Propositions 1-3 on sampled groups, as a table and a plot; rl/theory.py measures them.
 
-What is measured and how groups are sampled stands in rl/theory.py. Three families of groups: answers as sets in one
-wheel, the same in groups as small as the paper's, and answers in words of the built-in wheels, scored as the trainer
-scores them. Source: MER-R1 Section 4.2, Appendix A.
+Source: MER-R1 Section 4.2, Appendix A.
 """
 
 from __future__ import annotations
@@ -15,61 +13,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mer_r1.data.files import write_json
 from mer_r1.display.numbers import number, percent
 from mer_r1.display.plots import BLUE, GREEN, GRID, INK, MUTED, ORANGE, canvas, save
-from mer_r1.emotion.wheel import WheelSet
-from mer_r1.errors import InputError
-from mer_r1.rl.theory import SPREADS, Measured, measure, sample_sets, sample_words, summary
+from mer_r1.rl.theory import SPREADS, Measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-NUM_GROUPS = 1000
-LARGE, SMALL = 64, 4
-"""Responses of a group: many, so that a correlation is measured well, and as few as the paper samples."""
 
 SHADE = "#f0f2f5"
 DUAL, RECALL, PRECISION = BLUE, ORANGE, GREEN  # as in the report
 SPREAD_COLOURS = ("#9ecae1", "#4292c6", "#08306b")
 NUM_SHOWN = 1500
-
-
-def run(
-    num_groups: int = NUM_GROUPS, out: Path | None = None, plot: Path | None = None, *, seed: int = 0
-) -> dict[str, Any]:
-    """Sample `num_groups` groups of each family, print the tables, write `out` and `plot`, return what `out` holds.
-
-    `plot` ends in .svg or .png. Raises InputError for another ending, for no group, and for a plot without matplotlib.
-    """
-    if num_groups < 1:
-        raise InputError(f"--groups: {num_groups} groups say nothing; give at least 1")
-    if plot is not None and plot.suffix not in (".svg", ".png"):
-        raise InputError(f"{plot}: a plot is written as .svg or .png; end its name so")
-    families = sampled(num_groups, seed)
-    result: dict[str, Any] = {
-        "num_groups": num_groups,
-        "seed": seed,
-        "families": {name: summary(measured) for name, measured in families.items()},
-    }
-    print_theory(result, Console())
-    if out is not None:
-        write_json(out, result)
-    if plot is not None:
-        shown = f"sets of {LARGE}"
-        if not len(families[shown].rho_N):
-            raise InputError(f"--groups: none of {num_groups} groups ({shown}) varies enough to draw; give more")
-        draw(families[shown], plot)
-    return result
-
-
-def sampled(num_groups: int, seed: int) -> dict[str, Measured]:
-    """The families by the name they have in tables, each of `num_groups` groups."""
-    return {
-        f"sets of {LARGE}": measure(sample_sets(num_groups, LARGE, seed)),
-        f"sets of {SMALL}": measure(sample_sets(num_groups, SMALL, seed)),
-        f"words of {LARGE}": measure(sample_words(num_groups, LARGE, seed, WheelSet.load())),
-    }
 
 
 def print_theory(result: Mapping[str, Any], console: Console) -> None:
@@ -98,7 +52,7 @@ def print_theory(result: Mapping[str, Any], console: Console) -> None:
             console.print(_sides(name, numbers["prop1"]["cells"]))
     console.print(
         "Prop. 3 is exact; EPS is what the trainer adds to a standard deviation. Prop. 1 and 2 take F1 for linear: "
-        "near tau = 1 the side is a coin's, and a wide spread makes it fail further out.",
+        "near tau = 1 the side is random, and a wide spread makes it fail further out.",
         highlight=False,
     )
 

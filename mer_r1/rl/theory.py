@@ -36,6 +36,10 @@ from mer_r1.objectives import EPS
 
 Floats = NDArray[np.float64]
 
+LARGE, SMALL = 64, 4
+"""Responses of a group: many, so that a correlation is measured well, and as few as the paper samples."""
+DRAWN = f"sets of {LARGE}"
+"""The family that is plotted."""
 FLAT = 1e-9
 DISTANCES = (0.0, 0.1, 0.3, 1.0, inf)
 """Edges of |ln tau|, the distance from the border between the two sides."""
@@ -129,6 +133,19 @@ def sample_words(num_groups: int, group_size: int, seed: int, wheels: WheelSet) 
 
 def _chance(logits: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+def sample_families(num_groups: int, seed: int, wheels: WheelSet) -> dict[str, Measured]:
+    """The families of groups by the name they have in tables, each of `num_groups` groups.
+
+    Answers as sets in one wheel; the same in groups as small as the paper's; and answers in words of the wheels, scored
+    as the trainer scores them.
+    """
+    return {
+        DRAWN: measure(sample_sets(num_groups, LARGE, seed)),
+        f"sets of {SMALL}": measure(sample_sets(num_groups, SMALL, seed)),
+        f"words of {LARGE}": measure(sample_words(num_groups, LARGE, seed, wheels)),
+    }
 
 
 def measure(groups: Groups) -> Measured:
