@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_r1.analysis.tables import Estimate, by_wheel, category_bits, estimate, gold_categories, log_confidences
+from mer_r1.data.predictions import ModePredictions
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.emotion.wheel import WheelSet, load_wheels
 from mer_r1.errors import InputError
@@ -268,9 +269,8 @@ def _score(
     mode: Mode,
     clusters: Mapping[str, str] | None,
 ) -> ScoreReport:
-    predicted = {identity: row.labels for identity, row in rows.items() if row.status != "error"}
-    unanswered = {identity for identity, row in rows.items() if row.status not in ("ok", "error")}
-    return score(gold, predicted, wheels, name=name, mode=mode, clusters=clusters, unanswered=unanswered)
+    found = ModePredictions.of(mode, rows.values())
+    return score(gold, found.labels, wheels, name=name, mode=mode, clusters=clusters, unanswered=found.unanswered)
 
 
 def _confidence(rows: Sequence[Prediction], gold_NC: NDArray[np.bool_], wheels: WheelSet) -> ConfidenceMargin:

@@ -14,7 +14,7 @@ labels are words, and takes no other field.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -53,6 +53,19 @@ class ModePredictions:
     failed: set[str] = field(default_factory=set)
     line: dict[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, mode: Mode, rows: Iterable[Prediction]) -> ModePredictions:
+        """The predictions of one mode, without the lines of a file."""
+        found = cls(mode)
+        for row in rows:
+            if row.status == "error":
+                found.failed.add(row.id)
+                continue
+            found.labels[row.id] = row.labels
+            if row.status != "ok":
+                found.unanswered.add(row.id)
+        return found
+
     @property
     def statuses(self) -> dict[str, str]:
         """The status by id, "ok" for every answer."""
@@ -66,6 +79,8 @@ class ModePredictions:
 
     def without(self, ids: Collection[str]) -> ModePredictions:
         """The same without the answers of these ids."""
+        if not ids:
+            return self
         return replace(self, labels={identity: value for identity, value in self.labels.items() if identity not in ids})
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mer_r1.data.files import write_json_lines
 from mer_r1.data.gold import Gold
@@ -30,6 +30,7 @@ from mer_r1.metrics.signature import wheels_part
 if TYPE_CHECKING:
     from mer_r1.models.text_model import TextModel
 
+Name = TypeVar("Name", bound=str)
 Words = tuple[str, ...]
 Answers = dict[Words, str]
 
@@ -79,14 +80,14 @@ class SentimentChoice:
 
 def sentiment_reports(
     truth: Gold,
-    modes: Mapping[str, ModePredictions],
+    modes: Mapping[Name, ModePredictions],
     choice: SentimentChoice,
     task: str,
     *,
     gold: Path,
     pred: Path,
     protocol: Protocol = OFFICIAL,
-) -> dict[str, SentimentReport]:
+) -> dict[Name, SentimentReport]:
     """The sentiment report of each mode; empty where none is asked for and the files do not hold one.
 
     Writes `choice.out`. Raises InputError where sentiment is asked for and cannot be computed, and JudgeError where an
@@ -123,7 +124,7 @@ def sentiment_reports(
 
 
 def _backend(
-    truth: Gold, modes: Mapping[str, ModePredictions], choice: SentimentChoice, task: str, gold: Path, pred: Path
+    truth: Gold, modes: Mapping[Name, ModePredictions], choice: SentimentChoice, task: str, gold: Path, pred: Path
 ) -> str | None:
     given = any(mode.sentiment for mode in modes.values())
     if task in ("open-vocabulary", "basic"):
@@ -200,8 +201,8 @@ def _local(model: str) -> TextModel:
 
 def _write_record(
     out: Path,
-    modes: Mapping[str, ModePredictions],
-    answers: Mapping[str, Mapping[str, str]],
+    modes: Mapping[Name, ModePredictions],
+    answers: Mapping[Name, Mapping[str, str]],
     protocol: Protocol,
 ) -> None:
     """One row a clip and mode, with the sentiment of those that are scored for it; what failed stays failed."""

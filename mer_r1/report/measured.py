@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mer_r1.analysis.paradox import Diagnosis, diagnose
+from mer_r1.data.gold import Gold
+from mer_r1.data.predictions import ModePredictions
 from mer_r1.data.sample import Mode
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
@@ -121,16 +123,16 @@ def _headline(page_set: PageSet, report: ScoreReport) -> str:
 
 
 def _report(page_set: PageSet, rows: Answers, mode: Mode, wheels: WheelSet) -> ScoreReport:
-    gold = {sample.id: sample.labels for sample in page_set.scored}
-    asked = {identity: row for (identity, of_mode), row in rows.items() if of_mode == mode and identity in gold}
+    gold = Gold.of(page_set.scored)
+    asked = ModePredictions.of(mode, (row for key, row in rows.items() if key[1] == mode and key[0] in gold.labels))
     return score(
-        gold,
-        {identity: row.labels for identity, row in asked.items()},
+        gold.labels,
+        asked.labels,
         wheels,
         name=page_set.name,
         mode=mode,
-        clusters={sample.id: sample.cluster for sample in page_set.scored if sample.cluster is not None},
-        unanswered={identity for identity, row in asked.items() if row.status != "ok"},
+        clusters=gold.clusters,
+        unanswered=asked.unanswered,
     )
 
 

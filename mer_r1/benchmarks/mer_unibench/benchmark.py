@@ -121,40 +121,35 @@ class MerUniBench:
 
     def _reports(self, item: AnsweredSet) -> dict[Mode, Json]:
         """The report of each mode; none where no sample that counts has gold."""
-        task = SETS[item.prepared.name].task
-        labels = {mode: {row.id: row.labels for row in answers.values()} for mode, answers in item.answers.items()}
-        unanswered = {
-            mode: {row.id for row in answers.values() if row.status != "ok"} for mode, answers in item.answers.items()
-        }
-        clusters = {sample.id: sample.cluster for sample in item.samples if sample.cluster is not None}
-        gold = {sample.id: sample.labels for sample in item.samples}
-        valences = {sample.id: sample.valence for sample in item.samples if sample.valence is not None}
+        task, gold = SETS[item.prepared.name].task, Gold.of(item.samples)
+        modes = {mode: ModePredictions.of(mode, answers.values()) for mode, answers in item.answers.items()}
         reports: dict[Mode, Json] = {}
-        if task != "sentiment" and gold:
-            for mode, words in labels.items():
+        if task != "sentiment" and gold.labels:
+            for mode, predictions in modes.items():
                 report = score(
-                    gold,
-                    words,
+                    gold.labels,
+                    predictions.labels,
                     self.wheels,
                     task="basic" if task == "basic" else "open-vocabulary",
                     name=item.prepared.name,
                     mode=mode,
-                    clusters=clusters,
-                    unanswered=unanswered[mode],
+                    clusters=gold.clusters,
+                    unanswered=predictions.unanswered,
                 )
                 reports[mode] = report.to_json()
-        elif task == "sentiment" and valences:
+        elif task == "sentiment" and gold.valence:
             found = sentiment_reports(
-                Gold({}, clusters, valences, {}),
-                {mode: ModePredictions(mode, dict(words)) for mode, words in labels.items()},
+                gold,
+                modes,
                 self.sentiment,
                 "sentiment",
                 gold=item.folder,
                 pred=item.folder / PREDICTIONS,
                 protocol=self.wheels.protocol,
             )
-            for mode in labels:
-                reports[mode] = found[mode].to_json() | {"unanswered": len(unanswered[mode] & valences.keys())}
+            for mode, predictions in modes.items():
+                unanswered = len(predictions.unanswered & gold.valence.keys())
+                reports[mode] = found[mode].to_json() | {"unanswered": unanswered}
         return {mode: report | {"failed": len(item.failed[mode])} for mode, report in reports.items()}
 
 
