@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mer_r1.commands import main
 from mer_r1.errors import InputError
 from mer_r1.report.page import clock
 from tests.report.runs import EVIL, MODES, Page, make_asked, make_benchmark, make_quickstart, page_of, write_lines
@@ -150,7 +151,9 @@ def test_two_runs_stand_side_by_side_with_their_difference(tmp_path: Path) -> No
     assert index_of(page)["pair"] == [0, 1]
 
 
-def test_what_was_not_answered_is_counted_on_the_page(tmp_path: Path) -> None:
+def test_what_was_not_answered_is_counted_on_the_page_and_ends_both_commands_in_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = make_asked(tmp_path / "part", ALL, {"a": (["happy"], ["happy"])})
     rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     failed = {"id": "b", "mode": "fast", "labels": [], "status": "error", "error": "no such file"}
@@ -160,6 +163,12 @@ def test_what_was_not_answered_is_counted_on_the_page(tmp_path: Path) -> None:
     assert "part, fast: 1 without an answer, 1 failed, to be asked again" in text
     assert "1 clip was not answered and left out of every number" in text
     assert "set:test|n:2|" in text
+    assert main(["report", str(folder)]) == 1
+    assert "failed: 1 answers; their clips are in no number" in capsys.readouterr().err
+    assert main(["diagnose", str(folder)]) == 1
+    assert "part, test: 1 failed answers; their clips are in no number here" in capsys.readouterr().out
+    write_lines(folder / "predictions.jsonl", rows)
+    assert main(["report", str(folder)]) == main(["diagnose", str(folder)]) == 0
 
 
 def test_a_benchmark_is_a_table_of_sets_with_its_own_measures(tmp_path: Path) -> None:
