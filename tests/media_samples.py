@@ -45,14 +45,14 @@ def prompt_of(backbone: Backbone, clip: Clip, subtitle: str | None = "We talked 
 
 
 def prompts_of_all_kinds(backbone: Backbone) -> list[Prompt]:
-    """One prompt of each of KINDS, and two more of other lengths."""
+    """One prompt of every one of KINDS, and two more of other lengths."""
     kinds = [prompt_of(backbone, clip_of(kind, seed)) for seed, kind in enumerate(KINDS)]
     longer = prompt_of(backbone, make_clip(8, 2.6, seed=7), "I could not do anything. It is awful news.")
     return [*kinds, longer, prompt_of(backbone, make_clip(2, 0.3, seed=8), None)]
 
 
 def control_ids(tokenizer: Any) -> set[int]:
-    """Ids of the tokens that a tokenizer's file declares special: the chat's frame and the media's places."""
+    """Ids of the tokens that a tokenizer's file declares special: the chat's frame and the media's placeholders."""
     return {ident for ident, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 

@@ -32,8 +32,6 @@ from mer_r1.media.orientation import jpeg_turn
 from mer_r1.media.pictures import PictureTaker, VideoTrack
 from mer_r1.media.sound import SoundTrack
 
-Pictures = Literal["video", "image", "none"]
-
 _LIP_SYNC_S = 0.1
 
 
@@ -70,7 +68,9 @@ def read_clip(sample: Sample, budget: MediaBudget) -> Clip:
     return Clip(clip.frames_THWC, voice.waveform_N, facts)
 
 
-def decode_file(path: Path, budget: MediaBudget, *, pictures: Pictures = "video", sound: bool = True) -> Clip:
+def decode_file(
+    path: Path, budget: MediaBudget, *, pictures: Literal["video", "image", "none"] = "video", sound: bool = True
+) -> Clip:
     """What one file holds.
 
     `pictures`: "video" takes frames at the budget's times (a still image is one frame), "image" the first frame alone,
@@ -111,8 +111,7 @@ def holds_sound_alone(path: Path) -> bool:
     """Whether a file can be opened and has sound but no pictures, whatever its name says; cover art is no picture."""
     try:
         with open_media(path, MediaBudget()) as container:
-            pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-            return bool(container.streams.audio) and not pictures
+            return bool(container.streams.audio) and not _films(container)
     except InputError:
         return False
 
@@ -158,9 +157,13 @@ def _clip(container: InputContainer, video: VideoTrack | None, voice: SoundTrack
     return Clip(frames_THWC, waveform_N, facts)
 
 
+def _films(container: InputContainer) -> list[VideoStream]:
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
 def _video_stream(path: Path, container: InputContainer, budget: MediaBudget) -> VideoStream:
     """The file's pictures, cover art set aside. Raises InputError where there are none, or they are too large."""
-    films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    films = _films(container)
     if not films:
         others = "sound and no pictures; name it as 'audio'" if container.streams.audio else "no pictures; give another"
         raise InputError(f"{path}: holds {others}")

@@ -18,10 +18,10 @@ def written(path: Path, text: str | bytes) -> Path:
 
 
 def test_quotes_commas_and_line_ends_stay_within_a_cell(tmp_path: Path) -> None:
-    text = '\ufeffname,chinese,english\r\na,好,"He said ""no"",\nthen left"\r\n\r\nb,,plain\r\n'
+    text = '\ufeffname,chinese,english\r\na,好,"He said ""no"",\nthen\r\nleft"\r\n\r\nb,,plain\r\n'
     table = read_table(written(tmp_path / "t.csv", text), ["english"])
-    assert table.cells == {"a": {"english": 'He said "no",\nthen left'}, "b": {"english": "plain"}}
-    assert table.where("b") == f"{tmp_path / 't.csv'}:5"
+    assert table.cells == {"a": {"english": 'He said "no",\nthen\r\nleft'}, "b": {"english": "plain"}}
+    assert table.where("b") == f"{tmp_path / 't.csv'}:6"
 
 
 def test_the_last_row_of_a_clip_counts_and_the_others_are_counted(tmp_path: Path) -> None:

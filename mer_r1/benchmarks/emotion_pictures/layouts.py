@@ -198,7 +198,7 @@ def _votes(folder: Path, split: Split, seed: int) -> dict[str, tuple[str, tuple[
 
 
 def _check_heads(cells: list[str], where: str) -> None:
-    """The votes stand in the order of VOTES, as far as the heads name emotions."""
+    """The votes come in the order of VOTES, as far as the heads name emotions."""
     heads = [next((emotion for emotion in VOTES if emotion in cell.lower()), None) for cell in cells[3:]]
     is_row = any(re.fullmatch(r"[-+.\deE]+", cell) for cell in cells[1:])  # the heads are missing
     if (
@@ -279,7 +279,6 @@ def _names(level: int) -> tuple[str, ...]:
     return tuple(sorted({name for names in WEBEMO_LEVELS if (name := names[level])}))
 
 
-_EMOSET = "EmoSet-118K, from the project's page vcc.tech/EmoSet"
 _EMOTION6 = "Emotion6, from the downloads of chenlab.ece.cornell.edu"
 _WEBEMO = "WEBEmo, lists of addresses from rpand002.github.io; the pictures are fetched from there by oneself"
 _NUM_EMOTION6: Mapping[Split, int] = {"train": 1_386, "test": 594}
@@ -288,7 +287,7 @@ _NUM_WEBEMO: Mapping[Split, int] = {"train": 213_952, "test": 53_489}
 _SETS = (
     PictureSet(
         "emoset", "EmoSet", "EmoSet-118K", EMOSET_LABELS, {"train": 94_481, "val": 5_905, "test": 17_716}, _emoset,
-        _EMOSET,
+        "EmoSet-118K, from the project's page vcc.tech/EmoSet",
     ),
     PictureSet("emotion6", "Emotion6", "Emotion6", EMOTION6_LABELS, _NUM_EMOTION6, _emotion6, _EMOTION6),
     PictureSet(
