@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.report.browser_page import Page, chromium, read_log
+from tests.report.browser_page import Page, read_log
 from tests.report.runs import EVIL, make_asked, make_quickstart, page_of
+
+if TYPE_CHECKING:
+    from selenium.webdriver.chrome.webdriver import WebDriver
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def opened(driver: WebDriver, tmp_path_factory: pytest.TempPathFactory) -> Page:
     path = page_of(make_quickstart(tmp_path_factory.mktemp("whole")))
-    with chromium() as driver:
-        yield Page(driver).open(path)
+    for log in ("browser", "performance"):
+        read_log(driver, log)  # what other pages left there
+    return Page(driver).open(path)
 
 
 def test_the_page_opens_without_errors_and_asks_no_network(opened: Page) -> None:
