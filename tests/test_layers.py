@@ -14,7 +14,7 @@ import mer_r1
 PACKAGE = Path(mer_r1.__file__).parent
 ROOT = Path(__file__).parents[1]
 LONGEST_FILE = 400
-LONGEST_FUNCTION = 50
+LONGEST_FUNCTION = 60
 
 
 def modules() -> list[Path]:
