@@ -31,6 +31,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.corpus_score import score
 from mer_r1.metrics.open_vocabulary import StatisticsArrays, bootstrap_measures, mean_over_wheels, measures, terms
 from mer_r1.metrics.statistics import bootstrap_intervals, or_none
+from mer_r1.text import percent
 
 NUM_SHUFFLES = 200
 KEYS = ("precision", "recall", "f1")
@@ -104,8 +105,8 @@ def _constant(kept: Sequence[Sample], wheels: WheelSet) -> dict[str, Any] | None
 
 
 def _finding(result: dict[str, Any]) -> str:
-    named, chance = (100 * result[key]["names_gold"] for key in ("found", "shuffled"))
-    head = f"The subtitle’s own words name a gold category in {named:.1f} % of the clips"
+    named, chance = (percent(result[key]["names_gold"], 1) for key in ("found", "shuffled"))
+    head = f"The subtitle’s own words name a gold category in {named} % of the clips"
     if result["p_value"] <= 0.05:
-        return f"{head}, dealt out at random in {chance:.1f} %: they give away more than chance."
-    return f"{head}, dealt out at random in {chance:.1f} %: no more than chance."
+        return f"{head}, dealt out at random in {chance} %: they give away more than chance."
+    return f"{head}, dealt out at random in {chance} %: no more than chance."

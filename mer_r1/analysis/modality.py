@@ -29,6 +29,7 @@ from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, FoundSets, Request
 from mer_r1.generation import Generator
 from mer_r1.metrics.corpus_score import ScoreReport, compare, score
 from mer_r1.metrics.statistics import or_none
+from mer_r1.text import percent
 
 if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
@@ -184,7 +185,7 @@ def finding(rows: Mapping[str, Json]) -> str:
     head = "No medium is surely missed" if not used else f"What is surely missed when it is away: {', '.join(used)}"
     if not whole or alone is None:
         return f"{head}."
-    return f"{head}. The subtitle alone reaches {100 * alone:.1f} of {100 * whole:.1f} points of F1."
+    return f"{head}. The subtitle alone reaches {percent(alone, 1)} of {percent(whole, 1)} points of F1."
 
 
 def _is_below(row: Json) -> bool:

@@ -32,7 +32,7 @@ from mer_r1.evaluation.answered import Answered, answered
 from mer_r1.metrics.confidence import ConfidenceMargin, confidence_margin
 from mer_r1.metrics.corpus_score import Labels, ScoreReport, compare, score, score_signature
 from mer_r1.metrics.statistics import bootstrap_intervals, or_none, paired_bootstrap
-from mer_r1.text import printable
+from mer_r1.text import interval, printable, with_interval
 
 Floats = NDArray[np.float64]
 Rows = dict[str, Prediction]
@@ -219,12 +219,12 @@ def _lead(name: str, row: Estimate) -> str:
     if value is None or low is None or high is None:
         return f"{name} is not defined"
     if low > 0:
-        return f"fast leads in {name} by {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+        return f"fast leads in {name} by {with_interval(value, low, high, 1)}"
     if high < 0:
-        return f"slow leads in {name} by {-100 * value:.1f} [{-100 * high:.1f}, {-100 * low:.1f}]"
+        return f"slow leads in {name} by {with_interval(-value, -high, -low, 1)}"
     if low == high == 0:
         return f"the two are equal in {name}"
-    return f"neither leads surely in {name} (fast − slow [{100 * low:.1f}, {100 * high:.1f}])"
+    return f"neither leads surely in {name} (fast − slow {interval(low, high, 1)})"
 
 
 def _gold(

@@ -11,10 +11,9 @@ from rich.progress import TaskID
 
 from mer_r1.benchmarks.means import mean_of_all
 from mer_r1.display.grid import Grid, print_grid
-from mer_r1.display.numbers import percent
 from mer_r1.distributed import is_first_process
 from mer_r1.evaluation.suite import FoundSets, Outcome, Progress, Scored
-from mer_r1.text import printable
+from mer_r1.text import percent, printable
 
 
 @contextmanager

@@ -11,9 +11,8 @@ from rich.table import Table
 from mer_r1.analysis.paradox import MODES, Diagnosis
 from mer_r1.analysis.runs import RunsDiagnosis, SystemOnSet
 from mer_r1.analysis.tables import Estimate
-from mer_r1.display.numbers import MISSING, interval, number, p_value, percent, signed
 from mer_r1.display.score import print_failed
-from mer_r1.text import printable
+from mer_r1.text import MISSING, interval, number, p_value, percent, printable, signed
 
 SCORES = (("recall", 100), ("precision", 100), ("f1", 100))
 CONFIDENCES = (("confidence_gold", 1), ("margin", 1))

@@ -18,12 +18,11 @@ from mer_r1.benchmarks.means import mean_of_all
 from mer_r1.data.sample import Mode
 from mer_r1.display.benchmark import print_closing
 from mer_r1.display.grid import Grid, print_grid
-from mer_r1.display.numbers import number, percent, with_interval
 from mer_r1.display.score import failed_answers
 from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.records import ScoresByMode
 from mer_r1.evaluation.suite import Outcome, Scored
-from mer_r1.text import printable
+from mer_r1.text import number, percent, printable, with_interval
 
 Json = dict[str, Any]
 

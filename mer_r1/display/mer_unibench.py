@@ -17,12 +17,11 @@ from mer_r1.benchmarks.published import BESIDE, PublishedTable, published
 from mer_r1.data.sample import Mode
 from mer_r1.display.benchmark import print_closing
 from mer_r1.display.grid import Grid, print_grid
-from mer_r1.display.numbers import number, percent
 from mer_r1.display.score import print_failed
 from mer_r1.evaluation.records import ScoresByMode
 from mer_r1.evaluation.sentiment import LEXICON
 from mer_r1.evaluation.suite import Outcome, Scored
-from mer_r1.text import printable
+from mer_r1.text import number, percent, printable
 
 NAMES = {"f1": "F1", "hit": "HIT", "waf": "WAF"}
 

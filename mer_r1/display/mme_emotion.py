@@ -13,9 +13,8 @@ from mer_r1.benchmarks.mme_emotion.questions import NAME, TASKS, TITLE
 from mer_r1.benchmarks.mme_emotion.score import MmeReport
 from mer_r1.benchmarks.published import published
 from mer_r1.display.benchmark import print_closing
-from mer_r1.display.numbers import number, percent, with_interval
 from mer_r1.evaluation.suite import Outcome
-from mer_r1.text import printable
+from mer_r1.text import number, percent, printable, with_interval
 
 HEADS = ("Rec", "Rea", "CoT")
 BESIDE = ("AffectGPT", "Baseline", "MER-R1")

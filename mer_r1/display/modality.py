@@ -10,8 +10,8 @@ from rich.table import Table
 
 from mer_r1.analysis.modality import EVERYTHING, MEASURES, ModalityScored
 from mer_r1.display.benchmark import print_closing
-from mer_r1.display.numbers import interval, percent, points
 from mer_r1.evaluation.suite import Outcome
+from mer_r1.text import interval, percent, points
 
 Json = dict[str, Any]
 

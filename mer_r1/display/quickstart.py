@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from mer_r1.display.numbers import percent
 from mer_r1.evaluation.records import MetricsRecord, ScoreRecord
+from mer_r1.text import percent
 
 SYSTEMS = ("sft", "baseline", "mer_r1")
 MEDIA = ("video", "sound", "subtitle")

@@ -9,7 +9,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from mer_r1.data.predictions import UNSTATED
-from mer_r1.display.numbers import interval, p_value, percent, points
 from mer_r1.emotion.protocol import OFFICIAL, protocol_of
 from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.score import Comparison, FileScore, ModeReports
@@ -18,7 +17,7 @@ from mer_r1.metrics.corpus_score import ScoreReport
 from mer_r1.metrics.open_vocabulary import MEASURES
 from mer_r1.metrics.sentiment import SentimentReport
 from mer_r1.metrics.statistics import Difference, Interval
-from mer_r1.text import printable
+from mer_r1.text import interval, p_value, percent, points, printable
 
 TITLES = {"precision": "precision", "recall": "recall", "f1": "F1", "hit": "HIT", "waf": "WAF", "accuracy": "accuracy"}
 NUM_WORDS_SHOWN = 8

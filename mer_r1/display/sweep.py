@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mer_r1.analysis.sweep import MODES, Measures
-from mer_r1.display.numbers import MISSING, percent
+from mer_r1.text import MISSING, percent
 
 
 def _columns(result: Mapping[str, Any], measures: Measures) -> list[str]:

@@ -13,9 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mer_r1.display.numbers import number, percent
 from mer_r1.display.plots import BLUE, GREEN, GRID, INK, MUTED, ORANGE, canvas, save
 from mer_r1.rl.theory import SPREADS, Measured
+from mer_r1.text import number, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

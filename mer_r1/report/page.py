@@ -21,7 +21,6 @@ from pathlib import Path
 
 from mer_r1.data.files import write_text
 from mer_r1.data.sample import Mode
-from mer_r1.display.numbers import percent, points, signed
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import METRICS_FILE, Json, MetricsRecord, ScoreRecord
@@ -39,6 +38,7 @@ from mer_r1.report.score_plots import NAMES, gap_plots, pair_plot, plane_plot, r
 from mer_r1.report.sets import MODES, PageSet, ShownSystem, judged_by_a_model, page_sets, shown_systems
 from mer_r1.report.verdicts import Verdicts
 from mer_r1.report.wheel_drawing import wheel_views
+from mer_r1.text import percent, points, signed
 from mer_r1.version import __version__
 
 TEMPLATES = Path(__file__).parent / "templates"

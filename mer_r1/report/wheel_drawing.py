@@ -16,9 +16,9 @@ from html import escape
 
 from mer_r1.analysis.categories import CategoryScore, category_scores
 from mer_r1.data.sample import Mode
-from mer_r1.display.numbers import percent
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.report.sets import MODES, PageSet, ShownSystem
+from mer_r1.text import percent
 
 INNER, OUTER = (20.0, 54.0), (60.0, 104.0)  # radii of the rings
 LABEL = 115.0

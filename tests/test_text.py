@@ -2,7 +2,7 @@
 
 import pytest
 
-from mer_r1.display.numbers import interval, number, p_value, percent, points, signed, with_interval
+from mer_r1.text import interval, number, p_value, percent, points, signed, with_interval
 
 NAN = float("nan")
 
