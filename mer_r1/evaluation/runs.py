@@ -19,7 +19,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -95,13 +94,6 @@ class System:
     run: RunRecord = field(default_factory=RunRecord)
     recipe: str = ""
     metrics: MetricsRecord = field(default_factory=MetricsRecord)
-
-    @cached_property
-    def predictions(self) -> Answers:
-        """The answers of all sets; an id that two sets share has the later one's."""
-        if len(self.sets) == 1:
-            return self.sets[0].predictions
-        return {key: row for item in self.sets for key, row in item.predictions.items()}
 
     def series(self, key: str) -> tuple[list[float], list[float]]:
         """(steps, values) of one logged number, steps without it left out."""
