@@ -53,19 +53,10 @@ class Objective:
 
 
 _FORMAT = Term({"format": 1.0}, "lambda_fmt")
-
-
 _DUAL = (Term({"recall": 1.0}), Term({"precision": 1.0}), _FORMAT)
-
-
 _PLUS, _MINUS = Term({"calibration_plus": 1.0}, "lambda_cali"), Term({"calibration_minus": 1.0}, "lambda_cali")
-
-
 _BASELINE = (Term({"f1": 1.0, "format": "lambda_fmt"}),)
-
-
 _CALIBRATED_SUM = {"calibration_plus": "lambda_cali", "calibration_minus": "lambda_cali", "format": "lambda_fmt"}
-
 
 OBJECTIVES: dict[str, Objective] = {
     "baseline": Objective(_BASELINE),

@@ -14,8 +14,6 @@ Shape letters: N samples, C categories of one wheel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,17 +32,6 @@ class ConfidenceMargin:
     gold_N: Floats
     negative_N: Floats
     margin_N: Floats
-
-
-def category_mask(sets: Sequence[AbstractSet[int]], num_categories: int) -> Mask:
-    """Sets of category ids -> (N, C) booleans. Raises ValueError for an id outside the wheel."""
-    mask = np.zeros((len(sets), num_categories), dtype=np.bool_)
-    for row, ids in enumerate(sets):
-        for category in ids:
-            if not 0 <= category < num_categories:
-                raise ValueError(f"category id {category} in a wheel of {num_categories}; use ids of the same wheel")
-            mask[row, category] = True
-    return mask
 
 
 def confidence_margin(
