@@ -76,11 +76,11 @@ def media_rows(lines: Sequence[int], samples: Sequence[Sample]) -> list[MediaRow
         except (OSError, ValueError):
             continue  # decoding it says what is wrong
     doubtful = {path for paths in of_size.values() if len(paths) > 1 for path in paths}
-    return [
-        MediaRow(line, sample, tuple(path for path in media_of(sample) if path in doubtful))
-        for line, sample in zip(lines, samples, strict=True)
-        if media_of(sample)
-    ]
+    rows = []
+    for line, sample in zip(lines, samples, strict=True):
+        if files := media_of(sample):
+            rows.append(MediaRow(line, sample, tuple(path for path in files if path in doubtful)))
+    return rows
 
 
 def inspect_row(row: MediaRow, budget: MediaBudget) -> MediaReport:

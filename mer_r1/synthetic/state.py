@@ -147,13 +147,15 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     if len(gold) > 4:  # every annotator's first word stays, the rest as far as there is room
         first = tuple(dict.fromkeys(words[0] for words in readings.values()))
         gold = (*first, *(word for word in gold if word not in first))[:4]
+    for channel, words in readings.items():
+        readings[channel] = tuple(word for word in words if word in gold)
     return Scene(
         state=_clip(true),
         face=_clip(face),
         voice=_clip(voice),
         wording=int(np.sign(true[0])) if spoken else 0,
         contradicting=contradicting and missing in (None, "voice"),
-        readings={channel: tuple(word for word in words if word in gold) for channel, words in readings.items()},
+        readings=readings,
         gold=gold,
         leader=leaders[int(rng.integers(len(leaders)))],
         missing=missing,
