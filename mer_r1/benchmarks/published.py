@@ -1,7 +1,6 @@
-"""The published tables as data: MER-UniBench, MME-Emotion and the ablations (MER-R1 Tables 1 to 5), in percent.
+"""Published tables as data: Tables 1 to 5 of MER-R1 and the main table of EMO-R3, in percent, means as printed.
 
-They stand in published.yaml beside this file. Means are as printed; those of MME-Emotion are means over samples, which
-the table itself does not give.
+They stand in published.yaml beside this file, a benchmark's under its name.
 """
 
 from __future__ import annotations
@@ -10,17 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import yaml
-
-BESIDE = {"mer-unibench": ("AffectGPT-R1", "Baseline", "MER-R1")}
-"""The rows printed beside the model's where not all are."""
 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One system's numbers, a value a column; `mode` is "fast" or "slow" where the table says it."""
+    """One system's numbers, a value a column, NaN where none is printed; `mode` where the table says it."""
 
     model: str
     values: tuple[float, ...]
@@ -31,7 +26,6 @@ class PublishedRow:
 class PublishedTable:
     """A table with its source ("arXiv …, Table 1"), what its numbers are, and its rows in the paper's order."""
 
-    name: str
     title: str
     source: str
     note: str
@@ -45,15 +39,9 @@ class PublishedTable:
 
 @cache
 def published() -> Mapping[str, PublishedTable]:
-    """All tables by name: the two benchmarks, "unified" (F1 on basic emotions), "ablation", "calibration"."""
-    text = files(__package__).joinpath("published.yaml").read_text(encoding="utf-8")
-    data: dict[str, Any] = yaml.safe_load(text)
-    source = data.pop("source")
-    return {name: _table(name, source, table) for name, table in data.items()}
-
-
-def _table(name: str, source: str, table: dict[str, Any]) -> PublishedTable:
-    rows = tuple(PublishedRow(row["model"], tuple(row["values"]), row.get("mode")) for row in table["rows"])
-    return PublishedTable(
-        name, table["title"], f"{source}, {table['place']}", table["note"], tuple(table["columns"]), rows
-    )
+    """All tables by name: the benchmarks', "unified" (F1 on basic emotions), "ablation", "calibration"."""
+    tables = yaml.safe_load(files(__package__).joinpath("published.yaml").read_text(encoding="utf-8"))
+    for table in tables.values():
+        table["columns"] = tuple(table["columns"])
+        table["rows"] = tuple(PublishedRow(**row | {"values": tuple(row["values"])}) for row in table["rows"])
+    return {name: PublishedTable(**table) for name, table in tables.items()}

@@ -37,12 +37,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A benchmark on the command line: its line of help, its options, how it is run, and its published table."""
+    """A benchmark on the command line: its line of help, its options, and how it is run."""
 
     text: str
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
-    print_published: Callable[[], None]
 
 
 def add(commands: Commands) -> None:
@@ -54,23 +53,30 @@ def add(commands: Commands) -> None:
         if not options.published:
             *others, last = BENCHMARKS
             parser.error(f"name a benchmark, {', '.join(others)} or {last}, or give --published")
-        for entry in BENCHMARKS.values():
-            entry.print_published()
-        return 0
+        return _print_published(*BENCHMARKS)
 
     parser.set_defaults(command=command)
     names = parser.add_subparsers(metavar="BENCHMARK")
     for name, entry in BENCHMARKS.items():
-        entry.add_options(add_command(names, name, entry.text, partial(_run, entry), resumable=True))
+        entry.add_options(add_command(names, name, entry.text, partial(_run, name), resumable=True))
 
 
-def _run(entry: Entry, options: argparse.Namespace) -> int:
+def _run(name: str, options: argparse.Namespace) -> int:
     if options.published:
-        entry.print_published()
-        return 0
+        return _print_published(name)
     if options.model is None or options.data is None:
         raise InputError("--model and --data are needed; give both, or --published")
-    return entry.run(options)
+    return BENCHMARKS[name].run(options)
+
+
+def _print_published(*names: str) -> int:
+    from rich.console import Console
+
+    from mer_r1.display.benchmark import print_published
+
+    for name in names:
+        print_published(name, Console())
+    return 0
 
 
 def run(
@@ -176,40 +182,15 @@ def _run_pictures(options: argparse.Namespace) -> int:
     return run(EmotionPictures(options.in_domain, options.prompt_style), request_of(options), print_pictures)
 
 
-def _print_table(name: str) -> None:
-    from rich.console import Console
-
-    from mer_r1.display.mer_unibench import print_published
-
-    print_published(name, Console())
-
-
-def _print_picture_table() -> None:
-    from rich.console import Console
-
-    from mer_r1.display.emotion_pictures import print_published
-
-    print_published(Console())
-
-
 BENCHMARKS = {
     "mer-unibench": Entry(
-        "Nine data sets: F1, HIT and WAF, and their means (paper's Tables 1, 3).",
-        _unibench_options,
-        _run_unibench,
-        partial(_print_table, "mer-unibench"),
+        "Nine data sets: F1, HIT and WAF, and their means (paper's Tables 1, 3).", _unibench_options, _run_unibench
     ),
     "mme-emotion": Entry(
-        "MME-Emotion's questions answered by a model, and its answers judged.",
-        _mme_options,
-        _run_mme,
-        partial(_print_table, "mme-emotion"),
+        "MME-Emotion's questions answered by a model, and its answers judged.", _mme_options, _run_mme
     ),
     "emotion-pictures": Entry(
-        "Accuracy on pictures with candidate labels, in and out of domain.",
-        _picture_options,
-        _run_pictures,
-        _print_picture_table,
+        "Accuracy on pictures with candidate labels, in and out of domain.", _picture_options, _run_pictures
     ),
 }
-"""In the order of the help."""
+"""In the order of the help; a published table of the same name is printed by --published."""

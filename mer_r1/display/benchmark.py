@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
-from mer_r1.benchmarks.means import mean_of_all
+from mer_r1.benchmarks.published import published
 from mer_r1.display.grid import Grid, print_grid
 from mer_r1.distributed import is_first_process
 from mer_r1.evaluation.suite import FoundSets, Outcome, Progress, Scored
-from mer_r1.text import percent, printable
+from mer_r1.metrics.statistics import mean_of_all
+from mer_r1.text import number, percent, printable
 
 
 @contextmanager
@@ -61,6 +62,20 @@ def print_scores(outcome: Outcome[Scored], console: Console) -> None:
     signatures = [metrics.signature] if metrics.signature else [record.signature for record in records if record]
     for signature in signatures:
         console.print(signature, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_published(name: str, console: Console) -> None:
+    """The published table of a benchmark, whole and as it is printed; nothing where there is none."""
+    if table := published().get(name):
+        num_names = 2 if any(row.mode for row in table.rows) else 1
+        digits = 1 if name == "mme-emotion" else 2
+        rows = tuple(
+            (*(row.model, row.mode or "")[:num_names], *(number(value, digits) for value in row.values))
+            for row in table.rows
+        )
+        heads = (*[""] * num_names, *table.columns)
+        print_grid(Grid(f"{table.title}, in % ({table.source})", heads, rows, num_names), console)
+        console.print(table.note, style="dim", markup=False, highlight=False)
 
 
 def print_closing(outcome: Outcome[Scored], console: Console) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from rich.console import Console
 
-from mer_r1.benchmarks.emotion_pictures.published import MEANS, UNTRAINED, domains, published_pictures, title_of
-from mer_r1.benchmarks.means import mean_of_all
+from mer_r1.benchmarks.emotion_pictures.benchmark import NAME, domains
+from mer_r1.benchmarks.emotion_pictures.layouts import title_of
+from mer_r1.benchmarks.published import published
 from mer_r1.data.sample import Mode
 from mer_r1.display.benchmark import print_closing
 from mer_r1.display.grid import Grid, print_grid
@@ -22,9 +23,12 @@ from mer_r1.display.score import failed_answers
 from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.records import ScoresByMode
 from mer_r1.evaluation.suite import Outcome, Scored
-from mer_r1.text import number, percent, printable, with_interval
+from mer_r1.metrics.statistics import mean_of_all
+from mer_r1.text import percent, printable, with_interval
 
 Json = dict[str, Any]
+
+UNTRAINED = "Vanilla"
 
 
 def print_pictures(outcome: Outcome[Scored], console: Console) -> None:
@@ -47,18 +51,12 @@ def print_pictures(outcome: Outcome[Scored], console: Console) -> None:
     for key, item in sets.items():
         print_grid(confusion_grid(key, shown_mode, item[shown_mode]), console)
     if len(grid.rows) > len(modes):
-        note = f"{published_pictures().source}. {published_pictures().note}"
+        note = f"{published()[NAME].source}. {published()[NAME].note}"
         console.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
     console.print(numbers["signature"], markup=False, highlight=False, soft_wrap=True)
     if outcome.request.limit:
         console.print(f"The first {outcome.request.limit} pictures of each set, not the whole sets.", style="yellow")
     print_closing(outcome, console)
-
-
-def print_published(console: Console) -> None:
-    """The paper's table."""
-    print_grid(published_grid(), console)
-    console.print(published_pictures().note, style="dim", markup=False, highlight=False)
 
 
 def accuracy_grid(model: str, sets: Mapping[str, ScoresByMode], modes: Sequence[Mode], in_domain: str | None) -> Grid:
@@ -69,31 +67,16 @@ def accuracy_grid(model: str, sets: Mapping[str, ScoresByMode], modes: Sequence[
         records = {name: scores.of_mode(mode) for name, scores in sets.items()}
         accuracies = {name: record.accuracy if record else None for name, record in records.items()}
         rows.append((printable(model), mode, *_cells(accuracies, in_domain)))
-    for row in published_pictures().rows:
-        train = (in_domain or "").partition("-")[0]
-        if row.model == UNTRAINED or train in row.cells:
-            known = {key: value for cells in row.cells.values() for key, value in cells.items()}
-            cells = known if row.model == UNTRAINED else row.cells[train]
-            found = {name: cells.get(name.partition("-")[0]) for name in sets}
-            if any(value is not None for value in found.values()):
-                fractions = {name: None if value is None else value / 100 for name, value in found.items()}
-                rows.append((f"{row.model} (published)", "", *_cells(fractions, in_domain)))
-    return Grid("Emotion pictures, accuracy in %", ("", "", *heads, *MEANS), tuple(rows))
-
-
-def published_grid() -> Grid:
-    """The published table whole, as it is printed."""
-    table = published_pictures()
-    heads = [f"{title_of(train)} → {title_of(test)}" for train, cells in table.rows[0].cells.items() for test in cells]
-    rows = tuple(
-        (
-            row.model,
-            *(number(value) for cells in row.cells.values() for value in cells.values()),
-            *map(number, row.means),
-        )
-        for row in table.rows
-    )
-    return Grid(f"{table.title}, accuracy in % ({table.source})", ("", *heads, *MEANS), rows, num_names=1)
+    train = (in_domain or "").partition("-")[0]
+    table = published()[NAME]
+    for row in table.rows:
+        # An untrained model has the same cells whatever the training set.
+        by_column = {column: value / 100 for column, value in zip(table.columns, row.values, strict=True)}
+        column = title_of("emoset" if row.model == UNTRAINED else train) + " → {}"
+        cells = {name: by_column.get(column.format(title_of(name.partition("-")[0]))) for name in sets}
+        if any(value is not None for value in cells.values()):
+            rows.append((f"{row.model} (published)", "", *_cells(cells, in_domain)))
+    return Grid("Emotion pictures, accuracy in %", ("", "", *heads, *domains((), None)), tuple(rows))
 
 
 def confusion_grid(name: str, mode: str, numbers: Mapping[str, Any]) -> Grid:

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
-from mer_r1.benchmarks.means import mean_of_all
 from mer_r1.benchmarks.mer_unibench.benchmark import NAME, OFFICIAL, UNIFIED, MerUniBench, value_of
 from mer_r1.benchmarks.mer_unibench.layouts import SETS
-from mer_r1.benchmarks.published import BESIDE, PublishedTable, published
+from mer_r1.benchmarks.published import PublishedTable, published
 from mer_r1.data.sample import Mode
 from mer_r1.display.benchmark import print_closing
 from mer_r1.display.grid import Grid, print_grid
@@ -21,8 +20,11 @@ from mer_r1.display.score import print_failed
 from mer_r1.evaluation.records import ScoresByMode
 from mer_r1.evaluation.sentiment import LEXICON
 from mer_r1.evaluation.suite import Outcome, Scored
+from mer_r1.metrics.statistics import mean_of_all
 from mer_r1.text import number, percent, printable
 
+BESIDE = ("AffectGPT-R1", "Baseline", "MER-R1")
+"""The published rows beside the model's."""
 NAMES = {"f1": "F1", "hit": "HIT", "waf": "WAF"}
 
 
@@ -53,13 +55,6 @@ def print_unibench(outcome: Outcome[Scored], benchmark: MerUniBench, console: Co
     print_closing(outcome, console)
 
 
-def print_published(name: str, console: Console) -> None:
-    """The paper's table of "mer-unibench" or "mme-emotion"."""
-    table = published()[name]
-    print_grid(published_grid(table), console)
-    console.print(table.note, style="dim", markup=False, highlight=False)
-
-
 def official_grid(model: str, sets: Mapping[str, ScoresByMode], modes: Sequence[Mode]) -> Grid:
     """The model's rows of the official table over published ones."""
     return _grid("MER-UniBench, in %", published()[NAME], OFFICIAL, model, sets, modes)
@@ -83,24 +78,13 @@ def _grid(
         values = {name: value_of(scores, mode, name, measures) for name, scores in sets.items()}
         rows.append((printable(model), mode, *map(percent, values.values()), *_means(values, measures)))
     for of_mode in dict.fromkeys(mode if table.rows[0].mode else None for mode in modes):
-        for row in table.rows_of(*BESIDE[NAME], mode=of_mode):
+        for row in table.rows_of(*BESIDE, mode=of_mode):
             by_set = dict(zip(SETS, row.values, strict=False))
             here: dict[str, float | None] = {name: by_set[name] / 100 for name in sets}
             is_whole = len(sets) == len(SETS)  # then the means are as printed
             means = [number(value) for value in row.values[len(SETS) :]] if is_whole else _means(here, measures)
             rows.append((f"{row.model} (published)", of_mode or "", *map(percent, here.values()), *means))
     return Grid(title, (*_heads(sets, measures), *_mean_heads(sets, measures)), tuple(rows))
-
-
-def published_grid(table: PublishedTable) -> Grid:
-    """A published table whole, as it is printed."""
-    digits = 1 if table.name == "mme-emotion" else 2
-    num_names = 2 if any(row.mode for row in table.rows) else 1
-    rows = tuple(
-        (*(row.model, row.mode or "")[:num_names], *(f"{value:.{digits}f}" for value in row.values))
-        for row in table.rows
-    )
-    return Grid(f"{table.title}, in % ({table.source})", (*[""] * num_names, *table.columns), rows, num_names)
 
 
 def _means(values: Mapping[str, float | None], measures: Mapping[str, str]) -> list[str]:

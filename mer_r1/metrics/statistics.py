@@ -55,6 +55,12 @@ class Difference:
     p_value: float
 
 
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """The plain mean, such as over sets; None where a value is missing or there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
 def bootstrap_intervals(
     terms_NK: Floats,
     measures: Measures,

@@ -18,7 +18,7 @@ from mer_r1.commands import main
 from mer_r1.commands.benchmark import run
 from mer_r1.data.manifest import read_manifest, write_manifest
 from mer_r1.data.sample import Mode, Prediction, Sample
-from mer_r1.display.emotion_pictures import print_pictures, print_published
+from mer_r1.display.emotion_pictures import print_pictures
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation import suite
@@ -252,13 +252,6 @@ def test_a_set_without_gold_among_its_candidates_is_named(
         write_manifest(tmp_path / "own.jsonl", [sample])
         with pytest.raises(InputError, match=f"own.jsonl: a has {message}"):
             ran(tmp_path, tmp_path / "out")
-
-
-def test_the_published_table_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    print_published(Console(width=200))
-    printed = capsys.readouterr().out
-    assert "EMO-R3, arXiv 2602.23802" in printed
-    assert "60.50" in printed
 
 
 def test_a_narrower_run_scores_what_it_asked_and_keeps_what_the_wider_one_did(

@@ -21,7 +21,8 @@ from mer_r1.commands.benchmark import run
 from mer_r1.data.files import locked
 from mer_r1.data.manifest import read_manifest, write_manifest
 from mer_r1.data.sample import Mode, Prediction, Sample
-from mer_r1.display.mer_unibench import print_published, print_unibench
+from mer_r1.display.benchmark import print_published
+from mer_r1.display.mer_unibench import print_unibench
 from mer_r1.errors import InputError
 from mer_r1.evaluation import suite
 from mer_r1.evaluation.runs import read_runs
@@ -315,12 +316,11 @@ def test_another_run_another_setting_and_a_second_process_are_refused(
 
 def test_the_published_tables_are_printed(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
-    for name in ("mer-unibench", "mme-emotion"):
+    for name in ("mer-unibench", "mme-emotion", "emotion-pictures", "without a table"):
         print_published(name, console)
-    both = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "83.50" in both
-    assert "51.5" in both
-    assert both.count("arXiv 2606.27652v1") == 2
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(value in printed for value in ("83.50", "51.5", "60.50", "EMO-R3, arXiv 2602.23802", "– │ 47.40"))
+    assert printed.count("arXiv 2606.27652v1") == 2
     console = Console(file=io.StringIO(), width=60)
     print_published("mme-emotion", console)
     narrow = console.file.getvalue()  # type: ignore[attr-defined]

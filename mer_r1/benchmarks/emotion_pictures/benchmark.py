@@ -4,18 +4,20 @@
 
 DIR holds NAME.jsonl of each set, as `prepare` or `synth --pictures` writes them. Convention: an answer without a label
 is wrong; what failed is counted as answered.py says. The parser and the match are those of the accuracy reward. Means
-are those of the paper's main table. OUT/SET/score.json keeps the report of a set.
+are those of the paper's main table, plain over sets. OUT/SET/score.json keeps the report of a set.
+
+    A^I   accuracy on the set that was trained on     A^O   mean over the other sets     A   mean over all of them
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mer_r1.benchmarks.emotion_pictures.published import domains, title_of
+from mer_r1.benchmarks.emotion_pictures.layouts import title_of
 from mer_r1.data.files import write_json
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.prepared import PreparedSet
@@ -126,6 +128,14 @@ class EmotionPictures:
                 bounds = [or_none(interval.low), or_none(interval.high)]
                 means[key] = {"accuracy": value, "interval": bounds, "num_sets": len(names)}
         return means
+
+
+def domains(sets: Iterable[str], in_domain: str | None) -> dict[str, list[str]]:
+    """Over which sets A^I, A^O and A are means; none for the first two without `in_domain`."""
+    names = list(sets)
+    if in_domain not in names:
+        return {"A^I": [], "A^O": [], "A": names}
+    return {"A^I": [in_domain], "A^O": [name for name in names if name != in_domain], "A": names}
 
 
 def validate_gold(path: Path, samples: Sequence[Sample]) -> None:

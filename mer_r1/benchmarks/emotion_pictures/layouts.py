@@ -301,3 +301,8 @@ _SETS = (
 
 PICTURE_SETS: dict[str, PictureSet] = {item.name: item for item in _SETS}
 """The three sets, Emotion6 and WebEmo by all of their label sets."""
+
+
+def title_of(name: str) -> str:
+    """What a set is called."""
+    return PICTURE_SETS[name].title if name in PICTURE_SETS else printable(name)

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any
 
 from mer_r1.benchmarks.clips import count_note
-from mer_r1.benchmarks.means import mean_of_all
 from mer_r1.benchmarks.mer_unibench.layouts import SETS, present_sets, read_set
 from mer_r1.data.files import write_json
 from mer_r1.data.gold import Gold
@@ -30,6 +29,7 @@ from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, AnsweredSet, Found
 from mer_r1.generation import Generator
 from mer_r1.metrics.corpus_score import score
 from mer_r1.metrics.signature import signature, wheels_part
+from mer_r1.metrics.statistics import mean_of_all
 from mer_r1.text import printable
 
 NAME = "mer-unibench"
