@@ -6,13 +6,13 @@ Of each kind (analysis/cases.py) the strongest clip over all sets that is not sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mer_r1.analysis.cases import case_rules, find_cases, pair_of
+from mer_r1.analysis.cases import CaseRule, Kind, case_rules, find_cases, pair_of
 from mer_r1.data.sample import Mode, Sample
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.report.payload import Kind, cut
+from mer_r1.report.payload import cut
 from mer_r1.report.pictures import ClipPicture, picture
 from mer_r1.report.sets import MODES, PageSet, ShownSystem
 from mer_r1.report.verdicts import Verdicts, Word
@@ -26,10 +26,10 @@ Strengths = tuple[dict[str, dict[str, float]], ...]
 
 @dataclass(frozen=True)
 class Cases:
-    """Who is compared (one system: its fast and its slow answers), the kinds, and every clip of every kind."""
+    """Who is compared (one system: its fast and its slow answers), the rules of the kinds, and every clip of a kind."""
 
     pair: tuple[ShownSystem, ...]
-    kinds: tuple[Kind, ...]
+    rules: Mapping[Kind, CaseRule]
     strengths: Strengths
 
     def ranked(self, kind: str) -> list[tuple[int, str]]:
@@ -80,7 +80,7 @@ def cases_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: Wh
     named = pair_of([system.system for system in asked])
     pair = tuple(asked) if named is None else tuple(item for one in named for item in asked if item.system is one)
     if not pair:
-        return Cases((), (), ())
+        return Cases((), {}, ())
     rules = case_rules(*(system.title for system in pair))
     strengths = []
     for page_set in sets:
@@ -91,7 +91,7 @@ def cases_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: Wh
             for hit in find_cases(page_set.samples, answers[0], tuned, wheels):
                 of_set.setdefault(hit.id, {})[hit.kind] = hit.strength
         strengths.append(of_set)
-    return Cases(pair, tuple(Kind(key, *rule) for key, rule in rules.items()), tuple(strengths))
+    return Cases(pair, rules, tuple(strengths))
 
 
 def choose_highlights(cases: Cases, sets: Sequence[PageSet], verdicts: Verdicts) -> list[Highlight]:
@@ -99,11 +99,11 @@ def choose_highlights(cases: Cases, sets: Sequence[PageSet], verdicts: Verdicts)
     sample_of = {(page_set.index, sample.id): sample for page_set in sets for sample in page_set.samples}
     shown: set[tuple[int, str]] = set()
     chosen: list[tuple[str, str, int | None, list[tuple[int, str]]]] = []
-    for kind in cases.kinds:
-        ranked = cases.ranked(kind.key)
+    for kind, (title, rule) in cases.rules.items():
+        ranked = cases.ranked(kind)
         best = [key for key in ranked if key not in shown][:1]
         shown |= set(best)
-        chosen.append((kind.title, kind.rule, len(ranked), best))
+        chosen.append((title, rule, len(ranked), best))
     contradicting = [key for key, sample in sample_of.items() if sample.source == "contradicting"]
     for title, rule, keys, count in (
         ("Contradicting signals", "Face, voice and words do not agree. ", contradicting, len(contradicting)),

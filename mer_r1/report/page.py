@@ -338,7 +338,7 @@ def _payload(
     if not any(page_set.samples for page_set in sets):
         return None
     pair = [system.index for system in cases.pair]
-    return make_payload(systems, sets, verdicts, cases.kinds, cases.strengths, folder, pair)
+    return make_payload(systems, sets, verdicts, cases.rules, cases.strengths, folder, pair)
 
 
 def _stages(seconds: Mapping[str, float | None]) -> list[tuple[str, float, float]]:

@@ -26,6 +26,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from mer_r1.analysis.cases import CaseRule, Kind
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.emotion.wheel import MappedWords
 from mer_r1.metrics.signature import wheels_part
@@ -42,15 +43,6 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of case: its key, its title, and its rule in a sentence."""
-
-    key: str
-    title: str
-    rule: str
-
-
-@dataclass(frozen=True)
 class Payload:
     """What stands in the page's data blocks, escaped."""
 
@@ -62,7 +54,7 @@ def make_payload(
     systems: Sequence[ShownSystem],
     sets: Sequence[PageSet],
     verdicts: Verdicts,
-    kinds: Sequence[Kind],
+    rules: Mapping[Kind, CaseRule],
     strengths: Sequence[Mapping[str, Mapping[str, float]]],
     folder: Path,
     pair: Sequence[int],
@@ -70,7 +62,7 @@ def make_payload(
     """The data of all samples of `sets`, in their order.
 
     `strengths[k]` maps a sample's id in set k to its kinds and how strongly it is of each. `folder` is the page's,
-    `pair` the indices of the systems that the kinds compare.
+    `pair` the indices of the systems that the cases compare.
     """
     rows = [(page_set, sample) for page_set in sets for sample in page_set.samples]
     words = _Dictionary()
@@ -88,15 +80,15 @@ def make_payload(
             for name, item in zip(wheels.names, wheels.categories_of, strict=True)
         ],
         "sources": [f"{wheels_part(wheels.source, wheels.sha256)} {wheels.protocol.name}"],
-        "kinds": [vars(kind) for kind in kinds],
+        "kinds": [{"key": kind, **rule._asdict()} for kind, rule in rules.items()],
         "chunk_size": CHUNK_SIZE,
         "num": len(rows),
         "set": [page_set.index for page_set, _ in rows],
         **_sample_columns([sample for _, sample in rows], folder),
         "gold": [words.indices(gold) for gold in golds],
         "category": [sorted(wheels.unpack(packed)[0]) for packed, _ in mapped],
-        "case": [sum(1 << position for position, kind in enumerate(kinds) if kind.key in item) for item in found],
-        "strength": [[round(item[kind.key], 3) for kind in kinds if kind.key in item] for item in found],
+        "case": [sum(1 << position for position, kind in enumerate(rules) if kind in item) for item in found],
+        "strength": [[round(item[kind], 3) for kind in rules if kind in item] for item in found],
         "answers": {
             f"{position}.{mode}": _answer_columns(
                 [s.answers.get(position, {}).get((sample.id, mode)) for s, sample in rows], mapped, words, verdicts

@@ -61,7 +61,7 @@ def test_clips_are_chosen_by_the_cases_of_the_paper() -> None:
 def test_one_system_is_compared_with_itself() -> None:
     systems, sets = shown_of(samples(), one=REFERENCE)
     cases = cases_of(systems, sets, SMALL)
-    assert [kind.key for kind in cases.kinds] == ["lost", "suppressed", "recovered", "failure"]
+    assert list(cases.rules) == ["lost", "suppressed", "recovered", "failure"]
     assert cases.ranked("lost") == [(0, "kept")]
     assert cases.pair == (systems[0],)
 

@@ -11,17 +11,21 @@ from typing import Any
 
 import pytest
 
+from mer_r1.analysis.cases import CaseRule, Kind
 from mer_r1.data.sample import Prediction, Sample
 from mer_r1.emotion.protocol import CORRECTED
 from mer_r1.evaluation.runs import EvaluatedSet, System
-from mer_r1.report.payload import CHUNK_SIZE, Kind, Payload, cut, make_payload, relative_url, script_json
+from mer_r1.report.payload import CHUNK_SIZE, Payload, cut, make_payload, relative_url, script_json
 from mer_r1.report.sets import page_sets, shown_systems
 from mer_r1.report.verdicts import Verdicts
 from tests.report.runs import shown_of
 from tests.small_wheels import CATEGORIES, small_wheels
 
 VERDICTS = Verdicts(small_wheels(CORRECTED))
-KINDS = (Kind("retained", "Retained", "Rule."), Kind("failure", "Failure", "Rule."))
+KINDS: dict[Kind, CaseRule] = {
+    "retained": CaseRule("Retained", "Rule."),
+    "failure": CaseRule("Failure", "Rule."),
+}
 
 
 def packed(samples: list[Sample], strengths: Any = None, folder: Path = Path(), **answers: Any) -> Payload:
@@ -82,7 +86,7 @@ def test_chunks_hold_what_is_long_of_their_own_samples() -> None:
     samples = tuple(Sample(str(n), subtitle="x", labels=("sad",)) for n in range(CHUNK_SIZE + 1))
     system = System("one", "one", Path(), (EvaluatedSet("t", "t", Path(), samples, rows),))  # type: ignore[arg-type]
     systems = shown_systems([system])
-    payload = make_payload(systems, page_sets(systems), VERDICTS, (), [{}], Path(), [0])
+    payload = make_payload(systems, page_sets(systems), VERDICTS, {}, [{}], Path(), [0])
     assert [len(chunk(payload, index)) for index in (0, 1)] == [CHUNK_SIZE, 1]
     first, last = chunk(payload, 0)[0], chunk(payload, 1)[0]
     assert first["r"] == {"0.slow": "thought 0"}
@@ -101,7 +105,7 @@ def test_answers_of_two_sets_with_the_same_ids_stay_apart() -> None:
 
     sets = (evaluated("a", "happy"), evaluated("b", "angry"))
     systems = shown_systems([System("one", "one", Path(), sets)])
-    index = json.loads(make_payload(systems, page_sets(systems), VERDICTS, (), [{}, {}], Path(), [0]).index)
+    index = json.loads(make_payload(systems, page_sets(systems), VERDICTS, {}, [{}, {}], Path(), [0]).index)
     assert index["sets"] == ["a", "b"]
     assert index["set"] == [0, 1]
     assert index["answers"]["0.slow"]["state"] == ["r", "w"]
