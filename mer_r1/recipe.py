@@ -16,7 +16,15 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mer_r1.errors import InputError
-from mer_r1.objectives import OBJECTIVES, BetaSchedule, LengthPenalty, LossType, ScaleRewards, SharedTokens
+from mer_r1.objectives import (
+    OBJECTIVES,
+    BetaSchedule,
+    LengthPenalty,
+    LossType,
+    ScaleRewards,
+    SharedTokens,
+    needs_calibration,
+)
 
 TINY = ("tiny", "tiny-vision")  # models that a run builds itself
 TargetKind = Literal["slow", "fast", "label"]
@@ -197,6 +205,16 @@ class Recipe(_Section):
             )
         if (self.data.eval is None) != (self.optim.eval_steps is None):
             raise ValueError("data.eval and optim.eval_steps go together: give both or neither")
+        if self.kind == "rl" and self.rl.scale_rewards == "batch" and needs_calibration(self.rl.objective):
+            raise ValueError(
+                f"rl.scale_rewards: batch needs all rewards of a step before its first pass, and {self.rl.objective} "
+                "reads confidences in that pass; use group or none"
+            )
+        if self.kind == "rl" and self.optim.save_steps % self.rl.num_iterations:
+            raise ValueError(
+                f"optim.save_steps: {self.optim.save_steps} is no multiple of rl.num_iterations "
+                f"({self.rl.num_iterations}); a checkpoint does not hold the rollouts that a next step would use again"
+            )
         return self
 
 
@@ -205,7 +223,10 @@ def _lines(error: ValidationError, where: str) -> str:
     problem = error.errors()[0]
     path = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("constrained", "literal")))
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(problem["loc"][:-1])
+        section: Any = Recipe
+        for part in problem["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        known = list(section.model_fields)
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
         return f"{where}: {path}: unknown key; {hint}"
@@ -213,13 +234,6 @@ def _lines(error: ValidationError, where: str) -> str:
         return f"{where}: {path}: is missing; add it"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{where}: {path}: {message} (found {problem['input']!r})" if path else f"{where}: {message}"
-
-
-def _known_keys(path: Iterable[Any]) -> list[str]:
-    section: Any = Recipe
-    for part in path:
-        section = section.model_fields[part].annotation
-    return list(section.model_fields)
 
 
 def _override(tree: dict[str, Any], assignment: str) -> None:

@@ -123,6 +123,19 @@ def test_a_wrong_value_names_file_key_and_what_was_found(override: str, place: s
     assert "(found " in message
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optim.save_steps=3", "rl.num_iterations=2"], "optim.save_steps: 3 is no multiple of rl.num_iterations (2);"),
+        (["rl.scale_rewards=batch"], "rl.scale_rewards: batch needs all rewards of a step before its first pass"),
+    ],
+)
+def test_what_only_rl_cannot_do_is_an_error_of_an_rl_recipe(overrides: list[str], message: str, recipe: Path) -> None:
+    assert fault(recipe, "kind=rl", *overrides).startswith(f"{recipe}: {message}")
+    read_recipe(str(recipe), ["kind=sft", *overrides])
+    read_recipe(str(recipe), ["kind=rl", *overrides, "optim.save_steps=4", "rl.objective=rd"])
+
+
 def test_a_group_of_one_is_refused_because_it_has_nothing_to_compare(recipe: Path) -> None:
     assert "num_generations must be at least 2" in fault(recipe, "rl.num_generations=1")
     assert read_recipe(str(recipe), ["rl.num_generations=2"]).rl.num_generations == 2

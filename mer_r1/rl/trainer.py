@@ -76,16 +76,6 @@ class GrpoTrainer(RunTrainer):
         return category_tokens(self.backbone, self.wheels, self.rl.shared_tokens)
 
     def _validate_recipe(self) -> None:
-        if self.args.save_steps % self.rl.num_iterations:
-            raise InputError(
-                f"optim.save_steps: {self.args.save_steps} is no multiple of rl.num_iterations "
-                f"({self.rl.num_iterations}); a checkpoint does not hold the rollouts that a next step would use again"
-            )
-        if self.rl.scale_rewards == "batch" and needs_calibration(self.rl.objective):
-            raise InputError(
-                f"rl.scale_rewards: batch needs all rewards of a step before its first pass, and {self.rl.objective} "
-                "reads confidences in that pass; use group or none"
-            )
         if needs_initial_answer(self.rl.objective) and self.response_format.fallback is None:
             raise InputError(
                 f"rl.objective: {self.rl.objective} pays a first answer; set model.prompt_style=full_first"

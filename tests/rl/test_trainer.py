@@ -249,14 +249,6 @@ def test_a_run_resumed_in_its_first_and_in_its_second_epoch_ends_as_an_uninterru
         assert weights(tmp_path / "whole") == weights(out)
 
 
-def test_a_checkpoint_between_two_uses_of_the_same_rollouts_is_refused(
-    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
-) -> None:
-    """The rollouts are not in it, so the run could not go on as it would have."""
-    with pytest.raises(InputError, match="save_steps"):
-        train(_recipe(taught_folder, corpus, {"save_steps": 3}, num_iterations=2), tmp_path)
-
-
 def test_towers_learn_where_the_recipe_says_so(taught_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
     recipe = _recipe(taught_folder, corpus, {"max_steps": 2})
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"train_towers": True})})
