@@ -21,7 +21,7 @@ from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.display.benchmark import print_closing, print_scores
 from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
-from mer_r1.evaluation.suite import AnsweredRun, FoundSets, Request, Scored, run_benchmark, same_generator
+from mer_r1.evaluation.suite import AnsweredRun, FoundSets, Outcome, Request, run_benchmark, same_generator
 from mer_r1.generation import Generator
 from mer_r1.metrics.accuracy import score_accuracy
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
@@ -55,7 +55,7 @@ class HappyOrNot:
             return dict.fromkeys(sets, Keywords())
         return same_generator(request, sets, PROMPT_TEMPLATES["choice"])
 
-    def score(self, run: AnsweredRun) -> Scored:
+    def score(self, run: AnsweredRun) -> Outcome:
         """The score of each set and mode, over `item.samples`: those whose answers count."""
         sets: dict[str, ScoresByMode] = {}
         for name, item in run.sets.items():
@@ -66,7 +66,7 @@ class HappyOrNot:
                 scores[mode] = ScoreRecord(measure="accuracy", failed=len(item.failed[mode]), **report)
             if scores:
                 sets[name] = ScoresByMode.of(scores, item.prepared.title)
-        return Scored(MetricsRecord(sets=sets))
+        return Outcome(run, MetricsRecord(sets=sets))
 
 
 class Keywords:

@@ -25,7 +25,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import answered
 from mer_r1.evaluation.records import Json, MetricsRecord, ScoreRecord, ScoresByMode
-from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, FoundSets, Request, Scored
+from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, FoundSets, Outcome, Request
 from mer_r1.generation import Generator
 from mer_r1.metrics.corpus_score import ScoreReport, compare, score
 from mer_r1.metrics.statistics import or_none
@@ -73,7 +73,7 @@ class _Without:
 
 
 @dataclass(frozen=True)
-class ModalityScored(Scored):
+class ModalityOutcome(Outcome):
     """`numbers` is what modality.json says."""
 
     numbers: Json = field(default_factory=dict)
@@ -117,7 +117,7 @@ class Modality:
             for name in sets
         }
 
-    def score(self, run: AnsweredRun) -> ModalityScored:
+    def score(self, run: AnsweredRun) -> ModalityOutcome:
         """The scores of every condition, and in words what follows. Raises InputError where no clip is left."""
         modes, name = run.request.modes, run.request.data.stem
         by_mode = {mode: score_without(run, mode, self.wheels, name) for mode in modes}
@@ -132,7 +132,7 @@ class Modality:
             )
             for condition, item in run.sets.items()
         }
-        return ModalityScored(MetricsRecord(sets=sets), numbers=numbers)
+        return ModalityOutcome(run, MetricsRecord(sets=sets), numbers=numbers)
 
 
 def score_without(run: AnsweredRun, mode: Mode, wheels: WheelSet, name: str = "gold") -> dict[str, Json]:

@@ -30,9 +30,9 @@ from mer_r1.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mer_r1.evaluation.suite import Benchmark, Outcome, Request, Scored
+    from mer_r1.evaluation.suite import Benchmark, Outcome, Request
 
-    ScoredType = TypeVar("ScoredType", bound=Scored)
+    OutcomeType = TypeVar("OutcomeType", bound=Outcome)
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def _print_published(*names: str) -> int:
 
 
 def run(
-    benchmark: Benchmark[ScoredType],
+    benchmark: Benchmark[OutcomeType],
     request: Request,
-    show: Callable[[Outcome[ScoredType], Console], None],
+    show: Callable[[OutcomeType, Console], None],
     console: Console | None = None,
 ) -> int:
     """Run a benchmark and print what came out; 0, or 1 where something is incomplete.
@@ -93,12 +93,12 @@ def run(
 
     from mer_r1.display.benchmark import benchmark_bars, print_found
     from mer_r1.distributed import is_first_process
-    from mer_r1.evaluation.suite import find_sets, run_benchmark
+    from mer_r1.evaluation.suite import run_benchmark
     from mer_r1.generation.make import validate_generator
 
     console = console or Console(highlight=False, emoji=False)
     validate_generator(request.model, request.service, max_new_tokens=request.max_new_tokens)
-    found = find_sets(benchmark, request)
+    found = benchmark.find_sets(request)
     if is_first_process():
         print_found(found, console)
     with benchmark_bars() as progress:

@@ -12,7 +12,7 @@ from rich.progress import TaskID
 from mer_r1.benchmarks.published import published
 from mer_r1.display.grid import Grid, print_grid
 from mer_r1.distributed import is_first_process
-from mer_r1.evaluation.suite import FoundSets, Outcome, Progress, Scored
+from mer_r1.evaluation.suite import FoundSets, Outcome, Progress
 from mer_r1.metrics.statistics import mean_of_all
 from mer_r1.text import number, percent, printable
 
@@ -44,21 +44,21 @@ def print_found(found: FoundSets, console: Console) -> None:
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def print_scores(outcome: Outcome[Scored], console: Console) -> None:
+def print_scores(outcome: Outcome, console: Console) -> None:
     """A row a mode: the headline of each set, and their plain mean. For a benchmark without a table of its own."""
     metrics = outcome.metrics
     if metrics is None:
         return
     rows = []
-    for mode in outcome.request.modes:
+    for mode in outcome.run.request.modes:
         found = {name: record for name, scores in metrics.sets.items() if (record := scores.of_mode(mode))}
         values = [record.value(record.measure) for record in found.values()]
         cells = map(percent, (*values, mean_of_all(values)))
-        rows.append((printable(outcome.request.model_name), mode, *cells))
-    first = outcome.request.modes[0]
+        rows.append((printable(outcome.run.request.model_name), mode, *cells))
+    first = outcome.run.request.modes[0]
     heads = [f"{name} {record.measure}" for name, item in metrics.sets.items() if (record := item.of_mode(first))]
     print_grid(Grid(f"{metrics.title}, in %", ("", "", *heads, "Mean"), tuple(rows)), console)
-    records = (item.of_mode(mode) for item in metrics.sets.values() for mode in outcome.request.modes)
+    records = (item.of_mode(mode) for item in metrics.sets.values() for mode in outcome.run.request.modes)
     signatures = [metrics.signature] if metrics.signature else [record.signature for record in records if record]
     for signature in signatures:
         console.print(signature, markup=False, highlight=False, soft_wrap=True)
@@ -78,9 +78,9 @@ def print_published(name: str, console: Console) -> None:
         console.print(table.note, style="dim", markup=False, highlight=False)
 
 
-def print_closing(outcome: Outcome[Scored], console: Console) -> None:
+def print_closing(outcome: Outcome, console: Console) -> None:
     """What is incomplete, and where the numbers are."""
     for problem in outcome.problems:
         console.print(f"incomplete: {problem}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     if outcome.metrics is not None:
-        console.print(f"Numbers: {outcome.out / 'metrics.json'}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"Numbers: {outcome.run.out / 'metrics.json'}", markup=False, highlight=False, soft_wrap=True)

@@ -22,7 +22,7 @@ from mer_r1.display.grid import Grid, print_grid
 from mer_r1.display.score import failed_answers
 from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.records import ScoresByMode
-from mer_r1.evaluation.suite import Outcome, Scored
+from mer_r1.evaluation.suite import Outcome
 from mer_r1.metrics.statistics import mean_of_all
 from mer_r1.text import percent, printable, with_interval
 
@@ -31,18 +31,20 @@ Json = dict[str, Any]
 UNTRAINED = "Vanilla"
 
 
-def print_pictures(outcome: Outcome[Scored], console: Console) -> None:
+def print_pictures(outcome: Outcome, console: Console) -> None:
     """The accuracies, a line a set and mode, the confusion of the last mode, and what is incomplete."""
     metrics = outcome.metrics
     assert metrics is not None, "pictures are scored where they are answered"
     numbers = metrics.to_json()
-    modes, sets, in_domain = outcome.request.modes, numbers["sets"], numbers["in_domain"]
-    grid = accuracy_grid(outcome.request.model_name, metrics.sets, modes, in_domain)
+    modes, sets, in_domain = outcome.run.request.modes, numbers["sets"], numbers["in_domain"]
+    grid = accuracy_grid(outcome.run.request.model_name, metrics.sets, modes, in_domain)
     print_grid(grid, console)
     for mode in modes:
         for key, item in sets.items():
             console.print(
-                f"{title_of(key)}, {mode}: {_line(item[mode], outcome.request.failed)}", markup=False, soft_wrap=True
+                f"{title_of(key)}, {mode}: {_line(item[mode], outcome.run.request.failed)}",
+                markup=False,
+                soft_wrap=True,
             )
         for key, mean in numbers["means"][mode].items():
             of = f"{mean['num_sets']} set{'s' * (mean['num_sets'] > 1)}"
@@ -54,8 +56,10 @@ def print_pictures(outcome: Outcome[Scored], console: Console) -> None:
         note = f"{published()[NAME].source}. {published()[NAME].note}"
         console.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
     console.print(numbers["signature"], markup=False, highlight=False, soft_wrap=True)
-    if outcome.request.limit:
-        console.print(f"The first {outcome.request.limit} pictures of each set, not the whole sets.", style="yellow")
+    if outcome.run.request.limit:
+        console.print(
+            f"The first {outcome.run.request.limit} pictures of each set, not the whole sets.", style="yellow"
+        )
     print_closing(outcome, console)
 
 

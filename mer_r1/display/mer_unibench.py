@@ -19,7 +19,7 @@ from mer_r1.display.grid import Grid, print_grid
 from mer_r1.display.score import print_failed
 from mer_r1.evaluation.records import ScoresByMode
 from mer_r1.evaluation.sentiment import LEXICON
-from mer_r1.evaluation.suite import Outcome, Scored
+from mer_r1.evaluation.suite import Outcome
 from mer_r1.metrics.statistics import mean_of_all
 from mer_r1.text import number, percent, printable
 
@@ -28,11 +28,11 @@ BESIDE = ("AffectGPT-R1", "Baseline", "MER-R1")
 NAMES = {"f1": "F1", "hit": "HIT", "waf": "WAF"}
 
 
-def print_unibench(outcome: Outcome[Scored], benchmark: MerUniBench, console: Console) -> None:
+def print_unibench(outcome: Outcome, benchmark: MerUniBench, console: Console) -> None:
     """Both tables, what the numbers are not, what is counted beside them, the signature, and what is incomplete."""
     metrics = outcome.metrics
     assert metrics is not None, "MER-UniBench is scored where it is answered"
-    model, modes = outcome.request.model_name, outcome.request.modes
+    model, modes = outcome.run.request.model_name, outcome.run.request.modes
     sets = metrics.sets
     for grid in (official_grid(model, sets, modes), unified_grid(model, sets, modes)):
         print_grid(grid, console)
@@ -44,13 +44,13 @@ def print_unibench(outcome: Outcome[Scored], benchmark: MerUniBench, console: Co
         console.print("Not the official wheels or protocol: these F1 and HIT are not MER-UniBench's.", style="yellow")
     if benchmark.sentiment.name == LEXICON and any(SETS[name].task == "sentiment" for name in sets):
         console.print("Sentiment by the built-in lexicon: these WAF are not MER-UniBench's.", style="yellow")
-    if outcome.request.limit:
-        console.print(f"The first {outcome.request.limit} clips of each set, not the whole sets.", style="yellow")
+    if outcome.run.request.limit:
+        console.print(f"The first {outcome.run.request.limit} clips of each set, not the whole sets.", style="yellow")
     records = [record for item in sets.values() for mode in modes if (record := item.of_mode(mode))]
     if unanswered := sum(record.unanswered or 0 for record in records):
         line = f"unanswered: {unanswered} answers are cut off or empty, and scored by the words they hold, if any"
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
-    print_failed(sum(record.failed or 0 for record in records), outcome.request.failed, console)
+    print_failed(sum(record.failed or 0 for record in records), outcome.run.request.failed, console)
     console.print(metrics.signature, markup=False, highlight=False, soft_wrap=True)
     print_closing(outcome, console)
 

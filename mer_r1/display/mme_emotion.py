@@ -8,26 +8,25 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mer_r1.benchmarks.mme_emotion.benchmark import MmeScored
+from mer_r1.benchmarks.mme_emotion.benchmark import MmeOutcome
 from mer_r1.benchmarks.mme_emotion.questions import NAME, TASKS, TITLE
 from mer_r1.benchmarks.mme_emotion.score import MmeReport
 from mer_r1.benchmarks.published import published
 from mer_r1.display.benchmark import print_closing
-from mer_r1.evaluation.suite import Outcome
 from mer_r1.text import number, percent, printable, with_interval
 
 HEADS = ("Rec", "Rea", "CoT")
 BESIDE = ("AffectGPT", "Baseline", "MER-R1")
 
 
-def print_run(outcome: Outcome[MmeScored], console: Console) -> None:
+def print_run(outcome: MmeOutcome, console: Console) -> None:
     """The reports of the modes judged now, or how to have the answers judged; then what is incomplete."""
-    reports = outcome.scored.reports
+    reports = outcome.reports
     if reports:
-        name = outcome.request.model_name
+        name = outcome.run.request.model_name
         print_mme({f"{name} ({mode})": report for mode, report in reports.items()}, console)
     else:
-        line = f"{outcome.out}: the answers are written; --judge-url and --judge-model have them judged"
+        line = f"{outcome.run.out}: the answers are written; --judge-url and --judge-model have them judged"
         console.print(line, markup=False, soft_wrap=True)
     print_closing(outcome, console)
 

@@ -8,22 +8,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mer_r1.analysis.modality import EVERYTHING, MEASURES, ModalityScored
+from mer_r1.analysis.modality import EVERYTHING, MEASURES, ModalityOutcome
 from mer_r1.display.benchmark import print_closing
-from mer_r1.evaluation.suite import Outcome
 from mer_r1.text import interval, percent, points
 
 Json = dict[str, Any]
 
 
-def print_run(outcome: Outcome[ModalityScored], console: Console) -> None:
+def print_run(outcome: ModalityOutcome, console: Console) -> None:
     """The tables, the plots' names, and what is incomplete; draws OUT/modality.svg and .png."""
     from mer_r1.display.diagnosis_plots import draw_modality
 
-    print_modality(outcome.scored.numbers, console)
-    paths = draw_modality(outcome.scored.numbers, outcome.out / "modality")
+    print_modality(outcome.numbers, console)
+    paths = draw_modality(outcome.numbers, outcome.run.out / "modality")
     names = ", ".join(path.name for path in paths)
-    console.print(f"\n{outcome.out / 'modality.json'}, {names}", markup=False, soft_wrap=True)
+    console.print(f"\n{outcome.run.out / 'modality.json'}, {names}", markup=False, soft_wrap=True)
     print_closing(outcome, console)
 
 

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mer_r1.data.files import locked
 from mer_r1.data.manifest import read_manifest, write_manifest
@@ -62,6 +62,11 @@ class Request:
     service: Service | None = None
     failed: FailedRule = "left-out"
 
+    def __post_init__(self) -> None:
+        """Raises InputError for a limit below 1."""
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit {self.limit}: give 1 or more")
+
     @property
     def model_name(self) -> str:
         """What the model is called: of a folder its name, not its path."""
@@ -102,7 +107,7 @@ class AnsweredSet:
         samples = tuple(sample for sample in prepared.samples if sample.id in counted)
         failed = found.failed[0]
         answers = {
-            mode: {identity: _empty(identity, mode) for identity in failed[mode] if identity in counted}
+            mode: {i: Prediction(i, mode, "", "", (), "no_answer") for i in failed[mode] if i in counted}
             | {sample.id: row for sample in samples if (row := of_mode.get(sample.id)) and row.status != "error"}
             for mode, of_mode in rows.items()
         }
@@ -120,18 +125,27 @@ class AnsweredRun:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The scores of all sets, None where none is to be written; `problems` says in a line each what is incomplete."""
+class Outcome:
+    """What a run came to: `metrics`, None where none is to be written, and what is incomplete, a line each.
 
+    A benchmark gives the scores of its sets and its own problems; `run_benchmark` adds what all benchmarks say.
+    """
+
+    run: AnsweredRun
     metrics: MetricsRecord | None
     problems: tuple[str, ...] = ()
 
+    @property
+    def exit_status(self) -> int:
+        """1 where something is incomplete, otherwise 0."""
+        return int(bool(self.problems))
 
-ScoredType = TypeVar("ScoredType", bound=Scored)
-ScoredType_co = TypeVar("ScoredType_co", bound=Scored, covariant=True)
+
+OutcomeType = TypeVar("OutcomeType", bound=Outcome)
+OutcomeType_co = TypeVar("OutcomeType_co", bound=Outcome, covariant=True)
 
 
-class Benchmark(Protocol[ScoredType_co]):
+class Benchmark(Protocol[OutcomeType_co]):
     """A benchmark: `name` is that of run.json and of the default folder, `settings` are what run.json says beside."""
 
     @property
@@ -149,24 +163,8 @@ class Benchmark(Protocol[ScoredType_co]):
     def generators(self, request: Request, sets: Sequence[str]) -> Mapping[str, Generator]:
         """Who answers the samples of each set; `same_generator` where one model answers all by one question."""
 
-    def score(self, run: AnsweredRun) -> ScoredType_co:
+    def score(self, run: AnsweredRun) -> OutcomeType_co:
         """The scores of the samples that count; a set without one is left out."""
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[ScoredType_co]):
-    """What a run came to: `metrics` as metrics.json has it, and what is incomplete, a line each."""
-
-    request: Request
-    out: Path
-    scored: ScoredType_co
-    metrics: MetricsRecord | None
-    problems: tuple[str, ...]
-
-    @property
-    def exit_status(self) -> int:
-        """1 where something is incomplete, otherwise 0."""
-        return int(bool(self.problems))
 
 
 def same_generator(
@@ -177,61 +175,50 @@ def same_generator(
     return dict.fromkeys(sets, generator)
 
 
-def find_sets(benchmark: Benchmark[Scored], request: Request) -> FoundSets:
-    """The sets that a benchmark finds. Raises InputError for what cannot be used."""
-    if request.limit is not None and request.limit < 1:
-        raise InputError(f"--limit {request.limit}: give 1 or more")
-    return benchmark.find_sets(request)
-
-
 def run_benchmark(
-    benchmark: Benchmark[ScoredType],
+    benchmark: Benchmark[OutcomeType],
     request: Request,
     found: FoundSets | None = None,
-    progress: Progress | None = None,
-) -> Outcome[ScoredType] | None:
+    progress: Progress = lambda *_: None,
+) -> OutcomeType | None:
     """Generate the answers that are missing, score and write; None in any process but the first.
 
-    `found` is what `find_sets` gave. Raises InputError for sets, model or settings that cannot be used, a folder that
-    holds another run, samples that changed, and where nothing could be scored; and what `benchmark` raises.
+    `found` is what `benchmark.find_sets` gave. Raises InputError for sets, model or settings that cannot be used, a
+    folder that holds another run, samples that changed, and where nothing could be scored; and what `benchmark` raises.
     """
-    found = found or find_sets(benchmark, request)
-    progress = progress or _silent
+    found = found or benchmark.find_sets(request)
     out = request.out or Path("runs") / f"{benchmark.name}-{request.model_name.replace('/', '-')}"
-    kept: dict[str, list[Sample]] = {}
+    manifests: dict[str, list[Sample]] = {}
     with ExitStack() as stack:
         if is_first_process():
             stack.enter_context(locked(out))
             _validate_folder(out, benchmark.name)
-            kept = {name: _merged(out / name / MANIFEST, item.samples) for name, item in found.sets.items()}
+            manifests = {name: _merged(out / name / MANIFEST, item.samples) for name, item in found.sets.items()}
         generators = benchmark.generators(request, tuple(found.sets))
         record = _record(benchmark, request, found, next(iter(generators.values())))
         if is_first_process():
-            for name, samples in kept.items():
+            for name, samples in manifests.items():
                 if samples:
                     write_manifest(out / name / MANIFEST, samples)
             record.write(out / RUN_FILE)
-        problems = _generate(out, request, found, generators, progress)
+        problems: list[str] = []
+        for name, prepared in found.sets.items():
+            path, report_progress = out / name / PREDICTIONS, partial(progress, prepared.title)
+            report = generate_to_store(path, prepared.samples, generators[name], request.modes, report_progress)
+            if report.errors:
+                problems.append(report.summary(path))
         if not is_first_process():
             return None
         del generators  # a model that judges may need its memory
         sets = {name: _answered(prepared, out / name, request) for name, prepared in found.sets.items()}
-        scored = benchmark.score(AnsweredRun(request, out, sets, progress))
-        problems += scored.problems
-        metrics = None
-        if scored.metrics is not None:
-            metrics = _whole(scored.metrics, benchmark, request, found, problems)
+        outcome = benchmark.score(AnsweredRun(request, out, sets, progress))
+        outcome = replace(outcome, problems=(*problems, *outcome.problems))
+        if outcome.metrics is not None:
+            metrics = _whole(outcome.metrics, benchmark, found, outcome)
             metrics.write(out / METRICS_FILE)
-        record.model_copy(update={"status": "finished"}).write(out / RUN_FILE)
-    return Outcome(request, out, scored, metrics, tuple(problems))
-
-
-def _silent(title: str, done: int, total: int) -> None:
-    pass
-
-
-def _empty(identity: str, mode: Mode) -> Prediction:
-    return Prediction(identity, mode, "", "", (), "no_answer")
+            outcome = replace(outcome, metrics=metrics)
+        record.replace(status="finished").write(out / RUN_FILE)
+    return outcome
 
 
 def _validate_folder(out: Path, benchmark: str) -> None:
@@ -255,7 +242,7 @@ def _merged(path: Path, samples: Sequence[Sample]) -> list[Sample]:
     return list(asked.values())
 
 
-def _record(benchmark: Benchmark[Scored], request: Request, found: FoundSets, generator: Generator) -> RunRecord:
+def _record(benchmark: Benchmark[Outcome], request: Request, found: FoundSets, generator: Generator) -> RunRecord:
     settings = {
         "modes": list(request.modes),
         "sets": list(found.sets),
@@ -275,20 +262,6 @@ def _record(benchmark: Benchmark[Scored], request: Request, found: FoundSets, ge
     )
 
 
-def _generate(
-    out: Path, request: Request, found: FoundSets, generators: Mapping[str, Generator], progress: Progress
-) -> list[str]:
-    """Generate what is missing of every set; what failed, a line a set."""
-    problems = []
-    for name, prepared in found.sets.items():
-        path = out / name / PREDICTIONS
-        told = partial(progress, prepared.title)
-        report = generate_to_store(path, prepared.samples, generators[name], request.modes, told)
-        if report.errors:
-            problems.append(report.summary(path))
-    return problems
-
-
 def _answered(prepared: PreparedSet, folder: Path, request: Request) -> AnsweredSet:
     path = folder / PREDICTIONS
     found = read_predictions(path) if path.exists() and path.stat().st_size else []
@@ -299,27 +272,19 @@ def _answered(prepared: PreparedSet, folder: Path, request: Request) -> Answered
     return AnsweredSet.count(prepared, folder, rows, request.failed)
 
 
-def _whole(
-    metrics: MetricsRecord,
-    benchmark: Benchmark[Scored],
-    request: Request,
-    found: FoundSets,
-    problems: Sequence[str],
-) -> MetricsRecord:
+def _whole(metrics: MetricsRecord, benchmark: Benchmark[Outcome], found: FoundSets, outcome: Outcome) -> MetricsRecord:
     """The metrics with what every benchmark's say. Raises InputError where there is no score."""
+    request = outcome.run.request
     if not metrics.sets:
-        first = next(iter(problems), f"{benchmark.title}: no sample to score")
+        first = next(iter(outcome.problems), f"{benchmark.title}: no sample to score")
         raise InputError(first + (ALONE if len(request.modes) > 1 else ""))
-    missing = {name: len(prepared.missing) for name, prepared in found.sets.items() if prepared.missing}
-    return metrics.model_copy(
-        update={
-            "title": benchmark.title,
-            "benchmark": benchmark.name,
-            "limit": request.limit,
-            "failed_answers": request.failed,
-            "absent": list(found.absent),
-            "clips_not_there": missing,
-            "notes": [f"{prepared.title}: {note}" for prepared in found.sets.values() for note in prepared.notes],
-            "complete": metrics.complete is not False and not problems,
-        }
+    return metrics.replace(
+        title=benchmark.title,
+        benchmark=benchmark.name,
+        limit=request.limit,
+        failed_answers=request.failed,
+        absent=list(found.absent),
+        clips_not_there={name: len(prepared.missing) for name, prepared in found.sets.items() if prepared.missing},
+        notes=[f"{prepared.title}: {note}" for prepared in found.sets.values() for note in prepared.notes],
+        complete=metrics.complete is not False and not outcome.problems,
     )

@@ -71,8 +71,8 @@ def answered(out: Path, **faulty: Sequence[str]) -> Any:
     outcome = run_benchmark(Scripted(SMALL, faulty=of_condition), Request("m", out / "m.jsonl", out, ("slow",)))
     assert outcome is not None
     assert outcome.exit_status == bool(faulty)
-    assert outcome.scored.numbers == json.loads((out / "modality.json").read_text())
-    return outcome.scored.numbers
+    assert outcome.numbers == json.loads((out / "modality.json").read_text())
+    return outcome.numbers
 
 
 def test_each_condition_has_the_scorers_numbers_and_its_paired_difference(tmp_path: Path) -> None:
@@ -190,8 +190,8 @@ def test_the_verb_asks_scores_prints_and_draws(
 def test_options_and_manifests_that_cannot_be_used_are_named(
     tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    (tmp_path / "m.jsonl").write_text('{"id": "a", "subtitle": "x"}\n')
-    request = Request(str(tmp_path), tmp_path / "m.jsonl", tmp_path / "out", **options)
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"id": "a", "subtitle": "x"}\n')
     with pytest.raises(InputError, match=message):
-        benchmark.run(Modality(SMALL), request, lambda *_: None)
+        benchmark.run(Modality(SMALL), Request(str(tmp_path), manifest, tmp_path / "out", **options), lambda *_: None)
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
-from mer_r1.evaluation.suite import AnsweredRun, FoundSets, Outcome, Request, Scored, run_benchmark
+from mer_r1.evaluation.suite import AnsweredRun, FoundSets, Outcome, Request, run_benchmark
 from mer_r1.generation import failed
 
 SAMPLES = tuple(
@@ -49,28 +49,28 @@ class Lines:
             is_faulty = mode == "slow" and sample.id in self.faulty
             yield failed(sample.id, mode, InputError("timed out")) if is_faulty else fine
 
-    def score(self, run: AnsweredRun) -> Scored:
+    def score(self, run: AnsweredRun) -> Outcome:
         item = run.sets["one"]
         if not item.samples:
-            return Scored(MetricsRecord())
+            return Outcome(run, MetricsRecord())
         scores: dict[Mode, ScoreRecord] = {}
         for mode, answers in item.answers.items():
             assert set(answers) == {sample.id for sample in item.samples}
             right = [answers[sample.id].labels == sample.labels for sample in item.samples]
             n, failed = len(right), len(item.failed[mode])
             scores[mode] = ScoreRecord(measure="accuracy", accuracy=sum(right) / n, n=n, failed=failed)
-        return Scored(MetricsRecord(sets={"one": ScoresByMode.of(scores)}))
+        return Outcome(run, MetricsRecord(sets={"one": ScoresByMode.of(scores)}))
 
 
-def ran(benchmark: Lines, out: Path, **options: Any) -> Outcome[Scored]:
+def ran(benchmark: Lines, out: Path, **options: Any) -> Outcome:
     outcome = run_benchmark(benchmark, Request("m", Path(), out, **options))
     assert outcome is not None
     return outcome
 
 
-def numbers(outcome: Outcome[Scored]) -> list[tuple[int, float, int]]:
+def numbers(outcome: Outcome) -> list[tuple[int, float, int]]:
     """n, accuracy and errors of both modes, as metrics.json has them."""
-    scores = json.loads((outcome.out / "metrics.json").read_text())["sets"]["one"]
+    scores = json.loads((outcome.run.out / "metrics.json").read_text())["sets"]["one"]
     return [(scores[mode]["n"], scores[mode]["accuracy"], scores[mode]["failed"]) for mode in ("fast", "slow")]
 
 

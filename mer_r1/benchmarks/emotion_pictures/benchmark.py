@@ -24,7 +24,7 @@ from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Mode, Sample
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
-from mer_r1.evaluation.suite import AnsweredRun, FoundSets, Request, Scored, same_generator
+from mer_r1.evaluation.suite import AnsweredRun, FoundSets, Outcome, Request, same_generator
 from mer_r1.generation import Generator
 from mer_r1.metrics.accuracy import PARSER, AccuracyReport, gold_error, mean_accuracy, score_accuracy
 from mer_r1.metrics.signature import signature
@@ -88,7 +88,7 @@ class EmotionPictures:
             )
         return generators
 
-    def score(self, run: AnsweredRun) -> Scored:
+    def score(self, run: AnsweredRun) -> Outcome:
         """The accuracy of every set, and the means over sets."""
         reports: dict[str, dict[Mode, AccuracyReport]] = {}
         sets: dict[str, ScoresByMode] = {}
@@ -117,7 +117,7 @@ class EmotionPictures:
             parser=PARSER,
             mode="+".join(modes),
         )
-        return Scored(MetricsRecord(sets=sets, means=means, signature=whole, **self.settings))
+        return Outcome(run, MetricsRecord(sets=sets, means=means, signature=whole, **self.settings))
 
     def _means(self, reports: Mapping[str, AccuracyReport]) -> Json:
         """A^I, A^O and A of one mode, each with its interval."""

@@ -25,7 +25,7 @@ from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
 from mer_r1.evaluation.sentiment import LEXICON, SentimentChoice, sentiment_reports
-from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, AnsweredSet, FoundSets, Request, Scored, same_generator
+from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, AnsweredSet, FoundSets, Outcome, Request, same_generator
 from mer_r1.generation import Generator
 from mer_r1.metrics.corpus_score import score
 from mer_r1.metrics.signature import signature, wheels_part
@@ -95,7 +95,7 @@ class MerUniBench:
         """One model for all sets, by its own question."""
         return same_generator(request, sets)
 
-    def score(self, run: AnsweredRun) -> Scored:
+    def score(self, run: AnsweredRun) -> Outcome:
         """The report of every set, over the samples that count."""
         sets: dict[str, ScoresByMode] = {}
         judges: set[str] = set()
@@ -117,7 +117,9 @@ class MerUniBench:
             mode="+".join(modes),
             judge="+".join(sorted(judges)) or None,
         )
-        return Scored(MetricsRecord(sets=sets, means={mode: means_of(sets, mode) for mode in modes}, signature=whole))
+        return Outcome(
+            run, MetricsRecord(sets=sets, means={mode: means_of(sets, mode) for mode in modes}, signature=whole)
+        )
 
     def _reports(self, item: AnsweredSet) -> dict[Mode, Json]:
         """The report of each mode; none where no sample that counts has gold."""

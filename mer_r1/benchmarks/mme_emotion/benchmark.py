@@ -44,7 +44,7 @@ from mer_r1.data.prepared import MissingFile, PreparedSet
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import MetricsRecord, ScoresByMode
-from mer_r1.evaluation.suite import AnsweredRun, AnsweredSet, FoundSets, Request, Scored
+from mer_r1.evaluation.suite import AnsweredRun, AnsweredSet, FoundSets, Outcome, Request
 from mer_r1.generation import Generator
 from mer_r1.generation.make import make_generator
 from mer_r1.prompting.templates import PromptTemplate
@@ -78,7 +78,7 @@ class QuestionGenerator:
 
 
 @dataclass(frozen=True)
-class MmeScored(Scored):
+class MmeOutcome(Outcome):
     """The reports of the modes that were judged now."""
 
     reports: Mapping[Mode, MmeReport] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class MmeEmotion:
         assert isinstance(plain, LocalGenerator), "there is no address"
         return dict.fromkeys(sets, QuestionGenerator(plain, plain.with_template))
 
-    def score(self, run: AnsweredRun) -> MmeScored:
+    def score(self, run: AnsweredRun) -> MmeOutcome:
         """Write the responses of every mode and judge them. Raises JudgeError where the judge fails."""
         reports: dict[Mode, MmeReport] = {}
         problems: list[str] = []
@@ -145,7 +145,7 @@ class MmeEmotion:
                 write_json(out / METRICS, report.as_json(TITLE, mode))
                 if report.total.no_clip:
                     problems.append(f"{mode}: {report.total.no_clip} clips that the judge should see are not there")
-        return MmeScored(_all_modes(run.out) if reports else None, tuple(problems), reports)
+        return MmeOutcome(run, _all_modes(run.out) if reports else None, tuple(problems), reports)
 
     def _answers(self, run: AnsweredRun, mode: Mode) -> Answers:
         """The answers of a mode, written as a responses file too. What failed has no response."""
