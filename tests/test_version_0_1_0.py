@@ -83,6 +83,17 @@ def test_a_finished_training_is_kept(old: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_finished_training_is_kept_whose_recipe_lacks_a_key_that_has_come_since(old: Path) -> None:
+    pytest.importorskip("torch")
+    from mer_r1.pipelines.train import train
+
+    saved = old / "quickstart" / "mer_r1" / "recipe.yaml"
+    lines = saved.read_text().splitlines(keepends=True)
+    saved.write_text("".join(line for line in lines if line.strip() != "lambda_rer: 0.1"))
+    assert len(saved.read_text().splitlines()) == len(lines) - 1
+    assert train(read_recipe(str(saved)), saved.parent) == saved.parent / "model"
+
+
 def test_a_model_s_settings_are_taken(old: Path, tiny_folder: Path) -> None:
     from mer_r1.models.loading import load_backbone
 

@@ -18,7 +18,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import RUN_FILE, RunRecord, versions
 from mer_r1.metrics.signature import wheels_part
-from mer_r1.recipe import TINY, ModelSection, Recipe
+from mer_r1.recipe import TINY, ModelSection, Recipe, read_recipe
 
 if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
@@ -48,8 +48,7 @@ def train(recipe: Recipe, out: Path, progress: Progress | None = None, prepared:
 
 
 def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progress | None) -> Path:
-    resolved = recipe.as_yaml()
-    if _is_finished(out, resolved):
+    if _is_finished(out, recipe):
         if is_first_process():
             _close(out)
         return out / "model"
@@ -77,7 +76,7 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
     trainer = _trainer(recipe, backbone, train_data, eval_data, taught, arguments)
     if processes.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "recipe.yaml", resolved)
+        write_text(out / "recipe.yaml", recipe.as_yaml())
         record.write(out / RUN_FILE)
     processes.wait_for_everyone()
     with disk_full_named(out):
@@ -240,12 +239,19 @@ def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe,
         write_card(temporary, recipe, record)
 
 
-def _is_finished(out: Path, resolved: str) -> bool:
-    """Whether `out` holds this recipe's model. Raises InputError where it holds what another recipe has learned."""
+def _is_finished(out: Path, recipe: Recipe) -> bool:
+    """Whether `out` holds this recipe's model. Raises InputError where it holds what another recipe has learned.
+
+    Recipes are compared as values: one that an earlier version wrote lacks the keys that have come since.
+    """
     saved = out / "recipe.yaml"
     if not saved.exists():
         return False
-    if saved.read_text(encoding="utf-8") != resolved:
+    try:
+        is_same = read_recipe(str(saved)) == recipe
+    except InputError:
+        is_same = False
+    if not is_same:
         if not (out / "model").exists() and not any((out / "checkpoints").glob("checkpoint-*")):
             return False  # it ended before anything was learned that could be lost
         raise InputError(f"{out}: holds a run of another recipe; give another --out, or remove the folder")

@@ -338,7 +338,8 @@ def benchmark_and_die(model: str, data: str, out: str) -> None:
         if next(left, None) is None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    real, store._append = store._append, append
+    real = store._append
+    setattr(store, "_append", append)  # noqa: B010  its signature is another
     run_benchmark(MerUniBench(), Request(model, Path(data), Path(out), max_new_tokens=24, sets=("ovmerdplus", "meld")))
 
 
