@@ -41,10 +41,13 @@ def predict(
     (`load_model`); with `url` it is the model's name at that OpenAI-compatible address. What fails for one clip, such
     as a file that cannot be read, is a prediction with status "error" whose `error` says why.
 
-    Raises InputError for a model that cannot be loaded or reached, a number of tokens below 1, and two samples that
-    share an id.
+    Raises InputError for a path where there is no file, before anything is loaded; for a model that cannot be loaded
+    or reached, a number of tokens below 1, and two samples that share an id.
     """
     given = [clips] if isinstance(clips, (str, Path, Sample)) else clips
+    for item in given:
+        if not isinstance(item, Sample) and not Path(item).exists():
+            raise InputError(f"{item}: no such file; give the path of a video, a sound or a picture")
     samples = [item if isinstance(item, Sample) else clip_sample(Path(item), subtitle, candidates) for item in given]
     service = Service(url) if isinstance(url, str) else url
     source = str(model) if isinstance(model, Path) else model

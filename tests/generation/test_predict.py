@@ -66,13 +66,18 @@ def test_a_file_that_fails_is_an_error_row_and_the_others_are_answered(
     tiny: OmniBackbone, film: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "text.mp4").write_text("this is no film")
-    clips = [film, tmp_path / "lost.mp4", tmp_path / "text.mp4", tmp_path]
+    clips = [film, Sample("lost", video=tmp_path / "lost.mp4"), tmp_path / "text.mp4", tmp_path]
     good, lost, text, folder = predict(clips, model=tiny, mode="fast", max_new_tokens=SHORT)
     assert good.status != "error"
     assert [row.status for row in (lost, text, folder)] == ["error"] * 3
     assert "lost.mp4: no such file" in str(lost.error)
     assert "is not a media file" in str(text.error)
     assert "is a directory" in str(folder.error)
+
+
+def test_a_path_without_a_file_is_found_before_a_model_is_loaded(film: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"lost\.mp4: no such file; give the path of"):
+        predict([film, tmp_path / "lost.mp4"], model=str(tmp_path / "no model"))
 
 
 def test_a_batch_too_large_for_the_memory_is_answered_one_by_one(
