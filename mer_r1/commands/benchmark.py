@@ -20,6 +20,7 @@ from mer_r1.commands.options import (
     add_sentiment_options,
     add_service_options,
     add_wheel_options,
+    judge_choice,
     modes_of,
     names_of,
     sentiment_choice,
@@ -146,23 +147,16 @@ def _mme_options(parser: argparse.ArgumentParser) -> None:
     data = "folder of question files and clips, or the manifest of `prepare`"
     add_benchmark_options(parser, data=data, sets="these tasks only, such as ER-Lab,SA", items="questions", mode="slow")
     add_service_options(parser, requests="with --url, and of the judge: requests at the same time")
-    parser.add_argument("--judge-url", metavar="URL", help="judge by a model at this OpenAI-compatible address")
-    parser.add_argument("--judge-model", metavar="NAME", help="the judge's name there")
     add_judge_options(parser)
     parser.add_argument("--no-frames", action="store_true", help="the judge sees no pictures of the clips")
 
 
 def _run_mme(options: argparse.Namespace) -> int:
     from mer_r1.benchmarks.mme_emotion.benchmark import MmeEmotion
-    from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
     from mer_r1.display.mme_emotion import print_run
 
-    if (options.judge_url is None) != (options.judge_model is None):
-        raise InputError("--judge-url and --judge-model go together; give both, or neither")
-    judge = options.judge_url and JudgeChoice(
-        options.judge_url, options.judge_model, options.judge_key_env, options.steps_model, options.workers
-    )
-    return run(MmeEmotion(judge, options.clues, not options.no_frames), request_of(options), print_run)
+    benchmark = MmeEmotion(judge_choice(options), options.clues, not options.no_frames)
+    return run(benchmark, request_of(options), print_run)
 
 
 def _picture_options(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from mer_r1.commands.options import Commands, add_command, add_judge_options
+from mer_r1.commands.options import Commands, add_command, add_judge_options, judge_choice
 
 
 def add(commands: Commands) -> None:
@@ -25,9 +25,7 @@ def add(commands: Commands) -> None:
         "--responses", type=Path, required=True, help='a JSON list of {"video_id", "model_response"}, "task" if needed'
     )
     mme.add_argument("--out", type=Path, required=True, help="folder for judgements, cache and metrics.json")
-    mme.add_argument("--judge-url", required=True, metavar="URL", help="an OpenAI-compatible address")
-    mme.add_argument("--judge-model", required=True, metavar="NAME", help="the judge's name there")
-    add_judge_options(mme)
+    add_judge_options(mme, required=True)
     mme.add_argument("--workers", type=int, default=8, metavar="N", help="requests at a time (default 8)")
     mme.add_argument("--videos", type=Path, metavar="DIR", help="the clips; without them stage 2 sees no pictures")
     mme.add_argument("--dry-run", action="store_true", help="print calls, tokens and cost only")
@@ -49,12 +47,12 @@ def _run(options: argparse.Namespace) -> int:
         for line in judging.plan(answers, options.out, judging.Prices(options.price_in, options.price_out)):
             console.print(line, markup=False, soft_wrap=True)
         return 0
-    choice = judging.JudgeChoice(
-        options.judge_url, options.judge_model, options.judge_key_env, options.steps_model, options.workers
-    )
+    choice = judge_choice(options)
+    assert choice is not None, "the options of a judge are required"
     title = options.responses.stem
-    with benchmark_bars() as progress:
-        report = judging.judge_responses(answers, choice, options.out, title, partial(progress, "Judging"))
+    with benchmark_bars() as bars:
+        progress = partial(bars, "Judging")
+        report = judging.judge_answers(answers, choice, options.out, title=title, progress=progress)
     print_mme({"responses": report}, console)
     if line := judging.missing_line(answers):
         console.print(f"incomplete: {line}", markup=False, soft_wrap=True)

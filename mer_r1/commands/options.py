@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from mer_r1.errors import InputError
 
 if TYPE_CHECKING:
+    from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
     from mer_r1.data.sample import Mode
     from mer_r1.evaluation.sentiment import SentimentChoice
     from mer_r1.generation.make import Service
@@ -155,13 +156,26 @@ def add_sentiment_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_judge_options(parser: argparse.ArgumentParser) -> None:
-    """What both commands that judge MME-Emotion's answers take beside the judge's address and name."""
+def add_judge_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """The judge of MME-Emotion's answers; read back by `judge_choice`."""
+    text = "judge by a model at this OpenAI-compatible address"
+    parser.add_argument("--judge-url", required=required, metavar="URL", help=text)
+    parser.add_argument("--judge-model", required=required, metavar="NAME", help="the judge's name there")
     parser.add_argument(
         "--judge-key-env", metavar="VARIABLE", help="environment variable that holds the judge's API key"
     )
     parser.add_argument("--steps-model", metavar="NAME", help="the model of stage 1 (default the judge's)")
     parser.add_argument("--clues", type=Path, metavar="FILE", help='a JSON list of {"video_id", "audio_clue"}')
+
+
+def judge_choice(options: argparse.Namespace) -> JudgeChoice | None:
+    """What `add_judge_options` and --workers read; None without a judge. Raises InputError for half of one."""
+    from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
+
+    url, model = options.judge_url, options.judge_model
+    if (url is None) != (model is None):
+        raise InputError("--judge-url and --judge-model go together; give both, or neither")
+    return url and JudgeChoice(url, model, options.judge_key_env, options.steps_model, options.workers)
 
 
 def sentiment_choice(options: argparse.Namespace) -> SentimentChoice:

@@ -333,8 +333,8 @@ def benchmark_and_die(model: str, data: str, out: str) -> None:
     """Run the benchmark in this process, and die behind the third row of answers."""
     left = iter(range(2))
 
-    def append(*arguments: Any) -> None:
-        real(*arguments)
+    def append(handle: Any, row: Any, rows: Any) -> None:
+        real(handle, row, rows)
         if next(left, None) is None:
             os.kill(os.getpid(), signal.SIGKILL)
 

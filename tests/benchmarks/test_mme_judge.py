@@ -168,11 +168,11 @@ def test_a_key_changes_with_all_that_the_judge_sees(tmp_path: Path) -> None:
 
 def judged(task: str, *scores: int, num_labels: int = 1) -> Judgement:
     steps = tuple("s" for _ in scores)
-    return Judgement(f"{task}/x", task, "x", "judged", steps, scores, num_labels, 0, "k")
+    return Judgement(f"{task}/x", task, "x", "judged", num_labels, "k", steps, scores)
 
 
 def unjudged(task: str, status: Any = "unjudged") -> Judgement:
-    return Judgement(f"{task}/x", task, "x", status, (), (), 1, 0, "k", "why")
+    return Judgement(f"{task}/x", task, "x", status, 1, "k", why="why")
 
 
 def report(*judgements: Judgement, missing: Sequence[str] = ()) -> MmeReport:

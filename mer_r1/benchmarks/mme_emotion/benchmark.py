@@ -140,9 +140,9 @@ class MmeEmotion:
             if line := missing_line(answers):
                 problems.append(f"{mode}: {line}")
             if self.judge is not None:
-                out, told = run.out / "judge" / mode, partial(run.progress, f"Judging {mode}")
-                reports[mode] = report = judge_answers(answers, self.judge, out, mode, told)
-                write_json(out / METRICS, report.as_json(TITLE, mode))
+                out, progress = run.out / "judge" / mode, partial(run.progress, f"Judging {mode}")
+                report = judge_answers(answers, self.judge, out, title=TITLE, mode=mode, progress=progress)
+                reports[mode] = report
                 if report.total.no_clip:
                     problems.append(f"{mode}: {report.total.no_clip} clips that the judge should see are not there")
         return MmeOutcome(run, _all_modes(run.out) if reports else None, tuple(problems), reports)

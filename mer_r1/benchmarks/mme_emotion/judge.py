@@ -17,9 +17,10 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -87,11 +88,11 @@ class Judgement:
     task: str
     video_id: str
     status: Verdict
-    steps: tuple[str, ...]
-    scores: tuple[int, ...]
     num_labels: int
-    num_frames: int
     key: str
+    steps: tuple[str, ...] = ()
+    scores: tuple[int, ...] = ()
+    num_frames: int = 0
     why: str = ""
 
     @property
@@ -104,10 +105,6 @@ class Judgement:
         """Reasoning: the mean of the steps before the last, 0 where there is none (as published)."""
         before = self.scores[:-1]
         return sum(before) / len(before) if before else 0.0
-
-    def row(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
 
 
 class _NoTextError(ChatError):
@@ -159,49 +156,35 @@ def prompts_sha256() -> str:
 
 def judge_case(case: Case, steps_judge: Ask, scores_judge: Ask) -> Judgement:
     """Both stages of one case. Raises ChatError where an endpoint fails: then nothing is known of the case."""
+    asked, num_labels = case.question, case.num_labels
+    judgement = partial(Judgement, asked.id, asked.task, asked.video_id, num_labels=num_labels, key=case.key)
     if not case.response.strip():
-        return _judgement(case, "judged", scores=(0,))
+        return judgement("judged", scores=(0,))
     try:
         pictures = frames_of(case.clip) if case.with_frames else []
     except InputError as error:
-        return _judgement(case, "no_clip", why=str(error))
-    steps = _asked(steps_judge, steps_messages(case.response), parse_steps, load_prompt("mme_steps_again"))
+        return judgement("no_clip", why=str(error))
+    judgement = partial(judgement, num_frames=len(pictures))
+    steps = _parsed(steps_judge, steps_messages(case.response), parse_steps, load_prompt("mme_steps_again"))
     if steps is None:
-        return _judgement(case, "unjudged", num_frames=len(pictures), why="stage 1 gave no steps in the asked form")
-    again = load_prompt("mme_scores_again").format(num_steps=len(steps), num_labels=case.num_labels)
-    scores = _asked(
+        return judgement("unjudged", why="stage 1 gave no steps in the asked form")
+    scores = _parsed(
         scores_judge,
         scores_messages(case, steps, pictures),
-        lambda text: parse_scores(text, len(steps), case.num_labels),
-        again,
+        lambda text: parse_scores(text, len(steps), num_labels),
+        load_prompt("mme_scores_again").format(num_steps=len(steps), num_labels=num_labels),
     )
     if scores is None:
-        why = "stage 2 gave no scores in the asked form"
-        return _judgement(case, "unjudged", steps=steps, num_frames=len(pictures), why=why)
-    return _judgement(case, "judged", steps=steps, scores=scores, num_frames=len(pictures))
+        return judgement("unjudged", steps=steps, why="stage 2 gave no scores in the asked form")
+    return judgement("judged", steps=steps, scores=scores)
 
 
-def _judgement(
-    case: Case,
-    status: Verdict,
-    *,
-    steps: tuple[str, ...] = (),
-    scores: tuple[int, ...] = (),
-    num_frames: int = 0,
-    why: str = "",
-) -> Judgement:
-    asked = case.question
-    return Judgement(
-        asked.id, asked.task, asked.video_id, status, steps, scores, case.num_labels, num_frames, case.key, why
-    )
-
-
-def _asked(ask: Ask, messages: Messages, parse: Callable[[str], Read | None], again: str) -> Read | None:
-    """What is read from the answer, or from that to one more request for the form; None where neither has it."""
-    answer = ask(messages)
-    if (found := parse(answer)) is not None:
+def _parsed(ask: Ask, messages: Messages, parse: Callable[[str], Read | None], again: str) -> Read | None:
+    """What is read from the reply, or from that to one more request for the form; None where neither has it."""
+    text = ask(messages)
+    if (found := parse(text)) is not None:
         return found
-    reply = {"role": "assistant", "content": answer if answer.strip() else "(nothing)"}
+    reply = {"role": "assistant", "content": text if text.strip() else "(nothing)"}
     return parse(ask([*messages, reply, {"role": "user", "content": again}]))
 
 
@@ -213,17 +196,16 @@ def steps_messages(response: str) -> Messages:
 def scores_messages(case: Case, steps: Sequence[str], pictures: Sequence[bytes]) -> Messages:
     """What stage 2 is asked; `pictures` are JPEG files, sent as content parts behind the text."""
     several = TASKS[case.question.task].kind == "several"
-    text = _filled(
-        load_prompt("mme_scores"),
-        {
-            "last": load_prompt("mme_last_several" if several else "mme_last_one").format(num_labels=case.num_labels),
-            "pictures": f"{len(pictures)} pictures of the clip, one a second" if pictures else "no pictures",
-            "sound": _data(case.clue) if case.clue else "no description",
-            "label": _data(", ".join(case.question.labels)),
-            "num_steps": str(len(steps)),
-            "steps": "\n".join(f"Step {index}: {_data(step)}" for index, step in enumerate(steps, start=1)),
-        },
-    )
+    values = {
+        "last": load_prompt("mme_last_several" if several else "mme_last_one").format(num_labels=case.num_labels),
+        "pictures": f"{len(pictures)} pictures of the clip, one a second" if pictures else "no pictures",
+        "sound": _data(case.clue) if case.clue else "no description",
+        "label": _data(", ".join(case.question.labels)),
+        "num_steps": str(len(steps)),
+        "steps": "\n".join(f"Step {index}: {_data(step)}" for index, step in enumerate(steps, start=1)),
+    }
+    # In one pass, so that a value that holds a {name} stays as it is.
+    text = re.sub(r"\{([a-z_]+)\}", lambda found: values[found[1]], load_prompt("mme_scores"))
     if not pictures:
         return [{"role": "user", "content": text}]
     parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
@@ -231,11 +213,6 @@ def scores_messages(case: Case, steps: Sequence[str], pictures: Sequence[bytes])
         url = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
         parts.append({"type": "image_url", "image_url": {"url": url}})
     return [{"role": "user", "content": parts}]
-
-
-def _filled(prompt: str, values: Mapping[str, str]) -> str:
-    """The prompt with its `{name}`s filled in one pass, so that a value that holds one stays as it is."""
-    return re.sub(r"\{([a-z_]+)\}", lambda found: values[found[1]], prompt)
 
 
 def _data(text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mer_r1.benchmarks.mme_emotion.judge import NUM_FRAMES, Case, Judge, judge_case, prompts_sha256
@@ -74,20 +75,17 @@ def read_answers(questions: Path, responses: Path, *, videos: Path | None = None
 
     Raises InputError for files that do not fit together.
     """
-    asked = _asked(questions, videos)
+    asked: list[tuple[Question, Path | None]]
+    if questions.suffix == ".jsonl":
+        asked = [(question_of(sample), sample.video) for sample in read_manifest(questions)]
+    else:
+        asked = [(q, find_clip(videos, q.task, q.video_id) if videos else None) for q in read_questions(questions)]
+        if videos is not None and not any(clip for _, clip in asked):
+            raise InputError(
+                f"{videos}: holds none of the clips; give the folder below which {asked[0][0].video_id} is"
+            )
     responses_of = read_responses(responses, [question for question, _ in asked])
     return cases_of(asked, responses_of, clues, with_frames=videos is not None or questions.suffix == ".jsonl")
-
-
-def _asked(questions: Path, videos: Path | None) -> list[tuple[Question, Path | None]]:
-    """The questions, of a manifest or of question files, each with its clip where that is known."""
-    if questions.suffix == ".jsonl":
-        samples = read_manifest(questions)
-        return [(question_of(sample), sample.video) for sample in samples]
-    asked = [(q, find_clip(videos, q.task, q.video_id) if videos else None) for q in read_questions(questions)]
-    if videos is not None and not any(clip for _, clip in asked):
-        raise InputError(f"{videos}: holds none of the clips; give the folder below which {asked[0][0].video_id} is")
-    return asked
 
 
 def read_responses(path: Path, questions: Sequence[Question]) -> dict[str, str]:
@@ -147,58 +145,37 @@ def judge_answers(
     answers: Answers,
     choice: JudgeChoice,
     out: Path,
-    mode: str,
+    *,
+    title: str,
+    mode: str = GIVEN,
     progress: Callable[[int, int], None] | None = None,
 ) -> MmeReport:
-    """Judge into `out`, resumed from what is there, and score. Raises InputError and JudgeError."""
-    judging = _judging(answers, choice)
+    """Judge into `out`, resumed from what is there, score, and write OUT/metrics.json.
+
+    `mode` is not known of a file of responses. Raises InputError and JudgeError.
+    """
+    num_frames = NUM_FRAMES if answers.with_frames else 0
+    num_clues = sum(case.clue is not None for case in answers.cases)
+    judging = Judging(choice.model, choice.steps_model or choice.model, prompts_sha256(), num_frames, num_clues)
+    settings = {
+        "judge": choice.model,
+        "steps": judging.steps_model,
+        "prompts": judging.prompts_sha256[:16],
+        "frames": num_frames,
+        "clues": answers.with_clues,
+    }
     with locked(out):
-        check_settings(out, {"judge": choice.model, "steps": judging.steps_model} | _seen(answers))
+        check_settings(out, settings)
         with (
             closing(AnswerCache(out / CACHE)) as cache,
             closing(Judge(choice.url, judging.steps_model, cache, choice.key_env, choice.num_workers)) as steps_judge,
             closing(Judge(choice.url, choice.model, cache, choice.key_env, choice.num_workers)) as judge,
         ):
-            judgements = judge_into(
-                out,
-                answers.cases,
-                lambda case: judge_case(case, steps_judge.say, judge.say),
-                choice.num_workers,
-                progress,
-            )
-    return score(judgements, [question.task for question in answers.missing], judging, mode)
-
-
-def judge_responses(
-    answers: Answers,
-    choice: JudgeChoice,
-    out: Path,
-    title: str,
-    progress: Callable[[int, int], None] | None = None,
-) -> MmeReport:
-    """`judge_answers` of a file of responses, whose mode is not known; writes OUT/metrics.json."""
-    report = judge_answers(answers, choice, out, GIVEN, progress)
-    write_json(out / METRICS, report.as_json(title, GIVEN))
+            judge_one = partial(judge_case, steps_judge=steps_judge.say, scores_judge=judge.say)
+            judgements = judge_into(out, answers.cases, judge_one, choice.num_workers, progress)
+    report = score(judgements, [question.task for question in answers.missing], judging, mode)
+    write_json(out / METRICS, report.as_json(title, mode))
     return report
-
-
-def _judging(answers: Answers, choice: JudgeChoice) -> Judging:
-    return Judging(
-        choice.model,
-        choice.steps_model or choice.model,
-        prompts_sha256(),
-        NUM_FRAMES if answers.with_frames else 0,
-        sum(case.clue is not None for case in answers.cases),
-    )
-
-
-def _seen(answers: Answers) -> dict[str, object]:
-    """What else decides a judgement, for the folder's settings."""
-    return {
-        "prompts": prompts_sha256()[:16],
-        "frames": NUM_FRAMES if answers.with_frames else 0,
-        "clues": answers.with_clues,
-    }
 
 
 def plan(answers: Answers, out: Path, prices: Prices) -> Iterator[str]:

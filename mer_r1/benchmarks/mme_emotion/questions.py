@@ -61,7 +61,7 @@ TASKS: dict[str, Task] = {
 """In the order of MER-R1's Table 2."""
 
 _FILE_NAMES = {name.lower(): name for name in TASKS} | {"er-sl-wild": "ER-Wild"}
-_PLACES = ("*.json", "question/*.json", "*/question/*.json", "*/*/question/*.json")
+_PATTERNS = ("*.json", "question/*.json", "*/question/*.json", "*/*/question/*.json")
 _ENDINGS = ("", ".mp4", ".avi", ".mkv")
 _SENTIMENTS = {"positive", "negative", "neutral"}
 # A data set whose clips stand in one task, or in ER-Wild and in others that `_deduced` knows by their labels.
@@ -95,11 +95,6 @@ class Question:
         """What a sample of it is called."""
         return f"{self.task}/{self.video_id}"
 
-    @property
-    def source(self) -> str:
-        """The data set that the clip is from."""
-        return self.video_id.partition("/")[0]
-
 
 def read_list(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON file that holds a list of them. Raises InputError that names the file, row and fix."""
@@ -132,7 +127,7 @@ def question_files(root: Path) -> list[Path]:
     """The question files of a folder, or the file itself; other JSON lists beside them are passed over."""
     if root.is_file():
         return [root]
-    found = sorted({path for index in _PLACES for path in root.glob(index) if path.is_file()})
+    found = sorted({path for pattern in _PATTERNS for path in root.glob(pattern) if path.is_file()})
     return [path for path in found if any("label_set" in row for row in read_list(path)[:1])]
 
 
@@ -267,7 +262,7 @@ def sample_of(question: Question, clip: Path | None) -> Sample:
         video=clip and clip.absolute(),
         labels=question.labels,
         candidates=question.candidates,
-        source=f"{question.task}/{question.source}",
+        source=f"{question.task}/{question.video_id.partition('/')[0]}",
     )
 
 
@@ -282,36 +277,30 @@ def question_of(sample: Sample) -> Question:
 
 
 _LOOK = "Consider the face, the body, the tone of voice and the words."
-_ASKED: dict[Kind, tuple[str, str]] = {
-    "one": (
-        f"Which emotion does the main person show most clearly? {_LOOK} Choose exactly one of these labels",
-        "the chosen label alone",
-    ),
+_ONE_LABEL = ("Choose exactly one of these labels", "the chosen label alone")
+_ASKED: dict[Kind, tuple[str, str, str]] = {
+    "one": ("Which emotion does the main person show most clearly?", *_ONE_LABEL),
     "several": (
-        f"Which emotions does the main person show? {_LOOK} One or more of these labels fit",
+        "Which emotions does the main person show?",
+        "One or more of these labels fit",
         "every label that fits, separated by commas,",
     ),
-    "sentiment": (
-        f"What is the attitude that the person expresses? {_LOOK} Choose exactly one of these labels",
-        "the chosen label alone",
-    ),
-    "strength": (
-        f"What is the attitude that the person expresses, and how strong is it? {_LOOK} "
-        "Choose exactly one of these labels",
-        "the chosen label alone",
-    ),
+    "sentiment": ("What is the attitude that the person expresses?", *_ONE_LABEL),
+    "strength": ("What is the attitude that the person expresses, and how strong is it?", *_ONE_LABEL),
     "intent": (
-        f"What does the speaker want to do with these words? {_LOOK} Choose exactly one of these intents",
+        "What does the speaker want to do with these words?",
+        "Choose exactly one of these intents",
         "the chosen intent alone",
     ),
 }
+"""The question of each kind, how many of the candidates to choose, and what the answer is to hold."""
 
 
 def template_for(task: str, candidates: Sequence[str]) -> PromptTemplate:
     """What a model is asked in a task with this label set, in the project's form. KeyError for an unknown task."""
-    question, answer = _ASKED[TASKS[task].kind]
+    question, choice, answer = _ASKED[TASKS[task].kind]
     return replace(
         PROMPT_TEMPLATES["full"],
-        question=f"{question}: {', '.join(candidates)}. Describe what you notice, then give {answer} "
+        question=f"{question} {_LOOK} {choice}: {', '.join(candidates)}. Describe what you notice, then give {answer} "
         "within the <answer> </answer> tags.",
     )

@@ -15,6 +15,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,9 +41,8 @@ def check_settings(out: Path, settings: dict[str, Any]) -> None:
         for name, value in settings.items():
             if kept.get(name) != value:
                 raise InputError(
-                    f"{out}: its judgements were made with {name} {printable(kept.get(name))}, "
-                    f"now it is {printable(value)}; "
-                    "give another --out, or the old setting"
+                    f"{out}: its judgements were made with {name} {printable(kept.get(name))}, now it is "
+                    f"{printable(value)}; give another --out, or the old setting"
                 )
     else:
         write_json(path, settings)
@@ -77,12 +77,15 @@ def judge_into(
 
     The first exception of `judge` ends the work, and what was judged before it is kept.
     """
-    _drop_half_line(out / ROWS)
+    path = out / ROWS
+    if path.exists():
+        data = path.read_bytes()
+        os.truncate(path, data.rfind(b"\n") + 1)  # a last line that a stop cut off
     done = kept_judgements(out, cases)
     missing = [case for case in cases if case.question.id not in done]
-    with (out / ROWS).open("a", encoding="utf-8") as handle:
+    with path.open("a", encoding="utf-8") as handle:
         for judgement in _judged(missing, judge, num_workers):
-            append_json_line(handle, judgement.row())
+            append_json_line(handle, asdict(judgement))
             handle.flush()
             done[judgement.id] = judgement
             if progress:
@@ -107,7 +110,12 @@ def _judged(cases: Sequence[Case], judge: Callable[[Case], Judgement], num_worke
                 name = case.question.id
                 if error is None:
                     yield future.result()
-                elif _is_refused(error) and name not in put_last and len(put_last) < num_workers:
+                elif (
+                    isinstance(error, ChatError)
+                    and error.of_one
+                    and name not in put_last
+                    and len(put_last) < num_workers
+                ):
                     put_last.add(name)
                     rest.append(case)
                 else:
@@ -116,17 +124,6 @@ def _judged(cases: Sequence[Case], judge: Callable[[Case], Judgement], num_worke
                 raise failures[0]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _is_refused(error: BaseException) -> bool:
-    return isinstance(error, ChatError) and error.of_one
-
-
-def _drop_half_line(path: Path) -> None:
-    data = path.read_bytes() if path.exists() else b""
-    end = data.rfind(b"\n") + 1
-    if end < len(data):
-        os.truncate(path, end)
 
 
 def _judgement(line: bytes) -> Judgement | None:
