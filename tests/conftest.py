@@ -28,11 +28,13 @@ settings.load_profile("suite")
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of the session's own in the place of the user's cache."""
+    """A folder of the session's own in the place of the user's cache; and no proxy between a test and its server."""
     from mer_r1.emotion import official
 
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            patch.delenv(name, raising=False)
         patch.setenv("XDG_CACHE_HOME", str(folder))  # for the commands that a test starts
         patch.setattr(official, "user_folder", lambda: folder / "mer-r1")
         yield folder

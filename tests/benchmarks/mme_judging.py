@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mer_r1.commands import judge
+from tests.benchmarks.mme_files import responses_of, write_questions
 from tests.judge.endpoint import Reply, says
 
 Body = dict[str, Any]
@@ -73,3 +74,25 @@ def judge_file(questions: Path, responses: Path, out: Path, url: str, **options:
     parsed = parser.parse_args(words)
     status: int = parsed.command(parsed)
     return status
+
+
+class Files:
+    """Questions, responses and the folder of results."""
+
+    def __init__(self, folder: Path) -> None:
+        self.questions = write_questions(folder / "mme")
+        self.responses = folder / "responses.json"
+        self.out = folder / "out"
+        self.respond(responses_of())
+
+    def respond(self, rows: list[dict[str, Any]]) -> None:
+        self.responses.write_text(json.dumps(rows))
+
+    def judge(self, url: str, **options: object) -> int:
+        return judge_file(self.questions, self.responses, self.out, url, **{"workers": 4, **options})
+
+    def metrics(self) -> Any:
+        return json.loads((self.out / "metrics.json").read_text())
+
+    def rows(self) -> list[Any]:
+        return [json.loads(line) for line in (self.out / "judged.jsonl").read_text().splitlines()]

@@ -1,6 +1,5 @@
 """`mer-r1 judge mme-emotion` against a real server on this machine: good, bad, slow, busy, broken, cut; stops."""
 
-import json
 import os
 import signal
 import subprocess
@@ -16,41 +15,13 @@ from mer_r1.data.files import locked
 from mer_r1.errors import InputError
 from mer_r1.judge.client import JudgeError
 from tests.benchmarks.mme_files import ROWS, responses_of, write_clips, write_questions
-from tests.benchmarks.mme_judging import Body, content_of, in_form, is_steps, judge_file, pictures_of, replies, text_of
+from tests.benchmarks.mme_judging import Body, Files, content_of, in_form, is_steps, pictures_of, replies, text_of
 from tests.judge.endpoint import Reply, Script, says, serve
 
 pytest.importorskip("httpx")
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = {"Retry-After": "0"}
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
-class Files:
-    """Questions, responses and the folder of results."""
-
-    def __init__(self, folder: Path) -> None:
-        self.questions = write_questions(folder / "mme")
-        self.responses = folder / "responses.json"
-        self.out = folder / "out"
-        self.respond(responses_of())
-
-    def respond(self, rows: list[dict[str, Any]]) -> None:
-        self.responses.write_text(json.dumps(rows))
-
-    def judge(self, url: str, **options: object) -> int:
-        return judge_file(self.questions, self.responses, self.out, url, **{"workers": 4, **options})
-
-    def metrics(self) -> Any:
-        return json.loads((self.out / "metrics.json").read_text())
-
-    def rows(self) -> list[Any]:
-        return [json.loads(line) for line in (self.out / "judged.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mer_r1.judge.client import JudgeError
-from tests.benchmarks.mme_files import responses_of, write_clips, write_questions
-from tests.benchmarks.mme_judging import Body, in_form, judge_file, pictures_of, replies, text_of
+from tests.benchmarks.mme_files import responses_of, write_clips
+from tests.benchmarks.mme_judging import Body, Files, in_form, pictures_of, replies, text_of
 from tests.judge.endpoint import Reply, Script, says, serve
 
 pytest.importorskip("httpx")
@@ -17,33 +16,11 @@ pytest.importorskip("httpx")
 REFUSED = Reply(400, b'{"error": {"code": "content_filter"}}')
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
-class Files:
-    """Questions with clips, responses and the folder of results."""
-
-    def __init__(self, folder: Path) -> None:
-        self.questions = write_clips(write_questions(folder / "mme"), seconds=1)
-        self.responses, self.out = folder / "responses.json", folder / "out"
-        self.respond(responses_of())
-
-    def respond(self, rows: list[dict[str, Any]]) -> None:
-        self.responses.write_text(json.dumps(rows))
-
-    def judge(self, url: str, workers: int = 1, **options: object) -> int:
-        return judge_file(self.questions, self.responses, self.out, url, workers=workers, **options)
-
-    def metrics(self) -> Any:
-        return json.loads((self.out / "metrics.json").read_text())["means"]["given"]
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
+    made = Files(tmp_path)
+    write_clips(made.questions, seconds=1)
+    return made
 
 
 def refusing(is_refused: Callable[[Body], bool]) -> Script:
@@ -54,18 +31,19 @@ def refusing(is_refused: Callable[[Body], bool]) -> Script:
 @pytest.mark.parametrize("task", ["ER-Lab", "ML-ER", "SA"])  # the first case, one in the middle, the last
 def test_one_request_that_is_refused_leaves_one_answer_unjudged(task: str, workers: int, files: Files) -> None:
     with serve(refusing(lambda body: f"a smile in {task}" in text_of(body))) as server:
-        assert files.judge(server.url, workers) == 0
+        assert files.judge(server.url, workers=workers) == 0
         num_generated = len(server.asked)
-        assert files.judge(server.url, workers) == 0
+        assert files.judge(server.url, workers=workers) == 0
         assert len(server.asked) == num_generated
-    assert (files.metrics()["judged"], files.metrics()["unjudged"]) == (8, 1)
+    means = files.metrics()["means"]["given"]
+    assert (means["judged"], means["unjudged"]) == (8, 1)
 
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_server_that_refuses_every_request_is_an_error_after_a_few(workers: int, files: Files) -> None:
     with serve(refusing(lambda body: True)) as server:
         with pytest.raises(JudgeError, match="status 400"):
-            files.judge(server.url, workers)
+            files.judge(server.url, workers=workers)
         assert len(server.asked) <= 3 * workers
     assert not (files.out / "metrics.json").exists()
 
@@ -96,4 +74,4 @@ def test_a_response_may_name_its_task_as_the_owners_files_do(files: Files) -> No
     files.respond([row | {"task": row["task"].replace("-", "_")} for row in responses_of()])
     with serve(replies()) as server:
         assert files.judge(server.url) == 0
-    assert files.metrics()["judged"] == 9
+    assert files.metrics()["means"]["given"]["judged"] == 9

@@ -25,12 +25,6 @@ from tests.judge.endpoint import Reply, Script, says, serve
 pytest.importorskip("httpx")
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clips(write_questions(tmp_path_factory.mktemp("mme")), seconds=1)

@@ -29,12 +29,6 @@ def lexicon(**settings: Any) -> Settings:
     return by(SentimentChoice(backend="lexicon"), **settings)
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def gold(tmp_path: Path) -> Path:
     return write(

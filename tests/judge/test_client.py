@@ -21,12 +21,6 @@ pytest.importorskip("httpx")
 KEY = "sk-very-secret-0123456789"
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def question(text: str = "happy?") -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
