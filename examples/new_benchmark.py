@@ -43,7 +43,7 @@ class HappyOrNot:
     def find_sets(self, request: Request) -> FoundSets:
         """What is asked. A real benchmark reads `request.data` and names what is missing in `PreparedSet.missing`."""
         found = {}
-        for name in request.sets or LINES:
+        for name in request.choose(LINES):
             rows = enumerate(LINES[name][: request.limit])
             samples = [Sample(f"{n}", subtitle=text, labels=(gold,), candidates=LABELS) for n, (text, gold) in rows]
             found[name] = PreparedSet(name, name.title(), tuple(samples))

@@ -181,16 +181,14 @@ def score_without(run: AnsweredRun, mode: Mode, wheels: WheelSet, name: str = "g
 def finding(rows: Mapping[str, Json]) -> str:
     """In plain words how much the subtitle alone answers, and which media the model surely uses."""
     whole, alone = (rows.get(name, {}).get("f1") for name in (EVERYTHING, "subtitle-alone"))
-    used = [name.removeprefix("no-") for name, row in rows.items() if name.startswith("no-") and _is_below(row)]
+    highs = {
+        name.removeprefix("no-"): row["delta"]["f1"]["high"] for name, row in rows.items() if name.startswith("no-")
+    }
+    used = [name for name, high in highs.items() if high is not None and high < 0]
     head = "No medium is surely missed" if not used else f"What is surely missed when it is away: {', '.join(used)}"
     if not whole or alone is None:
         return f"{head}."
     return f"{head}. The subtitle alone reaches {percent(alone, 1)} of {percent(whole, 1)} points of F1."
-
-
-def _is_below(row: Json) -> bool:
-    high = row["delta"]["f1"]["high"]
-    return high is not None and high < 0
 
 
 def _reader(backbone: Backbone, media: tuple[str, ...]) -> Callable[[Sample], Prompt]:

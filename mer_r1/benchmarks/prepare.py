@@ -8,6 +8,7 @@ from pathlib import Path
 from mer_r1.benchmarks import mer_caption
 from mer_r1.benchmarks.emotion_pictures.layouts import PICTURE_SETS, SPLITS, read_pictures
 from mer_r1.benchmarks.mer_unibench.layouts import SETS, present_sets, read_set
+from mer_r1.benchmarks.mme_emotion import questions as mme_emotion
 from mer_r1.data.files import write_text
 from mer_r1.data.manifest import write_manifest
 from mer_r1.data.prepared import PreparedSet
@@ -85,8 +86,10 @@ def prepare(name: str, root: Path, out: Path, part: Part | None = None, missing:
         raise InputError(f"{out} is a file; give the folder for the manifests of {name}")
     if name not in SEVERAL and out.is_dir():
         raise InputError(f"{out} is a folder; give the path of the manifest to write, such as {out / name}.jsonl")
-    if missing is not None and _is_manifest(missing, name, out):
-        raise InputError(f"--missing {missing} would take the place of a manifest; give another file")
+    if missing is not None:
+        file, manifest = missing.resolve(), out.resolve()
+        if file == manifest or (name in SEVERAL and file.parent == manifest and file.suffix == ".jsonl"):
+            raise InputError(f"--missing {missing} would take the place of a manifest; give another file")
     found = _read(name, root, out, part)
     present = set(present_sets(root) if name == UNIBENCH else SETS)
     absent = tuple(item for item in SETS if item not in present)
@@ -118,20 +121,8 @@ def _read(name: str, root: Path, out: Path, part: Part) -> list[Found]:
         split = next(item for item in SPLITS if item == (part.split or "test"))
         whole = read_pictures(name, root, split, part.num, part.seed or 0)
     else:
-        whole = _read_mme(root) if name == MME else read_set(name, root)
+        whole = mme_emotion.prepare(root) if name == MME else read_set(name, root)
     return [Found(whole, {out: whole} if whole.samples else {})]
-
-
-def _is_manifest(missing: Path, name: str, out: Path) -> bool:
-    """Whether the list of missing files would take the place of a manifest."""
-    index, out = missing.resolve(), out.resolve()
-    return index == out or (name in SEVERAL and index.parent == out and index.suffix == ".jsonl")
-
-
-def _read_mme(root: Path) -> PreparedSet:
-    from mer_r1.benchmarks.mme_emotion import questions as mme_emotion
-
-    return mme_emotion.prepare(root)
 
 
 def _nothing(found: list[Found], root: Path) -> InputError:

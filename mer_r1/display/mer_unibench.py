@@ -84,7 +84,8 @@ def _grid(
             is_whole = len(sets) == len(SETS)  # then the means are as printed
             means = [number(value) for value in row.values[len(SETS) :]] if is_whole else _means(here, measures)
             rows.append((f"{row.model} (published)", of_mode or "", *map(percent, here.values()), *means))
-    return Grid(title, (*_heads(sets, measures), *_mean_heads(sets, measures)), tuple(rows))
+    heads = (f"{SETS[name].title} {NAMES[measures[SETS[name].task]]}" for name in sets)
+    return Grid(title, ("", "", *heads, *_mean_heads(sets, measures)), tuple(rows))
 
 
 def _means(values: Mapping[str, float | None], measures: Mapping[str, str]) -> list[str]:
@@ -92,10 +93,6 @@ def _means(values: Mapping[str, float | None], measures: Mapping[str, str]) -> l
     cells = [percent(mean_of_all(list(values.values())))]
     recognition = [value for name, value in values.items() if SETS[name].task != "sentiment"]
     return [percent(mean_of_all(recognition)), *cells] if measures is UNIFIED else cells
-
-
-def _heads(sets: Mapping[str, object], measures: Mapping[str, str]) -> tuple[str, ...]:
-    return ("", "", *(f"{SETS[name].title} {NAMES[measures[SETS[name].task]]}" for name in sets))
 
 
 def _mean_heads(sets: Mapping[str, object], measures: Mapping[str, str]) -> tuple[str, ...]:

@@ -36,13 +36,11 @@ def print_modality(result: Json, console: Console) -> None:
             table.add_column(head, justify="left" if head == "asked with" else "right")
         for name, row in rows.items():
             delta = row["delta"]["f1"]
-            value = _delta(delta) if name != EVERYTHING and None not in delta.values() else ""
+            value = ""
+            if name != EVERYTHING and None not in delta.values():
+                value = f"{points(delta['value'])}\n{interval(delta['low'], delta['high'], 1)}"
             cells = [percent(row[key], 1) for key in MEASURES]
             table.add_row(name.replace("-", " "), str(row["num_had"]), *cells, escape(value), str(row["failed"] or ""))
         console.print(table)
         console.print(result["finding"][mode], markup=False)
         console.print(rows[EVERYTHING]["signature"], markup=False, soft_wrap=True)
-
-
-def _delta(row: Json) -> str:
-    return f"{points(row['value'])}\n{interval(row['low'], row['high'], 1)}"

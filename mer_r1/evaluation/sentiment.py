@@ -11,7 +11,7 @@ words and sentiments give the same score again without a model, under the protoc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -166,29 +166,19 @@ def _judged(different: list[Words], choice: SentimentChoice, pred: Path) -> tupl
     assert choice.name is not None, "the caller has checked it"
     if choice.model is None:
         return wheels_part(LEXICON, lexicon_sha256()), {words: lexicon_sentiment(words) for words in different}
-    from mer_r1.judge.client import load_prompt
+    from mer_r1.judge.client import JudgeClient, load_prompt
 
     prompt = load_prompt(PROMPT)
     asked = [words for words in different if words]
     questions = [prompt.replace("{words}", ", ".join(words)) for words in asked]
-    replies = (_endpoint(choice, pred) if choice.url is not None else _local(choice.model).answer)(questions)
+    if choice.url is None:
+        replies = _local(choice.model).answer(questions)
+    else:
+        cache = choice.cache or pred.with_name(f"{pred.name}.judge.sqlite")
+        with JudgeClient(choice.url, choice.model, cache, key_env=choice.key_env) as client:
+            replies = client.ask_all([[{"role": "user", "content": question}] for question in questions])
     judged = dict(zip(asked, map(read_answer, replies), strict=True))
     return wheels_part(choice.name, sha256(prompt.encode()).hexdigest()), {(): NO_WORDS, **judged}
-
-
-def _endpoint(choice: SentimentChoice, pred: Path) -> Callable[[Sequence[str]], list[str]]:
-    from mer_r1.judge.client import JudgeClient
-
-    url, model = choice.url, choice.model
-    assert url is not None, "the caller asks an endpoint"
-    assert model is not None, "check() wants both"
-    cache = choice.cache or pred.with_name(f"{pred.name}.judge.sqlite")
-
-    def ask(questions: Sequence[str]) -> list[str]:
-        with JudgeClient(url, model, cache, key_env=choice.key_env) as client:
-            return client.ask_all([[{"role": "user", "content": question}] for question in questions])
-
-    return ask
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ is an error, since its answers and scores would not fit together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -66,6 +66,13 @@ class Request:
         """Raises InputError for a limit below 1."""
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit {self.limit}: give 1 or more")
+
+    def choose(self, known: Iterable[str]) -> list[str]:
+        """The sets that are asked for, in the order of `known`. Raises InputError for a name that is not known."""
+        names = list(known)
+        if unknown := [name for name in self.sets if name not in names]:
+            raise InputError(f"--sets: {printable(unknown[0])!r} is none of {', '.join(names)}")
+        return [name for name in names if name in (self.sets or names)]
 
     @property
     def model_name(self) -> str:

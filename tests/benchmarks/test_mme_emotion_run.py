@@ -125,7 +125,7 @@ def test_tasks_and_a_limit_narrow_it_and_grow_later(data: Path, tmp_path: Path) 
     for item in system.sets:  # what was asked before stays beside its answers
         assert {sample.id for sample in item.samples} == {identity for identity, _ in item.predictions}
     assert sorted(len(item.samples) for item in system.sets) == [1, 2]
-    for changes, message in (({"sets": ("ER",)}, "task ER is not known"), ({"limit": 0}, "give 1 or more")):
+    for changes, message in (({"sets": ("ER",)}, "--sets: 'ER' is none of ER-Lab"), ({"limit": 0}, "give 1 or more")):
         with pytest.raises(InputError, match=message):
             run(wanted(data, tmp_path, "http://127.0.0.1:1/v1", **changes), None)
 

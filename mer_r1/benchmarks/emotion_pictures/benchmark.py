@@ -65,9 +65,7 @@ class EmotionPictures:
         there = {path.stem: path for path in sorted(data.glob("*.jsonl")) if _SET_NAME.fullmatch(path.stem)}
         if not there:
             raise InputError(f"{data}: no NAME.jsonl in it; `mer-r1 prepare emoset` or `synth --pictures` write one")
-        if unknown := [name for name in request.sets if name not in there]:
-            raise InputError(f"--sets: {printable(unknown[0])!r} is none of {', '.join(there)} in {data}")
-        names = [name for name in there if name in (request.sets or there)]
+        names = request.choose(there)
         if self.in_domain is not None and self.in_domain not in names:
             raise InputError(f"--in-domain: {printable(self.in_domain)!r} is none of {', '.join(names)}")
         names.sort(key=lambda name: name != self.in_domain)

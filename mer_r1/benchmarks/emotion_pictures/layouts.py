@@ -155,7 +155,15 @@ def _emoset(folder: Path, split: Split, _seed: int) -> Listing:
 
 def _emotion6(folder: Path, split: Split, seed: int) -> Listing:
     """Votes of ground_truth.txt: the largest of the six."""
-    return {identity: _voted(image, votes) for identity, (image, votes) in _votes(folder, split, seed).items()}
+    found = {}
+    for identity, (image, votes) in _votes(folder, split, seed).items():
+        label, why_none = VOTES[votes.index(max(votes))], ""
+        if votes.count(max(votes)) > 1:
+            why_none = "two emotions have the most votes"
+        elif label == "neutral":
+            why_none = "neutral has the most votes"
+        found[identity] = Listed((image,), None if why_none else label, why_none)
+    return found
 
 
 def _emotion6_folders(folder: Path, split: Split, seed: int) -> Listing:
@@ -167,14 +175,6 @@ def _emotion6_folders(folder: Path, split: Split, seed: int) -> Listing:
             raise InputError(f"{folder}: {printable(image)} lies in none of the folders {', '.join(EMOTION6_LABELS)}")
         found[identity] = Listed((image,), label)
     return found
-
-
-def _voted(image: str, votes: tuple[float, ...]) -> Listed:
-    best = max(votes)
-    if votes.count(best) > 1:
-        return Listed((image,), None, "two emotions have the most votes")
-    label = VOTES[votes.index(best)]
-    return Listed((image,), None, "neutral has the most votes") if label == "neutral" else Listed((image,), label)
 
 
 def _votes(folder: Path, split: Split, seed: int) -> dict[str, tuple[str, tuple[float, ...]]]:

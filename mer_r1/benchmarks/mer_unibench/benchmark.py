@@ -30,7 +30,6 @@ from mer_r1.generation import Generator
 from mer_r1.metrics.corpus_score import score
 from mer_r1.metrics.signature import signature, wheels_part
 from mer_r1.metrics.statistics import mean_of_all
-from mer_r1.text import printable
 
 NAME = "mer-unibench"
 OFFICIAL = {"fine": "f1", "basic": "hit", "sentiment": "waf"}
@@ -65,9 +64,7 @@ class MerUniBench:
 
         Raises InputError for an unknown name, a named set that is not there, none at all, and a set without gold.
         """
-        names, data = request.sets, request.data
-        if unknown := [name for name in names if name not in SETS]:
-            raise InputError(f"--sets: {printable(unknown[0])!r} is none of {', '.join(SETS)}")
+        names, data = request.choose(SETS), request.data
         if not data.is_dir():
             raise InputError(
                 f"{data}: no such folder; give one that holds NAME.jsonl of `mer-r1 prepare` or the sets' own"
@@ -75,7 +72,7 @@ class MerUniBench:
         found: dict[str, PreparedSet] = {}
         absent: dict[str, str] = {}
         folders = set(present_sets(data))
-        for name in [known for known in SETS if known in (names or SETS)]:
+        for name in names:
             manifest = data / f"{name}.jsonl"
             if manifest.is_file():
                 found[name] = PreparedSet(name, SETS[name].title, tuple(read_manifest(manifest)))
@@ -83,7 +80,7 @@ class MerUniBench:
                 found[name] = read_set(name, data)
             else:
                 absent[name] = f"neither {name}.jsonl nor {SETS[name].folder} is in {data}; {SETS[name].where}"
-        if absent and (names or not found):
+        if absent and (request.sets or not found):
             name, why = next(iter(absent.items()))
             raise InputError(f"{SETS[name].title}: {why}")
         for name, item in found.items():
@@ -103,7 +100,11 @@ class MerUniBench:
             if not (reports := self._reports(item)):
                 continue
             write_json(item.folder / "score.json", {"modes": reports})
-            scores = {mode: _scores(name, report) for mode, report in reports.items()}
+            task = SETS[name].task
+            scores = {
+                mode: ScoreRecord.of_report(report, task=task, measure=OFFICIAL[task])
+                for mode, report in reports.items()
+            }
             sets[name] = ScoresByMode.of(scores, item.prepared.title)
             signatures = "|".join(report["signature"] for report in reports.values()).split("|")
             judges |= {part.removeprefix("judge:") for part in signatures if part.startswith("judge:")}
@@ -190,8 +191,3 @@ def _validate_gold(prepared: PreparedSet) -> None:
             f"{prepared.title}: no clip with {'a valence' if sentiment else 'labels'}{missing}; prepare it again, or "
             "leave it out with --sets"
         )
-
-
-def _scores(name: str, report: Json) -> ScoreRecord:
-    """What metrics.json keeps of a report."""
-    return ScoreRecord.of_report(report, task=SETS[name].task, measure=OFFICIAL[SETS[name].task])

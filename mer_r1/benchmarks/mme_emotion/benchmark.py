@@ -48,7 +48,6 @@ from mer_r1.evaluation.suite import AnsweredRun, AnsweredSet, FoundSets, Outcome
 from mer_r1.generation import Generator
 from mer_r1.generation.make import make_generator
 from mer_r1.prompting.templates import PromptTemplate
-from mer_r1.text import printable
 
 
 @dataclass(frozen=True)
@@ -104,10 +103,8 @@ class MmeEmotion:
 
         Raises InputError for an unknown task, wrong question files, and where no clip is there.
         """
-        if unknown := [name for name in request.sets if name not in TASKS]:
-            raise InputError(f"task {printable(unknown[0])} is not known; use {', '.join(TASKS)}")
         found = {}
-        for name, questions in _questions(request.data, request.sets or tuple(TASKS)).items():
+        for name, questions in _questions(request.data, request.choose(TASKS)).items():
             asked = questions[: request.limit]
             missing = [q.removeprefix(f"{name}/") for q, sample in asked if sample is None]
             found[name] = PreparedSet(
@@ -178,15 +175,12 @@ def _questions(data: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, Sa
     else:
         root = data.parent if data.is_file() else data
         samples = [sample_of(q, find_clip(root, q.task, q.video_id)) for q in read_questions(data)]
-    of_task: dict[str, list[tuple[str, Sample | None]]] = {name: [] for name in TASKS if name in tasks}
+    of_task: dict[str, list[tuple[str, Sample | None]]] = {name: [] for name in tasks}
     for sample in samples:
         if (task := question_of(sample).task) in of_task:
-            of_task[task].append((sample.id, sample if _has_medium(sample) else None))
+            has_medium = sample.video or sample.audio or sample.image or sample.subtitle
+            of_task[task].append((sample.id, sample if has_medium else None))
     return {name: rows for name, rows in of_task.items() if rows}
-
-
-def _has_medium(sample: Sample) -> bool:
-    return bool(sample.video or sample.audio or sample.image or sample.subtitle)
 
 
 def _all_modes(out: Path) -> MetricsRecord:
