@@ -1,11 +1,11 @@
-# Two commands for a newcomer: `make quickstart` and `make test`. Each makes .venv first if it is not there.
+# For a newcomer: `make quickstart`, `make test-fast` and `make test`. Each makes .venv first if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 # Two threads per core make PyTorch many times slower; tests run single-threaded beside each other.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: venv test quickstart golden lint types layers unit clean
+.PHONY: venv test test-fast quickstart golden lint types layers unit clean
 
 venv: $(STAMP)
 
@@ -20,6 +20,10 @@ quickstart: $(STAMP)
 	$(BIN)/mer-r1 quickstart $(ARGS)
 
 test: lint types layers unit
+
+# While you work: no process or browser is started, nothing large is trained. `slow` in pyproject.toml says what is left out.
+test-fast: lint
+	$(TEST_THREADS) $(BIN)/pytest -n 2 -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check --output-format concise .

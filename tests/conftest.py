@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from platformdirs import user_cache_path
 
 from mer_r1.data.sample import Sample
 from tests.nursery import Nursery
@@ -26,15 +28,46 @@ settings.register_profile("suite", deadline=None, max_examples=50)  # a busy mac
 settings.load_profile("suite")
 
 
+SLOW = {"taught_folder", "stepped_folder", "nursery", "driver"}
+"""Fixtures that make a test slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests of these fixtures, and begin with the modules that have slow ones, so that none is left to the end."""
+    for item in items:
+        if SLOW & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True)
+def no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that starts a process says that it is slow."""
+    real = subprocess.Popen
+
+    def popen(command: Sequence[str], *arguments: Any, **options: Any) -> subprocess.Popen[Any]:
+        if command[0] != "fc-list":  # Matplotlib's way to the fonts, once a user
+            pytest.fail("starts a process: mark it slow")
+        return real(command, *arguments, **options)
+
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(subprocess, "Popen", popen)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of the session's own in the place of the user's cache; and no proxy between a test and its server."""
+    """A folder of the session's own in the place of the user's cache; and no proxy between a test and its server.
+
+    Matplotlib's list of the fonts alone is the user's.
+    """
     from mer_r1.emotion import official
 
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             patch.delenv(name, raising=False)
+        patch.setenv("MPLCONFIGDIR", str(user_cache_path("matplotlib")))
         patch.setenv("XDG_CACHE_HOME", str(folder))  # for the commands that a test starts
         patch.setattr(official, "user_folder", lambda: folder / "mer-r1")
         yield folder

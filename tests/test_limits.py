@@ -14,6 +14,8 @@ import pytest
 
 from tests.media.make_media import gray_frames, tone, write_media
 
+pytestmark = pytest.mark.slow
+
 psutil = pytest.importorskip("psutil")  # accelerate brings it
 
 NUM_ROWS = 100_000

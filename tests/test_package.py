@@ -62,11 +62,13 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         getattr(mer_r1, "nonsense")  # noqa: B009  type checkers know that it is not there
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_nothing_of_others() -> None:
     others = {"numpy", "av", "PIL", "torch", "transformers", "pydantic", "rich", "yaml", "matplotlib", "jinja2"}
     assert not loaded_by("import mer_r1") & others
 
 
+@pytest.mark.slow
 def test_scoring_and_reading_load_no_torch() -> None:
     names = ", ".join(name for name in NAMES if name != NEEDS_TORCH)
     code = (

@@ -48,6 +48,7 @@ def test_a_benchmark_that_was_done_is_finished_and_has_its_numbers() -> None:
     assert (slow.measure, slow.value("accuracy")) == ("accuracy", 1.0)
 
 
+@pytest.mark.slow
 def test_the_page_shows_all_of_it(old: Path) -> None:
     pytest.importorskip("matplotlib")
     runs = [old / "quickstart", old / "mer-unibench", old / "emotion-pictures"]
@@ -64,6 +65,7 @@ def test_the_page_shows_all_of_it(old: Path) -> None:
     assert main(["report", *map(str, runs), "--out", str(old / "all.html")]) == 0
 
 
+@pytest.mark.slow
 def test_the_diagnosis_measures_it(old: Path) -> None:
     pytest.importorskip("matplotlib")
     assert main(["diagnose", str(old / "quickstart"), "--out", str(old / "out")]) == 0

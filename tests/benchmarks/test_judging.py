@@ -189,6 +189,7 @@ judge_file(Path(questions), Path(responses), Path(out), url, workers=workers)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "after"), [(1, 8), (4, 9)])
 def test_killed_and_repeated_it_ends_with_the_same_numbers_and_asks_nothing_twice(
     workers: int, after: int, files: Files, tmp_path: Path

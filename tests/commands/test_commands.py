@@ -298,6 +298,9 @@ def test_predict_without_torch_names_the_extra(files: Path, fault: Fault, monkey
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in [name for name in sys.modules if name.startswith(("mer_r1.models", "mer_r1.generation"))]:
         monkeypatch.delitem(sys.modules, name)
+    for name in ("models", "generation"):  # the package names them too, and is to name these again
+        if name in vars(mer_r1):
+            monkeypatch.setattr(mer_r1, name, vars(mer_r1)[name])
     assert "pip install 'mer-r1[train]'" in fault("predict", "--subtitle", "x", "--model", "llama")
 
 
@@ -323,6 +326,7 @@ def process(*arguments: str, code: str | None = None, cwd: Path | None = None) -
     return subprocess.run(command, env=ENVIRONMENT, cwd=cwd, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -354,6 +358,7 @@ print(json.dumps([status, sorted({name.partition(".")[0] for name in sys.modules
         assert not {"numpy", "pydantic", "yaml", "av", "PIL", "openpyxl"} & set(modules)
 
 
+@pytest.mark.slow
 def test_the_module_and_the_command_are_the_same() -> None:
     by_module = process("--help")
     by_command = process(
@@ -367,6 +372,7 @@ def test_the_module_and_the_command_are_the_same() -> None:
         assert done.stdout == by_module.stdout
 
 
+@pytest.mark.slow
 def test_a_process_ends_in_two_without_a_traceback(files: Path) -> None:
     done = process("score", "--gold", "none.jsonl", "--pred", "pred.jsonl", cwd=files)
     assert done.returncode == 2
@@ -374,6 +380,7 @@ def test_a_process_ends_in_two_without_a_traceback(files: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_process_group_is_one_line(files: Path) -> None:
     """Worker processes get the signal too, and keep quiet."""
     import signal

@@ -72,6 +72,7 @@ def test_a_later_answer_takes_an_errors_place_and_no_other(tmp_path: Path) -> No
         read_predictions(write_lines(tmp_path / "p.jsonl", []))
 
 
+@pytest.mark.slow
 def test_diagnosis_needs_no_torch_and_no_matplotlib() -> None:
     heavy = "{'torch', 'matplotlib', 'jinja2'}"
     modules = "mer_r1.analysis.runs, mer_r1.display.diagnosis_plots, mer_r1.report.page"

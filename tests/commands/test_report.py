@@ -100,6 +100,7 @@ def test_every_figure_says_in_words_what_it_shows(whole: str) -> None:
     assert any("joy recall 100, precision 33" in label for label in labels)
 
 
+@pytest.mark.slow
 def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     folder = make_quickstart(tmp_path)
     pages = [page_of(folder, out=tmp_path / name).read_bytes() for name in ("one.html", "two.html")]
@@ -151,6 +152,7 @@ def test_two_runs_stand_side_by_side_with_their_difference(tmp_path: Path) -> No
     assert index_of(page)["pair"] == [0, 1]
 
 
+@pytest.mark.slow
 def test_what_was_not_answered_is_counted_on_the_page_and_ends_both_commands_in_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,6 +297,7 @@ write_page(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_a_page_that_is_killed_while_it_is_written_leaves_the_one_before(tmp_path: Path) -> None:
     folder = make_asked(tmp_path / "run", ALL, dict.fromkeys(ALL, (["happy"], ["happy"])))
     page = page_of(folder)

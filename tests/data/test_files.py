@@ -277,6 +277,7 @@ def holder(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_at_once_in_one_line_that_names_the_first(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "run"
     with holder(folder) as process:
@@ -294,6 +295,7 @@ def test_a_second_process_is_refused_at_once_in_one_line_that_names_the_first(tm
     assert names(folder) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 def test_a_folder_is_free_when_its_process_is_killed_though_a_child_of_it_lives(tmp_path: Path) -> None:
     with holder(tmp_path, "child") as process:
@@ -383,6 +385,7 @@ while turns < 150:
 """
 
 
+@pytest.mark.slow
 def test_processes_that_take_turns_are_never_inside_together(tmp_path: Path) -> None:
     """The file of the lock comes and goes meanwhile."""
     command = [sys.executable, "-c", TAKES_TURNS, str(tmp_path)]
@@ -411,6 +414,7 @@ with atomic_folder(model) as temporary:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_old_folder_is_removed_leaves_the_new_one_whole(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()

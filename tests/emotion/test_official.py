@@ -360,6 +360,7 @@ def test_what_tables_compile_to_changes_with_the_format_number_only(tables: Path
     assert (official._COMPILED_FORMAT, found) == (1, COMPILED[protocol, level])
 
 
+@pytest.mark.slow
 def test_a_kept_table_is_loaded_fast_and_without_openpyxl(cache_folder: Path, tables: Path) -> None:
     of(tables, "corrected")
     code = (

@@ -314,6 +314,7 @@ def test_an_error_in_the_wheels_file_is_named_with_its_line(text: str, message: 
         read_heads(text, "wheels.txt")
 
 
+@pytest.mark.slow
 def test_loading_imports_neither_torch_nor_numpy() -> None:
     code = (
         "import sys; from mer_r1.emotion.wheel import WheelSet; WheelSet.load().map_set(['happy']);"

@@ -13,6 +13,8 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.evaluation.score import Settings
 from tests.evaluation.test_score import run
 
+pytestmark = pytest.mark.slow
+
 NUM_ROWS = 20_000
 NUM_LINES = 400
 WORDS = WheelSet.load().words

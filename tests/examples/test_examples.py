@@ -11,6 +11,8 @@ import pytest
 
 from mer_r1 import read_manifest
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[2] / "examples"
 
 

@@ -208,6 +208,7 @@ generate_to_store(Path(sys.argv[2]), samples, generator, ["slow", "fast"])
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "predictions.jsonl"
 

@@ -239,6 +239,7 @@ def by_key(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["id"], row["mode"]): row for row in rows}
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_repeated_it_ends_with_the_same_rows(tmp_path: Path) -> None:
     generate_to_store(tmp_path / "whole.jsonl", some(30), Echo())
     out = tmp_path / "out.jsonl"
@@ -253,6 +254,7 @@ def test_killed_in_the_middle_and_repeated_it_ends_with_the_same_rows(tmp_path: 
     assert by_key(out) == by_key(tmp_path / "whole.jsonl")
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_rows_of_one(tmp_path: Path) -> None:
     generate_to_store(tmp_path / "whole.jsonl", some(9), Echo())
     out = tmp_path / "out.jsonl"
@@ -265,6 +267,7 @@ def test_two_processes_make_the_rows_of_one(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
+@pytest.mark.slow
 def test_a_process_that_comes_late_waits_for_the_first_and_leaves_nothing(tmp_path: Path) -> None:
     generate_to_store(tmp_path / "whole.jsonl", some(20), Echo())
     out, parts = tmp_path / "out.jsonl", tmp_path / "out.jsonl.parts"
@@ -277,6 +280,7 @@ def test_a_process_that_comes_late_waits_for_the_first_and_leaves_nothing(tmp_pa
     assert not parts.exists()
 
 
+@pytest.mark.slow
 def test_the_share_of_a_process_that_dies_is_taken_over(tmp_path: Path) -> None:
     generate_to_store(tmp_path / "whole.jsonl", some(20), Echo())
     out = tmp_path / "out.jsonl"
@@ -290,6 +294,7 @@ def test_the_share_of_a_process_that_dies_is_taken_over(tmp_path: Path) -> None:
     assert by_key(out) == by_key(tmp_path / "whole.jsonl")
 
 
+@pytest.mark.slow
 def test_what_a_killed_launch_left_is_kept_by_one_process_and_by_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

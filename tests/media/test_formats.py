@@ -155,6 +155,7 @@ print(int(status["VmHWM"].split()[0]) // 1024)  # ru_maxrss would begin at the p
 """
 
 
+@pytest.mark.slow
 def test_bombs_cost_little_memory(tmp_path: Path, clip_mp4: Path) -> None:
     jpg = write_image(tmp_path / "bomb.jpg", np.zeros((16, 16, 3), np.uint8))
     data = bytearray(jpg.read_bytes())

@@ -19,6 +19,8 @@ import pytest
 from mer_r1.media import MediaBudget, decode_file
 from tests.media.make_media import gray_frames, png_declaring, tone, with_declared_seconds, write_image, write_media
 
+pytestmark = pytest.mark.slow
+
 HEAD = 4096
 WORDS = (bytes(4), b"\0\0\0\1", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff")
 

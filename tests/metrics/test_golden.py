@@ -37,6 +37,7 @@ def fails_officially(case: Mapping[str, Any]) -> bool:
     return any("error" in out for out in case["out"]["metrics"].values())
 
 
+@pytest.mark.slow
 def test_every_case_alone_gives_the_official_precision_recall_and_hit(
     golden: dict[str, Any], tables: dict[int, WheelSet]
 ) -> None:

@@ -15,6 +15,8 @@ import torch
 from mer_r1.models.tiny.omni import tiny_tokenizer
 from mer_r1.training.model_shape import KNOWN, shape_of
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[2] / "perf"
 CELL = {"P", "K", "token_ratio", "speedup", "max_logprob_diff", "grad_rel_diff", "peak_mb_packed", "peak_mb_repeated"}
 

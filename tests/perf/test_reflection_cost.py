@@ -11,6 +11,8 @@ import pytest
 
 from tests.perf.test_perf import printed, script
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["script"]
 
 SMALL = {"picture": 4, "answer": 80, "group": 2, "hidden": 64, "layers": 1, "rounds": 1, "clock": "cpu"}

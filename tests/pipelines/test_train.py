@@ -18,6 +18,8 @@ from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
 from tests.training.test_training import make_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

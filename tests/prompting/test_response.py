@@ -253,6 +253,7 @@ def test_corrected_labels_do_not_look_at_the_case(text: str) -> None:
     assert corrected_labels(plain.upper()) == corrected_labels(plain) == corrected_labels(plain.swapcase())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -287,6 +288,7 @@ def test_a_hostile_megabyte_is_parsed_in_linear_time(text: str) -> None:
         parse(answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", ["<answer>", "<answer>a</answer>", "<answer>a</answer><think>", "<think></think>"])
 def test_a_hostile_megabyte_of_tags_is_parsed_in_linear_time_by_every_profile(piece: str) -> None:
     for name in RESPONSE_FORMATS:

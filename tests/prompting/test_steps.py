@@ -103,6 +103,7 @@ def test_three_steps_and_a_word_written_in_the_form_are_read_back(inner: tuple[s
 HOSTILE = ["<step1>", "</step1>", "<step1></step1>", BOX, "}", BOX + "a}", "\\", "<", "<step1>" + BOX, " "]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["", STRICT[:-1]])
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_hostile_text_is_read_in_linear_time(head: str, piece: str) -> None:

@@ -150,6 +150,7 @@ def test_the_same_seed_gives_the_same_groups_and_another_does_not() -> None:
     assert not np.array_equal(sample_sets(5, 4, 3), sample_sets(5, 4, 4))
 
 
+@pytest.mark.slow
 def test_it_starts_without_torch() -> None:
     code = "import sys, mer_r1.rl.theory, mer_r1.display.theory; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from transformers import Trainer
 
 pytestmark = [
+    pytest.mark.slow,
     # TRL says of the hook that hands it rollouts that it may change.
     pytest.mark.filterwarnings("ignore:You are using 'rollout_func':UserWarning"),
     # TRL 1.16 asks the model by a name that transformers 5.23 keeps as an alias.

@@ -311,6 +311,7 @@ def test_steps_are_those_of_the_paper() -> None:
     assert cost.num_steps(recipe_of(), None, 8) is None
 
 
+@pytest.mark.slow
 def test_costs_are_estimated_without_torch() -> None:
     training = ("cost", "model_shape", "model_card", "estimate")
     modules = ", ".join((*(f"mer_r1.training.{name}" for name in training), "mer_r1.commands.merge"))

@@ -13,6 +13,8 @@ from mer_r1.recipe import Recipe
 from tests.training.test_crashes import assert_same, recipe_of
 from tests.training.test_training import lines
 
+pytestmark = pytest.mark.slow
+
 
 def trained(recipe: Recipe, out: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The trainer of a run in this process."""

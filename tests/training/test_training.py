@@ -14,6 +14,8 @@ from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
 from mer_r1.training.run_folder import RunFolder, keep_until, last_checkpoint
 
+pytestmark = pytest.mark.slow
+
 TIMES = {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
 
 
