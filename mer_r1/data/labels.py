@@ -20,31 +20,17 @@ from mer_r1.text import kind_of
 
 Span = tuple[int, int, str]
 
-
 _SEPARATORS = r",;；，、/\r\n\v\f\x1c-\x1e\x85\u2028\u2029"
-
-
 _EDGE = rf"[^\s{_SEPARATORS}]"  # what may not stand beside an "and" that separates
-
-
 # One set of characters comes first, which lets the search skip the others fast.
 _GAP = re.compile(rf"[{_SEPARATORS}Aa](?:(?<![Aa])|(?<!{_EDGE}.)[Nn][Dd](?!{_EDGE}))")
-
 
 # Marks that may stand before or after a word without belonging to it. No alternative of _HEAD can match where another
 # does and nothing follows the repetition, so the match never backtracks.
 _MARKS = r"\s.!?:。！？：…·•*_`#~>|\"'“”‘’«»「」『』\[\](){}【】（）《》\-–—\\\u200b-\u200f\u2060\ufeff"
-
-
 _HEAD = re.compile(rf"(?:[{_MARKS}]|\d+[.)]\s|[Aa][Nn][Dd](?!\S))*")
-
-
 _TAIL = re.compile(rf"[{_MARKS}]")
-
-
 _PLAIN = re.compile(r"(?!\d+\Z)[^\W_]+(?:[ -][^\W_]+)*+")
-
-
 _QUOTES = re.compile(r"['\",]")
 
 
@@ -103,18 +89,15 @@ def read_labels(field: object, parser: str) -> tuple[tuple[str, ...], str | None
         try:
             "".join(field)
         except TypeError:
-            return PARSERS[parser]([item for item in field if isinstance(item, str)]), _item_error(field)
+            texts = [item for item in field if isinstance(item, str)]
+            index, odd = next((index, item) for index, item in enumerate(field) if not isinstance(item, str))
+            return PARSERS[parser](texts), f"labels[{index}] is {kind_of(odd)}, not a text"
         return PARSERS[parser](field), None
     if field is None or (isinstance(field, float) and field != field):
         return (), None
     if hasattr(field, "tolist"):  # an array of numpy, which the official code takes as a list
         return read_labels(field.tolist(), parser)
     return (), f"labels is {kind_of(field)}, not a text or a list of texts"
-
-
-def _item_error(items: Sequence[object]) -> str:
-    index = next(index for index, item in enumerate(items) if not isinstance(item, str))
-    return f"labels[{index}] is {kind_of(items[index])}, not a text"
 
 
 def word_spans(text: str, start: int, end: int) -> tuple[Span, ...]:

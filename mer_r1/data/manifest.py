@@ -32,6 +32,7 @@ KEYS = ("id", *MEDIA_KEYS, "subtitle", "labels", "valence", "reasoning", "cluste
 
 MAX_VALENCE = 1000  # any scale of a data set, and no infinity
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|(?:data|file|https?|blob):", re.IGNORECASE)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -170,20 +171,16 @@ def text_errors(key: str, value: object) -> Iterator[str]:
         return
     if not isinstance(value, str):
         yield f"{key} must be a text in quotes, found {kind_of(value)}"
-    elif not _is_unicode(value):
+    elif _SURROGATE.search(value):
         yield f"{key} holds half a surrogate pair; write the character itself, in UTF-8"
 
 
 def _list_errors(key: str, value: object) -> Iterator[str]:
-    if value is None:
-        return
     if isinstance(value, str):
         yield f'{key} must be a list, found a text; write "{key}": ["{printable(value)}"]'
-        return
-    if not isinstance(value, list):
+    elif not isinstance(value, list | None):
         yield f'{key} must be a list of words, found {kind_of(value)}; write "{key}": ["happy"]'
-        return
-    for index, word in enumerate(value):
+    for index, word in enumerate(value if isinstance(value, list) else ()):
         if not isinstance(word, str):
             yield f"{key}[{index}] must be a word in quotes, found {kind_of(word)}"
         elif not word.strip():
@@ -203,16 +200,13 @@ def valence_errors(value: object) -> Iterator[str]:
 
 
 def _sample(row: dict[str, Any], folder: Path) -> Sample:
-    media = {key: None if row.get(key) is None else folder / row[key] for key in MEDIA_KEYS}
-    texts = {key: row.get(key) for key in TEXT_KEYS}
     valence = row.get("valence")
     return Sample(
         id=row["id"],
-        labels=tuple(row.get("labels") or ()),
-        candidates=tuple(row.get("candidates") or ()),
         valence=None if valence is None else float(valence),
-        **media,
-        **texts,
+        **{key: None if row.get(key) is None else folder / row[key] for key in MEDIA_KEYS},
+        **{key: row.get(key) for key in TEXT_KEYS},
+        **{key: tuple(row.get(key) or ()) for key in LIST_KEYS},
     )
 
 
@@ -239,11 +233,3 @@ def _relative(medium: Path, folder: Path) -> str:
     if target.parts[:2] != start.parts[:2]:
         return medium.as_posix()
     return Path(os.path.relpath(target, start)).as_posix()
-
-
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -203,17 +203,10 @@ def _typed_errors(row: Row) -> Iterator[str]:
 
 
 def _is_numbers(value: object) -> bool:
-    return isinstance(value, dict) and all(x is None or _is_number(x) for x in value.values())
+    def is_number(x: object) -> bool:
+        return type(x) is float or (type(x) is int and abs(x) <= sys.float_info.max)  # an int has any number of digits
 
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return False
-    return True
+    return isinstance(value, dict) and all(x is None or is_number(x) for x in value.values())
 
 
 def _prediction(row: Row, parser: str) -> Prediction:

@@ -76,24 +76,18 @@ def _download(names: Sequence[str], folder: Path | None, base_urls: Mapping[str,
             data = next((other for other in others if other is not None), None)
             how: Literal["copied", "fetched"] = "fetched" if data is None else "copied"
             if data is None:
+                absent = [
+                    other for other, its in PINNED[name].items() if pinned_bytes(path.parent / other, its) is None
+                ]
                 by_hand = (
-                    f"put {', '.join(_absent(name, path.parent))} into {path.parent} by hand (docs/wheels.md has the "
-                    "addresses), or give a folder that has them: --wheels DIR"
+                    f"put {', '.join(absent)} into {path.parent} by hand (docs/wheels.md has the addresses), or give a "
+                    "folder that has them: --wheels DIR"
                 )
-                data = fetch_pinned(f"{base_urls[_home(name, file)]}/{file}", pinned, by_hand)
+                first = next(other for other, files in PINNED.items() if files[file] == pinned)  # that has this file
+                data = fetch_pinned(f"{base_urls[first]}/{file}", pinned, by_hand)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(data)
             yield Fetched(path, how)
-
-
-def _home(name: str, file: str) -> str:
-    """The first of the published wheels that has this very file."""
-    return next(other for other, files in PINNED.items() if files[file] == PINNED[name][file])
-
-
-def _absent(name: str, folder: Path) -> list[str]:
-    """The files that are still to come."""
-    return [file for file, pinned in PINNED[name].items() if pinned_bytes(folder / file, pinned) is None]
 
 
 def pinned_bytes(path: Path, pinned: str) -> bytes | None:

@@ -212,8 +212,12 @@ def _head(key: str, body: bytes) -> dict[str, str]:
 def compile_tables(
     tables: Tables, protocol: Protocol, level: int
 ) -> tuple[tuple[tuple[str, ...], ...], dict[str, int]]:
-    """The categories of each wheel, and of every form the categories that it reaches, packed."""
-    categories_of = _categories_of(tables, protocol, level)
+    """The categories of each wheel, and of every form the categories that it reaches, packed.
+
+    "neutral" is the last category where the protocol scores it, else left out.
+    """
+    last = (NEUTRAL,) if protocol.neutral else ()
+    categories_of = tuple(tuple(c for c in wheel.categories(level) if c != NEUTRAL) + last for wheel in tables.wheels)
     ids_of = [{category: i for i, category in enumerate(categories)} for categories in categories_of]
     table = {
         form: pack(
@@ -223,12 +227,6 @@ def compile_tables(
         for form, of_form in _all_placements(tables, protocol, level)
     }
     return categories_of, table
-
-
-def _categories_of(tables: Tables, protocol: Protocol, level: int) -> tuple[tuple[str, ...], ...]:
-    """The categories of each wheel; "neutral" last where the protocol scores it, else left out."""
-    last = (NEUTRAL,) if protocol.neutral else ()
-    return tuple(tuple(c for c in wheel.categories(level) if c != NEUTRAL) + last for wheel in tables.wheels)
 
 
 def _routes(tables: Tables, protocol: Protocol, level: int) -> dict[str, Route]:

@@ -24,7 +24,7 @@ from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.checkpoint import write_settings
-from mer_r1.models.decoding import Decoder, StopText, draw, head_reads_last
+from mer_r1.models.decoding import LAST, Decoder, StopText, draw, head_reads
 from mer_r1.models.group_attention import GROUP, DecodeLayout
 from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Sampling
 from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat
@@ -108,7 +108,7 @@ class Backbone(ABC):
             lambda _, args, given: read.append(given["inputs_embeds"]), with_kwargs=True
         )
         try:
-            with head_reads_last(self.model, 1):
+            with head_reads(self.model, LAST):
                 state = self.wrapped_model(
                     input_ids=batch.input_ids_PT,
                     attention_mask=batch.mask_PT,
@@ -211,7 +211,7 @@ class Backbone(ABC):
 
         Only those positions pass through the LM head. `model` is the backbone's own or a wrapper of it (DDP, PEFT).
         """
-        with head_reads_last(getattr(model, "module", model), num_response + 1):
+        with head_reads(getattr(model, "module", model), slice(-num_response - 1, None)):
             logits: Tensor = model(**inputs, use_cache=False).logits
         return logits[:, :-1].float() + self.suppressed_V
 

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mer_r1.models.group_attention import NO_MASK_SHAPE, DecodeLayout, own_cache
+from mer_r1.models.group_attention import NO_MASK_SHAPE, DecodeLayout, answer_cache
 from mer_r1.models.types import Encoded, Sampling
+
+LAST = slice(-1, None)
 
 
 class Decoder:
@@ -33,7 +35,7 @@ class Decoder:
 
     def start(self, encoded: Encoded, num_generations: int, room: int) -> None:
         """Make room for `room` ids of every answer."""
-        self._cache = own_cache(len(encoded.keys), room)
+        self._cache = answer_cache(len(encoded.keys), room)
         first_P = encoded.prompts.positions_3PT.amax(dim=(0, 2)) + 1
         self._next_B1 = first_P.repeat_interleave(num_generations)[:, None]
         self._no_mask = torch.ones(NO_MASK_SHAPE, dtype=torch.bool, device=first_P.device)
@@ -43,7 +45,7 @@ class Decoder:
         num = ids_BQ.shape[1]
         positions_BQ = self._next_B1 + torch.arange(num, device=ids_BQ.device)
         self._next_B1 = self._next_B1 + num
-        with torch.inference_mode(self._is_whole), head_reads_last(self._model, 1):
+        with torch.inference_mode(self._is_whole), head_reads(self._model, LAST):
             logits: Tensor = self._wrapped_model(
                 input_ids=ids_BQ,
                 attention_mask=self._no_mask,
@@ -108,9 +110,9 @@ class StopText:
 
 
 @contextmanager
-def head_reads_last(model: Any, num_positions: int) -> Iterator[None]:
-    """Within the block the LM head reads only the last positions; the rest of its output is not made."""
-    handle = model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][:, -num_positions:],))
+def head_reads(model: Any, positions: slice | Tensor) -> Iterator[None]:
+    """Within the block the LM head reads only these positions; the rest of its output is not made."""
+    handle = model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][:, positions],))
     try:
         yield
     finally:

@@ -111,24 +111,24 @@ class GroupLayout:
         if (which, dtype) not in self._bias:
             grid = self.answers[which]
             columns = grid.index_NR.shape[1]
-            own_1RR = torch.ones(1, columns, columns, dtype=torch.bool, device=grid.index_NR.device).tril()
+            causal_1RR = torch.ones(1, columns, columns, dtype=torch.bool, device=grid.index_NR.device).tril()
             prompt_NT = self.prompts.mask_NR[:1] if self.prompts.is_whole else self.prompts.mask_NR[grid.prompt_N]
             seen_NRT = prompt_NT[:, None].expand(-1, columns, -1)
-            allowed = torch.cat([seen_NRT, own_1RR.expand(len(seen_NRT), -1, -1)], dim=-1)
+            allowed = torch.cat([seen_NRT, causal_1RR.expand(len(seen_NRT), -1, -1)], dim=-1)
             bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, -torch.inf)
             self._bias[which, dtype] = bias[:, None]
         return self._bias[which, dtype]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, dropout: float) -> Tensor:
         """Attention over the flat sequence: (1, H, S, D) and (1, J, S, D) in, (1, S, H, D) out."""
-        (prompt_q, *own_q), (prompt_k, *own_k), (prompt_v, *own_v) = map(self._rectangles, (query, key, value))
+        (prompt_q, *answer_q), (prompt_k, *answer_k), (prompt_v, *answer_v) = map(self._rectangles, (query, key, value))
         options: dict[str, Any] = {"scale": scaling, "dropout_p": dropout}
         # Padding stands on the right, where no real column of a causal prompt looks.
         outputs = [_sdpa(prompt_q, prompt_k, prompt_v, None, is_causal=True, **options)]
         for which, grid in enumerate(self.answers):
-            keys = torch.cat([_of_prompt(prompt_k, grid), own_k[which]], dim=2)
-            values = torch.cat([_of_prompt(prompt_v, grid), own_v[which]], dim=2)
-            outputs.append(_sdpa(own_q[which], keys, values, self.bias(which, query.dtype), **options))
+            keys = torch.cat([_of_prompt(prompt_k, grid), answer_k[which]], dim=2)
+            values = torch.cat([_of_prompt(prompt_v, grid), answer_v[which]], dim=2)
+            outputs.append(_sdpa(answer_q[which], keys, values, self.bias(which, query.dtype), **options))
         rows = torch.cat([output.transpose(1, 2).flatten(0, 1) for output in outputs])
         return (rows if self.is_dense else rows.index_select(0, self.order_S))[None]
 
@@ -160,20 +160,22 @@ class DecodeLayout:
         self.keys, self.values, self.bias_PT = keys, values, bias_PT
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        """(B, H, Q, D) queries of the newest Q ids over prompt and own ids (B, J, R, D): (B, Q, H, D)."""
+        """(B, H, Q, D) queries of the newest Q ids over prompt and answer ids (B, J, R, D): (B, Q, H, D)."""
         prompt_k, prompt_v = self.keys[layer], self.values[layer]
         prompts, heads, _, width = prompt_k.shape
         rows, _, new, _ = query.shape
         scale = width**-0.5 if scaling is None else scaling
         exact = torch.promote_types(query.dtype, torch.float32)
-        own = query.reshape(rows, heads, -1, width)  # B, J, H/J x Q, D
-        to_prompt = own.view(prompts, rows // prompts, heads, -1, width).transpose(1, 2).flatten(2, 3)
+        grouped = query.reshape(rows, heads, -1, width)  # B, J, H/J x Q, D
+        to_prompt = grouped.view(prompts, rows // prompts, heads, -1, width).transpose(1, 2).flatten(2, 3)
         scores_prompt = (to_prompt @ prompt_k.transpose(-1, -2)).to(exact) * scale + self.bias_PT[:, None, None]
-        scores_own = (own @ key.transpose(-1, -2)).to(exact) * scale
+        scores_answer = (grouped @ key.transpose(-1, -2)).to(exact) * scale
         if new > 1:
-            scores_own = scores_own + _newest(new, key.shape[2], query.device).repeat(own.shape[2] // new, 1)
+            ahead = torch.ones(new, key.shape[2], device=query.device).triu(key.shape[2] - new + 1).bool()
+            ahead = ahead.repeat(grouped.shape[2] // new, 1)  # one of the newest ids does not look at a later one
+            scores_answer = scores_answer.masked_fill(ahead, -torch.inf)
         per_prompt = scores_prompt.view(prompts, heads, rows // prompts, -1, scores_prompt.shape[-1])
-        scores = torch.cat([per_prompt.transpose(1, 2).flatten(0, 1), scores_own], dim=-1)
+        scores = torch.cat([per_prompt.transpose(1, 2).flatten(0, 1), scores_answer], dim=-1)
         weights = scores.softmax(dim=-1).to(query.dtype)  # B, J, H/J x Q, T + R
         columns = prompt_k.shape[2]
         shared = weights[..., :columns].view(prompts, rows // prompts, heads, -1, columns).transpose(1, 2).flatten(2, 3)
@@ -182,13 +184,7 @@ class DecodeLayout:
         return mixed.reshape(rows, -1, new, width).transpose(1, 2)
 
 
-def _newest(new: int, total: int, device: torch.device) -> Tensor:
-    """-inf where one of the newest ids would look ahead: (new, total)."""
-    ahead = torch.ones(new, total, device=device).triu(total - new + 1).bool()
-    return torch.zeros(new, total, device=device).masked_fill(ahead, -torch.inf)
-
-
-class _OwnLayer(DynamicLayer):
+class _AnswerLayer(DynamicLayer):
     """Keys and values of the answers alone, in room made once for all ids to come."""
 
     is_initialized: bool
@@ -213,9 +209,9 @@ class _OwnLayer(DynamicLayer):
         return self._used
 
 
-def own_cache(num_layers: int, room: int) -> Cache:
+def answer_cache(num_layers: int, room: int) -> Cache:
     """A cache for `room` ids of every answer, to be used with a DecodeLayout."""
-    return Cache(layers=[_OwnLayer(room) for _ in range(num_layers)])
+    return Cache(layers=[_AnswerLayer(room) for _ in range(num_layers)])
 
 
 def group_attention(

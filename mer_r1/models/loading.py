@@ -78,22 +78,20 @@ def _hub_kind(source: str) -> str:
 
 
 def _load_adapted(folder: Path, budget: MediaBudget | None, prompt_style: str | None) -> Backbone:
-    """The base of an adapter, with the adapter merged into its weights."""
-    if (folder / SETTINGS_FILE).exists():
-        budget, prompt_style = settings_of(str(folder), budget, prompt_style)
-    backbone = load_backbone(_base_of(folder), budget, prompt_style)
-    backbone.model = _merged(backbone.model, folder)
-    return backbone
+    """The base of an adapter, with the adapter merged into its weights.
 
-
-def _base_of(folder: Path) -> str:
-    """What an adapter was learned on. Raises InputError, naming its configuration, where that is no whole model."""
+    Raises InputError, naming the adapter's configuration, where the base is no whole model.
+    """
     base, path = adapter_base(folder), folder / ADAPTER_CONFIG
     if (Path(base) / ADAPTER_CONFIG).is_file():
         raise InputError(f"{path}: its base_model_name_or_path {base} is an adapter too; name a whole model there")
     if not Path(base).exists() and not looks_like_hub_id(base):
         raise InputError(f"{path}: its base_model_name_or_path {base} does not exist; write there where the base is")
-    return base
+    if (folder / SETTINGS_FILE).exists():
+        budget, prompt_style = settings_of(str(folder), budget, prompt_style)
+    backbone = load_backbone(base, budget, prompt_style)
+    backbone.model = _merged(backbone.model, folder)
+    return backbone
 
 
 def _merged(model: Any, folder: Path) -> Any:

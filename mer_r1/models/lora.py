@@ -40,8 +40,8 @@ def add_lora(model: Any, lora: LoraSection, base: str | None = None) -> PeftMode
     """
     from peft import LoraConfig, get_peft_model
 
-    index = language_model_layers(model)
-    layers = model.get_submodule(index)
+    path = language_model_layers(model)
+    layers = model.get_submodule(path)
     linear = {name.rpartition(".")[2] for name, module in layers.named_modules() if isinstance(module, nn.Linear)}
     if unknown := sorted(set(lora.target_modules) - linear):
         raise InputError(
@@ -53,7 +53,7 @@ def add_lora(model: Any, lora: LoraSection, base: str | None = None) -> PeftMode
         r=lora.r,
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
-        target_modules=rf"{re.escape(index)}\.\d+\.(.+\.)?({names})",
+        target_modules=rf"{re.escape(path)}\.\d+\.(.+\.)?({names})",
     )
     with peft_is_behind():
         wrapped: PeftModel = get_peft_model(model, config)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -64,6 +65,15 @@ class Packed:
     probe_ids_A: Tensor
     num_probes: tuple[int, ...]
 
+    def arguments(self, backbone: Backbone) -> dict[str, Any]:
+        """Arguments of a forward over the sequence."""
+        return {
+            "input_ids": self.input_ids_S[None],
+            "attention_mask": torch.ones(NO_MASK_SHAPE, dtype=torch.bool, device=backbone.device),
+            "position_ids": backbone.position_argument(self.positions_3S[:, None]),
+            "layout": self.layout,
+        }
+
 
 @dataclass(frozen=True)
 class GroupPass:
@@ -82,22 +92,19 @@ def pack(prompts: PromptBatch, slow: Sequence[Branch], fast: Sequence[Branch] = 
     real_PT = prompts.mask_PT.bool()
     lengths = real_PT.sum(1).tolist()
     firsts = (prompts.positions_3PT.amax(dim=(0, 2)) + 1).tolist()
-    starts = _starts(lengths)
     branches = [*slow, *fast]
-    begins = _starts([len(branch.ids) for branch in branches], sum(lengths))
-    size = sum(lengths) + sum(len(branch.ids) for branch in branches)
-    last = [start + length - 1 for start, length in zip(starts, lengths, strict=True)]
+    *starts, size = accumulate([*lengths, *(len(branch.ids) for branch in branches)], initial=0)
 
     def before(branch: Branch, begin: int, index: int) -> int:
         """The flat index whose output predicts the id at an index of a branch."""
-        return begin + index - 1 if index else last[branch.prompt]
+        return begin + index - 1 if index else starts[branch.prompt] + lengths[branch.prompt] - 1
 
-    owned = list(zip(branches, begins, strict=True))
-    source = [before(branch, begin, index) for branch, begin in owned[: len(slow)] for index in range(len(branch.ids))]
-    probes = [before(branch, begin, index) for branch, begin in owned for index in branch.indices]
+    placed = list(zip(branches, starts[len(lengths) :], strict=True))
+    source = [before(branch, begin, index) for branch, begin in placed[: len(slow)] for index in range(len(branch.ids))]
+    probes = [before(branch, begin, index) for branch, begin in placed for index in branch.indices]
     positions = [firsts[branch.prompt] + index for branch in branches for index in range(len(branch.ids))]
     # A branch without ids asks only what its prompt predicts, and stands nowhere in the sequence.
-    parts = [[pair for pair in part if pair[0].ids] for part in (owned[: len(slow)], owned[len(slow) :])]
+    parts = [[pair for pair in part if pair[0].ids] for part in (placed[: len(slow)], placed[len(slow) :])]
     grids = tuple(
         make_grid([begin for _, begin in part], [len(b.ids) for b, _ in part], [b.prompt for b, _ in part], device)
         for part in parts
@@ -112,7 +119,7 @@ def pack(prompts: PromptBatch, slow: Sequence[Branch], fast: Sequence[Branch] = 
         prompts=prompts,
         input_ids_S=torch.cat([prompts.input_ids_PT[real_PT], long([i for b in branches for i in b.ids])]),
         positions_3S=torch.cat([prompts.positions_3PT[:, real_PT], long(positions).expand(3, -1)], dim=1),
-        layout=GroupLayout(make_grid(starts, lengths, [], device), grids, size),
+        layout=GroupLayout(make_grid(starts[: len(lengths)], lengths, [], device), grids, size),
         ids_BR=ids_BR,
         mask_BR=mask_BR,
         source_N=long(source),
@@ -120,15 +127,6 @@ def pack(prompts: PromptBatch, slow: Sequence[Branch], fast: Sequence[Branch] = 
         probe_ids_A=long([target for branch in branches for target in branch.targets]),
         num_probes=tuple(len(branch.indices) for branch in branches if branch.indices),
     )
-
-
-def _starts(lengths: Sequence[int], first: int = 0) -> list[int]:
-    """Where each of several sequences begins when they are concatenated."""
-    starts = []
-    for length in lengths:
-        starts.append(first)
-        first += length
-    return starts
 
 
 def group_pass(
@@ -147,14 +145,7 @@ def group_pass(
     head = _Head(backbone, packed, temperature, tokens)
     media = backbone.media_arguments(packed.prompts) if encoded is None else {}
     with media_placed(backbone, packed.input_ids_S, encoded), head.in_place():
-        log_probs_N = model(
-            input_ids=packed.input_ids_S[None],
-            attention_mask=torch.ones(NO_MASK_SHAPE, dtype=torch.bool, device=backbone.device),
-            position_ids=backbone.position_argument(packed.positions_3S[:, None]),
-            use_cache=False,
-            layout=packed.layout,
-            **media,
-        ).logits
+        log_probs_N = model(**packed.arguments(backbone), use_cache=False, **media).logits
     real_BR = packed.mask_BR.bool()
     log_probs_BR = torch.zeros(real_BR.shape, device=log_probs_N.device).masked_scatter(real_BR, log_probs_N)
     entropy_BR = torch.zeros_like(log_probs_BR).masked_scatter(real_BR, torch.cat(head.entropy))
@@ -171,10 +162,10 @@ def media_placed(backbone: Backbone, input_ids_S: Tensor, encoded: Encoded | Non
     media_ND = encoded.embeds_PTD[torch.isin(encoded.prompts.input_ids_PT, placeholders)]
     where_1S1 = torch.isin(input_ids_S, placeholders)[None, :, None]
 
-    def index(_: Any, __: Any, words_1SD: Tensor) -> Tensor:
+    def put_in(_: Any, __: Any, words_1SD: Tensor) -> Tensor:
         return words_1SD.masked_scatter(where_1S1, media_ND.to(words_1SD.dtype))
 
-    handle = backbone.model.get_input_embeddings().register_forward_hook(index)
+    handle = backbone.model.get_input_embeddings().register_forward_hook(put_in)
     try:
         yield
     finally:
@@ -249,8 +240,6 @@ class _Head:
         """The confidences, one for every branch that has indices, on the CPU."""
         if not self._read:
             return []
-        category_AC = torch.cat([part.category_AC for part in self._read]).cpu()
-        word_A = torch.cat([part.word_A for part in self._read]).cpu()
         sizes = list(self._packed.num_probes)
-        pairs = zip(torch.split(category_AC, sizes), torch.split(word_A, sizes), strict=True)
-        return [AnchorConfidence(*pair) for pair in pairs]
+        category, word = (torch.split(torch.cat(parts).cpu(), sizes) for parts in zip(*self._read, strict=True))
+        return [AnchorConfidence(*pair) for pair in zip(category, word, strict=True)]

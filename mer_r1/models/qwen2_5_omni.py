@@ -1,8 +1,7 @@
 """Qwen2.5-Omni's Thinker, the paper's backbone: a Hub id or a folder, the official processor, one code path.
 
-A sample's frames and sound are separate elements of the prompt, the subtitle a line of its text. Frames come sized from
-the media budget, so the processor only cuts them into patches; sound is padded to its own length, not to the
-processor's maximum.
+A sample's frames and sound are separate elements of the prompt, the subtitle a line of its text. Sound is padded to its
+own length, not to the processor's maximum.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import MEDIA_FIX, RUN_FIX, folder_kind, looks_like_hub_id, read_parts, settings_of
-from mer_r1.models.qwen2_5_vl import AS_TAKEN, frames_hz, is_picture
+from mer_r1.models.frames import frame_arguments, frame_media
 from mer_r1.models.types import Prompt
 from mer_r1.prompting.templates import media_chat
 
@@ -41,29 +40,21 @@ class OmniBackbone(Backbone):
 
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
         """One sample as ids, positions and the processor's arrays; floats are kept in float16."""
-        shown = [] if clip.frames_THWC is None else ["image" if is_picture(clip) else "video"]
-        shown += ["audio"] if clip.waveform_N is not None else []
-        chat = media_chat(self.style, shown, *self.texts_of(sample))
+        media = [*frame_media(clip), *(["audio"] if clip.waveform_N is not None else [])]
+        chat = media_chat(self.style, media, *self.texts_of(sample))
         text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        arguments: dict[str, Any] = {"text": text, "return_tensors": "pt"}
-        frames = None if clip.frames_THWC is None else torch.from_numpy(clip.frames_THWC).permute(0, 3, 1, 2)
-        if frames is not None and is_picture(clip):
-            arguments |= {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
-        elif frames is not None:
-            rate = frames_hz(clip, self.budget.max_video_s)
-            arguments |= {"videos": [frames], "videos_kwargs": {**AS_TAKEN, "fps": rate}}
+        arguments = frame_arguments(clip, self.budget.max_video_s, lambda _, rate: {"fps": rate})
         if clip.waveform_N is not None:
-            wave = clip.waveform_N
-            wave = np.pad(wave, (0, max(0, _SHORTEST_SOUND - len(wave))))
+            wave = np.pad(clip.waveform_N, (0, max(0, _SHORTEST_SOUND - len(clip.waveform_N))))
             arguments |= {"audio": [wave], "audio_kwargs": {"max_length": len(wave)}}
-        features = self.processor(**arguments)
+        features = self.processor(text=text, return_tensors="pt", **arguments)
         ids, mask = features.pop("input_ids"), features.pop("attention_mask")
         features.pop("num_audio_tokens", None)
-        media = {name: torch.as_tensor(value) for name, value in features.items()}
-        positions = self._positions(ids, mask, media)
-        halves = {name: value.half() if value.is_floating_point() else value for name, value in media.items()}
-        if "video_second_per_grid" in media:
-            halves["video_second_per_grid"] = media["video_second_per_grid"].float()
+        arrays = {name: torch.as_tensor(value) for name, value in features.items()}
+        positions = self._positions(ids, mask, arrays)
+        halves = {name: value.half() if value.is_floating_point() else value for name, value in arrays.items()}
+        if "video_second_per_grid" in arrays:
+            halves["video_second_per_grid"] = arrays["video_second_per_grid"].float()
         return Prompt(sample.id, ids[0], positions[:, 0], halves, clip.facts)
 
     def _positions(self, ids: Tensor, mask: Tensor, media: dict[str, Tensor]) -> Tensor:

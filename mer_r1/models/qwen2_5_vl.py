@@ -1,9 +1,8 @@
 """Qwen2.5-VL, EMO-R3's backbone: it sees video or a picture and reads the subtitle; it cannot hear.
 
-Frames come sized from the media budget, so the processor only cuts them into patches. Positions are M-RoPE's, a video's
-time axis counted from the rate at which its frames were taken; text continues after it from its largest position on any
-axis + 1, as the model was trained (huggingface/transformers, pull request 35569). The sound of a clip is left out, and
-the facts of a prompt say so: 0 seconds taken.
+Positions are M-RoPE's, a video's time axis counted from the rate at which its frames were taken; text continues after
+it from its largest position on any axis + 1, as the model was trained (huggingface/transformers, pull request 35569).
+The sound of a clip is left out, and the facts of a prompt say so: 0 seconds taken.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import MEDIA_FIX, read_parts, settings_of
+from mer_r1.models.frames import frame_arguments, frame_media
 from mer_r1.models.types import Prompt
 from mer_r1.prompting.templates import media_chat
 
@@ -47,10 +47,11 @@ class VisionBackbone(Backbone):
                 f"sample {sample.id}: no video, image or subtitle, and a Qwen2.5-VL cannot hear; "
                 "give one of them, or take a model that hears (Qwen2.5-Omni)"
             )
-        media = [] if clip.frames_THWC is None else ["image" if is_picture(clip) else "video"]
-        chat = media_chat(self.style, media, subtitle, candidates)
+        chat = media_chat(self.style, frame_media(clip), subtitle, candidates)
         text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        features = self.processor(text=text, return_tensors="pt", **self._frames(clip))
+        features = self.processor(
+            text=text, return_tensors="pt", **frame_arguments(clip, self.budget.max_video_s, _metadata)
+        )
         ids, mask, kinds = (features.pop(name) for name in ("input_ids", "attention_mask", "mm_token_type_ids"))
         seconds = features.pop("second_per_grid_ts", None)
         grids = {name: value for name, value in features.items() if name.endswith("_grid_thw")}
@@ -62,19 +63,10 @@ class VisionBackbone(Backbone):
         positions_3T = _text_after_media(positions[:, 0], kinds[0])
         return Prompt(sample.id, ids[0], positions_3T, arrays, replace(clip.facts, audio_taken_s=heard))
 
-    def _frames(self, clip: Clip) -> dict[str, Any]:
-        """The processor's arguments for the frames of a clip."""
-        if clip.frames_THWC is None:
-            return {}
-        frames = torch.from_numpy(clip.frames_THWC).permute(0, 3, 1, 2)
-        if is_picture(clip):
-            return {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
-        about = {
-            "total_num_frames": len(frames),
-            "frames_indices": list(range(len(frames))),
-            "fps": frames_hz(clip, self.budget.max_video_s),
-        }
-        return {"videos": [frames], "videos_kwargs": {**AS_TAKEN, "video_metadata": [about]}}
+
+def _metadata(num_frames: int, rate: float) -> dict[str, Any]:
+    about = {"total_num_frames": num_frames, "frames_indices": list(range(num_frames)), "fps": rate}
+    return {"video_metadata": [about]}
 
 
 def _text_after_media(positions_3T: Tensor, kinds_T: Tensor) -> Tensor:
@@ -88,22 +80,6 @@ def _text_after_media(positions_3T: Tensor, kinds_T: Tensor) -> Tensor:
     end = int(kinds_T.nonzero()[-1]) + 1
     late = positions_3T[:, :end].max() + 1 - positions_3T[0, end]
     return torch.cat([positions_3T[:, :end], positions_3T[:, end:] + late], dim=1)
-
-
-# The processor's arguments that leave the frames of a video as they are.
-AS_TAKEN: dict[str, Any] = {"do_resize": False, "do_sample_frames": False, "cap_pixels_per_frame": False}
-
-
-def is_picture(clip: Clip) -> bool:
-    """Whether a clip's one frame is shown as a picture rather than as a video."""
-    return clip.frames_THWC is not None and len(clip.frames_THWC) == 1
-
-
-def frames_hz(clip: Clip, max_video_s: float) -> float:
-    """Frames a second at which a clip was taken, which sets how far their time positions lie apart; else 2."""
-    assert clip.frames_THWC is not None
-    seconds = clip.facts.video_s
-    return len(clip.frames_THWC) / min(seconds, max_video_s) if seconds else 2.0
 
 
 def load_vision(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> VisionBackbone:

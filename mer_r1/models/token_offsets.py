@@ -17,6 +17,10 @@ from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone
 from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat
 
+# The character that a byte-level vocabulary writes for a byte: its own where that is printable, else one from 256 on.
+_PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
+_HIDDEN = [byte for byte in range(256) if byte not in _PRINTABLE]
+_BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {chr(code): byte for code, byte in enumerate(_HIDDEN, start=256)}
 _PROBE = " happy, \u5fc3"  # a space, a mark and three bytes that are one character
 
 
@@ -125,13 +129,3 @@ def _not_byte_level(tokenizer: Any, source: str) -> InputError:
         f"{name}: the tokenizer's vocabulary is not byte-level, so the words of an answer cannot be found in its ids; "
         "take a model whose vocabulary is, such as Qwen/Qwen2.5-Omni-7B"
     )
-
-
-def _byte_characters() -> dict[str, int]:
-    """The character under which a byte-level vocabulary writes each byte."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in shown]
-    return {chr(byte): byte for byte in shown} | {chr(256 + index): byte for index, byte in enumerate(hidden)}
-
-
-_BYTE_OF = _byte_characters()

@@ -45,9 +45,12 @@ def calibration_pair(
     `slow` and `fast` are the confidences at the anchors of `words`, in order; `gold` the gold categories per wheel.
     `level` "word" is ablation A1.
     """
+    gaps_AC = slow.category_AC - fast.category_AC
+    if level == "word":
+        gaps_AC = (slow.word_A - fast.word_A)[:, None].expand_as(gaps_AC)
     correct: list[float] = []
     incorrect: list[float] = []
-    for word, gap_C in zip(words, _gaps(slow, fast, level).tolist(), strict=True):
+    for word, gap_C in zip(words, gaps_AC.clamp(-CLIP, CLIP).tolist(), strict=True):  # NaN stays NaN
         ways = [
             (gap_C[tokens.column(wheel, category)], category in gold[wheel])
             for wheel, categories in enumerate(wheels.lookup(word) or ())
@@ -56,20 +59,9 @@ def calibration_pair(
         ]
         right = [gap for gap, is_right in ways if is_right and not isnan(gap)]
         wrong = [-gap for gap, is_right in ways if not is_right and not isnan(gap)]
-        if right:
-            correct.append(sum(right) / len(right))
-        if wrong:
-            incorrect.append(sum(wrong) / len(wrong))
+        correct += [_mean(right)] if right else []
+        incorrect += [_mean(wrong)] if wrong else []
     return _mean(correct), _mean(incorrect)
-
-
-def _gaps(slow: AnchorConfidence, fast: AnchorConfidence, level: ConfidenceLevel) -> Tensor:
-    """Delta of every anchor as if its word were of each category, (A, C), bounded; NaN stays NaN."""
-    if level == "word":
-        gaps_AC = (slow.word_A - fast.word_A)[:, None].expand_as(slow.category_AC)
-    else:
-        gaps_AC = slow.category_AC - fast.category_AC
-    return gaps_AC.clamp(-CLIP, CLIP)
 
 
 def _mean(values: list[float]) -> float:
@@ -111,16 +103,13 @@ def _word_confidences(
     wheels: WheelSet,
     level: ConfidenceLevel,
 ) -> dict[str, tuple[float, float]]:
-    """(slow, fast) log-confidence of every word that a wheel knows: its own, or its category's, mean over wheels."""
+    """(slow, fast) log-confidence of every word that a wheel knows: the word's, or its category's, mean over wheels."""
     found = {}
     sides = (slow.category_AC.tolist(), fast.category_AC.tolist(), slow.word_A.tolist(), fast.word_A.tolist())
-    for word, slow_C, fast_C, slow_own, fast_own in zip(words, *sides, strict=True):
+    for word, slow_C, fast_C, slow_word, fast_word in zip(words, *sides, strict=True):
         columns = [column for column in tokens.columns(word, wheels) if not isnan(slow_C[column])]
-        if columns and level == "word":
-            found[word] = (round(slow_own, 5), round(fast_own, 5))
-        elif columns:
-            found[word] = (
-                round(sum(slow_C[column] for column in columns) / len(columns), 5),
-                round(sum(fast_C[column] for column in columns) / len(columns), 5),
-            )
+        if columns and level == "category":
+            slow_word, fast_word = (_mean([side_C[column] for column in columns]) for side_C in (slow_C, fast_C))
+        if columns:
+            found[word] = (round(slow_word, 5), round(fast_word, 5))
     return found

@@ -144,28 +144,24 @@ def loss_of(scored: Scored, passed: GroupPass, beta: float, rl: RlSection) -> Po
     )
 
 
-def group_metrics(rollouts: RolloutBatch, rewards_PGK: Tensor, advantages_PG: Tensor) -> dict[str, float]:
-    """Mean rewards, the share of groups whose answers all have advantage 0, answers and lengths."""
-    means = rewards_PGK.flatten(0, 1).nanmean(0).tolist()
-    responses = rollouts.responses
-    return {
-        **{f"reward/{name}": mean for name, mean in zip(REWARDS, means, strict=True)},
-        "frac_reward_zero_std": float((advantages_PG == 0).all(1).float().mean()),
-        "answer_words": sum(len(response.labels) for response in responses) / len(responses),
-        "answered_share": sum(response.status == "ok" for response in responses) / len(responses),
-        "response_tokens": sum(map(len, rollouts.rows)) / len(rollouts.rows),
-    }
-
-
 def measurements(scored: Scored, first: GroupPass) -> Iterator[Measurement]:
-    """The numbers of new rollouts. A mean reward weighs as many rollouts as it applies to; entropy weighs ids."""
-    rewarded = scored.rewarded
-    applies = dict(zip(REWARDS, (~scored.rewards_PGK.isnan()).sum((0, 1)).tolist(), strict=True))
-    for name, value in group_metrics(rewarded.rollouts, scored.rewards_PGK, scored.advantages_PG).items():
-        yield Measurement(name, value, applies.get(name.removeprefix("reward/"), 1))
-    if rewarded.reflection is not None:
-        yield Measurement("reflection_neutral", rewarded.reflection.neutral_share, len(rewarded.rollouts.rows))
-    num_ids = float(rewarded.rollouts.generated.mask_BR.sum())
+    """The numbers of new rollouts. A mean reward weighs as many rollouts as it applies to; entropy weighs ids.
+
+    `frac_reward_zero_std` is the share of groups whose answers all have advantage 0.
+    """
+    rollouts, reflection = scored.rewarded.rollouts, scored.rewarded.reflection
+    rewards_BK = scored.rewards_PGK.flatten(0, 1)
+    means, applies = rewards_BK.nanmean(0).tolist(), (~rewards_BK.isnan()).sum(0).tolist()
+    for name, mean, num in zip(REWARDS, means, applies, strict=True):
+        yield Measurement(f"reward/{name}", mean, num)
+    size = len(rollouts.responses)
+    yield Measurement("frac_reward_zero_std", float((scored.advantages_PG == 0).all(1).float().mean()), 1)
+    yield Measurement("answer_words", sum(len(response.labels) for response in rollouts.responses) / size, 1)
+    yield Measurement("answered_share", sum(response.status == "ok" for response in rollouts.responses) / size, 1)
+    yield Measurement("response_tokens", sum(map(len, rollouts.rows)) / size, 1)
+    if reflection is not None:
+        yield Measurement("reflection_neutral", reflection.neutral_share, size)
+    num_ids = float(rollouts.generated.mask_BR.sum())
     yield Measurement("entropy", float(first.entropy_BR.sum()) / num_ids, num_ids)
 
 

@@ -82,9 +82,8 @@ class GrpoTrainer(RunTrainer):
             )
         if needs_reflection(self.rl.objective) and self.response_format.name != "set_steps":
             raise InputError(
-                f"rl.objective: {self.rl.objective} pays the steps of an answer, "
-                f"and {self.response_format.name} has none; "
-                "set model.prompt_style=set (set_clips for clips)"
+                f"rl.objective: {self.rl.objective} pays the steps of an answer, and {self.response_format.name} has "
+                "none; set model.prompt_style=set (set_clips for clips)"
             )
         if self.is_fsdp_enabled:
             self._validate_sharding()
@@ -115,15 +114,12 @@ class GrpoTrainer(RunTrainer):
 
     def _make_reference(self) -> Backbone | None:
         """The policy as it stands, frozen. With adapters none is needed: the policy without them is the reference."""
-        if self._has_adapters():
+        if self.backbone.wrapped_model is not self.backbone.model:
             return None
         reference = copy.deepcopy(self.backbone.model).eval().requires_grad_(False)
         if self.args.bf16:
             _halve_linear(reference)
         return replace(self.backbone, model=reference.to(self.args.device), wrapped_model=None)
-
-    def _has_adapters(self) -> bool:
-        return self.backbone.wrapped_model is not self.backbone.model
 
     def _collate(self, rows: Sequence[RlExample]) -> RlBatch:
         prompts = [row.prompt for row in rows]
@@ -152,10 +148,8 @@ class GrpoTrainer(RunTrainer):
         tokens = self._from_all([sum(len(row) for rollouts in made for row in rollouts.rows)])
         num_tokens = sum(tokens) / (len(made) * len(tokens))
         reflections = self._reflections(made, batches, step)
-        rewards = [
-            rewards_before_pass(rollouts, reflection, self.wheels, rl)
-            for rollouts, reflection in zip(made, reflections, strict=True)
-        ]
+        pairs = zip(made, reflections, strict=True)
+        rewards = [rewards_before_pass(rollouts, reflection, self.wheels, rl) for rollouts, reflection in pairs]
         advantages = self._advantages_before_pass(rewards)
         rewarded = []
         parts = zip(made, reflections, rewards, advantages, strict=True)
@@ -206,11 +200,11 @@ class GrpoTrainer(RunTrainer):
         """Advantages of a step's micro-batches by the statistics of all processes; None while confidences are due."""
         if self.tokens is not None:
             return [None] * len(rewards)
-        own = torch.cat([*rewards])
-        everyone = self._from_all([own])
+        local = torch.cat([*rewards])
+        everyone = self._from_all([local])
         start = sum(len(part) for part in everyone[: self.args.process_index])
-        own_PG = advantages_of(torch.cat(everyone), self.rl)[start : start + len(own)]
-        return torch.split(own_PG, [len(part) for part in rewards])
+        local_PG = advantages_of(torch.cat(everyone), self.rl)[start : start + len(local)]
+        return torch.split(local_PG, [len(part) for part in rewards])
 
     @torch.no_grad()
     def _reference_log_probs(self, rollouts: RolloutBatch, branches: Contexts) -> Tensor | None:
@@ -235,7 +229,11 @@ class GrpoTrainer(RunTrainer):
             passed = self._pass(self.backbone, model, kept.rollouts, kept.contexts, self.tokens)
             scored = score_first_pass(kept, passed, self.tokens, self.wheels, self.rl)
             self._kept[inputs["index"]] = scored
-            self._log_rollouts(scored, passed)
+            for name, value, weight in measurements(scored, passed):
+                self.measure({name: value}, weight)
+            rows = self._from_all(rollout_rows(scored))
+            if self.is_world_process_zero():
+                self._append(self.run.rollouts, (asdict(row) for row in rows))
         else:
             scored = kept
             passed = self._pass(self.backbone, model, scored.rewarded.rollouts, scored.rewarded.contexts)
@@ -244,14 +242,6 @@ class GrpoTrainer(RunTrainer):
         numbers = ("kl", "clip_ratio", "clip_ratio_low", "clip_ratio_high")
         self.measure({name: float(getattr(loss, name)) for name in numbers}, float(passed.mask_BR.sum()))
         return loss.loss
-
-    def _log_rollouts(self, scored: Scored, first: GroupPass) -> None:
-        """The numbers of new rollouts, and their lines in rollouts.jsonl."""
-        for name, value, weight in measurements(scored, first):
-            self.measure({name: value}, weight)
-        rows = self._from_all(rollout_rows(scored))
-        if self.is_world_process_zero():
-            self._append(self.run.rollouts, (asdict(row) for row in rows))
 
     def evaluate_batch(self, inputs: dict[str, RlBatch]) -> list[tuple[dict[str, float], float]]:
         """Rewards of the greedy slow answer of every sample."""

@@ -23,6 +23,7 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
     """TrainingArguments of a recipe. Raises InputError for a name in optim.report_to that cannot be used."""
     optim = recipe.optim
     _validate_reporters(optim.report_to)
+    forks = multiprocessing.get_start_method() == "fork"  # a loader's process started afresh would copy the model
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         learning_rate=optim.learning_rate,
@@ -50,7 +51,7 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
         remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
-        dataloader_num_workers=0 if recipe.data.keep_features else _forked(recipe.data.workers),
+        dataloader_num_workers=recipe.data.workers if forks and not recipe.data.keep_features else 0,
         ddp_find_unused_parameters=recipe.model.train_towers,  # a batch without sound leaves its tower unused
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are several processes; never nn.DataParallel
@@ -69,11 +70,6 @@ def _validate_reporters(names: Iterable[str]) -> None:
                 f"optim.report_to: {name} cannot be used ({first_line(error)}); "
                 f"install it with: pip install {name}, or take it out of the recipe"
             ) from None
-
-
-def _forked(workers: int) -> int:
-    """Loader processes, where they can be had by forking: started afresh, each would need the model's copy."""
-    return workers if multiprocessing.get_start_method() == "fork" else 0
 
 
 @dataclass(frozen=True)

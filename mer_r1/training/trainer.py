@@ -34,27 +34,24 @@ _PENDING = "between_logs.json"
 Progress = Callable[[int, int, dict[str, float]], None]  # step, all steps, latest metrics
 
 
-class _Report(TrainerCallback):
-    """Hands every step to a progress display."""
+Totals = dict[str, tuple[float, float]]  # by name a weighted sum and its weight
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._latest = progress, dict[str, float]()
+
+class _Hooks(TrainerCallback):
+    """Gives a resumed trainer what was measured before it was stopped, and hands every step to a progress display."""
+
+    def __init__(self, resume: Callable[[], None], progress: Progress | None) -> None:
+        self._resume, self._progress, self._latest = resume, progress, dict[str, float]()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._resume()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         self._latest = logs
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._progress(state.global_step, state.max_steps, self._latest)
-
-
-class _Resume(TrainerCallback):
-    """Gives a resumed trainer what was measured before it was stopped."""
-
-    def __init__(self, resume: Callable[[], None]) -> None:
-        self._resume = resume
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._resume()
+        if self._progress:
+            self._progress(state.global_step, state.max_steps, self._latest)
 
 
 class RunTrainer(Trainer, ABC):
@@ -82,7 +79,7 @@ class RunTrainer(Trainer, ABC):
         **kwargs: Any,
     ) -> None:
         self.run, self._not_finite = run, recipe.optim.not_finite
-        self.measured: dict[str, tuple[float, float]] = {}  # weighted sum, weight
+        self.measured: Totals = {}
         self.counted: dict[str, float] = {}
         self._checkpoint: str | None = None
         self._logged_step = 0
@@ -94,29 +91,15 @@ class RunTrainer(Trainer, ABC):
             eval_dataset=None if eval_dataset is None else ReadableItems(eval_dataset, skip),
             **kwargs,
         )
-        if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
-            # Never the towers' layers: a process whose batch has no sound would not gather them with the others.
-            self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = [_layer_class(self.model)]
-        self._keep_losses_exact_when_sharded()
+        if self.is_fsdp_enabled:
+            _set_sharding(self.accelerator.state.fsdp_plugin, self.model)
         self.model_accepts_loss_kwargs = False  # losses here are scaled for a step's micro-batches by themselves
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Resume(self._resume))
-        if progress and self.is_world_process_zero():
-            self.add_callback(_Report(progress))
-
-    def _keep_losses_exact_when_sharded(self) -> None:
-        """FSDP2 would round what the forward gives, here log-probabilities, and summed gradients to bfloat16."""
-        plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
-        policy: Any = getattr(plugin, "mixed_precision_policy", None)
-        if plugin is not None and hasattr(policy, "output_dtype"):
-            plugin.mixed_precision_policy = replace(policy, output_dtype=None, reduce_dtype=torch.float32)
+        self.add_callback(_Hooks(self._resume, progress if self.is_world_process_zero() else None))
 
     def measure(self, values: dict[str, float], weight: float = 1.0) -> None:
         """Add numbers of a micro-batch with their weight in the mean; NaN is left out of it."""
-        for name, value in values.items():
-            if value == value and weight:
-                total, weights = self.measured.get(name, (0.0, 0.0))
-                self.measured[name] = (total + weight * value, weights + weight)
+        _add(self.measured, values, weight)
 
     def count(self, name: str, events: int = 1) -> None:
         """Add events of this process."""
@@ -132,21 +115,20 @@ class RunTrainer(Trainer, ABC):
             if "train_loss" in logs:  # of the whole run, also of what was done before a stop
                 logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
             self._logged_step = self.state.global_step
-            means = {name: total / weight for name, (total, weight) in pending["measured"].items()}
-            logs = {**logs, **means, **counted}
+            logs = {**logs, **_means(pending["measured"]), **counted}
             self.measured, self.counted = {}, {}
         if self.is_world_process_zero():
-            self._append(self.run.metrics, [{"step": self.state.global_step, **_finite(logs)}])
+            finite = {name: value if isfinite(value) else None for name, value in logs.items()}
+            self._append(self.run.metrics, [{"step": self.state.global_step, **finite}])
         super().log(logs, start_time)
 
     def _pending(self) -> dict[str, Any]:
         """What all processes measured and counted since the last log line, and the losses that are not in one yet."""
-        measured: dict[str, tuple[float, float]] = {}
+        measured: Totals = {}
         counted: dict[str, float] = {}
         losses = []
-        for local_measured, local_counted, loss in self._from_all(
-            [(self.measured, self.counted, float(self._tr_loss))]
-        ):
+        local = (self.measured, self.counted, float(self._tr_loss))
+        for local_measured, local_counted, loss in self._from_all([local]):
             for name, (total, weight) in local_measured.items():
                 before = measured.get(name, (0.0, 0.0))
                 measured[name] = (before[0] + total, before[1] + weight)
@@ -223,7 +205,10 @@ class RunTrainer(Trainer, ABC):
                 rows |= zip(inputs["indices"], self.evaluate_batch(inputs), strict=True)
         self.model.train()
         rows = {index: row for part in self._from_all([rows]) for index, row in part.items()}
-        means = {f"eval/{name}": mean for name, mean in _means([rows[index] for index in sorted(rows)]).items()}
+        totals: Totals = {}
+        for index in sorted(rows):
+            _add(totals, *rows[index])
+        means = {f"eval/{name}": mean for name, mean in _means(totals).items()}
         if left_out := len(self.eval_dataset) - len(rows):
             means["eval/unreadable"] = float(left_out)
         self.log(means)
@@ -296,22 +281,24 @@ class RunTrainer(Trainer, ABC):
         self.save_model(str(folder))
 
 
-def _layer_class(model: Any) -> str:
-    """The class of the language model's layers."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return type(base.get_submodule(language_model_layers(base))[0]).__name__
+def _set_sharding(plugin: Any, model: Any) -> None:
+    """What FSDP wraps and in which precision it sums, where accelerate's settings leave it open."""
+    if plugin.transformer_cls_names_to_wrap is None:
+        # Never the towers' layers: a process whose batch has no sound would not gather them with the others.
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        plugin.transformer_cls_names_to_wrap = [type(base.get_submodule(language_model_layers(base))[0]).__name__]
+    policy: Any = getattr(plugin, "mixed_precision_policy", None)
+    if hasattr(policy, "output_dtype"):  # FSDP2 would round log-probabilities and summed gradients to bfloat16
+        plugin.mixed_precision_policy = replace(policy, output_dtype=None, reduce_dtype=torch.float32)
 
 
-def _means(rows: Iterable[tuple[dict[str, float], float]]) -> dict[str, float]:
-    """The weighted mean of every name's values, NaN left out."""
-    totals: dict[str, tuple[float, float]] = {}
-    for values, weight in rows:
-        for name, value in values.items():
-            if value == value:
-                total, weights = totals.get(name, (0.0, 0.0))
-                totals[name] = (total + weight * value, weights + weight)
-    return {name: total / weights for name, (total, weights) in totals.items() if weights}
+def _add(totals: Totals, values: dict[str, float], weight: float) -> None:
+    """Add values with their weight; NaN is left out."""
+    for name, value in values.items():
+        if value == value and weight:
+            total, weights = totals.get(name, (0.0, 0.0))
+            totals[name] = (total + weight * value, weights + weight)
 
 
-def _finite(logs: dict[str, Any]) -> dict[str, Any]:
-    return {key: (value if value == value and abs(value) != float("inf") else None) for key, value in logs.items()}
+def _means(totals: Totals) -> dict[str, float]:
+    return {name: total / weight for name, (total, weight) in totals.items()}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mer_r1.errors import InputError
 from mer_r1.models.causal_lm import CausalLMBackbone
-from mer_r1.models.group_attention import DecodeLayout, Grid, GroupLayout, group_attention, make_grid, own_cache
+from mer_r1.models.group_attention import DecodeLayout, Grid, GroupLayout, answer_cache, group_attention, make_grid
 from mer_r1.models.packing import Branch, group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.types import Sampling
@@ -124,7 +124,7 @@ def test_decoding_attends_as_a_dense_mask_says(
     query = torch.randn(rows, key_heads * shared, total, width).double()
     bias_PT = torch.zeros(real_PT.shape).masked_fill(~real_PT, -torch.inf)
     layout = DecodeLayout((padded[0],), (padded[1],), bias_PT)
-    cache, done, made = own_cache(1, total), 0, []
+    cache, done, made = answer_cache(1, total), 0, []
     for new in steps:
         part = slice(done, done + new)
         done += new
@@ -144,7 +144,7 @@ def test_decoding_attends_as_a_dense_mask_says(
 
 
 def test_room_for_answers_is_made_once_and_all_answers_of_a_prompt_read_the_same_keys() -> None:
-    cache = own_cache(2, 5)
+    cache = answer_cache(2, 5)
     first, _ = cache.update(torch.ones(2, 1, 2, 3), torch.ones(2, 1, 2, 3), 1)
     then, values = cache.update(torch.full((2, 1, 1, 3), 2.0), torch.full((2, 1, 1, 3), 3.0), 1)
     assert first.data_ptr() == then.data_ptr()

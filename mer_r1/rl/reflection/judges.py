@@ -32,7 +32,7 @@ from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.judge.client import JudgeClient
 from mer_r1.media import read_clip
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.group_attention import NO_MASK_SHAPE
+from mer_r1.models.decoding import head_reads
 from mer_r1.models.packing import Branch, Packed, media_placed, pack
 from mer_r1.models.types import Encoded, Prompt, PromptBatch, Sampling
 from mer_r1.prompting.templates import media_chat, without_control, without_servers_control
@@ -64,8 +64,7 @@ class PolicyJudge:
 
     def shows(self, batch: RolloutBatch, samples: Sequence[Sample]) -> list[bool]:
         """Whether each prompt holds a medium."""
-        placeholders = self._placeholders(batch.encoded.prompts)
-        shown: list[bool] = torch.isin(batch.encoded.prompts.input_ids_PT, placeholders).any(1).tolist()
+        shown: list[bool] = self._is_placeholder(batch.encoded.prompts.input_ids_PT).any(1).tolist()
         return shown
 
     def answer(
@@ -104,17 +103,17 @@ class PolicyJudge:
             index = index_of[batch.prompt_of(row)]
             ids = self._ids_around(media[index], text)[1]
             tails.append(Branch(index, tuple(ids), indices=(len(ids),), targets=(0,)))
-        prompts = self._backbone.collate([self._opened(prompt) for prompt in media]).to(self._backbone.device)
+        prompts = self._backbone.collate([self._behind_opening(prompt) for prompt in media]).to(self._backbone.device)
         return read_behind(self._backbone, pack(prompts, tails), tails, _only(batch.encoded, asked))
 
     def _media(self, prompts: PromptBatch, row: int) -> Prompt:
         """The stretch of a prompt from its first medium to its last, and nothing else of it."""
         ids_T = prompts.input_ids_PT[row]
-        media = torch.isin(ids_T, self._placeholders(prompts)).nonzero()[:, 0]
+        media = self._is_placeholder(ids_T).nonzero()[:, 0]
         cut = slice(int(media[0]), int(media[-1]) + 1)
         return Prompt("", ids_T[cut].cpu(), prompts.positions_3PT[:, row, cut].cpu(), {}, MediaFacts())
 
-    def _opened(self, media: Prompt) -> Prompt:
+    def _behind_opening(self, media: Prompt) -> Prompt:
         """The media behind the chat's opening. Their positions count from their first one's."""
         opening = torch.tensor(self._ids_around(media, "")[0])
         positions_3T = media.positions_3T - media.positions_3T[:, :1] + len(opening)
@@ -136,8 +135,8 @@ class PolicyJudge:
         media_at = [index for index, ident in enumerate(ids) if ident in kind_of]
         return ids[: media_at[0]], ids[media_at[-1] + 1 :]
 
-    def _placeholders(self, prompts: PromptBatch) -> Tensor:
-        return prompts.input_ids_PT.new_tensor(list(self._backbone.placeholder_ids()))
+    def _is_placeholder(self, ids: Tensor) -> Tensor:
+        return torch.isin(ids, ids.new_tensor(list(self._backbone.placeholder_ids())))
 
 
 def _only(encoded: Encoded, rows: Sequence[int]) -> Encoded:
@@ -154,21 +153,11 @@ def read_behind(backbone: Backbone, packed: Packed, branches: Sequence[Branch], 
 
     Each branch's one index is its length. `media` holds the embeddings of the sequence's media, in order.
     """
-    head = backbone.model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda _, args: (args[0][:, packed.probe_A],))
-    try:
-        with media_placed(backbone, packed.input_ids_S, media):
-            state = backbone.wrapped_model(
-                input_ids=packed.input_ids_S[None],
-                attention_mask=torch.ones(NO_MASK_SHAPE, dtype=torch.bool, device=backbone.device),
-                position_ids=backbone.position_argument(packed.positions_3S[:, None]),
-                use_cache=True,
-                layout=packed.layout,
-            )
-    finally:
-        hook.remove()
-    index_BT, mask_BT = _indices(packed.prompts.mask_PT.sum(1).tolist(), branches)
-    index_BT, mask_BT = index_BT.to(backbone.device), mask_BT.to(backbone.device)
+    with media_placed(backbone, packed.input_ids_S, media), head_reads(backbone.model, packed.probe_A):
+        state = backbone.wrapped_model(**packed.arguments(backbone), use_cache=True)
+    index_BT, mask_BT = (
+        part.to(backbone.device) for part in _indices(packed.prompts.mask_PT.sum(1).tolist(), branches)
+    )
     prompts = PromptBatch(packed.input_ids_S[index_BT], mask_BT, packed.positions_3S[:, index_BT] * mask_BT, {})
     layers = state.past_key_values.layers
 
