@@ -40,10 +40,11 @@ class Term:
 
 @dataclass(frozen=True)
 class Objective:
-    """A sum of terms; see the module for `scale` and `whiten`.
+    """A sum of terms.
 
-    `confidence` says whose confidence feeds the calibration rewards: the category's of a word (Eq. 1), or the word's
-    own (ablation A1).
+    Without `scale` the normalisation does not divide by the std (Dr. GRPO); with `whiten` the sum is normalised once
+    more, over the batch (GDPO). `confidence` says whose confidence the calibration rewards read: that of a word's
+    category (Eq. 1), or that of the word itself (ablation A1).
     """
 
     terms: tuple[Term, ...]

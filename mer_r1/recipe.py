@@ -9,6 +9,7 @@ import contextlib
 import difflib
 from collections.abc import Iterable
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -148,7 +149,7 @@ class RlSection(_Section):
     """Names of TRL's GRPOConfig where TRL has the thing. `objective` names an entry of objectives.OBJECTIVES.
 
     With `top_p` below 1 answers are drawn from less than the distribution that is scored, as in TRL. `beta_schedule`
-    "decay" lets beta fall on a line to a quarter in the first half of the run. `shared_tokens` says whether an id that
+    "decay" lets beta fall linearly to a quarter in the first half of the run. `shared_tokens` says whether an id that
     opens words of two categories counts for both (the paper's reading) or for neither.
     """
 
@@ -258,11 +259,36 @@ def _override(tree: dict[str, Any], assignment: str) -> None:
 
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
-    return sorted(
-        path.name.removesuffix(".yaml")
-        for path in resources.files("mer_r1.recipes").iterdir()
-        if path.name.endswith(".yaml")
-    )
+    return _names(resources.files("mer_r1.recipes"))
+
+
+def _names(folder: Traversable) -> list[str]:
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+
+
+def read_yaml(source: str, folder: Traversable, kind: str, otherwise: str = "") -> Any:
+    """The content of a YAML file, or of one in a folder of the package by name.
+
+    Raises InputError: one line, in which `kind` says what the file is and `otherwise` what else may be given.
+    """
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{source}: cannot be read ({error}); give a {kind} file") from None
+    elif source in _names(folder):
+        text = (folder / f"{source}.yaml").read_text(encoding="utf-8")
+    else:
+        raise InputError(
+            f"{source}: no such {kind}; give a .yaml file or one of {', '.join(_names(folder))}{otherwise}"
+        )
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise InputError(f"{source}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
 
 
 def read_recipe(source: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -270,22 +296,7 @@ def read_recipe(source: str, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises InputError: one line that names the file, the key, what is wrong and the fix.
     """
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml") or path.exists():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{source}: cannot be read ({error}); give a recipe file") from None
-    elif source in recipe_names():
-        text = (resources.files("mer_r1.recipes") / f"{source}.yaml").read_text(encoding="utf-8")
-    else:
-        raise InputError(f"{source}: no such recipe; give a .yaml file or one of {', '.join(recipe_names())}")
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{source}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    tree = read_yaml(source, resources.files("mer_r1.recipes"), "recipe")
     if not isinstance(tree, dict):
         raise InputError(f"{source}: a recipe is a mapping of sections; see recipes/")
     for assignment in overrides:

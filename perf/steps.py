@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples = read_manifest(written["train"])[:BATCH]
         backbone = load_omni(str(write_tiny(folder / "tiny", minimer_texts(300))))
         prompts, features_ms = milliseconds(lambda: read_prompts(backbone, samples, folder / "features", 0))
-        examples = SftExamples(backbone, samples, prompts, ("slow",))
+        examples = SftExamples.of(backbone, samples, prompts, ("slow",))
         batch = collate(backbone, [examples[number] for number in range(len(examples))])
         optimiser = torch.optim.AdamW(backbone.model.parameters(), lr=1e-12)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import openpyxl
 from openpyxl.worksheet.worksheet import Worksheet
 
+from mer_r1.emotion.tables import Tables, parse_tables, read_files
+
 Cells = Sequence[object]
 
 WHEEL_HEAD = ("level1", "level2", "level3")
@@ -94,3 +96,19 @@ def write_tables(
     with (folder / "format.csv").open("w", encoding="utf-8", newline="") as handle:
         csv.writer(handle, lineterminator="\n").writerows([("name", "format"), *formats.items()])
     return folder
+
+
+def read_tables(folder: Path) -> Tables:
+    """The tables of a folder."""
+    return parse_tables(read_files(folder), folder)
+
+
+def base_word(tables: Tables, form: str) -> str | None:
+    """The alphabetically first base word of a normalised form ("case 1" of the authors' code), or None."""
+    return next(iter(tables.base_words.get(form, ())), None)
+
+
+def wheel_word(tables: Tables, form: str) -> str | None:
+    """The alphabetically first wheel word of the first base word ("case 2" of the authors' code), or None."""
+    base = base_word(tables, form)
+    return None if base is None else min(tables.votes[base])

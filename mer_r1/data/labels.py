@@ -8,7 +8,7 @@ Label fields have two parsers, one of each scoring protocol (PARSERS); `read_lab
                 lower case, inner white space as one space, repeats removed in order
 
 "and" stands alone where white space, a separator or an edge of the piece is on either side of it: "sad, and angry" is
-two words, "brand new" is one. Every function takes time linear in the text, hostile text included.
+two words, "brand new" is one. Every function takes time linear in the text, also for adversarial text.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def official_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def read_labels(field: object, parser: str) -> tuple[tuple[str, ...], str | None]:
-    """The words of a label field of any kind, and what is wrong with it as a short phrase; None where it is sound.
+    """The words of a label field of any kind, and what is wrong with it as a short phrase; None where it is valid.
 
-    No value (None, NaN) is sound and has no words. Items of a list that are not texts are left out and are an error, as
+    No value (None, NaN) is valid and has no words. Items of a list that are not texts are left out and are an error, as
     are a field of another kind and the text "[", at all of which the official code stops. Never raises for a JSON
     value or NaN; KeyError for a parser that is not in PARSERS.
     """

@@ -37,7 +37,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class ManifestScan:
-    """The sound rows of a manifest, the line of each, and every problem found, in order, one line each."""
+    """The valid rows of a manifest, the line of each, and every problem found, in order, one line each."""
 
     samples: tuple[Sample, ...]
     lines: tuple[int, ...]
@@ -200,14 +200,11 @@ def valence_errors(value: object) -> Iterator[str]:
 
 
 def _sample(row: dict[str, Any], folder: Path) -> Sample:
+    fields: dict[str, Any] = {key: row.get(key) for key in TEXT_KEYS}
+    fields |= {key: folder / row[key] for key in MEDIA_KEYS if row.get(key) is not None}
+    fields |= {key: tuple(row.get(key) or ()) for key in LIST_KEYS}
     valence = row.get("valence")
-    return Sample(
-        id=row["id"],
-        valence=None if valence is None else float(valence),
-        **{key: None if row.get(key) is None else folder / row[key] for key in MEDIA_KEYS},
-        **{key: row.get(key) for key in TEXT_KEYS},
-        **{key: tuple(row.get(key) or ()) for key in LIST_KEYS},
-    )
+    return Sample(id=row["id"], valence=None if valence is None else float(valence), **fields)
 
 
 def _row(sample: Sample, folder: Path) -> dict[str, Any]:

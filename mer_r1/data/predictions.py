@@ -102,7 +102,7 @@ def read_predictions(path: Path, parser: str = "official") -> list[Prediction]:
 def read_modes(path: Path, mode: str | None = None, extract: Extract | None = None) -> dict[str, ModePredictions]:
     """The modes of a predictions file in the order of their names, or the one named.
 
-    `extract` reads the labels out of each row's `raw`, in the place of `labels`.
+    `extract` reads the labels out of each row's `raw`, instead of `labels`.
     Raises InputError that names file and line, or for a mode that the file does not have.
     """
     modes: dict[str, ModePredictions] = {}

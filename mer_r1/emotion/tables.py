@@ -76,21 +76,6 @@ class Tables:
     votes: Mapping[str, Mapping[str, int]]
     wheels: tuple[Wheel, ...]
 
-    def base_word(self, form: str) -> str | None:
-        """The alphabetically first base word of a normalised form ("case 1" of the authors' code), or None."""
-        bases = self.base_words.get(form)
-        return bases[0] if bases else None
-
-    def wheel_word(self, form: str) -> str | None:
-        """The alphabetically first wheel word of the first base word ("case 2" of the authors' code), or None."""
-        base = self.base_word(form)
-        return None if base is None else min(self.votes[base])
-
-
-def read_tables(folder: Path) -> Tables:
-    """The tables of a folder. Raises InputError for a missing file and for the first error in them."""
-    return parse_tables(read_files(folder), folder)
-
 
 def read_files(folder: Path) -> dict[str, bytes]:
     """The bytes of the seven files. Raises InputError for those that are missing, unreadable or too large."""

@@ -73,9 +73,7 @@ def _response_ids(backbone: Backbone, encoded: Encoded, mode: Mode, sampling: Sa
     prefill = form.prefill(mode)
     made = backbone.generate(encoded, 1, sampling, prefill, form.stop, form.stops(mode), form.stop_after)
     prefill_ids = backbone.text_ids(prefill)
-    return [
-        [*prefill_ids, *ids[: int(mask.sum())]] for ids, mask in zip(made.ids_BR.tolist(), made.mask_BR, strict=True)
-    ]
+    return [[*prefill_ids, *ids] for ids in made.rows()]
 
 
 def _by_wheel(conf_C: Sequence[float], tokens: CategoryTokens, wheels: WheelSet) -> dict[str, dict[str, float]]:

@@ -75,3 +75,7 @@ class Generated:
 
     ids_BR: Tensor
     mask_BR: Tensor
+
+    def rows(self) -> list[list[int]]:
+        """The ids of every response, without padding."""
+        return [ids[: int(mask.sum())] for ids, mask in zip(self.ids_BR.tolist(), self.mask_BR, strict=True)]

@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mer_r1.errors import InputError
-from mer_r1.recipe import Recipe, read_recipe
+from mer_r1.recipe import Recipe, read_recipe, read_yaml
 
 
 class Stage(BaseModel):
@@ -83,34 +82,13 @@ def _names_a_folder(name: str) -> bool:
     return bool(name.strip()) and "/" not in name and name not in (".", "..")
 
 
-def variant_names() -> list[str]:
-    """The variants files that come with the package."""
-    paths = (resources.files("mer_r1.recipes") / "variants").iterdir()
-    return sorted(path.name.removesuffix(".yaml") for path in paths if path.name.endswith(".yaml"))
-
-
 def read_variants(source: str) -> Variants:
     """The variants of a file, or of one of the package's by name. Raises InputError: one line that names file and fix.
 
     The recipes that they name are read by `cells`.
     """
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml") or path.exists():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{source}: cannot be read ({error}); give a variants file") from None
-    elif source in variant_names():
-        text = (resources.files("mer_r1.recipes") / "variants" / f"{source}.yaml").read_text(encoding="utf-8")
-    else:
-        raise InputError(
-            f"{source}: no such variants; give a .yaml file or one of {', '.join(variant_names())}, "
-            "or --vary KEY=A,B for a recipe"
-        )
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    folder = resources.files("mer_r1.recipes") / "variants"
+    tree = read_yaml(source, folder, "variants", ", or --vary KEY=A,B for a recipe")
     try:
         variants = _File.model_validate(tree).variants
     except ValidationError as error:

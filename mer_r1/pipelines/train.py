@@ -146,13 +146,13 @@ def _prompts(
 
 def _lessons(recipe: Recipe, backbone: Backbone, samples: list[Sample]) -> list[Any]:
     """Examples of the questions that a judge answers, with their answers."""
-    from mer_r1.rl.reflection.lessons import LessonExamples, lessons
+    from mer_r1.rl.reflection.lessons import lesson_examples, lessons
 
     made = []
     for item in lessons(samples):
         with_question = replace(backbone, template_override=item.style)
         prompts = _prompts(recipe, recipe.data.train, with_question, list(item.samples))
-        made.append(LessonExamples(backbone, prompts, item.answers))
+        made.append(lesson_examples(backbone, prompts, item.answers))
     return made
 
 
@@ -169,8 +169,8 @@ def _trainer(
 
         from mer_r1.training.sft import SftExamples, SftTrainer
 
-        examples = SftExamples(backbone, *train_data, recipe.sft.targets)
-        eval_examples = SftExamples(backbone, *eval_data, recipe.sft.targets) if eval_data else None
+        examples = SftExamples.of(backbone, *train_data, recipe.sft.targets)
+        eval_examples = SftExamples.of(backbone, *eval_data, recipe.sft.targets) if eval_data else None
         whole = ConcatDataset[Any]([examples, *taught]) if taught else examples
         return SftTrainer(backbone, train_dataset=whole, eval_dataset=eval_examples, **arguments)
     from mer_r1.rl.data import RlPrompts

@@ -1,7 +1,7 @@
 """A model's text taken apart: reasoning, answer blocks, emotion words, status.
 
 What: `parse_response(text, response format)` gives a `Response`; malformed text is a status and never an exception, and
-every function here takes time linear in the text, hostile text included (training reads whatever a policy samples).
+every function here takes time linear in the text, also for adversarial text (training reads whatever a policy samples).
 
 Convention of a tagged response format such as `think_answer` (`<think>…</think><answer>…</answer>`, MER-R1 Section
 4.1): tags are read from left to right, in lower case as written. An answer block runs from `<answer>` to the next
@@ -36,6 +36,7 @@ _TAGS = re.compile(r"<(/?)(think|answer)>")
 
 FALLBACK_ANSWER = "I will think before I name an emotion."
 """The first answer of `answer_think_answer` that puts the answer off; `split_labels` reads it as one word."""
+_FALLBACK = split_labels(FALLBACK_ANSWER)
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,13 @@ def initial_labels(response: Response) -> tuple[str, ...] | None:
     """The words of the answer before the last: the first block's, none for the fallback; None with fewer than two."""
     if len(response.answers) < 2:
         return None
-    return () if _is_fallback(response.answers[0]) else split_labels(response.answers[0])
+    labels = split_labels(response.answers[0])
+    return () if labels == _FALLBACK else labels
 
 
 def fell_back(response: Response) -> bool:
     """Whether the first of several answers is FALLBACK_ANSWER, up to case, white space and marks around it."""
-    return len(response.answers) > 1 and _is_fallback(response.answers[0])
-
-
-def _is_fallback(answer: str) -> bool:
-    return split_labels(answer) == _FALLBACK
+    return len(response.answers) > 1 and split_labels(response.answers[0]) == _FALLBACK
 
 
 def _blocks(text: str) -> _Blocks:
@@ -188,9 +186,6 @@ def _parse_steps(text: str) -> Response:
 def _step_spans(text: str) -> tuple[Span, ...]:
     boxes = read_steps(text).boxes
     return word_spans(text, *boxes[-1]) if boxes else ()
-
-
-_FALLBACK = split_labels(FALLBACK_ANSWER)  # here, for it needs the function
 
 
 RESPONSE_FORMATS: dict[str, ResponseFormat] = {

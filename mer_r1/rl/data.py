@@ -69,7 +69,7 @@ class RlPrompts(torch.utils.data.Dataset[RlExample]):
 
 
 class BlockOrder(torch.utils.data.Sampler[int]):
-    """A shuffled order in which every `block` of indices comes `times` times running; a last part block is left out."""
+    """A shuffled order in which every `block` of indices comes `times` times in a row; a last part is left out."""
 
     def __init__(self, size: int, block: int, times: int, seed: int) -> None:
         self._size, self._block, self._times = size, block, times

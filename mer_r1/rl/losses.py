@@ -105,7 +105,7 @@ def _aggregate(
 def scheduled_beta(beta: float, schedule: BetaSchedule, step: int, max_steps: int) -> float:
     """The weight of the KL term at an optimiser step, counted from 0.
 
-    "decay" (HumanOmniV2's) falls on a line from beta to a quarter of it at half of `max_steps`, and stays there.
+    "decay" (HumanOmniV2's) falls linearly from beta to a quarter of it at half of `max_steps`, and stays there.
     """
     if schedule == "constant":
         return beta

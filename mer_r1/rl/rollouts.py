@@ -12,12 +12,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan
 
 import torch
 from torch import Tensor
 
-from mer_r1.data.sample import Response, Rollout
+from mer_r1.data.sample import Response
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import Backbone
@@ -87,7 +86,7 @@ def make_rollouts(
         stop_after=response_format.stop_after,
         uniform_BR=uniform_BR,
     )
-    rows = [row[: int(mask.sum())] for row, mask in zip(generated.ids_BR.tolist(), generated.mask_BR, strict=True)]
+    rows = generated.rows()
     texts = [backbone.decode(row) for row in rows]
     responses = [parse_response(text, response_format.name) for text in texts]
     return RolloutBatch(tuple(ids), tuple(golds), encoded.without_cache(), generated, rows, texts, responses)
@@ -133,32 +132,3 @@ def contexts(backbone: Backbone, batch: RolloutBatch, response_format: ResponseF
         branch = Branch(prompt, fast.ids, fast.anchors, fast.targets)
         fast_of[row] = fast_number.setdefault(branch, len(fast_number))
     return Contexts(slow, list(fast_number), located, fast_of)
-
-
-def as_rows(
-    batch: RolloutBatch,
-    rewards_PGK: Tensor,
-    advantages_PG: Tensor,
-    words: Sequence[dict[str, tuple[float, float]]] | None,
-    step: int,
-    reflections: Sequence[dict[str, str]] | None = None,
-) -> list[Rollout]:
-    """The batch as lines for rollouts.jsonl."""
-    rows = []
-    for row, (text, response) in enumerate(zip(batch.texts, batch.responses, strict=True)):
-        prompt, index = divmod(row, batch.num_generations)
-        values = zip(REWARDS, rewards_PGK[prompt, index].tolist(), strict=True)
-        rows.append(
-            Rollout(
-                step=step,
-                id=batch.ids[prompt],
-                text=text,
-                labels=response.labels,
-                status=response.status,
-                rewards={name: None if isnan(value) else value for name, value in values},
-                advantage=float(advantages_PG[prompt, index]),
-                confidences=words[row] if words else None,
-                reflection=reflections[row] if reflections else None,
-            )
-        )
-    return rows

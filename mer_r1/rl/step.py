@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -31,7 +32,7 @@ from mer_r1.rl.advantages import REWARDS, advantages
 from mer_r1.rl.calibration import calibration_rewards
 from mer_r1.rl.losses import PolicyLoss, policy_loss
 from mer_r1.rl.reflection.scores import Reflection
-from mer_r1.rl.rollouts import Contexts, RolloutBatch, as_rows, text_rewards
+from mer_r1.rl.rollouts import Contexts, RolloutBatch, text_rewards
 
 _CALIBRATION = [REWARDS.index(name) for name in CALIBRATION_REWARDS]
 _REFLECTION = [REWARDS.index(name) for name in REFLECTION_REWARDS]
@@ -167,6 +168,22 @@ def measurements(scored: Scored, first: GroupPass) -> Iterator[Measurement]:
 
 def rollout_rows(scored: Scored) -> list[Rollout]:
     """Scored rollouts as lines for rollouts.jsonl."""
-    rewarded = scored.rewarded
-    answers = rewarded.reflection.answers if rewarded.reflection else None
-    return as_rows(rewarded.rollouts, scored.rewards_PGK, scored.advantages_PG, scored.words, rewarded.step, answers)
+    batch, reflection = scored.rewarded.rollouts, scored.rewarded.reflection
+    rows = []
+    for row, (text, response) in enumerate(zip(batch.texts, batch.responses, strict=True)):
+        prompt, index = divmod(row, batch.num_generations)
+        values = zip(REWARDS, scored.rewards_PGK[prompt, index].tolist(), strict=True)
+        rows.append(
+            Rollout(
+                step=scored.rewarded.step,
+                id=batch.ids[prompt],
+                text=text,
+                labels=response.labels,
+                status=response.status,
+                rewards={name: None if isnan(value) else value for name, value in values},
+                advantage=float(scored.advantages_PG[prompt, index]),
+                confidences=scored.words[row] if scored.words else None,
+                reflection=reflection.answers[row] if reflection else None,
+            )
+        )
+    return rows

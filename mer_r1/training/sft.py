@@ -100,13 +100,17 @@ class SftExample:
 
 
 class SftExamples(torch.utils.data.Dataset[SftExample]):
-    """Every sample once per kind of `kinds`."""
+    """Targets with their prompts; of N prompts, target i belongs to prompt i modulo N."""
 
-    def __init__(
-        self, backbone: Backbone, samples: Sequence[Sample], prompts: Sequence[Prompt], kinds: Sequence[TargetKind]
-    ) -> None:
-        self._prompts = prompts
-        self._targets = [make_target(backbone, sample, kind) for kind in kinds for sample in samples]
+    def __init__(self, prompts: Sequence[Prompt], targets: Sequence[Target]) -> None:
+        self._prompts, self._targets = prompts, targets
+
+    @classmethod
+    def of(
+        cls, backbone: Backbone, samples: Sequence[Sample], prompts: Sequence[Prompt], kinds: Sequence[TargetKind]
+    ) -> SftExamples:
+        """Every sample once per kind of `kinds`."""
+        return cls(prompts, [make_target(backbone, sample, kind) for kind in kinds for sample in samples])
 
     def __len__(self) -> int:
         return len(self._targets)

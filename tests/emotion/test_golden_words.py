@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from mer_r1.emotion.compiled import NUM_WHEELS
-from mer_r1.emotion.tables import FILES, Tables, Wheel, read_tables
+from mer_r1.emotion.tables import FILES, Tables, Wheel
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.emotion.words import normalise
 from tests.golden import load_golden, shared_wheels
+from tests.small_tables import base_word, read_tables, wheel_word
 
 LEVELS = (1, 2)
 
@@ -61,15 +62,15 @@ def test_every_recorded_word_is_mapped_as_the_official_code_maps_it(
     for form, *expected in rows:
         of_level = [wheels[level].categories([form]) for level in LEVELS]
         found = [one(names) for pair in zip(*of_level, strict=True) for names in pair]
-        assert [tables.base_word(form), tables.wheel_word(form), *found] == expected, form
+        assert [base_word(tables, form), wheel_word(tables, form), *found] == expected, form
 
 
 def mapped(metric: str, words: list[str], tables: Tables, wheels: dict[int, WheelSet]) -> list[str]:
     """The sorted set that a metric of the official code makes of parsed labels."""
     forms = [normalise(word) for word in words]
     if metric in ("case1", "case2"):
-        choose = tables.base_word if metric == "case1" else tables.wheel_word
-        return sorted({found for form in forms if (found := choose(form)) is not None})
+        choose = base_word if metric == "case1" else wheel_word
+        return sorted({found for form in forms if (found := choose(tables, form)) is not None})
     wheel, level = (int(part[-1]) for part in metric.removeprefix("case3_").split("_"))
     return sorted(wheels[level].categories(forms)[wheel - 1])
 

@@ -15,10 +15,10 @@ from mer_r1.emotion import official
 from mer_r1.emotion.compiled import NUM_WHEELS
 from mer_r1.emotion.official import PINNED, Source, compiled_tables, published_folder, read_source
 from mer_r1.emotion.protocol import CORRECTED, OFFICIAL, Protocol, protocol_of
-from mer_r1.emotion.tables import FILES, read_tables
+from mer_r1.emotion.tables import FILES
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from tests.small_tables import FORMATS, SKY, WHEEL_HEAD, WHEELS, synonym_rows, write_tables
+from tests.small_tables import FORMATS, SKY, WHEEL_HEAD, WHEELS, read_tables, synonym_rows, write_tables
 
 NONE: frozenset[str] = frozenset()
 NEUTRAL_ONLY = frozenset({"neutral"})

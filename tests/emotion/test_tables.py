@@ -12,9 +12,21 @@ import openpyxl
 import pytest
 
 from mer_r1.emotion import tables as tables_module
-from mer_r1.emotion.tables import FILES, read_tables
+from mer_r1.emotion.tables import FILES
 from mer_r1.errors import InputError
-from tests.small_tables import FORMATS, SKY, WHEEL_HEAD, WHEELS, Cells, synonym_rows, write_sheet, write_tables
+from tests.small_tables import (
+    FORMATS,
+    SKY,
+    WHEEL_HEAD,
+    WHEELS,
+    Cells,
+    base_word,
+    read_tables,
+    synonym_rows,
+    wheel_word,
+    write_sheet,
+    write_tables,
+)
 
 
 def error_of(folder: Path) -> str:
@@ -34,9 +46,9 @@ def test_forms_base_words_and_votes_are_those_of_the_files(tmp_path: Path) -> No
     assert tables.votes["muggy"] == {"balmy": 1, "gusty": 5}
     assert tables.votes["dark"] == {"bright": 8, "dark": 8}
     assert tables.votes["soggy"] == {"soggy": 8}
-    assert (tables.base_word("hot"), tables.wheel_word("hot")) == ("breezy", "windy")
-    assert (tables.base_word("muggier"), tables.wheel_word("muggier")) == ("muggy", "balmy")
-    assert (tables.base_word("snow"), tables.wheel_word("snow")) == (None, None)
+    assert (base_word(tables, "hot"), wheel_word(tables, "hot")) == ("breezy", "windy")
+    assert (base_word(tables, "muggier"), wheel_word(tables, "muggier")) == ("muggy", "balmy")
+    assert (base_word(tables, "snow"), wheel_word(tables, "snow")) == (None, None)
 
 
 def test_blank_cells_take_the_one_above_and_the_last_one_counts(tmp_path: Path) -> None:

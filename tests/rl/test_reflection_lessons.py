@@ -16,7 +16,7 @@ from mer_r1.models.loading import load_backbone
 from mer_r1.pipelines.train import load_backbone as load_recipe_s
 from mer_r1.pipelines.train import train
 from mer_r1.recipe import ModelSection
-from mer_r1.rl.reflection.lessons import LessonExamples, lessons
+from mer_r1.rl.reflection.lessons import lesson_examples, lessons
 from mer_r1.rl.reflection.scores import QUESTIONS, coherence_score, consistency_score
 from mer_r1.training.model_shape import KNOWN
 from tests.training.test_training import make_recipe
@@ -59,7 +59,7 @@ def test_an_example_learns_the_whole_answer_and_the_end_of_the_turn(stepped_fold
     for item in lessons(read_manifest(pictures)):
         asked = replace(backbone, template_override=item.style)
         prompts = [asked.prepare(sample, read_clip(sample, backbone.budget)) for sample in item.samples]
-        examples = LessonExamples(backbone, prompts, item.answers)
+        examples = lesson_examples(backbone, prompts, item.answers)
         assert len(examples) == 6
         for index, (prompt, answer) in enumerate(zip(prompts, item.answers, strict=True)):
             example = examples[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isnan
 from typing import Any
 
@@ -23,14 +24,16 @@ from mer_r1.objectives import ConfidenceLevel
 from mer_r1.prompting.response import FALLBACK_ANSWER, RESPONSE_FORMATS, parse_response
 from mer_r1.rl.advantages import REWARDS
 from mer_r1.rl.calibration import CalibrationRewards, calibration_pair, calibration_rewards
+from mer_r1.rl.reflection.scores import Reflection
 from mer_r1.rl.rollouts import (
+    Contexts,
     RolloutBatch,
-    as_rows,
     contexts,
     make_rollouts,
     text_rewards,
     uniform_draws,
 )
+from mer_r1.rl.step import Rewarded, Scored, rollout_rows
 from tests.media_samples import saying
 
 WHEELS = WheelSet.load("builtin")
@@ -261,7 +264,10 @@ def test_logged_rollouts_hold_the_batch_and_leave_out_what_does_not_apply(tiny: 
     rewards = torch.arange(6.0 * len(REWARDS)).view(2, 3, -1)
     rewards[0, 1, 4] = torch.nan
     advantages = torch.arange(6.0).view(2, 3)
-    rows = as_rows(batch, rewards, advantages, [{"happy": (-1.0, -2.0)}, *[{}] * 5], step=7)
+    said = Reflection(torch.zeros(2, 3, 3), [{"coherence": "joy"}, *[{}] * 5])
+    rewarded = Rewarded(batch, Contexts([], [], {}, {}), rewards, said, None, None, num_tokens=1.0, step=7)
+    scored = Scored(rewarded, rewards, advantages, torch.zeros(0), [{"happy": (-1.0, -2.0)}, *[{}] * 5])
+    rows = rollout_rows(scored)
     assert [row.id for row in rows] == ["a"] * 3 + ["b"] * 3
     assert [row.advantage for row in rows] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     assert [row.text for row in rows] == list(TEXTS)
@@ -271,7 +277,6 @@ def test_logged_rollouts_hold_the_batch_and_leave_out_what_does_not_apply(tiny: 
     assert rows[1].rewards == dict(zip(REWARDS, expected, strict=True)) | {REWARDS[4]: None}
     assert rows[2].status == "no_answer"
     assert (rows[0].confidences, rows[1].confidences) == ({"happy": (-1.0, -2.0)}, {})
-    plain = as_rows(batch, rewards, advantages, None, step=7)[0]
+    assert [row.reflection for row in rows] == said.answers
+    plain = rollout_rows(replace(scored, rewarded=replace(rewarded, reflection=None), words=None))[0]
     assert (plain.confidences, plain.reflection) == (None, None)
-    said = [{"coherence": "joy"}, *[{}] * 5]
-    assert [row.reflection for row in as_rows(batch, rewards, advantages, None, 7, said)] == said

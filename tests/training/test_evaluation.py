@@ -50,7 +50,7 @@ def test_the_loss_logged_is_that_of_the_model_on_the_held_out_samples(
     assert rows[1]["eval/loss"] < rows[0]["eval/loss"]
     backbone = load_omni(str(model))
     samples = read_manifest(corpus["train"])[:NUM]
-    examples = SftExamples(backbone, samples, read_prompts(backbone, samples), ("slow",))
+    examples = SftExamples.of(backbone, samples, read_prompts(backbone, samples), ("slow",))
     with torch.no_grad():
         expected = sft_loss(backbone, backbone.model, collate(backbone, [examples[index] for index in range(NUM)]))
     assert rows[1]["eval/loss"] == pytest.approx(float(expected), rel=1e-5)

@@ -67,14 +67,14 @@ def test_a_sample_without_reasoning_has_no_slow_target_but_a_fast_one(
 
 def _batch(backbone: OmniBackbone, samples: Sequence[Sample], prompts: Sequence[Prompt]) -> SftBatch:
     """Every sample slow and fast."""
-    examples = SftExamples(backbone, samples, prompts, ("slow", "fast"))
+    examples = SftExamples.of(backbone, samples, prompts, ("slow", "fast"))
     return collate(backbone, [examples[index] for index in range(len(examples))])
 
 
 def test_every_sample_comes_once_in_each_mode_with_its_own_prompt(
     tiny: OmniBackbone, samples: list[Sample], prompts: Sequence[Prompt]
 ) -> None:
-    examples = SftExamples(tiny, samples, prompts, ("slow", "fast"))
+    examples = SftExamples.of(tiny, samples, prompts, ("slow", "fast"))
     assert len(examples) == 2 * len(samples)
     for index in range(len(examples)):
         sample = samples[index % len(samples)]

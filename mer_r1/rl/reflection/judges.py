@@ -79,10 +79,7 @@ class PolicyJudge:
         draws_BR = uniform_draws(self._seed, step, batch.ids, batch.num_generations, length, half)
         rows = [question.row for question in questions]
         made = self._backbone.generate(encoded, 1, SAMPLING, uniform_BR=draws_BR[rows])
-        return [
-            self._backbone.decode(ids[: int(mask.sum())])
-            for ids, mask in zip(made.ids_BR.tolist(), made.mask_BR, strict=True)
-        ]
+        return [self._backbone.decode(ids) for ids in made.rows()]
 
     def _texts(self, questions: Sequence[StepQuestion], batch: RolloutBatch, samples: Sequence[Sample]) -> list[Prompt]:
         """Prompts of text alone; of the sample its candidates go in, and nothing else."""

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone
@@ -21,7 +19,7 @@ from mer_r1.models.types import Prompt
 from mer_r1.prompting.steps import steps_of
 from mer_r1.prompting.templates import PromptTemplate
 from mer_r1.rl.reflection.scores import QUESTIONS
-from mer_r1.training.sft import SftExample, Target
+from mer_r1.training.sft import SftExamples, Target
 
 
 @dataclass(frozen=True)
@@ -64,16 +62,7 @@ def _first_two(sample: Sample) -> tuple[str, str]:
     return first.strip(), second.strip()
 
 
-class LessonExamples(torch.utils.data.Dataset[SftExample]):
+def lesson_examples(backbone: Backbone, prompts: Sequence[Prompt], answers: Sequence[str]) -> SftExamples:
     """Each lesson once, its answer learned from the first id to the end of the turn."""
-
-    def __init__(self, backbone: Backbone, prompts: Sequence[Prompt], answers: Sequence[str]) -> None:
-        self._prompts = prompts
-        eos = int(backbone.tokenizer.eos_token_id)
-        self._targets = [Target((), (*backbone.text_ids(answer), eos)) for answer in answers]
-
-    def __len__(self) -> int:
-        return len(self._targets)
-
-    def __getitem__(self, index: int) -> SftExample:
-        return SftExample(self._prompts[index], self._targets[index])
+    eos = int(backbone.tokenizer.eos_token_id)
+    return SftExamples(prompts, [Target((), (*backbone.text_ids(answer), eos)) for answer in answers])

@@ -1,4 +1,4 @@
-"""Reflective Emotional Reward: a judge reads the steps of an answer again, and says what they say (EMO-R3).
+"""Reflective Emotional Reward: a judge answers two questions about the steps of an answer (EMO-R3).
 
 Shape letters: P prompts, G rollouts of a group, B = P x G rollouts.
 
@@ -147,8 +147,4 @@ def _named(answer: str, candidates: Sequence[str]) -> set[str]:
     """The candidates that stand in an answer as words of their own; of two that overlap the longer one."""
     longest_first = sorted(map(normal, candidates), key=len, reverse=True)
     pattern = "|".join(map(re.escape, longest_first))
-    return set(re.findall(rf"(?<!\w)(?:{pattern})(?!\w)", _normal(answer)))
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.lower().split())
+    return set(re.findall(rf"(?<!\w)(?:{pattern})(?!\w)", " ".join(answer.lower().split())))
