@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mer_r1.benchmarks.tables import Table
@@ -68,11 +68,18 @@ class Clips:
         """Note that `table` has no row for a clip."""
         self._add_missing(table.path.parent, table.path.name, f"no row for the clip {printable(name)!r}")
 
-    def notes(self) -> Iterator[str]:
-        """What is worth knowing of the clips that were found."""
+    def notes(self, published: int, names: Sequence[str], subtitles: Table, *tables: Table) -> Iterator[str]:
+        """What is worth knowing of the clips `names` and of the owners' tables, their `subtitles` first."""
+        yield from count_note(len(names), published)
         if self.num_without_sound:
             where = f"{self.folder.name}/{self.audio.name}"
             yield f"{self.num_without_sound} clips have no file in {where}: the sound of the video itself is read"
+        if without := [name for name in names if name not in subtitles.cells]:
+            name, first = subtitles.path.name, printable(without[0])
+            yield f"{len(without)} clips have no row in {name}: they go without subtitle (first {first!r})"
+        for table in (subtitles, *tables):
+            if table.num_repeated:
+                yield f"{table.num_repeated} rows of {table.path.name} are replaced by a later row of the same clip"
 
     def _file(self, folder: Path, files: frozenset[str], name: str, endings: Iterable[str]) -> Path | None:
         for ending in endings:
@@ -88,21 +95,6 @@ class Clips:
 def subtitle_of(table: Table, name: str, column: str) -> str | None:
     """A clip's words; None where its row is empty or there is none."""
     return (table.cells[name][column].strip() or None) if name in table.cells else None
-
-
-def subtitle_notes(table: Table, names: Iterable[str]) -> Iterator[str]:
-    """How many of the clips `names` have no row in the table of subtitles."""
-    without = [name for name in names if name not in table.cells]
-    if without:
-        first = printable(without[0])
-        yield f"{len(without)} clips have no row in {table.path.name}: they go without subtitle (first {first!r})"
-
-
-def repeat_notes(*tables: Table) -> Iterator[str]:
-    """How many rows of each table a later row of the same clip replaced."""
-    for table in tables:
-        if table.num_repeated:
-            yield f"{table.num_repeated} rows of {table.path.name} are replaced by a later row of the same clip"
 
 
 def count_note(num: int, published: int) -> Iterator[str]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from mer_r1.benchmarks.clips import Clips, count_note, need_folder, repeat_notes, subtitle_notes, subtitle_of
+from mer_r1.benchmarks.clips import Clips, need_folder, subtitle_of
 from mer_r1.benchmarks.mer_unibench.layouts import OPEN_SET, open_labels
 from mer_r1.benchmarks.tables import read_table
 from mer_r1.data.prepared import PreparedSet
@@ -57,12 +57,7 @@ def read_caption(root: Path) -> PreparedSet:
                     source=NAME,
                 )
             )
-    notes = (
-        *count_note(len(names), NUM),
-        *clips.notes(),
-        *subtitle_notes(subtitles, names),
-        *repeat_notes(words, descriptions, subtitles),
-    )
+    notes = tuple(clips.notes(NUM, names, subtitles, words, descriptions))
     return PreparedSet(NAME, TITLE, tuple(samples), tuple(clips.missing), notes, WHERE)
 
 

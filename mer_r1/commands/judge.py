@@ -44,7 +44,7 @@ def _run(options: argparse.Namespace) -> int:
     console = Console(highlight=False, emoji=False)
     answers = judging.read_answers(options.questions, options.responses, videos=options.videos, clues=options.clues)
     if options.dry_run:
-        for line in judging.plan(answers, options.out, judging.Prices(options.price_in, options.price_out)):
+        for line in judging.plan(answers, options.out, options.price_in, options.price_out):
             console.print(line, markup=False, soft_wrap=True)
         return 0
     choice = judge_choice(options)

@@ -17,15 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mer_r1.benchmarks.clips import (
-    Clips,
-    count_note,
-    find_folder,
-    need_folder,
-    repeat_notes,
-    subtitle_notes,
-    subtitle_of,
-)
+from mer_r1.benchmarks.clips import Clips, find_folder, need_folder, subtitle_of
 from mer_r1.benchmarks.npz import read_corpus
 from mer_r1.benchmarks.tables import Table, name_error, read_table
 from mer_r1.data.labels import read_labels
@@ -157,12 +149,7 @@ def read_set(name: str, root: Path) -> PreparedSet:
                     source=data.name,
                 )
             )
-    notes = (
-        *count_note(len(names), data.num),
-        *clips.notes(),
-        *subtitle_notes(subtitles, gold),
-        *repeat_notes(*tables),
-    )
+    notes = tuple(clips.notes(data.num, names, *tables))
     return PreparedSet(data.name, data.title, tuple(samples), tuple(clips.missing), notes, data.where)
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mer_r1.benchmarks.mme_emotion.judging import (
-    METRICS,
     Answers,
     JudgeChoice,
     cases_of,
@@ -43,7 +42,7 @@ from mer_r1.data.manifest import read_manifest
 from mer_r1.data.prepared import MissingFile, PreparedSet
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.errors import InputError
-from mer_r1.evaluation.records import MetricsRecord, ScoresByMode
+from mer_r1.evaluation.records import METRICS_FILE, MetricsRecord, ScoresByMode
 from mer_r1.evaluation.suite import AnsweredRun, AnsweredSet, FoundSets, Outcome, Request
 from mer_r1.generation import Generator
 from mer_r1.generation.make import make_generator
@@ -186,7 +185,7 @@ def _questions(data: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, Sa
 def _all_modes(out: Path) -> MetricsRecord:
     """The numbers of all modes judged so far, now or before; writes TASK/score.json."""
     modes: tuple[Mode, ...] = get_args(Mode)
-    found = {mode: MetricsRecord.read(out / "judge" / mode / METRICS) for mode in modes}
+    found = {mode: MetricsRecord.read(out / "judge" / mode / METRICS_FILE) for mode in modes}
     parts = {mode: part for mode, part in found.items() if part.means}
     sets: dict[str, ScoresByMode] = {}
     for task in TASKS:

@@ -29,11 +29,11 @@ from mer_r1.benchmarks.mme_emotion.store import CACHE, check_settings, judge_int
 from mer_r1.data.files import locked, write_json
 from mer_r1.data.manifest import read_manifest
 from mer_r1.errors import InputError
+from mer_r1.evaluation.records import METRICS_FILE
 from mer_r1.judge.client import AnswerCache, load_prompt
 from mer_r1.text import printable
 
 GIVEN = "given"
-METRICS = "metrics.json"
 # What a dry run estimates with; none of it is measured.
 CHARACTERS_A_TOKEN = 4
 TOKENS_A_PICTURE = 258
@@ -50,14 +50,6 @@ class JudgeChoice:
     key_env: str | None = None
     steps_model: str | None = None
     num_workers: int = 8
-
-
-@dataclass(frozen=True)
-class Prices:
-    """What a million tokens cost, in any currency; None where it is not given."""
-
-    tokens_in: float | None = None
-    tokens_out: float | None = None
 
 
 @dataclass(frozen=True)
@@ -174,12 +166,15 @@ def judge_answers(
             judge_one = partial(judge_case, steps_judge=steps_judge.say, scores_judge=judge.say)
             judgements = judge_into(out, answers.cases, judge_one, choice.num_workers, progress)
     report = score(judgements, [question.task for question in answers.missing], judging, mode)
-    write_json(out / METRICS, report.as_json(title, mode))
+    write_json(out / METRICS_FILE, report.as_json(title, mode))
     return report
 
 
-def plan(answers: Answers, out: Path, prices: Prices) -> Iterator[str]:
-    """What judging would take: calls, tokens, cost. Nothing is written and no request is made."""
+def plan(answers: Answers, out: Path, price_in: float | None, price_out: float | None) -> Iterator[str]:
+    """What judging would take: calls, tokens, cost. Nothing is written and no request is made.
+
+    Prices are those of a million tokens, in any currency.
+    """
     kept = kept_judgements(out, answers.cases)
     to_ask = [case for case in answers.cases if case.question.id not in kept and case.response.strip()]
     tokens_in = tokens_out = 0
@@ -196,11 +191,11 @@ def plan(answers: Answers, out: Path, prices: Prices) -> Iterator[str]:
         f"{TOKENS_A_PICTURE} tokens a picture, {NUM_FRAMES} pictures a clip (shorter clips have fewer), "
         f"{STEPS_AN_ANSWER} steps an answer"
     )
-    if prices.tokens_in is None or prices.tokens_out is None:
+    if price_in is None or price_out is None:
         yield "cost: give --price-in and --price-out, per million tokens"
     else:
-        cost = (tokens_in * prices.tokens_in + tokens_out * prices.tokens_out) / 1e6
-        yield f"cost: about {cost:,.2f} at {prices.tokens_in:g} in and {prices.tokens_out:g} out per million tokens"
+        cost = (tokens_in * price_in + tokens_out * price_out) / 1e6
+        yield f"cost: about {cost:,.2f} at {price_in:g} in and {price_out:g} out per million tokens"
 
 
 def missing_line(answers: Answers) -> str:
