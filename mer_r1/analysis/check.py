@@ -93,6 +93,8 @@ def check_manifest(
     for option, value in (("--limit", limit), ("--workers", workers)):
         if value is not None and value < 1:
             raise InputError(f"{option} is {value}; give 1 or more, or leave it out")
+    if manifest.is_dir():
+        raise InputError(f"{manifest}: is a directory; give the path of a manifest (JSON lines)")
     if not manifest.is_file():
         raise InputError(f"{manifest}: no such file; give the path of a manifest (JSON lines)")
     if not os.access(manifest, os.R_OK):
@@ -179,7 +181,7 @@ def check_media(
     found: Findings,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Decode every medium of the first `limit` sound rows."""
+    """Decode every medium of the first `limit` valid rows."""
     from mer_r1.media import MediaBudget
     from mer_r1.media.validate import inspect_rows, media_rows
 

@@ -11,7 +11,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mer_r1.commands import (
     benchmark,
@@ -97,6 +97,17 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(_error(f"{message}; see {self.prog} --help"))
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """A list of arguments continues after an option, where argparse ends it: `train RECIPE --dry-run KEY=VALUE`."""
+        parsed, rest = super().parse_known_args(args, namespace)
+        lists = [action for action in self._get_positional_actions() if action.nargs in ("*", "+")]
+        if lists and not any(argument.startswith("-") for argument in rest):
+            name, convert = lists[-1].dest, lists[-1].type
+            more = [convert(argument) if callable(convert) else argument for argument in rest]
+            setattr(parsed, name, [*getattr(parsed, name), *more])
+            rest = []
+        return parsed, rest
 
 
 def _os_error(error: OSError) -> int:

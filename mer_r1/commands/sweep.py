@@ -17,7 +17,9 @@ def add(commands: Commands) -> None:
         metavar="VARIANTS",
         help="a variants file, or the name of one that comes with the package; with --vary a recipe",
     )
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="for every stage of every variant")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="section.key=value", help="for every stage of every variant"
+    )
     parser.add_argument("--vary", metavar="KEY=A,B,…", help="vary this key, such as rl.objective=baseline,mer_r1")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="seeds of each variant (default 0 1 2)"

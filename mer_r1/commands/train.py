@@ -13,7 +13,9 @@ def add(commands: Commands) -> None:
     text = "Train by a recipe (SFT or RL); the same command resumes a stopped run."
     parser = add_command(commands, "train", text, _run, resumable=True)
     parser.add_argument("recipe", metavar="RECIPE", help="a .yaml file, or the name of one that comes with the package")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="values in place of the recipe's")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="section.key=value", help="values in place of the recipe's"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default runs/RECIPE)")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and what it will cost only")
     costs = parser.add_argument_group("estimate of --dry-run")

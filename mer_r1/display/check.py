@@ -18,12 +18,12 @@ def print_findings(found: Findings) -> None:
     console = Console()
     for problem in found.problems:
         console.print(printable(problem, 10_000), markup=False, highlight=False, soft_wrap=True)
-    title = f"{escape(printable(found.manifest))}: {'NOT sound' if found.problems else 'sound'}"
+    title = f"{escape(printable(found.manifest))}: {'NOT valid' if found.problems else 'valid'}"
     table = Table(title=title, title_justify="left")
     table.add_column("what")
     table.add_column("count", justify="right")
     table.add_column("lines")
-    table.add_row("sound rows", str(found.num_rows))
+    table.add_row("valid rows", str(found.num_rows))
     table.add_row("rows whose media were decoded", str(found.num_read))
     table.add_row("frames taken", str(found.frames))
     table.add_row("seconds of sound taken", f"{found.sound_s:.1f}")

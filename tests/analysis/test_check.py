@@ -45,11 +45,11 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_sound_manifest_passes_and_what_is_worth_knowing_is_counted(
+def test_a_valid_manifest_passes_and_what_is_worth_knowing_is_counted(
     clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(
-        clips / "sound.jsonl",
+        clips / "good.jsonl",
         {"id": "a", "video": "talk.mp4", "subtitle": "hello", "labels": ["happy", "calm"]},
         {"id": "b", "video": "mute.mp4", "labels": ["sad", "qwerty", "sad"]},
         {"id": "c", "video": "talk.mp4", "subtitle": "well", "valence": 0.5},
@@ -57,9 +57,9 @@ def test_a_sound_manifest_passes_and_what_is_worth_knowing_is_counted(
     )
     assert run(path, budget=BUDGET) == 0
     printed = squeezed(capsys.readouterr().out)
-    assert "sound.jsonl: sound" in printed
+    assert "good.jsonl: valid" in printed
     for line in (
-        "sound rows | 4",
+        "valid rows | 4",
         "rows whose media were decoded | 3",
         "clips without sound | 1 | 2",
         "rows without subtitle | 1 | 2",
@@ -93,7 +93,7 @@ def test_every_problem_is_listed_not_only_the_first(clips: Path, capsys: pytest.
     problems = [line for line in printed.splitlines() if line.startswith(str(path))]
     lines = [int(problem.removeprefix(f"{path}:").split(":")[0]) for problem in problems]
     assert sorted(lines) == [1, 2, 3, 3, 4, 5, 6, 7]
-    assert "NOT sound" in printed
+    assert "NOT valid" in printed
     assert "problems | 8" in squeezed(printed)
     assert any('unknown key "vidoe"; did you mean "video"?' in problem for problem in problems)
     assert any("reach no category of any wheel" in problem for problem in problems)

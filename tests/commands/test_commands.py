@@ -156,7 +156,7 @@ MER = ("benchmark", "mer-unibench", "--model", "m", "--data", "folder", "--out",
 MME = ("benchmark", "mme-emotion", "--model", "m", "--data", "folder", "--out", "out")
 WRONG = [
     (("check", "none.jsonl"), "none.jsonl: no such file"),
-    (("check", "folder"), "folder: "),
+    (("check", "folder"), "folder: is a directory"),
     (("check", "gold.jsonl", "--limit", "-1"), "--limit is -1"),
     (("check", "gold.jsonl", "--wheels", "zz"), "'zz'"),
     (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--mode", "zz"), "pred.jsonl: no predictions of mode"),
@@ -222,6 +222,8 @@ USAGE = [
     (("synth", "out", "--num", "many"), "argument --num: invalid int value: 'many'"),
     (("predict", "--mode", "medium"), "argument --mode: invalid choice: 'medium'"),
     (("wheels", "show"), "WORD"),
+    (("train", "--dry-run"), "required: RECIPE;"),
+    (("train", "mine.yaml", "--dry-run", "--lmit", "data.num=1"), "--lmit"),
     (("check", "gold.jsonl", "--lmit", "3"), "--lmit"),
 ]
 
@@ -233,6 +235,14 @@ def test_a_wrong_command_line_is_one_line_too_and_points_to_the_help(
     line = fault(*arguments)
     assert message in line
     assert "--help" in line
+
+
+def test_a_list_of_arguments_continues_behind_an_option(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = status("train", "mine.yaml", "seed=5", "data.num=1", "--dry-run"), capsys.readouterr()
+    assert "seed: 5" in before[1].out
+    assert (status("train", "mine.yaml", "seed=5", "--dry-run", "data.num=1"), capsys.readouterr()) == before
+    assert status("predict", "one.mp4", "--model", "nowhere", "two.mp4") == 2
+    assert "unrecognized" not in capsys.readouterr().err
 
 
 def no_space(*_: object, **__: object) -> Any:
