@@ -28,6 +28,7 @@ from mer_r1.generation import failed, make
 from mer_r1.generation.make import Service
 from mer_r1.metrics.rewards import score_response
 from mer_r1.prompting.response import parse_response
+from tests.benchmarks.conftest import Asking, read_json
 from tests.benchmarks.picture_layouts import copy_picture
 from tests.judge.endpoint import says, serve
 from tests.report.runs import page_of
@@ -71,11 +72,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asking(monkeypatch: pytest.MonkeyPatch, generator: Knows) -> None:
-    monkeypatch.setattr(suite, "make_generator", lambda *_, **__: generator)
-    monkeypatch.setattr(make, "validate_generator", lambda *_, **__: None)
-
-
 def ran(data: Path, out: Path, **options: Any) -> tuple[int, str]:
     """Exit status and what was printed."""
     console = Console(file=io.StringIO(), width=240)
@@ -84,15 +80,8 @@ def ran(data: Path, out: Path, **options: Any) -> tuple[int, str]:
     return status, console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def test_sets_are_asked_scored_and_laid_beside_the_published_rows(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows())
+def test_sets_are_asked_scored_and_laid_beside_the_published_rows(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows())
     status, text = ran(data, tmp_path, in_domain="emotion6")
     assert status == 0
     metrics, record = read_json(tmp_path / "metrics.json"), read_json(tmp_path / "run.json")
@@ -124,10 +113,8 @@ def test_sets_are_asked_scored_and_laid_beside_the_published_rows(
     assert metrics["signature"] in text
 
 
-def test_the_accuracy_is_the_one_that_training_is_paid(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows())
+def test_the_accuracy_is_the_one_that_training_is_paid(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows())
     ran(data, tmp_path, sets=("emoset",))
     gold = {sample.id: sample.labels for sample in read_manifest(data / "emoset.jsonl")}
     wheels = WheelSet.load()
@@ -143,9 +130,9 @@ def test_the_accuracy_is_the_one_that_training_is_paid(
 
 
 def test_a_failed_picture_is_in_no_number_and_is_asked_by_the_same_command(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, asking: Asking
 ) -> None:
-    asking(monkeypatch, Knows({"03"}))
+    asking(Knows({"03"}))
     status, text = ran(data, tmp_path, modes=("slow",))
     metrics = read_json(tmp_path / "metrics.json")
     assert (status, metrics["complete"]) == (1, False)
@@ -153,15 +140,13 @@ def test_a_failed_picture_is_in_no_number_and_is_asked_by_the_same_command(
     assert [item["slow"]["accuracy"] for item in metrics["sets"].values()] == [1, 1]
     assert "1 answers failed and are in no number" in text
     assert "no picture; the same command tries them again" in text
-    asking(monkeypatch, Knows())
+    asking(Knows())
     assert ran(data, tmp_path, modes=("slow",))[0] == 0
     assert read_json(tmp_path / "metrics.json")["sets"]["emoset"]["slow"]["n"] == 16
 
 
-def test_a_set_of_which_nothing_could_be_asked_is_left_out(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows({f"{n:02d}" for n in range(6)}))
+def test_a_set_of_which_nothing_could_be_asked_is_left_out(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows({f"{n:02d}" for n in range(6)}))
     assert ran(data, tmp_path, in_domain="emotion6")[0] == 1
     metrics = read_json(tmp_path / "metrics.json")
     assert (list(metrics["sets"]), set(metrics["means"]["slow"])) == (["emoset"], {"A"})
@@ -169,10 +154,8 @@ def test_a_set_of_which_nothing_could_be_asked_is_left_out(
         ran(data, tmp_path / "again", sets=("emotion6",), modes=("slow",))
 
 
-def test_the_run_is_read_by_the_report_and_the_diagnosis(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows())
+def test_the_run_is_read_by_the_report_and_the_diagnosis(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows())
     ran(data, tmp_path / "run", in_domain="emoset")
     (system,) = read_runs([tmp_path / "run"])
     assert [item.title for item in system.sets] == ["EmoSet", "Emotion6"]
@@ -185,10 +168,8 @@ def test_the_run_is_read_by_the_report_and_the_diagnosis(
     assert "emoset" in read_json(tmp_path / "diagnosis" / "diagnosis.json")["sets"]
 
 
-def test_few_pictures_can_be_asked_and_the_rest_later(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows())
+def test_few_pictures_can_be_asked_and_the_rest_later(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows())
     assert "The first 2 pictures of each set" in ran(data, tmp_path, limit=2, modes=("slow",))[1]
     first = (tmp_path / "emoset" / "predictions.jsonl").read_text()
     ran(data, tmp_path, modes=("slow",))
@@ -216,10 +197,8 @@ def test_wrong_options_are_named_before_anything_is_asked(
     assert not (tmp_path / "out" / "run.json").exists()
 
 
-def test_a_question_that_shows_no_candidates_is_refused(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows(question="Emotions?"))
+def test_a_question_that_shows_no_candidates_is_refused(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows(question="Emotions?"))
     with pytest.raises(InputError, match="shows no candidates to choose from; give --prompt-style choice, or set"):
         ran(data, tmp_path)
 
@@ -237,10 +216,8 @@ def test_a_model_at_an_address_is_shown_the_candidates(data: Path, tmp_path: Pat
     assert (slow["accuracy"], slow["recalls"]["fear"]["recall"]) == (pytest.approx(1 / 6), 1)
 
 
-def test_a_set_without_gold_among_its_candidates_is_named(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows())
+def test_a_set_without_gold_among_its_candidates_is_named(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows())
     with pytest.raises(InputError, match=r"no NAME\.jsonl in it"):
         ran(tmp_path, tmp_path / "out")
     image = data / "gray.png"
@@ -255,9 +232,9 @@ def test_a_set_without_gold_among_its_candidates_is_named(
 
 
 def test_a_narrower_run_scores_what_it_asked_and_keeps_what_the_wider_one_did(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, asking: Asking
 ) -> None:
-    asking(monkeypatch, Knows())
+    asking(Knows())
     ran(data, tmp_path, sets=("emoset",))
     wide, answers = (tmp_path / "emoset" / name for name in ("manifest.jsonl", "predictions.jsonl"))
     before, rows = read_manifest(wide), answers.read_bytes()

@@ -30,6 +30,7 @@ from mer_r1.evaluation.sentiment import SentimentChoice
 from mer_r1.evaluation.suite import Request, run_benchmark
 from mer_r1.generation import failed, make, store
 from mer_r1.generation.make import Service, validate_generator
+from tests.benchmarks.conftest import Asking, read_json
 from tests.benchmarks.layouts import write_layout
 from tests.nursery import Nursery
 
@@ -70,10 +71,6 @@ def any_model_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make, "validate_generator", lambda *_, **__: None)
 
 
-def asking(monkeypatch: pytest.MonkeyPatch, generator: Knows) -> None:
-    monkeypatch.setattr(suite, "make_generator", lambda *_, **__: generator)
-
-
 def ran(data: Path, out: Path, model: str = "knows", scoring: Any = (), **options: Any) -> tuple[int, str]:
     """Exit status and what was printed."""
     console, benchmark = Console(file=io.StringIO(), width=240), MerUniBench(**dict(scoring))
@@ -82,15 +79,8 @@ def ran(data: Path, out: Path, model: str = "knows", scoring: Any = (), **option
     return status, console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def test_sets_are_asked_scored_and_laid_beside_the_published_rows(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows())
+def test_sets_are_asked_scored_and_laid_beside_the_published_rows(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows())
     status, text = ran(data, tmp_path)
     assert status == 0
     metrics, run = read_json(tmp_path / "metrics.json"), read_json(tmp_path / "run.json")
@@ -131,10 +121,10 @@ def test_sets_are_asked_scored_and_laid_beside_the_published_rows(
 
 
 def test_a_failed_clip_is_in_no_number_and_is_asked_by_the_same_command(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, asking: Asking
 ) -> None:
     lost = {read_set(name, data).samples[0].id for name in ("meld", "mosi")}
-    asking(monkeypatch, Knows(lost))
+    asking(Knows(lost))
     status, text = ran(data, tmp_path, modes=("slow",))
     metrics = read_json(tmp_path / "metrics.json")
     assert (status, metrics["complete"]) == (1, False)
@@ -144,17 +134,15 @@ def test_a_failed_clip_is_in_no_number_and_is_asked_by_the_same_command(
     assert "\n2 answers failed and are in no number" in text
     assert "incomplete: " in text
     assert "no film; the same command tries them again" in text
-    asking(monkeypatch, Knows())
+    asking(Knows())
     status, text = ran(data, tmp_path, modes=("slow",))
     metrics = read_json(tmp_path / "metrics.json")
     assert (status, metrics["complete"], metrics["sets"]["meld"]["slow"]["failed"]) == (0, True, 0)
     assert "incomplete" not in text
 
 
-def test_a_set_of_which_no_clip_could_be_asked_is_left_out(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows({sample.id for sample in read_set("mosi", data).samples}))
+def test_a_set_of_which_no_clip_could_be_asked_is_left_out(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows({sample.id for sample in read_set("mosi", data).samples}))
     assert ran(data, tmp_path / "a")[0] == 1
     metrics = read_json(tmp_path / "a" / "metrics.json")
     assert (list(metrics["sets"]), metrics["means"]["fast"]["num_sets"]) == (["ovmerdplus", "meld"], 2)
@@ -163,9 +151,9 @@ def test_a_set_of_which_no_clip_could_be_asked_is_left_out(
 
 
 def test_a_clip_that_failed_in_one_mode_is_in_no_number_of_the_other(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, asking: Asking
 ) -> None:
-    asking(monkeypatch, Knows({read_set(name, data).samples[0].id for name in ("meld", "mosi")}, "slow"))
+    asking(Knows({read_set(name, data).samples[0].id for name in ("meld", "mosi")}, "slow"))
     assert ran(data, tmp_path)[0] == 1
     sets = read_json(tmp_path / "metrics.json")["sets"]
     assert [(sets["meld"][mode]["n"], sets["meld"][mode]["failed"]) for mode in ("fast", "slow")] == [(3, 0), (3, 1)]
@@ -176,9 +164,9 @@ def test_a_clip_that_failed_in_one_mode_is_in_no_number_of_the_other(
 
 
 def test_where_a_mode_always_fails_it_is_said_how_the_other_is_scored(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, asking: Asking
 ) -> None:
-    asking(monkeypatch, Knows({sample.id for sample in read_set("meld", data).samples}, "fast"))
+    asking(Knows({sample.id for sample in read_set("meld", data).samples}, "fast"))
     with pytest.raises(
         InputError, match=r"4 of 8 answers failed.*; --mode fast or slow scores a mode that was answered"
     ):
@@ -188,15 +176,13 @@ def test_where_a_mode_always_fails_it_is_said_how_the_other_is_scored(
         ran(data, tmp_path, sets=("meld",), modes=("fast",))
 
 
-def test_unfinished_answers_are_counted_below_the_tables(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unfinished_answers_are_counted_below_the_tables(data: Path, tmp_path: Path, asking: Asking) -> None:
     class Rambles(Knows):
         def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
             for sample in samples:
                 yield Prediction(sample.id, mode, "<think>so", "so", (), "truncated")
 
-    asking(monkeypatch, Rambles())
+    asking(Rambles())
     status, text = ran(data, tmp_path, modes=("slow",))
     assert status == 0
     sets = read_json(tmp_path / "metrics.json")["sets"]
@@ -204,10 +190,8 @@ def test_unfinished_answers_are_counted_below_the_tables(
     assert "unanswered: 12 answers are cut off or empty" in text
 
 
-def test_the_published_mean_beside_is_of_the_same_sets(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows())
+def test_the_published_mean_beside_is_of_the_same_sets(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows())
     _, text = ran(data, tmp_path, modes=("slow",), sets=("ovmerdplus", "meld"))
     values = next(row.values for row in published()["mer-unibench"].rows if row.model == "MER-R1")
     row = next(line for line in text.splitlines() if "MER-R1 (published)" in line)
@@ -227,10 +211,8 @@ def test_a_model_that_cannot_be_asked_leaves_no_folder(
     assert not (tmp_path / "out").exists()
 
 
-def test_one_mode_or_few_clips_can_be_asked_and_the_rest_later(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows())
+def test_one_mode_or_few_clips_can_be_asked_and_the_rest_later(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows())
     status, text = ran(data, tmp_path, modes=("fast",), sets=("meld",), limit=2)
     assert status == 0
     assert "The first 2 clips of each set, not the whole sets." in text
@@ -243,10 +225,8 @@ def test_one_mode_or_few_clips_can_be_asked_and_the_rest_later(
     assert set(read_json(tmp_path / "metrics.json")["means"]) == {"fast", "slow"}
 
 
-def test_manifests_that_are_prepared_are_taken_before_folders(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows())
+def test_manifests_that_are_prepared_are_taken_before_folders(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows())
     write_manifest(tmp_path / "data" / "meld.jsonl", read_set("meld", data).samples[:3])
     status, text = ran(tmp_path / "data", tmp_path / "out")
     metrics = read_json(tmp_path / "out" / "metrics.json")
@@ -255,10 +235,8 @@ def test_manifests_that_are_prepared_are_taken_before_folders(
     assert metrics["notes"][0] in text[text.index("MER-R1 (published)") :]
 
 
-def test_clips_that_are_not_as_many_as_published_are_noted_once(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asking(monkeypatch, Knows())
+def test_clips_that_are_not_as_many_as_published_are_noted_once(data: Path, tmp_path: Path, asking: Asking) -> None:
+    asking(Knows())
     folder = write_layout("meld", tmp_path / "data", 4)
     (folder / "subvideo" / "test_dia1_utt0.mp4").unlink()
     ran(tmp_path / "data", tmp_path / "out", limit=2)
@@ -296,16 +274,16 @@ def test_a_folder_without_a_set_and_a_set_without_gold_are_named(data: Path, tmp
 
 
 def test_another_run_another_setting_and_a_second_process_are_refused(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, asking: Asking
 ) -> None:
-    asking(monkeypatch, Knows())
+    asking(Knows())
     ran(data, tmp_path / "out", sets=("meld",))
     with (
         locked(tmp_path / "out"),
         pytest.raises(InputError, match=f"{tmp_path / 'out'}: another process is at work here"),
     ):
         ran(data, tmp_path / "out", sets=("meld",))
-    asking(monkeypatch, Knows(max_new_tokens=9))
+    asking(Knows(max_new_tokens=9))
     with pytest.raises(InputError, match="made with max_new_tokens 8, not 9"):
         ran(data, tmp_path / "out", sets=("meld",))
     (tmp_path / "trained").mkdir()
@@ -374,9 +352,9 @@ def answers_of(folder: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def test_a_narrower_run_scores_what_it_asked_and_keeps_what_the_wider_one_did(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, asking: Asking
 ) -> None:
-    asking(monkeypatch, Knows())
+    asking(Knows())
     out = tmp_path / "run"
     assert ran(data, out, sets=("meld",))[0] == 0
     wide, rows = read_manifest(out / "meld/manifest.jsonl"), (out / "meld/predictions.jsonl").read_bytes()
