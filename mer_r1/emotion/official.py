@@ -153,8 +153,12 @@ def compiled_tables(source: Source, protocol: Protocol, level: int) -> CompiledW
     path = user_folder() / "compiled" / f"{key[:32]}.json"
     wheels = _read_compiled(path, key, source, protocol, level)
     if wheels is None:
+        from mer_r1.data.files import write_text
+
         categories_of, table = compile_tables(parse_tables(source.files, source.folder), protocol, level)
-        _write_compiled(path, key, categories_of, table)
+        body = json.dumps({"categories_of": categories_of, "table": table})
+        with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            write_text(path, f"{json.dumps(_head(key, body.encode()))}\n{body}")
         wheels = _compiled(source, protocol, level, categories_of, table)
     return wheels
 
@@ -195,14 +199,6 @@ def _read_compiled(path: Path, key: str, source: Source, protocol: Protocol, lev
         return _compiled(source, protocol, level, tuple(map(tuple, compiled["categories_of"])), compiled["table"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-
-
-def _write_compiled(path: Path, key: str, categories_of: tuple[tuple[str, ...], ...], table: Mapping[str, int]) -> None:
-    from mer_r1.data.files import write_text
-
-    body = json.dumps({"categories_of": categories_of, "table": table})
-    with suppress(OSError):  # a cache that cannot be written costs time, nothing else
-        write_text(path, f"{json.dumps(_head(key, body.encode()))}\n{body}")
 
 
 def _head(key: str, body: bytes) -> dict[str, str]:

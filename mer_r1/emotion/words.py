@@ -13,7 +13,6 @@ Source: this project's lists, from the taxonomies named in docs/wheels.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mer_r1.errors import InputError
@@ -107,16 +106,8 @@ def _base_and_forms(line: str) -> tuple[str, tuple[str, ...]]:
     for token in line.split():
         stem, _, letters = token.partition("/")
         for form in word_forms(normalise(stem.replace("_", " ")), letters):
-            forms.update(dict.fromkeys(_spellings(form)))
+            forms.update(dict.fromkeys((form, form.replace(" ", "-"), form.replace("-", " "))))
     return next(iter(forms)), tuple(forms)
-
-
-def _spellings(form: str) -> Iterator[str]:
-    yield form
-    if " " in form:
-        yield form.replace(" ", "-")
-    if "-" in form:
-        yield form.replace("-", " ")
 
 
 def _ends_consonant_y(stem: str) -> bool:

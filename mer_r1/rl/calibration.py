@@ -70,7 +70,10 @@ def _mean(values: list[float]) -> float:
 
 @dataclass(frozen=True)
 class CalibrationRewards:
-    """Per row R+ and R-, NaN where they do not apply, and the (slow, fast) log-confidence of every answer word."""
+    """Per row R+ and R-, NaN where they do not apply, and (slow, fast) log-confidences of its answer words.
+
+    The confidence of a word is that of its category, averaged over the wheels that know it, or under A1 its own.
+    """
 
     pairs_B2: Tensor
     words: list[dict[str, tuple[float, float]]]
@@ -91,25 +94,11 @@ def calibration_rewards(
         slow, fast = confidences[order], confidences[len(branches.answers) + branches.fast_of[row]]
         gold = wheels.map_set(batch.golds[batch.prompt_of(row)])
         pairs_B2[row] = torch.tensor(calibration_pair(answer.words, slow, fast, gold, tokens, wheels, level))
-        words[row] = _word_confidences(answer.words, slow, fast, tokens, wheels, level)
+        sides = (slow.category_AC.tolist(), fast.category_AC.tolist(), slow.word_A.tolist(), fast.word_A.tolist())
+        for word, slow_C, fast_C, slow_word, fast_word in zip(answer.words, *sides, strict=True):
+            columns = [column for column in tokens.columns(word, wheels) if not isnan(slow_C[column])]
+            if columns and level == "category":
+                slow_word, fast_word = (_mean([side_C[column] for column in columns]) for side_C in (slow_C, fast_C))
+            if columns:
+                words[row][word] = (round(slow_word, 5), round(fast_word, 5))
     return CalibrationRewards(pairs_B2, words)
-
-
-def _word_confidences(
-    words: Sequence[str],
-    slow: AnchorConfidence,
-    fast: AnchorConfidence,
-    tokens: CategoryTokens,
-    wheels: WheelSet,
-    level: ConfidenceLevel,
-) -> dict[str, tuple[float, float]]:
-    """(slow, fast) log-confidence of every word that a wheel knows: the word's, or its category's, mean over wheels."""
-    found = {}
-    sides = (slow.category_AC.tolist(), fast.category_AC.tolist(), slow.word_A.tolist(), fast.word_A.tolist())
-    for word, slow_C, fast_C, slow_word, fast_word in zip(words, *sides, strict=True):
-        columns = [column for column in tokens.columns(word, wheels) if not isnan(slow_C[column])]
-        if columns and level == "category":
-            slow_word, fast_word = (_mean([side_C[column] for column in columns]) for side_C in (slow_C, fast_C))
-        if columns:
-            found[word] = (round(slow_word, 5), round(fast_word, 5))
-    return found

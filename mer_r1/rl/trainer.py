@@ -63,7 +63,7 @@ class GrpoTrainer(RunTrainer):
         self._towers_learn, self.steps_a_batch = recipe.model.train_towers, rl.num_iterations
         self._kept: list[Rewarded | Scored] = []  # of the step's micro-batches, in order
         super().__init__(recipe=recipe, model=backbone.wrapped_model, collate=self._collate, **kwargs)
-        self._validate_recipe()
+        self._validate()
         reflects = needs_reflection(rl.objective)
         self.judge = make_judge(backbone, rl.reflection, recipe.seed, self.run.path) if reflects else None
         self.reference = self._make_reference() if rl.beta > 0 else None
@@ -75,7 +75,8 @@ class GrpoTrainer(RunTrainer):
             return None
         return category_tokens(self.backbone, self.wheels, self.rl.shared_tokens)
 
-    def _validate_recipe(self) -> None:
+    def _validate(self) -> None:
+        """What the recipe cannot know: the response format of the model's prompts, processes, the number of samples."""
         if needs_initial_answer(self.rl.objective) and self.response_format.fallback is None:
             raise InputError(
                 f"rl.objective: {self.rl.objective} pays a first answer; set model.prompt_style=full_first"
@@ -117,8 +118,10 @@ class GrpoTrainer(RunTrainer):
         if self.backbone.wrapped_model is not self.backbone.model:
             return None
         reference = copy.deepcopy(self.backbone.model).eval().requires_grad_(False)
-        if self.args.bf16:
-            _halve_linear(reference)
+        table = reference.get_input_embeddings().weight
+        for module in reference.modules() if self.args.bf16 else ():
+            if isinstance(module, torch.nn.Linear) and module.weight is not table:
+                module.to(torch.bfloat16)  # autocast would convert it at every use
         return replace(self.backbone, model=reference.to(self.args.device), wrapped_model=None)
 
     def _collate(self, rows: Sequence[RlExample]) -> RlBatch:
@@ -254,11 +257,3 @@ class GrpoTrainer(RunTrainer):
             score = score_response(parse_response(text, self.response_format.name), gold, self.wheels)
             scores.append(({name: getattr(score, name) for name in ("recall", "precision", "f1", "accuracy")}, 1.0))
         return scores
-
-
-def _halve_linear(model: Any) -> None:
-    """Hold the weights of linear layers in bfloat16, to which autocast would take them at every use."""
-    table = model.get_input_embeddings().weight
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear) and module.weight is not table:
-            module.to(torch.bfloat16)
