@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from mer_r1.analysis.tables import gold_categories
-from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.evaluation.runs import Answers, System
 
@@ -119,19 +119,19 @@ def _of_clip(sample: Sample, reference: Answers, tuned: Answers | None, wheels: 
     if not new.right:
         gap = _gap(new.wrong, new.row, gold, new.row, wheels)
         yield CaseHit(sample.id, "failure", _strength(new.wrong | gold, gap, wheels), gold)
-    fast, slow = (_marked(reference, sample.id, mode, gold, wheels) for mode in ("fast", "slow"))
+    fast, slow = (_marked(reference, sample.id, mode, gold, wheels) for mode in MODES)
     if fast is None or slow is None or any(item.row.status != "ok" for item in (fast, slow, new)):
         return
     dropped = fast.right & ~slow.right
     if tuned is None and dropped:
-        yield _hit(sample, "lost", dropped, _gap(dropped, fast.row, dropped, slow.row, wheels), wheels)
+        yield _hit(sample, "lost", dropped, fast, slow, wheels)
     if kept := dropped & new.right:
-        yield _hit(sample, "retained", kept, _gap(kept, new.row, kept, slow.row, wheels), wheels)
+        yield _hit(sample, "retained", kept, new, slow, wheels)
     spurious = fast.wrong & ~new.wrong
     if spurious and new.right and not fast.right & ~new.right:
-        yield _hit(sample, "suppressed", spurious, _gap(spurious, fast.row, spurious, new.row, wheels), wheels)
+        yield _hit(sample, "suppressed", spurious, fast, new, wheels)
     if new.right and not fast.right:
-        yield _hit(sample, "recovered", new.right, _gap(new.right, new.row, new.right, fast.row, wheels), wheels)
+        yield _hit(sample, "recovered", new.right, new, fast, wheels)
 
 
 def _marked(answers: Answers, identity: str, mode: Mode, gold: int, wheels: WheelSet) -> _Marked | None:
@@ -142,7 +142,8 @@ def _marked(answers: Answers, identity: str, mode: Mode, gold: int, wheels: Whee
     return _Marked(row, packed & gold, packed & ~gold)
 
 
-def _hit(sample: Sample, kind: Kind, packed: int, gap: float, wheels: WheelSet) -> CaseHit:
+def _hit(sample: Sample, kind: Kind, packed: int, sure: _Marked, unsure: _Marked, wheels: WheelSet) -> CaseHit:
+    gap = _gap(packed, sure.row, packed, unsure.row, wheels)
     return CaseHit(sample.id, kind, _strength(packed, gap, wheels), packed)
 
 

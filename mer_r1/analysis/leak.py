@@ -66,7 +66,7 @@ def subtitle_leak(samples: Sequence[Sample], wheels: WheelSet, *, seed: int = 0)
         "names_any": float(said_NC.any(axis=1).mean()),
         "found": {
             **found,
-            "intervals": {key: [or_none(x) for x in pair] for key, pair in zip(KEYS, bounds[:3], strict=True)},
+            "intervals": {key: pair.to_json() for key, pair in zip(KEYS, bounds[:3], strict=True)},
         },
         "shuffled": {key: float(np.mean([row[key] or 0.0 for row in shuffled])) for key in (*KEYS, "names_gold")},
         "constant": _constant(kept, wheels),

@@ -24,22 +24,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_r1.analysis.tables import Estimate, by_wheel, category_bits, estimate, gold_categories, log_confidences
+from mer_r1.data.gold import Gold
 from mer_r1.data.predictions import ModePredictions
-from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.emotion.wheel import WheelSet, load_wheels
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import Answered, answered
 from mer_r1.metrics.confidence import ConfidenceMargin, confidence_margin
-from mer_r1.metrics.corpus_score import Labels, ScoreReport, compare, score, score_signature
-from mer_r1.metrics.statistics import bootstrap_intervals, or_none, paired_bootstrap
+from mer_r1.metrics.corpus_score import ScoreReport, compare, score_mode, score_signature
+from mer_r1.metrics.statistics import Floats, bootstrap_intervals, or_none, paired_bootstrap, ratio
 from mer_r1.text import interval, printable, with_interval
 
-Floats = NDArray[np.float64]
 Rows = dict[str, Prediction]
 
-MODES: tuple[Mode, ...] = ("fast", "slow")
 LEADS = ("recall", "f1", "precision")
-NAMES = {"recall": "recall", "f1": "F1", "precision": "precision"}
+GAPS = (("recall", "recall"), ("precision", "precision"), ("f1", "F1"))  # as plots and tables show them
 MEANS = ("num_categories", "confidence_gold", "margin")
 
 
@@ -112,35 +111,34 @@ class _Side:
 
 
 def diagnose(
-    gold: Sequence[Sample] | Mapping[str, Labels],
+    gold: Gold | Sequence[Sample],
     predictions: Sequence[Prediction],
     wheels: str | WheelSet = "builtin",
     *,
     name: str = "gold",
-    clusters: Mapping[str, str] | None = None,
+    reports: Mapping[Mode, ScoreReport] | None = None,
 ) -> Diagnosis:
     """How fast and slow thinking differ.
 
-    `name` stands in the signature; `clusters` maps ids to the cluster that the intervals resample, and is taken from
-    the samples when `gold` is a sequence of them.
+    `name` stands in the signature; `reports` are those of the two modes, where these answers were scored before.
 
     Raises InputError when a mode is missing, when an answer is to a clip that the gold does not hold, when every clip
     failed, or when the categories are those of other wheels.
     """
     wheels = load_wheels(wheels)
-    gold, clusters = _gold(gold, clusters)
+    gold = gold if isinstance(gold, Gold) else Gold.of(gold)
     rows = {mode: rows_of(gold, predictions, mode) for mode in MODES}
-    found = answered(gold, {mode: {row.id: row.status for row in rows[mode].values()} for mode in MODES})
+    found = answered(gold.labels, {mode: _statuses(of_mode) for mode, of_mode in rows.items()})
     gold = _only(gold, found)
-    fast, slow = _sides(gold, [(mode, rows[mode]) for mode in MODES], wheels, name, clusters)
+    fast, slow = _sides(gold, list(rows.items()), wheels, name, reports or {})
     delta = _deltas(slow, fast)
     retained = _retained(gold, fast.rows, slow.rows, wheels)
     names = fast.report.clusters
     paradox = paradox_shows(delta)
     low, high = bootstrap_intervals(retained, _mean_of_sums, names)[0]
     return Diagnosis(
-        n=len(gold),
-        signature=score_signature(wheels, name, len(gold), "fast+slow"),
+        n=len(gold.labels),
+        signature=score_signature(wheels, name, len(gold.labels), "fast+slow"),
         failed={mode: len(of_mode) for mode, of_mode in found.failed[0].items()},
         fast=_level(fast),
         slow=_level(slow),
@@ -163,12 +161,11 @@ def compare_slow(
 
     Measures as in `diagnose`; deltas are tuned minus reference (MER-R1 Figure 5). Raises InputError as it does.
     """
-    labels, clusters = _gold(gold, None)
-    rows: list[tuple[Mode, Rows]] = [("slow", rows_of(labels, side, "slow")) for side in (reference, tuned)]
-    statuses: list[dict[Mode, dict[str, str]]] = [{mode: {i: r.status for i, r in of.items()}} for mode, of in rows]
-    labels = _only(labels, answered(labels, *statuses))
-    first, second = _sides(labels, rows, wheels, name, clusters)
-    return SlowPair(len(labels), first.report.signature, _level(first), _level(second), _deltas(first, second))
+    truth = Gold.of(gold)
+    rows: list[tuple[Mode, Rows]] = [("slow", rows_of(truth, side, "slow")) for side in (reference, tuned)]
+    truth = _only(truth, answered(truth.labels, *({mode: _statuses(of_mode)} for mode, of_mode in rows)))
+    first, second = _sides(truth, rows, wheels, name, {})
+    return SlowPair(len(truth.labels), first.report.signature, _level(first), _level(second), _deltas(first, second))
 
 
 def paradox_shows(delta: Mapping[str, Estimate]) -> bool | None:
@@ -191,27 +188,31 @@ def finding(delta: Mapping[str, Estimate], paradox: bool | None) -> str:
     head = heads[paradox]
     if paradox is False and (delta["f1"].low or 0) > 0:
         head = "Fast beats slow on this data, but not by trading precision for recall as in the thinking paradox"
-    leads = "; ".join(_lead(NAMES[key], delta[key]) for key in LEADS)
+    leads = "; ".join(_lead(dict(GAPS)[key], delta[key]) for key in LEADS)
     return f"{head}. In points, with 95\N{NO-BREAK SPACE}% intervals: {leads}."
 
 
-def rows_of(gold: Mapping[str, Labels], predictions: Sequence[Prediction], mode: Mode) -> Rows:
+def rows_of(gold: Gold, predictions: Sequence[Prediction], mode: Mode) -> Rows:
     """The rows of a mode by id. Raises InputError for none, and for one that is not of the gold."""
-    if not gold:
+    if not gold.labels:
         raise InputError("the gold holds no clip; give the manifest of the predictions")
     rows = {row.id: row for row in predictions if row.mode == mode}
     if not rows:
         raise InputError(f"no {mode} predictions; ask the model in both modes (`mer-r1 predict`)")
-    if strangers := [identity for identity in rows if identity not in gold]:
+    if strangers := [identity for identity in rows if identity not in gold.labels]:
         raise InputError(f'id "{printable(strangers[0])}" is not in the gold file; give the manifest it was made from')
     return rows
 
 
-def _only(gold: Mapping[str, Labels], found: Answered[Mode]) -> dict[str, Labels]:
+def _statuses(rows: Rows) -> dict[str, str]:
+    return {identity: row.status for identity, row in rows.items()}
+
+
+def _only(gold: Gold, found: Answered[Mode]) -> Gold:
     """The gold of the clips that count. Raises InputError for none."""
     if not found.ids:
         raise InputError("no clip has an answer that did not fail in every mode; ask them again")
-    return {identity: gold[identity] for identity in found.ids}
+    return gold.only(found.ids)
 
 
 def _lead(name: str, row: Estimate) -> str:
@@ -227,50 +228,33 @@ def _lead(name: str, row: Estimate) -> str:
     return f"neither leads surely in {name} (fast − slow {interval(low, high, 1)})"
 
 
-def _gold(
-    gold: Sequence[Sample] | Mapping[str, Labels], clusters: Mapping[str, str] | None
-) -> tuple[Mapping[str, Labels], Mapping[str, str] | None]:
-    if isinstance(gold, Mapping):
-        return gold, clusters
-    found = {sample.id: sample.cluster for sample in gold if sample.cluster is not None}
-    return {sample.id: sample.labels for sample in gold}, found
-
-
 def _sides(
-    gold: Mapping[str, Labels],
+    gold: Gold,
     answers: Sequence[tuple[Mode, Rows]],
     wheels: WheelSet,
     name: str,
-    clusters: Mapping[str, str] | None,
+    reports: Mapping[Mode, ScoreReport],
 ) -> list[_Side]:
-    """Each list of answers scored, and its confidences, NaN wherever one of the lists has none.
+    """Each list of answers scored, where `reports` does not have it, and its confidences, NaN where a list has none.
 
     A clip without a row stands as an empty one of status "error", which the scorer counts as missing.
     """
     answers = [
-        (mode, {i: rows.get(i) or Prediction(i, mode, "", "", (), "error") for i in gold}) for mode, rows in answers
+        (mode, {i: rows.get(i) or Prediction(i, mode, "", "", (), "error") for i in gold.labels})
+        for mode, rows in answers
     ]
-    gold_NC = category_bits(_packed(gold, wheels), wheels)
-    found = [_confidence([rows[identity] for identity in gold], gold_NC, wheels) for _, rows in answers]
+    gold_NC = category_bits([gold_categories(labels, wheels) for labels in gold.labels.values()], wheels)
+    found = [_confidence(list(rows.values()), gold_NC, wheels) for _, rows in answers]
     for field in ("gold_N", "negative_N", "margin_N"):
         columns = [getattr(item, field) for item in found]
         gap = np.any([np.isnan(column) for column in columns], axis=0)
         for column in columns:
             column[gap] = np.nan
-    reports = [_score(gold, rows, wheels, name, mode, clusters) for mode, rows in answers]
-    return [_Side(rows, *pair) for (_, rows), pair in zip(answers, zip(reports, found, strict=True), strict=True)]
-
-
-def _score(
-    gold: Mapping[str, Labels],
-    rows: Rows,
-    wheels: WheelSet,
-    name: str,
-    mode: Mode,
-    clusters: Mapping[str, str] | None,
-) -> ScoreReport:
-    found = ModePredictions.of(mode, rows.values())
-    return score(gold, found.labels, wheels, name=name, mode=mode, clusters=clusters, unanswered=found.unanswered)
+    sides = []
+    for (mode, rows), confidence in zip(answers, found, strict=True):
+        report = reports.get(mode) or score_mode(gold, ModePredictions.of(mode, rows.values()), wheels, name)
+        sides.append(_Side(rows, report, confidence))
+    return sides
 
 
 def _confidence(rows: Sequence[Prediction], gold_NC: NDArray[np.bool_], wheels: WheelSet) -> ConfidenceMargin:
@@ -282,16 +266,11 @@ def _confidence(rows: Sequence[Prediction], gold_NC: NDArray[np.bool_], wheels: 
     )
 
 
-def _packed(gold: Mapping[str, Labels], wheels: WheelSet) -> list[int]:
-    """The gold categories of each clip, packed."""
-    return [gold_categories(labels, wheels) for labels in gold.values()]
-
-
-def _retained(gold: Mapping[str, Labels], fast: Rows, slow: Rows, wheels: WheelSet) -> Floats:
+def _retained(gold: Gold, fast: Rows, slow: Rows, wheels: WheelSet) -> Floats:
     """(N, 2W): of each clip the right categories of fast that slow keeps, and the right categories of fast."""
-    table = np.empty((len(gold), 2 * len(wheels.names)))
-    for n, (identity, right) in enumerate(zip(gold, _packed(gold, wheels), strict=True)):
-        hit = right & wheels.map_words(fast[identity].labels)[0]
+    table = np.empty((len(gold.labels), 2 * len(wheels.names)))
+    for n, (identity, labels) in enumerate(gold.labels.items()):
+        hit = gold_categories(labels, wheels) & wheels.map_words(fast[identity].labels)[0]
         kept = hit & wheels.map_words(slow[identity].labels)[0]
         table[n] = (*wheels.count(kept), *wheels.count(hit))
     return table
@@ -314,8 +293,7 @@ def _values(key: str, side: _Side) -> Floats:
     if key == "num_categories":
         return side.report.arrays.num_predicted_NW.astype(np.float64)
     values = side.confidence
-    fields = {"confidence_gold": values.gold_N, "confidence_negative": values.negative_N, "margin": values.margin_N}
-    return fields[key]
+    return {"confidence_gold": values.gold_N, "confidence_negative": values.negative_N, "margin": values.margin_N}[key]
 
 
 def _sums(values_NW: Floats) -> Floats:
@@ -327,8 +305,7 @@ def _sums(values_NW: Floats) -> Floats:
 def _mean_of_sums(sums_BK: Floats) -> Floats:
     """(B, 2W) sums of numerators and denominators -> (B, 1) mean over wheels of their ratios; NaN for 0/0."""
     total, counted = np.split(sums_BK, 2, axis=1)
-    ratios = np.divide(total, counted, out=np.full_like(total, np.nan), where=counted > 0)
-    return np.asarray(ratios.mean(axis=1, keepdims=True), dtype=np.float64)
+    return np.asarray(ratio(total, counted).mean(axis=1, keepdims=True), dtype=np.float64)
 
 
 def _level(side: _Side) -> Level:

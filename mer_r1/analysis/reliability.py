@@ -25,14 +25,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mer_r1.analysis.tables import Estimate, Mask, by_wheel, category_bits, estimate, gold_categories, log_confidences
 from mer_r1.data.sample import Prediction, Sample
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.metrics.statistics import bootstrap_intervals
-
-Floats = NDArray[np.float64]
+from mer_r1.metrics.statistics import Floats, bootstrap_intervals, ratio
 
 NUM_BINS = 10
 
@@ -81,7 +78,9 @@ def reliability(
 
     Raises InputError where the confidences are those of other wheels.
     """
-    kept = [sample for sample in samples if _has_confidence(predictions.get(sample.id))]
+    kept = [
+        sample for sample in samples if (row := predictions.get(sample.id)) and row.status != "error" and row.categories
+    ]
     if not kept:
         return None
     all_gold_NC = category_bits([gold_categories(sample.labels, wheels) for sample in kept], wheels)
@@ -95,10 +94,6 @@ def reliability(
         top += _binned(np.take_along_axis(confidence_NC, best_N1, axis=1), np.take_along_axis(gold_NC, best_N1, axis=1))
     clusters = [sample.cluster for sample in kept]
     return Reliability(len(kept), _with_error(every, clusters), _with_error(top, clusters))
-
-
-def _has_confidence(row: Prediction | None) -> bool:
-    return row is not None and row.status != "error" and bool(row.categories)
 
 
 def _binned(confidence_NC: Floats, gold_NC: Mask) -> Floats:
@@ -115,9 +110,7 @@ def _binned(confidence_NC: Floats, gold_NC: Mask) -> Floats:
 def _ece(sums_BK: Floats) -> Floats:
     """(B, 3K) -> (B, 1)."""
     count, confidence, gold = np.split(sums_BK, 3, axis=1)
-    total, off = count.sum(axis=1), np.abs(confidence - gold).sum(axis=1)
-    error: Floats = np.divide(off, total, out=np.full_like(off, np.nan), where=total > 0)
-    return error[:, None]
+    return ratio(np.abs(confidence - gold).sum(axis=1), count.sum(axis=1))[:, None]
 
 
 def _with_error(terms: Floats, clusters: Sequence[str | None]) -> Binned:

@@ -19,12 +19,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from mer_r1.analysis.cases import KINDS, CaseHit, CaseRule, Kind, case_rules, find_cases, pair_of
+from mer_r1.analysis.cases import KINDS, CaseRule, Kind, case_rules, find_cases, pair_of
 from mer_r1.analysis.leak import subtitle_leak
-from mer_r1.analysis.paradox import MODES, Diagnosis, SlowPair, compare_slow, diagnose
+from mer_r1.analysis.paradox import Diagnosis, SlowPair, compare_slow, diagnose
 from mer_r1.analysis.reliability import Reliability, reliability
 from mer_r1.analysis.tables import gold_categories
-from mer_r1.data.sample import Mode, Prediction
+from mer_r1.data.sample import MODES, Mode, Prediction
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import Json
@@ -162,13 +162,14 @@ def _of_set(
             notes.append(f"{titles[name]}, {shared.title}: {num} failed answers; their clips are in no number here")
     if not shared.counted:
         notes.append(f"{shared.title}: no clip was answered by every system in every mode; ask again")
-    systems = {
-        name: SystemOnSet(
-            _paradox(shared, answers, f"{titles[name]}, {shared.title}", wheels, notes),
-            _reliability(shared, answers, wheels),
-        )
-        for name, answers in shared.answers.items()
-    }
+    systems = {}
+    for name, answers in shared.answers.items():
+        paradox = _paradox(shared, answers, f"{titles[name]}, {shared.title}", wheels, notes)
+        try:
+            calibration = {mode: reliability(shared.counted, answers.of_mode(mode), wheels) for mode in MODES}
+        except InputError as error:
+            raise InputError(f"{answers.folder / 'predictions.jsonl'}: {error}") from None
+        systems[name] = SystemOnSet(paradox, calibration)
     compared, leak = _pair(shared, pair, wheels, notes), subtitle_leak(shared.samples, wheels)
     return SetDiagnosis(shared.title, len(shared.samples), shared.failed, systems, compared, leak)
 
@@ -189,13 +190,6 @@ def _counted(shared: SharedSet, answers: EvaluatedSet) -> list[Prediction]:
     """The rows of the samples that count, and of those that the gold does not hold."""
     left_out = {sample.id for sample in shared.samples} - {sample.id for sample in shared.counted}
     return [row for row in answers.predictions.values() if row.id not in left_out]
-
-
-def _reliability(shared: SharedSet, answers: EvaluatedSet, wheels: WheelSet) -> dict[Mode, Reliability | None]:
-    try:
-        return {mode: reliability(shared.counted, answers.of_mode(mode), wheels) for mode in MODES}
-    except InputError as error:
-        raise InputError(f"{answers.folder / 'predictions.jsonl'}: {error}") from None
 
 
 def _pair(shared: SharedSet, pair: tuple[System, System] | None, wheels: WheelSet, notes: list[str]) -> SlowPair | None:
@@ -219,13 +213,12 @@ def _cases(shared: SharedSet, pair: tuple[System, System] | None, wheels: WheelS
             ([name], find_cases(shared.samples, answers.predictions, None, wheels))
             for name, answers in shared.answers.items()
         ]
-    return [_case(shared.name, names, hit, wheels) for names, hits in asked for hit in hits]
-
-
-def _case(set_name: str, names: list[str], hit: CaseHit, wheels: WheelSet) -> Case:
-    ids = zip(wheels.names, wheels.categories_of, wheels.unpack(hit.packed), strict=True)
-    categories = {wheel: [names_of[i] for i in sorted(reached)] for wheel, names_of, reached in ids if reached}
-    return Case(set_name, hit.id, hit.kind, round(hit.strength, 4), names, categories)
+    cases = []
+    for systems, hit in ((systems, hit) for systems, hits in asked for hit in hits):
+        ids = zip(wheels.names, wheels.categories_of, wheels.unpack(hit.packed), strict=True)
+        categories = {wheel: [names[i] for i in sorted(reached)] for wheel, names, reached in ids if reached}
+        cases.append(Case(shared.name, hit.id, hit.kind, round(hit.strength, 4), systems, categories))
+    return cases
 
 
 def _rules(systems: Sequence[System], pair: tuple[System, System] | None) -> dict[Kind, CaseRule]:

@@ -18,10 +18,9 @@ from mer_r1.data.sample import Prediction
 from mer_r1.emotion.compiled import NEUTRAL, shifts
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.metrics.statistics import or_none
+from mer_r1.metrics.statistics import Floats, or_none
 from mer_r1.text import printable
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 

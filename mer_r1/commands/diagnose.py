@@ -86,7 +86,7 @@ def _run_files(options: argparse.Namespace) -> int:
     truth, wheels = read_gold(options.gold), load_wheels(options.wheels, options.protocol)
     rows = read_predictions(options.pred, wheels.protocol.parser)
     try:
-        found = diagnose(truth.labels, rows, wheels, name=options.gold.stem, clusters=truth.clusters)
+        found = diagnose(truth, rows, wheels, name=options.gold.stem)
     except InputError as error:
         raise InputError(f"{options.pred}: {error}") from None
     print_diagnosis(found, Console())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Mode = Literal["fast", "slow"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 Status = Literal["ok", "truncated", "no_answer", "error"]
 
 

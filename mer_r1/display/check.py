@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from mer_r1.analysis.check import Findings
 from mer_r1.text import printable
@@ -19,10 +19,7 @@ def print_findings(found: Findings) -> None:
     for problem in found.problems:
         console.print(printable(problem, 10_000), markup=False, highlight=False, soft_wrap=True)
     title = f"{escape(printable(found.manifest))}: {'NOT valid' if found.problems else 'valid'}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("what")
-    table.add_column("count", justify="right")
-    table.add_column("lines")
+    table = Table("what", Column("count", justify="right"), "lines", title=title, title_justify="left")
     table.add_row("valid rows", str(found.num_rows))
     table.add_row("rows whose media were decoded", str(found.num_read))
     table.add_row("frames taken", str(found.frames))

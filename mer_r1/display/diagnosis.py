@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mer_r1.analysis.paradox import MODES, Diagnosis
+from mer_r1.analysis.paradox import GAPS, Diagnosis
 from mer_r1.analysis.runs import RunsDiagnosis, SystemOnSet
 from mer_r1.analysis.tables import Estimate
+from mer_r1.data.sample import MODES
 from mer_r1.display.score import print_failed
 from mer_r1.text import MISSING, interval, number, p_value, percent, printable, signed
 
-SCORES = (("recall", 100), ("precision", 100), ("f1", 100))
+SCORES = tuple((key, 100) for key, _ in GAPS)
 CONFIDENCES = (("confidence_gold", 1), ("margin", 1))
 ROWS = (  # key, title, what it is multiplied by
     ("recall", "recall, %", 100),
@@ -25,7 +26,7 @@ ROWS = (  # key, title, what it is multiplied by
     ("confidence_gold", "log-confidence on gold", 1),
     ("margin", "margin over hard others", 1),
 )
-SCORE_HEADS, CONFIDENCE_HEADS = ("recall", "precision", "F1"), ("on gold", "margin")
+SCORE_HEADS, CONFIDENCE_HEADS = tuple(name for _, name in GAPS), ("on gold", "margin")
 
 
 def print_runs(found: RunsDiagnosis, console: Console, num_cases: int) -> None:
@@ -38,7 +39,10 @@ def print_runs(found: RunsDiagnosis, console: Console, num_cases: int) -> None:
         if num_cases:
             _print_cases(found, console, num_cases)
     for name, series in found.dynamics.items():
-        ends = [f"{key.removeprefix('reward/')} {_ends(row.values)}" for key, row in series.items()]
+        ends = [
+            f"{key.removeprefix('reward/')} {number(row.values[0])} → {number(row.values[-1])}"
+            for key, row in series.items()
+        ]
         console.print(f"{found.systems[name]}, reward over training: {', '.join(ends)}", markup=False)
     for note in found.notes:
         console.print(note, markup=False)
@@ -170,7 +174,3 @@ def _delta(row: Estimate, scale: int) -> str:
         return MISSING
     digits = 1 if scale == 100 else 2
     return escape(f"{signed(scale * row.value, digits)}\n{interval(row.low, row.high, digits, scale=scale)}")
-
-
-def _ends(values: Sequence[float]) -> str:
-    return f"{values[0]:.2f} → {values[-1]:.2f}"

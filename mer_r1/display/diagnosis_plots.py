@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mer_r1.analysis.paradox import MODES, Diagnosis, Level
+from mer_r1.analysis.paradox import GAPS, Diagnosis, Level
 from mer_r1.analysis.reliability import Reliability
 from mer_r1.analysis.runs import DYNAMICS, RunsDiagnosis
 from mer_r1.analysis.tables import Estimate
-from mer_r1.data.sample import Mode
+from mer_r1.data.sample import MODES, Mode
 from mer_r1.display.plots import (
     BLUE,
     GREEN,
@@ -48,7 +48,6 @@ WIDTH = 10.2  # inches
 HEADROOM, ROW, BETWEEN = 1.15, 0.27, 0.16  # inches: title and axis, a system's row, space between sets
 MAX_LABEL, LEGEND_CHARACTERS = 26, 90  # a legend of more characters has several lines
 
-GAPS = (("recall", "recall"), ("precision", "precision"), ("f1", "F1"))
 LEVELS = (
     ("num_categories", "categories an answer", 1),
     ("confidence_gold", "log-confidence on gold", 1),

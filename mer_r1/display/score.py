@@ -117,18 +117,13 @@ def _print_constants(report: ScoreReport, measures: list[str], console: Console)
     table = Table(title="Best constant answers on this gold", title_justify="left")
     for title in ("", "best", *(TITLES[name] for name in measures)):
         table.add_column(title, justify="right" if title in TITLES.values() else "left")
-    for words, best in _constants(report).items():
+    by_words: dict[tuple[str, ...], list[ConstantAnswer]] = {}  # the best for F1 and the best for HIT may be the same
+    for constant in sorted(report.constant_baselines, key=lambda c: len(c.words)):
+        by_words.setdefault(constant.words, []).append(constant)
+    for words, best in by_words.items():
         answer, of = escape(f'always "{printable(", ".join(words))}"'), ", ".join(TITLES[c.measure] for c in best)
         table.add_row(answer, of, *(percent(getattr(best[0], name)) for name in measures))
     console.print(table)
-
-
-def _constants(report: ScoreReport) -> dict[tuple[str, ...], list[ConstantAnswer]]:
-    """The constant answers by their words, the shorter first: the best for F1 and the best for HIT may be the same."""
-    by_words: dict[tuple[str, ...], list[ConstantAnswer]] = {}
-    for constant in sorted(report.constant_baselines, key=lambda c: len(c.words)):
-        by_words.setdefault(constant.words, []).append(constant)
-    return by_words
 
 
 def _add_waf(table: Table, sentiment: SentimentReport) -> None:

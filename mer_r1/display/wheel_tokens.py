@@ -16,7 +16,15 @@ def print_wheel_tokens(report: tuple[WheelTokens, ...], title: str) -> None:
     """Print the table under `title`, and of every wheel the ids that open the most words of several categories."""
     console = Console(emoji=False, markup=False, highlight=False)
     console.print(title, soft_wrap=True)
-    console.print(_table(report))
+    table = Table("wheel", "category")
+    for head in ("words", "first ids", "shared", "touched", "lost"):
+        table.add_column(head, justify="right")
+    for item in report:
+        for index, count in enumerate(item.categories):
+            table.add_row(item.total.name if index == 0 else "", escape(count.name), *_cells(count))
+        table.add_row("", "all", *_cells(item.total))
+        table.add_section()
+    console.print(table)
     for item in report:
         for opener in item.shared[:NUM_EXAMPLES]:
             console.print(f"{item.total.name}: {_example(opener)}", soft_wrap=True)
@@ -25,20 +33,6 @@ def print_wheel_tokens(report: tuple[WheelTokens, ...], title: str) -> None:
         "keep no id under shared_tokens: drop",
         soft_wrap=True,
     )
-
-
-def _table(report: tuple[WheelTokens, ...]) -> Table:
-    table = Table()
-    for head in ("wheel", "category"):
-        table.add_column(head)
-    for head in ("words", "first ids", "shared", "touched", "lost"):
-        table.add_column(head, justify="right")
-    for item in report:
-        for index, count in enumerate(item.categories):
-            table.add_row(item.total.name if index == 0 else "", escape(count.name), *_cells(count))
-        table.add_row("", "all", *_cells(item.total))
-        table.add_section()
-    return table
 
 
 def _cells(count: TokenCount) -> tuple[str, ...]:

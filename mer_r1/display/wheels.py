@@ -20,9 +20,7 @@ from mer_r1.emotion.words import normalise
 
 def print_words(words: Sequence[str], wheels: WheelSet, title: str) -> None:
     """Print a table of the words that the wheels know, and a line for each other one."""
-    table = Table(title=escape(title), title_justify="left")
-    for head in ("word", "wheel", "category", "way"):
-        table.add_column(head)
+    table = Table("word", "wheel", "category", "way", title=escape(title), title_justify="left")
     unknown: list[str] = []
     for word in words:
         ways = wheels.explain(word)
@@ -58,25 +56,19 @@ def print_comparison(found: Comparison, names: tuple[str, str], limit: int, *, r
     """
     console = Console(emoji=False, markup=False, highlight=False)
     if found.words and limit:
-        console.print(_comparison_table(found, names, limit))
+        table = Table("word", "wheel", *map(escape, names))
+        for word in found.words[:limit]:
+            table.add_section()
+            if not word.wheels:
+                table.add_row(escape(word.word), "", *(_cell((), known) for known in (word.in_a, word.in_b)))
+            for index, item in enumerate(word.wheels):
+                cells = (_cell(item.a, word.in_a), _cell(item.b, word.in_b))
+                table.add_row(escape(word.word) if index == 0 else "", item.wheel, *map(escape, cells))
+        console.print(table)
     if len(found.words) > limit:
         console.print(f"... and {len(found.words) - limit:,} more words{rest}", soft_wrap=True)
     for line in summary(found, names):
         console.print(line, soft_wrap=True)
-
-
-def _comparison_table(found: Comparison, names: tuple[str, str], limit: int) -> Table:
-    table = Table()
-    for head in ("word", "wheel", *names):
-        table.add_column(escape(head))
-    for word in found.words[:limit]:
-        table.add_section()
-        if not word.wheels:
-            table.add_row(escape(word.word), "", *(_cell((), known) for known in (word.in_a, word.in_b)))
-        for index, item in enumerate(word.wheels):
-            cells = (_cell(item.a, word.in_a), _cell(item.b, word.in_b))
-            table.add_row(escape(word.word) if index == 0 else "", item.wheel, *map(escape, cells))
-    return table
 
 
 def _cell(categories: tuple[str, ...], known: bool) -> str:

@@ -26,9 +26,9 @@ from typing import Any
 from mer_r1.data.files import read_json_lines
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.predictions import read_predictions
-from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.errors import InputError
-from mer_r1.evaluation.answered import Answered, answered
+from mer_r1.evaluation.answered import answered
 from mer_r1.evaluation.records import (
     METRICS_FILE,
     RUN_FILE,
@@ -151,20 +151,16 @@ def shared_sets(systems: Sequence[System]) -> tuple[SharedSet, ...]:
         first = rows[0][1]
         name, title = free_name(first.name, "{}-{}", names), free_name(first.title, "{} ({})", titles)
         answers = {system.name: item for system, item in rows}
-        found_of = {system.name: _answered(item, system.run.kind == "benchmark") for system, item in rows}
-        failed = {name: sum(map(len, of.failed[0].values())) for name, of in found_of.items()}
-        kept = set.intersection(*(set(of.ids) for of in found_of.values()))
-        counted = tuple(sample for sample in first.samples if sample.id in kept)
+        counted, failed = first.samples, {}
+        for system, item in rows:
+            of_modes = {mode: item.of_mode(mode) for mode in MODES}
+            statuses = {mode: {i: row.status for i, row in of.items()} for mode, of in of_modes.items() if of}
+            found_of = answered([s.id for s in item.samples], statuses, all_asked=system.run.kind == "benchmark")
+            failed[system.name] = sum(map(len, found_of.failed[0].values()))
+            kept = set(found_of.ids)
+            counted = tuple(sample for sample in counted if sample.id in kept)
         sets.append(SharedSet(name, title, first.samples, counted, answers, failed))
     return tuple(sets)
-
-
-def _answered(item: EvaluatedSet, all_asked: bool) -> Answered[Mode]:
-    """Which of a set's samples count for one system, over the modes that it has answers of."""
-    statuses: dict[Mode, dict[str, str]] = {}
-    for (identity, mode), row in item.predictions.items():
-        statuses.setdefault(mode, {})[identity] = row.status
-    return answered((sample.id for sample in item.samples), statuses, all_asked=all_asked)
 
 
 def read_groups(path: Path) -> Iterator[list[RolloutRecord]]:
@@ -256,19 +252,16 @@ def _system(
     folder: Path, name: str, title: str, sets: tuple[EvaluatedSet, ...], run: RunRecord | None = None
 ) -> System:
     log, recipe = folder / "metrics.jsonl", folder / "recipe.yaml"
+    rows = [row for _, row in read_json_lines(log)] if log.exists() else []
     return System(
         name=name,
         title=title,
         folder=folder,
         sets=sets,
-        log=tuple(_renamed(row) for _, row in read_json_lines(log)) if log.exists() else (),
+        log=tuple({RENAMED.get(key, key): value for key, value in row.items()} for row in rows),
         run=run or RunRecord.read(folder / RUN_FILE),
         recipe=recipe.read_text(encoding="utf-8", errors="replace")[:MAX_RECIPE_CHARACTERS] if recipe.exists() else "",
     )
-
-
-def _renamed(row: Json) -> Json:
-    return {RENAMED.get(key, key): value for key, value in row.items()}
 
 
 def _distinct(found: Sequence[tuple[Path, System]]) -> tuple[System, ...]:

@@ -21,7 +21,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import FailedRule, answered
 from mer_r1.evaluation.sentiment import SentimentChoice, sentiment_reports
-from mer_r1.metrics.corpus_score import ScoreReport, ScoreTask, compare, difference_json, score
+from mer_r1.metrics.corpus_score import ScoreReport, ScoreTask, compare, difference_json, score_mode
 from mer_r1.metrics.sentiment import SentimentReport, compare_sentiment
 from mer_r1.metrics.statistics import Difference
 from mer_r1.prompting.label_extractors import extract_labels, validate_style
@@ -204,12 +204,15 @@ class _Files:
         rule = self.settings.failed
         statuses = [{name: mode.statuses for name, mode in modes.items()} for _, modes in files]
         counted = answered(self.gold.labels, *statuses, rule=rule)
-        if not counted.ids:
-            raise InputError(
-                f"{files[0][0]}: no clip has an answer that did not fail in every mode; ask them again, name one mode "
-                "with --mode, or count failed answers with --failed as-empty"
-            )
         kept, left_out = self.gold.only(counted.ids), self.gold.labels.keys() - set(counted.ids)
+        choice, task = self.settings.sentiment, self.settings.task
+        needs_valence = bool(self.gold.valence and (choice.name or choice.out or task == "sentiment"))
+        if not counted.ids or (needs_valence and not kept.valence):
+            clip = "clip with a valence" if needs_valence else "clip"
+            raise InputError(
+                f"{files[0][0]}: no {clip} has an answer that did not fail in every mode; ask them again, name one "
+                "mode with --mode, or count failed answers with --failed as-empty"
+            )
         result = []
         for (pred, modes), failed in zip(files, counted.failed, strict=True):
             if rule == "as-empty":
@@ -240,16 +243,7 @@ class _Files:
     def _words(self, gold: Gold, pred: Path, mode: ModePredictions) -> ScoreReport:
         task = self.settings.task
         try:
-            report = score(
-                gold.labels,
-                mode.labels,
-                self.wheels,
-                task="auto" if task == "sentiment" else task,
-                name=self.path.stem,
-                mode=mode.mode,
-                clusters=gold.clusters,
-                unanswered=mode.unanswered,
-            )
+            report = score_mode(gold, mode, self.wheels, self.path.stem, "auto" if task == "sentiment" else task)
         except InputError as error:
             raise InputError(f"{pred}: {error}") from None
         return _with_style(report, self.settings.style)

@@ -22,7 +22,7 @@ import numpy as np
 from mer_r1.data.labels import corrected_labels, names_gold, split_labels
 from mer_r1.data.sample import Sample
 from mer_r1.metrics.signature import signature
-from mer_r1.metrics.statistics import LEVEL, Floats, Interval, bootstrap_intervals, or_none
+from mer_r1.metrics.statistics import LEVEL, Floats, Interval, bootstrap_intervals, ratio
 
 OTHER, NONE = "other", "none"
 PARSER = "one-label"
@@ -65,11 +65,11 @@ class AccuracyReport:
             "other": self.other,
             "constant": {"label": self.constant_label, "accuracy": self.constant},
             "recalls": {
-                label: {"n": item.n, "recall": item.recall, "interval": _bounds(item.interval)}
+                label: {"n": item.n, "recall": item.recall, "interval": item.interval.to_json()}
                 for label, item in self.recalls.items()
             },
             "confusion": self.confusion,
-            "intervals": {"level": LEVEL, "accuracy": _bounds(self.interval)},
+            "intervals": {"level": LEVEL, "accuracy": self.interval.to_json()},
             "signature": self.signature,
         }
 
@@ -90,9 +90,11 @@ def score_accuracy(
         labels[0] if is_right else normal(sample.labels[0])
         for sample, labels, is_right in zip(samples, predicted, right, strict=True)
     ]
-    confusion = {row: dict.fromkeys((*columns, OTHER, NONE), 0) for row in _in_order(columns, rows)}
+    in_order = [*(column for column in columns if column in rows), *(row for row in rows if row not in columns)]
+    confusion = {row: dict.fromkeys((*columns, OTHER, NONE), 0) for row in in_order}
     for row, labels in zip(rows, predicted, strict=True):
-        confusion[row][_column(labels, columns)] += 1
+        is_candidate = len(labels) == 1 and labels[0] in columns
+        confusion[row][labels[0] if is_candidate else OTHER if labels else NONE] += 1
     clusters = tuple(sample.cluster for sample in samples)
     overall, *of_labels = _intervals(right, rows, tuple(confusion), clusters)
     counts = Counter(rows)
@@ -133,7 +135,7 @@ def mean_accuracy(reports: Sequence[AccuracyReport]) -> tuple[float, Interval]:
         clusters += [None if cluster is None else (index, cluster) for cluster in report.clusters]
 
     def mean(sums_BK: Floats) -> Floats:
-        means: Floats = _ratio(sums_BK[:, ::2], sums_BK[:, 1::2]).mean(axis=1, keepdims=True)
+        means: Floats = ratio(sums_BK[:, ::2], sums_BK[:, 1::2]).mean(axis=1, keepdims=True)
         return means
 
     return sum(report.accuracy for report in reports) / len(reports), bootstrap_intervals(terms_NK, mean, clusters)[0]
@@ -162,18 +164,6 @@ def gold_error(sample: Sample) -> str | None:
     return None if outside is None else f"has the label {outside!r} outside its candidates"
 
 
-def _column(labels: Sequence[str], columns: Sequence[str]) -> str:
-    if not labels:
-        return NONE
-    return labels[0] if len(labels) == 1 and labels[0] in columns else OTHER
-
-
-def _in_order(columns: Sequence[str], rows: Sequence[str]) -> list[str]:
-    """The gold labels that occur, candidates first and in their order."""
-    there = dict.fromkeys(rows)
-    return [*(column for column in columns if column in there), *(row for row in there if row not in columns)]
-
-
 def _intervals(
     right: Sequence[bool], rows: Sequence[str], labels: Sequence[str], clusters: Sequence[str | None]
 ) -> tuple[Interval, ...]:
@@ -182,14 +172,4 @@ def _intervals(
     right_N = np.array(right, dtype=np.float64)[:, None]
     num = 1 + len(labels)
     terms_NK = np.concatenate([right_N, right_N * of_label_NL, np.ones_like(right_N), of_label_NL], axis=1)
-    return bootstrap_intervals(terms_NK, lambda sums_BK: _ratio(sums_BK[:, :num], sums_BK[:, num:]), clusters)
-
-
-def _ratio(above: Floats, below: Floats) -> Floats:
-    """NaN where nothing was drawn."""
-    ratios: Floats = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-    return ratios
-
-
-def _bounds(interval: Interval) -> list[float | None]:
-    return [or_none(interval.low), or_none(interval.high)]
+    return bootstrap_intervals(terms_NK, lambda sums_BK: ratio(sums_BK[:, :num], sums_BK[:, num:]), clusters)

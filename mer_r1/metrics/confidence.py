@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from mer_r1.metrics.statistics import Floats, ratio
+
 Mask = NDArray[np.bool_]
 
 NUM_HARD_NEGATIVES = 3
@@ -58,5 +59,4 @@ def confidence_margin(
 def _masked_mean(values_NC: Floats, mask_NC: Mask) -> Floats:
     counts_N = mask_NC.sum(axis=1)
     sums_N = np.where(mask_NC, values_NC, 0.0).sum(axis=1)
-    means_N: Floats = np.divide(sums_N, counts_N, out=np.full(len(counts_N), np.nan), where=counts_N > 0)
-    return means_N
+    return ratio(sums_N, counts_N.astype(np.float64))

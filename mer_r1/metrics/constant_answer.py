@@ -26,10 +26,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mer_r1.emotion.compiled import shifts
 from mer_r1.metrics.open_vocabulary import mean_over_wheels, measures
+from mer_r1.metrics.statistics import Floats, Ints
 
 BEST_FOR = ("f1", "hit")
 SIZES = (1, 2, 3)
@@ -37,9 +37,6 @@ MAX_ROWS = 160  # a table is then 16 MB
 TIE = 1e-12  # equal values may differ by less, being summed in different orders
 
 _PAIRS_AT_ONCE = 256
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,15 @@ from itertools import islice
 from os import PathLike
 from typing import Any, Literal, get_args
 
+from mer_r1.data.gold import Gold
 from mer_r1.data.labels import read_labels
+from mer_r1.data.predictions import ModePredictions
 from mer_r1.emotion.compiled import pack
 from mer_r1.emotion.wheel import MappedWords, WheelSet, load_wheels
 from mer_r1.errors import InputError
 from mer_r1.metrics.constant_answer import ConstantAnswer, best_constant_answers, by_frequency
 from mer_r1.metrics.open_vocabulary import (
     MEASURES,
-    Floats,
     OpenVocabularyScore,
     StatisticsArrays,
     bootstrap_measures,
@@ -42,6 +43,7 @@ from mer_r1.metrics.statistics import (
     LEVEL,
     NUM_RESAMPLES,
     Difference,
+    Floats,
     Interval,
     bootstrap_intervals,
     or_none,
@@ -130,7 +132,7 @@ class ScoreReport:
                 "level": LEVEL,
                 "num_resamples": NUM_RESAMPLES,
                 "num_clusters": self.num_clusters,
-                **{name: [or_none(bound) for bound in bounds] for name, bounds in self.intervals.items()},
+                **{name: bounds.to_json() for name, bounds in self.intervals.items()},
             },
             "constant_baselines": [
                 {"measure": c.measure, "words": list(c.words), **_numbers(c)} for c in self.constant_baselines
@@ -168,6 +170,7 @@ def score(
     arrays = stack([statistics_of(*pair, wheels) for pair in zip(mapped_gold, mapped, strict=True)])
     cluster_names = tuple(clusters.get(identity) for identity in gold) if clusters else None
     unmapped = _unmapped(mapped)
+    bounds = bootstrap_intervals(_flat_terms(arrays), bootstrap_measures, cluster_names)
     return ScoreReport(
         signature=score_signature(wheels, name, len(gold), mode),
         protocol=wheels.protocol.name,
@@ -181,13 +184,29 @@ def score(
         unscorable_gold=int((~arrays.num_gold_NW.any(axis=1)).sum()),
         open_vocabulary=wheel_scores(arrays),
         wheel_names=wheels.names,
-        intervals=_intervals(arrays, cluster_names),
+        intervals=dict(zip(MEASURES, bounds, strict=True)),
         constant_baselines=_constants(fields.gold, mapped_gold, wheels),
         unmapped_words=unmapped,
         unmapped_gold_words=_unmapped(mapped_gold),
         arrays=arrays,
         clusters=cluster_names,
         gold_key=(wheels.sha256, wheels.protocol.name, tuple(gold), tuple(mapped_gold)),
+    )
+
+
+def score_mode(
+    gold: Gold, found: ModePredictions, wheels: WheelSet, name: str, task: ScoreTask = "auto"
+) -> ScoreReport:
+    """`score` of the answers of one mode; raises InputError as it does."""
+    return score(
+        gold.labels,
+        found.labels,
+        wheels,
+        task=task,
+        name=name,
+        mode=found.mode,
+        clusters=gold.clusters,
+        unanswered=found.unanswered,
     )
 
 
@@ -261,11 +280,6 @@ def _task(task: ScoreTask, gold: Sequence[Words]) -> str:
     if task != "auto":
         return task
     return "basic" if gold and all(len(words) == 1 for words in gold) else "open-vocabulary"
-
-
-def _intervals(arrays: StatisticsArrays, clusters: tuple[str | None, ...] | None) -> dict[str, Interval]:
-    rows = bootstrap_intervals(_flat_terms(arrays), bootstrap_measures, clusters)
-    return dict(zip(MEASURES, rows, strict=True))
 
 
 def _flat_terms(arrays: StatisticsArrays) -> Floats:

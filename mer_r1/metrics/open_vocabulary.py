@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_r1.metrics.statistics import Floats, ratio
+
 if TYPE_CHECKING:
     from mer_r1.emotion.wheel import MappedWords, WheelSet
-
-Floats = NDArray[np.float64]
 
 MEASURES = ("precision", "recall", "f1", "hit")
 
@@ -121,7 +121,7 @@ def measures(sums_B4W: Floats, undefined_f1: float = np.nan) -> Floats:
     search for a constant answer take 0, its limit.
     """
     counted, totals = sums_B4W[..., :1, :], sums_B4W[..., 1:, :]
-    means = np.divide(totals, counted, out=np.full_like(totals, np.nan), where=counted > 0)
+    means = ratio(totals, counted)
     precision, recall, hit = means[..., 0, :], means[..., 1, :], means[..., 2, :]
     both = precision + recall
     f1 = np.where(np.isnan(both), np.nan, undefined_f1)

@@ -31,7 +31,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mer_r1.emotion.compiled import NEUTRAL
 from mer_r1.emotion.protocol import OFFICIAL, protocol_of
@@ -43,14 +42,14 @@ from mer_r1.metrics.statistics import (
     LEVEL,
     NUM_RESAMPLES,
     Difference,
+    Floats,
     Interval,
     Measures,
     bootstrap_intervals,
     or_none,
     paired_bootstrap,
+    ratio,
 )
-
-Floats = NDArray[np.float64]
 
 SENTIMENTS = ("positive", "negative", "neutral")
 SHAPE = (3, 4)  # gold classes, in the order of SENTIMENTS; kinds of answer, the same and _OTHER
@@ -104,7 +103,7 @@ class SentimentReport:
             "intervals": {
                 "level": LEVEL,
                 "num_resamples": NUM_RESAMPLES,
-                **{name: [or_none(bound) for bound in bounds] for name, bounds in self.intervals.items()},
+                **{name: bounds.to_json() for name, bounds in self.intervals.items()},
             },
             "constants": {name: or_none(value) for name, value in self.constants.items()},
         }
@@ -132,7 +131,7 @@ def sentiment_score(
     if endless := [identity for identity, valence in gold.items() if not math.isfinite(valence)]:
         raise InputError(f"valence of {endless[0]!r} is not finite; leave it out where it is not known")
     scored = [identity for identity, valence in gold.items() if is_scored(valence, protocol)]
-    classes = [_class_of(gold[identity]) for identity in scored]
+    classes = [0 if gold[identity] > 0 else 1 if gold[identity] < 0 else 2 for identity in scored]
     kinds = [_kind_of(answers.get(identity)) for identity in scored]
     terms_N12 = confusion_terms(classes, kinds)
     cluster_names = tuple(clusters.get(identity) for identity in scored) if clusters else None
@@ -167,9 +166,7 @@ def compare_sentiment(first: SentimentReport, second: SentimentReport) -> dict[s
     if first.protocol != second.protocol or not np.array_equal(*gold):
         raise ValueError("the two reports are of different gold or protocols; score both against one gold by one")
     measures = MEASURES_OF[first.protocol]
-    rows = paired_bootstrap(
-        first.terms_N12, second.terms_N12, measures, first.clusters, num_resamples=NUM_RESAMPLES, level=LEVEL
-    )
+    rows = paired_bootstrap(first.terms_N12, second.terms_N12, measures, first.clusters)
     return dict(zip(MEASURES, rows, strict=True))
 
 
@@ -208,12 +205,7 @@ def _waf_and_accuracy(table_BCA: Floats) -> Floats:
     f1_BC = np.divide(2 * hits_BC, whole_BC, out=np.zeros_like(whole_BC), where=whole_BC > 0)
     n_B1 = support_BC.sum(axis=1, keepdims=True)
     both_B2 = np.stack([(support_BC * f1_BC).sum(axis=1), hits_BC.sum(axis=1)], axis=1)
-    return np.asarray(np.divide(both_B2, n_B1, out=np.full_like(both_B2, np.nan), where=n_B1 > 0), dtype=np.float64)
-
-
-def _class_of(valence: float) -> int:
-    """The gold's index in SENTIMENTS."""
-    return 0 if valence > 0 else 1 if valence < 0 else 2
+    return ratio(both_B2, n_B1)
 
 
 def _kind_of(answer: str | None) -> int:

@@ -24,15 +24,12 @@ def signature(**parts: str | int | None) -> str:
         raise ValueError(f"unknown signature part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
     if parts.get("version") is None:
         parts["version"] = __version__
-    given = ((name, parts.get(name)) for name in PARTS)
-    return "|".join(f"{name}:{_plain(value)}" for name, value in given if value is not None)
+    given = {name: str(parts[name]) for name in PARTS if parts.get(name) is not None}
+    # without the two separators, white space and what cannot be printed
+    plain = {name: "_".join(text.replace("|", "_").replace(":", "_").split()) for name, text in given.items()}
+    return "|".join(f"{name}:{printable(text, 200)}" for name, text in plain.items())
 
 
 def wheels_part(name: str, sha256: str) -> str:
     """Name and short hash of a wheel set, as it stands in a signature."""
     return f"{name}@{sha256[:8]}"
-
-
-def _plain(value: str | int) -> str:
-    """The value without the two separators, white space and what cannot be printed."""
-    return printable("_".join(str(value).replace("|", "_").replace(":", "_").split()), 200)

@@ -44,6 +44,10 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def to_json(self) -> list[float | None]:
+        """[low, high], NaN as None."""
+        return [or_none(self.low), or_none(self.high)]
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -53,6 +57,11 @@ class Difference:
     low: float
     high: float
     p_value: float
+
+
+def ratio(above: Floats, below: Floats) -> Floats:
+    """The quotients of two arrays, NaN where `below` is 0: nothing was counted, or drawn."""
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
 
 def mean_of_all(values: Sequence[float | None]) -> float | None:

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mer_r1.analysis.cases import CaseRule, Kind, case_rules, find_cases, pair_of
-from mer_r1.data.sample import Mode, Sample
+from mer_r1.data.sample import MODES, Mode, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.report.payload import cut
 from mer_r1.report.pictures import ClipPicture, picture
-from mer_r1.report.sets import MODES, PageSet, ShownSystem
+from mer_r1.report.sets import PageSet, ShownSystem
 from mer_r1.report.verdicts import Verdicts, Word
 
 NUM_CLIPS = 8

@@ -11,21 +11,21 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from mer_r1.analysis.paradox import Diagnosis, diagnose
 from mer_r1.data.gold import Gold
 from mer_r1.data.predictions import ModePredictions
-from mer_r1.data.sample import Mode
+from mer_r1.data.sample import MODES, Mode
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import Bounds, ScoreRecord, bounds_of
-from mer_r1.evaluation.runs import Answers
-from mer_r1.metrics.corpus_score import ScoreReport, compare, score
+from mer_r1.metrics.corpus_score import ScoreReport, compare, score_mode
 from mer_r1.metrics.sentiment import is_scored
 from mer_r1.metrics.statistics import Difference, or_none
-from mer_r1.report.sets import MODES, PageSet, ShownSystem
+from mer_r1.report.sets import PageSet, ShownSystem
 
 REPORTED = ("waf", "accuracy")
 MEASURES = ("f1", "hit", *REPORTED)
@@ -36,7 +36,7 @@ class ModeScore:
     """One system's answers of one mode on one set, scored.
 
     `headline` is the measure that stands for the set: HIT for basic emotions, WAF where gold has valences alone, else
-    F1; or what a benchmark reports. `missing` and `errors` are disjoint: no row at all, and a row that says what
+    F1; or what a benchmark reports. `missing` and `failed` are disjoint: no row at all, and a row that says what
     failed. `extra` are answers to samples that the set does not hold. `reported` is the headline where it is one of
     REPORTED, there only if metrics.json has it of as many clips as are scored here, or else `reported_problem` says why
     not; `reported_signature` says how it was measured.
@@ -46,7 +46,7 @@ class ModeScore:
     report: ScoreReport
     answer_words: float
     missing: int
-    errors: int
+    failed: int
     extra: int
     reported: float | None
     reported_bounds: Bounds
@@ -80,26 +80,10 @@ class Result:
 
 def measure(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: WheelSet) -> tuple[Result, ...]:
     """Every system on every set that it was asked about, by set and then by system."""
-    compared = reference_of(systems, sets)
-    result: list[Result] = []
-    for page_set in (item for item in sets if item.scored):
-        reports = {
-            (index, mode): _report(page_set, rows, mode, wheels)
-            for index, rows in page_set.answers.items()
-            for mode in MODES
-            if any(key[1] == mode for key in rows)
-        }
-        asked = [item for item in systems if item.index in page_set.answers]
-        reported = _reported_measure(page_set)
-        for system in asked:
-            modes = {
-                mode: _mode_score(system, page_set, mode, reports, compared, reported)
-                for mode in MODES
-                if (system.index, mode) in reports
-            }
-            diagnosis, problem = _diagnosis(page_set, page_set.answers[system.index], modes, wheels)
-            result.append(Result(system, page_set, modes, diagnosis, problem))
-    return tuple(result)
+    reference = reference_of(systems, sets)
+    return tuple(
+        result for page_set in sets if page_set.scored for result in _on_set(page_set, systems, reference, wheels)
+    )
 
 
 def reference_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet]) -> ShownSystem | None:
@@ -110,61 +94,57 @@ def reference_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet]) -> Sho
     return next((system for system in asked if system.system.name == "baseline"), asked[0])
 
 
-def _reported_measure(page_set: PageSet) -> str | None:
-    """The first measure that a benchmark reports of the set, so that all its systems are shown by one."""
-    reported = [scores.of_mode(mode) for scores in page_set.scores.values() for mode in MODES]
-    return next((item.measure for item in reported if item is not None and item.measure in MEASURES), None)
-
-
-def _headline(page_set: PageSet, report: ScoreReport) -> str:
-    if page_set.samples and not any(sample.labels for sample in page_set.samples):
-        return "waf"
-    return report.headline
-
-
-def _report(page_set: PageSet, rows: Answers, mode: Mode, wheels: WheelSet) -> ScoreReport:
+def _on_set(
+    page_set: PageSet, systems: Sequence[ShownSystem], reference: ShownSystem | None, wheels: WheelSet
+) -> Iterator[Result]:
+    """The results on one set, all under one headline: the first measure that a benchmark reports of it, if any."""
     gold = Gold.of(page_set.scored)
-    asked = ModePredictions.of(mode, (row for key, row in rows.items() if key[1] == mode and key[0] in gold.labels))
-    return score(
-        gold.labels,
-        asked.labels,
-        wheels,
-        name=page_set.name,
-        mode=mode,
-        clusters=gold.clusters,
-        unanswered=asked.unanswered,
-    )
+    reports = {}
+    for index, mode in product(page_set.answers, MODES):
+        if rows := page_set.of_mode(index, mode):
+            found = ModePredictions.of(mode, (row for row in rows.values() if row.id in gold.labels))
+            reports[index, mode] = score_mode(gold, found, wheels, page_set.name)
+    records = (scores.of_mode(mode) for scores in page_set.scores.values() for mode in MODES)
+    headline = next((item.measure for item in records if item is not None and item.measure in MEASURES), None)
+    if headline is None and not any(sample.labels for sample in page_set.samples):
+        headline = "waf"
+    for system in systems:
+        if system.index not in page_set.answers:
+            continue
+        own = {mode: reports[system.index, mode] for mode in MODES if (system.index, mode) in reports}
+        modes = {}
+        for mode, report in own.items():
+            other = None if reference in (None, system) else reports.get((reference.index, mode))
+            modes[mode] = _mode_score(system, page_set, mode, report, other, headline or report.headline)
+        diagnosis, problem = _diagnosis(page_set, system, own, wheels)
+        yield Result(system, page_set, modes, diagnosis, problem)
 
 
 def _mode_score(
     system: ShownSystem,
     page_set: PageSet,
     mode: Mode,
-    reports: Mapping[tuple[int, Mode], ScoreReport],
-    compared: ShownSystem | None,
-    reported_measure: str | None,
+    report: ScoreReport,
+    reference: ScoreReport | None,
+    headline: str,
 ) -> ModeScore:
-    report, rows = reports[system.index, mode], page_set.answers[system.index]
-    asked = [row for sample in page_set.samples if (row := rows.get((sample.id, mode))) is not None]
-    scored = [row for sample in page_set.scored if (row := rows.get((sample.id, mode))) is not None]
-    known = {sample.id for sample in page_set.samples}
+    rows, known = page_set.of_mode(system.index, mode), {sample.id for sample in page_set.samples}
+    num_words = sum(len(rows[sample.id].labels) for sample in page_set.scored if sample.id in rows)
     reported = page_set.scores[system.index].of_mode(mode) or ScoreRecord()
-    headline = reported_measure or _headline(page_set, report)
     problem = _reported_problem(page_set, reported, headline)
     is_reported = headline in REPORTED and not problem
-    other = None if compared is None or compared.index == system.index else reports.get((compared.index, mode))
     return ModeScore(
         headline=headline,
         report=report,
-        answer_words=sum(len(row.labels) for row in scored) / max(1, len(page_set.scored)),
-        missing=len(page_set.samples) - len(asked),
-        errors=sum(row.status == "error" for row in asked),
-        extra=sum(key[1] == mode and key[0] not in known for key in rows),
+        answer_words=num_words / len(page_set.scored),
+        missing=len(known - rows.keys()),
+        failed=sum(row.status == "error" for row in rows.values() if row.id in known),
+        extra=len(rows.keys() - known),
         reported=reported.value(headline) if is_reported else None,
         reported_bounds=reported.bounds(headline) if is_reported else None,
         reported_signature=reported.signature,
         reported_problem=problem,
-        delta=None if other is None else compare(other, report),
+        delta=None if reference is None else compare(reference, report),
     )
 
 
@@ -183,17 +163,14 @@ def _reported_problem(page_set: PageSet, scores: ScoreRecord, headline: str) -> 
 
 
 def _diagnosis(
-    page_set: PageSet,
-    rows: Answers,
-    modes: Mapping[Mode, ModeScore],
-    wheels: WheelSet,
+    page_set: PageSet, system: ShownSystem, reports: Mapping[Mode, ScoreReport], wheels: WheelSet
 ) -> tuple[Diagnosis | None, str]:
     """Fast against slow; None and a reason where a mode or an answer is missing."""
-    if len(modes) < len(MODES) or not any(sample.labels for sample in page_set.scored):
+    if len(reports) < len(MODES) or not any(sample.labels for sample in page_set.scored):
         return None, ""
     kept = {sample.id for sample in page_set.scored}
+    rows = [row for row in page_set.answers[system.index].values() if row.id in kept]
     try:
-        own = [row for row in rows.values() if row.id in kept]
-        return diagnose(page_set.scored, own, wheels, name=page_set.name), ""
+        return diagnose(page_set.scored, rows, wheels, name=page_set.name, reports=reports), ""
     except InputError as error:
         return None, str(error)

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from mer_r1.data.files import write_text
-from mer_r1.data.sample import Mode
+from mer_r1.data.sample import MODES, Mode
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import METRICS_FILE, Json, MetricsRecord, ScoreRecord
@@ -28,14 +28,23 @@ from mer_r1.evaluation.runs import System, read_runs, shared_sets
 from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import score_signature
 from mer_r1.metrics.signature import wheels_part
-from mer_r1.report.highlights import Cases, cases_of, choose_highlights
+from mer_r1.report.highlights import cases_of, choose_highlights
 from mer_r1.report.measured import REPORTED, ModeScore, Result, measure, reference_of
-from mer_r1.report.payload import MAX_UP, Payload, make_payload
+from mer_r1.report.payload import MAX_UP, make_payload
 from mer_r1.report.pictures import NUM_BINS
-from mer_r1.report.plots import Figure, log_plot
+from mer_r1.report.plots import log_plot
 from mer_r1.report.rollout_group import shown_group
-from mer_r1.report.score_plots import NAMES, gap_plots, pair_plot, plane_plot, retained_plot, score_plot, without_plot
-from mer_r1.report.sets import MODES, PageSet, ShownSystem, judged_by_a_model, page_sets, shown_systems
+from mer_r1.report.score_plots import (
+    NAMES,
+    gap_plots,
+    is_one_set,
+    pair_plot,
+    plane_plot,
+    retained_plot,
+    score_plot,
+    without_plot,
+)
+from mer_r1.report.sets import PageSet, ShownSystem, judged_by_a_model, page_sets, shown_systems
 from mer_r1.report.verdicts import Verdicts
 from mer_r1.report.wheel_drawing import wheel_views
 from mer_r1.text import percent, points, signed
@@ -155,6 +164,7 @@ def context(
     highlights = choose_highlights(cases, sets, verdicts) if cases.pair else []
     scored = [page_set for page_set in sets if page_set.scored]
     samples = [sample for page_set in sets for sample in page_set.samples]
+    judged = {system.index for system in systems if judged_by_a_model(system)}
     return {
         "title": facts.title or " and ".join(folder.resolve().name for folder in folders),
         "systems": systems,
@@ -169,9 +179,11 @@ def context(
         "is_minimer": bool(samples) and all(sample.id.startswith("minimer-") for sample in samples),
         "reference": reference_of(systems, scored),
         "tables": [_table(page_set, [m for m in measured if m.page_set is page_set], wheels) for page_set in scored],
-        "unscored": _unscored(systems, sets),
+        "unscored": [  # no table, for no clip was answered by every system that was asked
+            item.title for item in sets if item.samples and not item.scored and not judged & item.answers.keys()
+        ],
         "matrix": _matrix(systems, scored, measured),
-        "judged": [_judged(system) for system in systems if judged_by_a_model(system)],
+        "judged": [_judged(system) for system in systems if system.index in judged],
         "paradox": _paradox(systems, measured),
         "measured": measured,
         **_figures(systems, measured, first.without),
@@ -181,7 +193,11 @@ def context(
         "wheels": f"{wheels_part(looking.source, looking.sha256)} {looking.protocol.name}",
         "num_bins": NUM_BINS,
         "group": shown_group(systems, verdicts),
-        "payload": _payload(systems, sets, verdicts, cases, out_folder),
+        "payload": make_payload(
+            systems, sets, verdicts, cases.rules, cases.strengths, out_folder, [item.index for item in cases.pair]
+        )
+        if samples
+        else None,
         "max_up": MAX_UP,
         "stages": _stages(facts.seconds),
         "versions": _versions(systems),
@@ -229,18 +245,12 @@ def _table(page_set: PageSet, measured: Sequence[Result], wheels: WheelSet) -> S
     )
 
 
-def _unscored(systems: Sequence[ShownSystem], sets: Sequence[PageSet]) -> list[str]:
-    """Titles of sets that no table is of, for no clip was answered by every system that was asked."""
-    judged = {system.index for system in systems if judged_by_a_model(system)}
-    return [item.title for item in sets if item.samples and not item.scored and not judged & item.answers.keys()]
-
-
 def _counted(row: ScoreRow) -> str:
     """What was not answered, in words."""
     score = row.score
     counts = (
         (score.missing, "without an answer"),
-        (score.errors, "failed, to be asked again"),
+        (score.failed, "failed, to be asked again"),
         (score.report.unanswered, "unfinished or empty"),
         (score.extra, "answers without a sample"),
     )
@@ -310,35 +320,20 @@ def _figures(
         log_plot(sft if key == "loss" else rl, key, caption, label, smooth=key != "loss", width=3.6, height=2.2)
         for key, caption, label in SMALL_LOGS
     ]
-    width = THIRD if without is not None else WIDE
-    if len({item.page_set.index for item in measured}) > 1:
-        width = LONE
+    width = LONE if not is_one_set(measured) else WIDE if without is None else THIRD
     constants = [c.f1 for m in measured for s in m.modes.values() for c in s.report.constant_baselines]
     own = [item for item in systems if item.system.folder.parent == systems[0].system.folder.parent]
-    result = [
-        score_plot(measured, max(constants, default=None), width),
-        plane_plot(measured, width),
-        without_plot(without or {}, own, width),
-    ]
-    return {
-        "result_figures": _present(result),
-        "paradox_figures": _present([*gap_plots(measured), *pairs, retained_plot(measured)]),
-        "large_logs": _present(large),
-        "small_logs": _present(small),
+    figures = {
+        "result_figures": [
+            score_plot(measured, max(constants, default=None), width),
+            plane_plot(measured, width),
+            without_plot(without or {}, own, width),
+        ],
+        "paradox_figures": [*gap_plots(measured), *pairs, retained_plot(measured)],
+        "large_logs": large,
+        "small_logs": small,
     }
-
-
-def _present(figures: Sequence[Figure | None]) -> list[Figure]:
-    return [figure for figure in figures if figure is not None]
-
-
-def _payload(
-    systems: Sequence[ShownSystem], sets: Sequence[PageSet], verdicts: Verdicts, cases: Cases, folder: Path
-) -> Payload | None:
-    if not any(page_set.samples for page_set in sets):
-        return None
-    pair = [system.index for system in cases.pair]
-    return make_payload(systems, sets, verdicts, cases.rules, cases.strengths, folder, pair)
+    return {name: [figure for figure in found if figure is not None] for name, found in figures.items()}
 
 
 def _stages(seconds: Mapping[str, float | None]) -> list[tuple[str, float, float]]:

@@ -27,10 +27,11 @@ from urllib.parse import quote
 import numpy as np
 
 from mer_r1.analysis.cases import CaseRule, Kind
-from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.emotion.wheel import MappedWords
+from mer_r1.evaluation.records import finite
 from mer_r1.metrics.signature import wheels_part
-from mer_r1.report.sets import MODES, PageSet, ShownSystem
+from mer_r1.report.sets import PageSet, ShownSystem
 from mer_r1.report.verdicts import NO_STATE, Verdicts
 
 CHUNK_SIZE = 200
@@ -68,7 +69,9 @@ def make_payload(
     words = _Dictionary()
     golds = [verdicts.words(sample.labels) for _, sample in rows]
     mapped = [verdicts.mapped(gold) for gold in golds]
-    keys = [(system.index, mode) for system in systems for mode in MODES if _is_asked(sets, system.index, mode)]
+    keys = [
+        (system.index, mode) for system in systems for mode in MODES if any(s.of_mode(system.index, mode) for s in sets)
+    ]
     found = [strengths[page_set.index].get(sample.id, {}) for page_set, sample in rows]
     wheels = verdicts.wheels
     index = {
@@ -136,11 +139,6 @@ class _Dictionary:
         return [self._index.setdefault(word, len(self._index)) for word in words]
 
 
-def _is_asked(sets: Sequence[PageSet], system: int, mode: Mode) -> bool:
-    """Whether a system has any answer of a mode."""
-    return any(key[1] == mode for page_set in sets for key in page_set.answers.get(system, ()))
-
-
 def _sample_columns(samples: Sequence[Sample], folder: Path) -> Json:
     media = [_medium(sample) for sample in samples]
     return {
@@ -149,7 +147,7 @@ def _sample_columns(samples: Sequence[Sample], folder: Path) -> Json:
         "has": [_has(sample) for sample in samples],
         "path": [None if path is None else relative_url(path, folder) for _, path in media],
         "subtitle": [cut(sample.subtitle or "", MAX_SUBTITLE_CHARACTERS) for sample in samples],
-        "valence": [_finite(sample.valence) for sample in samples],
+        "valence": [finite(sample.valence) for sample in samples],
     }
 
 
@@ -233,7 +231,3 @@ def _confidences(
         known[index] = None
     rest = iter(known)
     return [list(islice(rest, len(names))) for _, names in categories]
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

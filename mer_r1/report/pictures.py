@@ -38,7 +38,10 @@ def picture(sample: Sample) -> ClipPicture:
     try:
         clip = read_clip(sample, budget)
     except InputError as error:
-        return ClipPicture((), "", None, _by_name(str(error), sample))
+        message = str(error)
+        for path in (sample.video, sample.audio, sample.image):  # by their names alone, for the page goes to others
+            message = message.replace(str(path), path.name) if path else message
+        return ClipPicture((), "", None, message)
     sound = "" if clip.waveform_N is None else outline(clip.waveform_N)
     return ClipPicture(_frames(clip), sound, clip.facts.audio_taken_s)
 
@@ -57,13 +60,6 @@ def outline(waveform_N: NDArray[np.float32], num_bins: int = NUM_BINS) -> str:
     step = num_bins / len(parts)
     points = [(i * step, y) for i, y in enumerate(top)] + [(i * step, y + 0.02) for i, y in enumerate(low)][::-1]
     return "M" + "L".join(f"{x:.4g} {y:.3f}" for x, y in points) + "Z"
-
-
-def _by_name(message: str, sample: Sample) -> str:
-    """A message with media named without their folders, for the page goes to others."""
-    for path in (sample.video, sample.audio, sample.image):
-        message = message.replace(str(path), path.name) if path else message
-    return message
 
 
 def _frames(clip: Clip) -> tuple[tuple[str, float | None], ...]:

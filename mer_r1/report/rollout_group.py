@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mer_r1.data.manifest import read_manifest
@@ -71,7 +70,9 @@ def shown_group(systems: Sequence[ShownSystem], verdicts: Verdicts) -> ShownGrou
         if not rows:
             continue
         identity = str(rows[0].id)
-        sample = _training_sample(folder.parent / "data" / "train.jsonl", identity)
+        path = folder.parent / "data" / "train.jsonl"
+        clips = read_manifest(path) if path.exists() else []
+        sample = next((clip for clip in clips if clip.id == identity), None)
         largest = max(abs(row.advantage or 0.0) for row in rows) or 1.0
         response_format = system.system.run.response_format or "think_answer"  # a run of before did not say
         shown = [_rollout(row, sample.labels if sample else (), verdicts, largest, response_format) for row in rows]
@@ -120,9 +121,3 @@ def _rollout(
         advantage=advantage,
         share=abs(advantage) / largest,
     )
-
-
-def _training_sample(path: Path, identity: str) -> Sample | None:
-    if not path.exists():
-        return None
-    return next((sample for sample in read_manifest(path) if sample.id == identity), None)

@@ -6,22 +6,24 @@ fast; filled mark: slow; lines are 95 % intervals or join the two. Kinds of figu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from mer_r1.analysis.paradox import GAPS
 from mer_r1.analysis.tables import Estimate
-from mer_r1.data.sample import Mode
+from mer_r1.data.sample import MODES, Mode
 from mer_r1.evaluation.records import Bounds, ScoreRecord
 from mer_r1.report.measured import Result
 from mer_r1.report.plots import GRID, INK, MUTED, PAPER, PLACEHOLDERS, WIDTH, Figure, draw_figure, legend, named
-from mer_r1.report.sets import MODES, ShownSystem
+from mer_r1.report.sets import ShownSystem
+from mer_r1.text import number, percent, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GAPS = (("recall", "recall"), ("precision", "precision"), ("f1", "F1"))
 RESULT_HEIGHT, PAIR_HEIGHT = 3.1, 2.4  # inches
 MARK = 8
 NAMES = {"f1": "F1", "hit": "HIT", "waf": "WAF", "accuracy": "accuracy"}
@@ -47,20 +49,19 @@ class Row:
 
 def score_plot(measured: Sequence[Result], constant_f1: float | None, width: float = WIDTH) -> Figure | None:
     """The headline measure of every system and mode with its interval; on one set also the best constant answer's."""
-    sets = {item.page_set.index for item in measured}
+    one_set = is_one_set(measured)
     rows = []
-    for index in sorted(sets):
-        of_set = [item for item in measured if item.page_set.index == index]
+    for title, of_set in _sets(measured):
         marks = [(mark, mode) for item in of_set for mode in MODES for mark in _score_marks(item, mode)]
-        if len(sets) == 1:
+        if one_set:
             rows += [Row(f"{named(mark.system)}, {mode}", ((mark,),)) for mark, mode in marks]
         elif marks:
-            rows.append(Row(of_set[0].page_set.title, tuple((mark,) for mark, _ in marks)))
-    measures = {measure for item in measured for measure in _headlines(item)}
+            rows.append(Row(title, tuple((mark,) for mark, _ in marks)))
+    measures = {score.headline for item in measured for score in item.modes.values()}
     label = " or ".join(NAMES[name] for name in NAMES if name in measures)
-    line = constant_f1 if measures == {"f1"} and len(sets) == 1 else None
+    line = constant_f1 if measures == {"f1"} and one_set else None
     caption = f"{label[:1].upper()}{label[1:]} with 95 % intervals. Open mark: fast; filled mark: slow."
-    return _row_plot("scores", rows, caption, f"{label}, %", line=line, width=width, one_set=len(sets) == 1)
+    return _row_plot("scores", rows, caption, f"{label}, %", line=line, width=width, one_set=one_set)
 
 
 def plane_plot(measured: Sequence[Result], width: float = WIDTH) -> Figure | None:
@@ -70,7 +71,7 @@ def plane_plot(measured: Sequence[Result], width: float = WIDTH) -> Figure | Non
         fast, slow = (_point(item, mode) for mode in MODES)
         if fast is not None and slow is not None:
             pairs.append((item.system, fast, slow))
-    if not pairs or len({item.page_set.index for item in measured}) > 1:
+    if not pairs or not is_one_set(measured):
         return None
 
     def draw(axes: Axes) -> None:
@@ -87,11 +88,7 @@ def plane_plot(measured: Sequence[Result], width: float = WIDTH) -> Figure | Non
         axes.set_ylabel("precision, %")
         legend(axes)
 
-    words = [
-        f"{system.title} from recall {fast[0]:.1f}, precision {fast[1]:.1f} to recall {slow[0]:.1f}, precision "
-        f"{slow[1]:.1f}"
-        for system, fast, slow in pairs
-    ]
+    words = [f"{system.title} from {_in_plane(fast)} to {_in_plane(slow)}" for system, fast, slow in pairs]
     caption = "From fast (open) to slow (filled). Upwards and to the right is better; dotted: equal F1."
     return draw_figure("plane", draw, caption, words, height=RESULT_HEIGHT, width=width)
 
@@ -110,7 +107,7 @@ def without_plot(
         values = [100 * value for _, value in rows]
         axes.barh(range(len(rows)), values, 0.6, color=PLACEHOLDERS[asked.colour])
         for y, value in enumerate(values):
-            axes.annotate(f"{value:.1f}", (value, y), (4, 0), textcoords="offset points", va="center", color=INK)
+            axes.annotate(number(value, 1), (value, y), (4, 0), textcoords="offset points", va="center", color=INK)
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0, 1.12 * max(*values, 1.0))
@@ -119,34 +116,30 @@ def without_plot(
 
     num = without[rows[0][0]].n
     clips = f" on {num} clips" if num is not None else ""
-    words = [f"{label} {100 * value:.1f}" for label, (_, value) in zip(labels, rows, strict=True)]
+    words = [f"{label} {percent(value, 1)}" for label, (_, value) in zip(labels, rows, strict=True)]
     caption = f"What each medium is worth: F1 of {asked.title}’s slow answers{clips}, a medium taken away at a time."
     return draw_figure("without", draw, caption, words, height=RESULT_HEIGHT, width=width)
 
 
 def gap_plots(measured: Sequence[Result]) -> list[Figure | None]:
     """Fast minus slow in recall, precision and F1 with intervals (MER-R1 Figure 3a): one figure, or one a measure."""
-    rows = [item for item in measured if item.diagnosis]
-    if len({item.page_set.index for item in measured}) <= 1:
+    if is_one_set(measured):
         gaps = [(item.system, item.diagnosis.delta) for item in measured if item.diagnosis]
         return [_gap_bars(gaps)] if gaps else []
     figures = []
     for key, name in GAPS:
         caption = f"{name[:1].upper()}{name[1:]}, fast minus slow, with 95 % intervals. Right of zero fast leads."
-        by_set = _by_set(rows, partial(_gap_mark, key=key))
-        figures.append(
-            _row_plot(f"gap-{key}", by_set, caption, f"{name}, fast − slow, points", line=0.0, one_set=False)
-        )
+        rows = _by_set(measured, partial(_mark, key=key))
+        figures.append(_row_plot(f"gap-{key}", rows, caption, f"{name}, fast − slow, points", line=0.0, one_set=False))
     return figures
 
 
-def _gap_mark(result: Result, key: str) -> tuple[Mark, ...]:
-    return _mark(result, result.diagnosis.delta[key] if result.diagnosis else None)
-
-
-def _mark(result: Result, estimate: Estimate | None) -> tuple[Mark, ...]:
-    """A share with its interval, where it is known."""
-    if estimate is None or estimate.value is None:
+def _mark(result: Result, key: str) -> tuple[Mark, ...]:
+    """A gap of the diagnosis, or the share "retained", with its interval, where it is known."""
+    if result.diagnosis is None:
+        return ()
+    estimate = (result.diagnosis.delta | {"retained": result.diagnosis.retained_hit_rate})[key]
+    if estimate.value is None:
         return ()
     return (Mark(100 * estimate.value, _in_percent(estimate.bounds), result.system),)
 
@@ -161,7 +154,7 @@ def pair_plot(measured: Sequence[Result], key: str, caption: str, label: str) ->
         return tuple(Mark(v, None, result.system, filled=mode == "slow") for v, mode in zip(known, MODES, strict=False))
 
     complete = [result for result in measured if len(marks(result)) == len(MODES)]
-    one_set = len({result.page_set.index for result in measured}) <= 1
+    one_set = is_one_set(measured)
     rows = [Row(named(result.system), (marks(result),)) for result in complete] if one_set else _by_set(complete, marks)
     caption = f"{caption} Open mark: fast; filled mark: slow."
     return _row_plot(f"pair-{key}", rows, caption, label, one_set=one_set, height=PAIR_HEIGHT)
@@ -169,18 +162,23 @@ def pair_plot(measured: Sequence[Result], key: str, caption: str, label: str) ->
 
 def retained_plot(measured: Sequence[Result]) -> Figure | None:
     """The retained hit rate of every system on several sets (MER-R1 Figure 8); on one set the page says it in words."""
-    if len({result.page_set.index for result in measured}) <= 1:
+    if is_one_set(measured):
         return None
-
-    def marks(result: Result) -> tuple[Mark, ...]:
-        return _mark(result, result.diagnosis.retained_hit_rate if result.diagnosis else None)
-
+    rows = _by_set(measured, partial(_mark, key="retained"))
     caption = "Retained hit rate: of fast’s right categories the share that slow keeps, with 95 % intervals."
-    return _row_plot("retained", _by_set(measured, marks), caption, "retained, %", one_set=False)
+    return _row_plot("retained", rows, caption, "retained, %", one_set=False)
 
 
-def _headlines(result: Result) -> set[str]:
-    return {score.headline for score in result.modes.values()}
+def is_one_set(measured: Sequence[Result]) -> bool:
+    """Whether all results are of one set; with none, too."""
+    return len({item.page_set.index for item in measured}) <= 1
+
+
+def _sets(measured: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
+    """The title of each set with its results, which stand together."""
+    for _, of_set in groupby(measured, key=lambda item: item.page_set.index):
+        results = list(of_set)
+        yield results[0].page_set.title, results
 
 
 def _score_marks(result: Result, mode: Mode) -> list[Mark]:
@@ -199,6 +197,10 @@ def _point(result: Result, mode: Mode) -> tuple[float, float] | None:
     return None if recall is None or precision is None else (100 * recall, 100 * precision)
 
 
+def _in_plane(point: tuple[float, float]) -> str:
+    return f"recall {number(point[0], 1)}, precision {number(point[1], 1)}"
+
+
 def _in_percent(bounds: Bounds) -> Bounds:
     return None if bounds is None else (100 * bounds[0], 100 * bounds[1])
 
@@ -206,11 +208,9 @@ def _in_percent(bounds: Bounds) -> Bounds:
 def _by_set(measured: Sequence[Result], marks: Callable[[Result], tuple[Mark, ...]]) -> list[Row]:
     """A row a set, a group of marks a system."""
     rows = []
-    for index in sorted({item.page_set.index for item in measured}):
-        of_set = [item for item in measured if item.page_set.index == index]
-        groups = tuple(found for item in of_set if (found := marks(item)))
-        if groups:
-            rows.append(Row(of_set[0].page_set.title, groups))
+    for title, of_set in _sets(measured):
+        if groups := tuple(found for item in of_set if (found := marks(item))):
+            rows.append(Row(title, groups))
     return rows
 
 
@@ -276,8 +276,8 @@ def _draw_group(axes: Axes, group: Sequence[Mark], y: float, seen: set[int], wit
 
 
 def _in_words(mark: Mark, one_set: bool) -> str:
-    number = f"{mark.value:.1f}" if abs(mark.value) >= 10 else f"{mark.value:.2f}"
-    return number if one_set else f"{mark.system.title}{'' if mark.filled else ' fast'} {number}"
+    value = number(mark.value, 1 if abs(mark.value) >= 10 else 2)
+    return value if one_set else f"{mark.system.title}{'' if mark.filled else ' fast'} {value}"
 
 
 def _gap_bars(gaps: Sequence[tuple[ShownSystem, Mapping[str, Estimate]]]) -> Figure | None:
@@ -301,7 +301,7 @@ def _gap_bars(gaps: Sequence[tuple[ShownSystem, Mapping[str, Estimate]]]) -> Fig
         legend(axes)
 
     words = [
-        f"{system.title} " + ", ".join(f"{name} {100 * (delta[key].value or 0):+.1f}" for key, name in GAPS)
+        f"{system.title} " + ", ".join(f"{name} {points(delta[key].value)}" for key, name in GAPS)
         for system, delta in gaps
     ]
     caption = "Fast minus slow, with 95 % intervals. Above zero fast leads, below zero slow leads."

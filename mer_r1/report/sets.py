@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mer_r1.benchmarks.mer_unibench.layouts import SETS
-from mer_r1.data.sample import Mode, Sample
+from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.evaluation.records import ScoresByMode
 from mer_r1.evaluation.runs import Answers, System, shared_sets
 
-MODES: tuple[Mode, ...] = ("fast", "slow")
 COLOURS = {"sft": 0, "baseline": 1, "mer_r1": 2}  # index among the page's --system-N
 NUM_COLOURS = 7
 _IN_ORDER = (1, 2, 3, 4, 0, 5, 6)
@@ -48,6 +47,10 @@ class PageSet:
     scored: tuple[Sample, ...]
     answers: dict[int, Answers]
     scores: dict[int, ScoresByMode]
+
+    def of_mode(self, system: int, mode: Mode) -> dict[str, Prediction]:
+        """The answers of a system in one mode by id; empty where it was not asked."""
+        return {key[0]: row for key, row in self.answers.get(system, {}).items() if key[1] == mode}
 
 
 def shown_systems(systems: Sequence[System]) -> tuple[ShownSystem, ...]:

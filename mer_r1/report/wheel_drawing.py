@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from html import escape
 
 from mer_r1.analysis.categories import CategoryScore, category_scores
-from mer_r1.data.sample import Mode
+from mer_r1.data.sample import MODES, Mode
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.report.sets import MODES, PageSet, ShownSystem
+from mer_r1.report.sets import PageSet, ShownSystem
 from mer_r1.text import percent
 
 INNER, OUTER = (20.0, 54.0), (60.0, 104.0)  # radii of the rings
@@ -101,10 +101,8 @@ def _pooled(
     """The scores of one mode over all sets; empty where a system has no answer of it."""
     total: dict[str, dict[str, CategoryScore]] = {}
     for page_set in sets:
-        rows = {key[0]: row for key, row in page_set.answers.get(system.index, {}).items() if key[1] == mode}
-        if not rows:
-            continue
-        for wheel, found in category_scores(page_set.scored, rows, wheels).items():
+        rows = page_set.of_mode(system.index, mode)
+        for wheel, found in category_scores(page_set.scored, rows, wheels).items() if rows else ():
             sums = total.setdefault(wheel, {name: CategoryScore(0, 0, 0) for name in found})
             for name, item in found.items():
                 old = sums[name]
@@ -126,7 +124,8 @@ def _draw(who: str, title: str, scores: Scores) -> str:
     step, labels = 2 * math.pi / len(scores), []
     for index, (name, item) in enumerate(scores.items()):
         start, end = index * step, (index + 1) * step
-        hue = _hue(name, index, len(scores))
+        fallback = 360 * index // len(scores)
+        hue = next((hue for prefix, hue in HUES.items() if name.lower().startswith(prefix)), fallback)
         colour = "--s:0%" if hue is None else f"--h:{hue}"
         tip = (
             f"{name}: recall {percent(item.recall, 0)}, precision {percent(item.precision, 0)}; {item.n_gold} clips "
@@ -178,8 +177,3 @@ def _point(angle: float, radius: float) -> str:
 
 def _radius(ring: tuple[float, float], value: float) -> float:
     return ring[0] + (ring[1] - ring[0]) * value
-
-
-def _hue(name: str, index: int, num: int) -> int | None:
-    """None for grey."""
-    return next((hue for start, hue in HUES.items() if name.lower().startswith(start)), 360 * index // num)

@@ -12,6 +12,7 @@ from mer_r1.analysis.paradox import compare_slow as measure_slow
 from mer_r1.analysis.paradox import diagnose as measure
 from mer_r1.analysis.paradox import finding, paradox_shows
 from mer_r1.analysis.tables import Estimate
+from mer_r1.data.gold import Gold as Truth
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import compare, score
@@ -22,8 +23,9 @@ Gold = dict[str, tuple[str, ...]]
 GOLD: Gold = {"a": ("happy", "sad"), "b": ("angry",)}
 
 
-def diagnose(*arguments: Any) -> dict[str, Any]:
-    return measure(*arguments).to_json()
+def diagnose(gold: Any, *arguments: Any) -> dict[str, Any]:
+    truth = Truth(gold, {}, {}, {}) if isinstance(gold, dict) else gold
+    return measure(truth, *arguments).to_json()
 
 
 def compare_slow(*arguments: Any, **options: Any) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_benchmark_score_diagnose_and_the_page_give_one_number(folder: Path) -> 
         level = paradox.fast if mode == "fast" else paradox.slow
         assert record is not None
         assert words.n == record.n == report.n == paradox.n == 4
-        assert scored.modes[mode].failed == record.failed == page.modes[mode].errors == 1
+        assert scored.modes[mode].failed == record.failed == page.modes[mode].failed == 1
         recalls = [words.open_vocabulary.recall, record.recall, level.recall, report.open_vocabulary.recall]
         assert recalls == [words.open_vocabulary.recall] * 4
         first, second = compared.pairs[mode]

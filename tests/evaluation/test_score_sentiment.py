@@ -222,6 +222,18 @@ def test_gold_without_valence_is_named_where_sentiment_is_asked_for(tmp_path: Pa
         run(bare, pred, by(SentimentChoice(out=tmp_path / "kept.jsonl")))
 
 
+@pytest.mark.parametrize("settings", [LEXICON, Settings(task="sentiment")])
+def test_a_valence_whose_every_answer_failed_is_not_said_to_be_missing(
+    settings: Settings, gold: Path, tmp_path: Path
+) -> None:
+    answers = rows([["happy"]] * 5)
+    failed = write(
+        tmp_path / "pred.jsonl", *(row if row["id"] == "d" else row | {"status": "error"} for row in answers)
+    )
+    with pytest.raises(InputError, match="no clip with a valence has an answer that did not fail"):
+        run(gold, failed, settings)
+
+
 @pytest.mark.parametrize("valence", ["1", True, 10**400, float("nan"), float("inf"), [1]])
 def test_a_wrong_valence_names_file_and_line(valence: Any, tmp_path: Path, pred: Path) -> None:
     wrong = write(tmp_path / "gold.jsonl", {"id": "a", "labels": []}, {"id": "b", "valence": valence})

@@ -45,7 +45,7 @@ def test_errors_and_absent_answers_are_counted_apart() -> None:
     systems = shown_systems([replace(system, sets=(replace(system.sets[0], predictions=rows),))])
     (measured,) = measure(systems, page_sets(systems), SMALL)
     slow = measured.modes["slow"]
-    assert (slow.missing, slow.errors, slow.report.unanswered, slow.extra) == (1, 1, 1, 1)
+    assert (slow.missing, slow.failed, slow.report.unanswered, slow.extra) == (1, 1, 1, 1)
     assert measured.modes["fast"].extra == 0
     assert measured.diagnosis is not None
     assert (measured.diagnosis.n, measured.problem) == (6, "")
@@ -69,7 +69,7 @@ def test_an_error_is_never_scored_as_a_wrong_answer_of_any_system() -> None:
     first, second = measure(systems, page_sets(systems), SMALL)
     assert [sample.id for sample in first.page_set.scored] == ["0", "3", "4", "5", "6", "7"]
     assert (first.modes["slow"].value("f1"), second.modes["slow"].value("f1")) == (1.0, 1.0)
-    assert (first.modes["slow"].errors, second.modes["slow"].errors) == (2, 0)
+    assert (first.modes["slow"].failed, second.modes["slow"].failed) == (2, 0)
     assert first.diagnosis is not None
     assert first.diagnosis.n == 6
 

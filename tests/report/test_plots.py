@@ -52,10 +52,10 @@ def test_figures_name_every_system_and_set_with_its_number(num_sets: int) -> Non
     gaps, pairs = gap_plots(rows), pair_plot(rows, "num_categories", "Categories.", "categories")
     if num_sets == 1:
         assert len(gaps) == 1
-        assert "a recall +20.0, precision +0.0, F1 +13.3; b recall -20.0" in said(gaps[0])
+        assert "a recall +20.0, precision +0.0, F1 +13.3; b recall −20.0" in said(gaps[0])
         assert "a 1.80, 1.00; b 1.00, 1.80" in said(pairs)
     else:
-        assert ["Set 1 a 20.0, b -20.0" in said(gap) for gap in gaps] == [True, False, False]
+        assert ["Set 1 a 20.0, b −20.0" in said(gap) for gap in gaps] == [True, False, False]
         assert "Set 0 a fast 1.80, a 1.00, b fast 1.00, b 1.80; Set 1" in said(pairs)
     assert (plane_plot(rows) is None) == (num_sets > 1)
     assert (retained_plot(rows) is None) == (num_sets == 1)

@@ -27,7 +27,7 @@ from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
 from mer_r1.evaluation.sentiment import LEXICON, SentimentChoice, sentiment_reports
 from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, AnsweredSet, FoundSets, Outcome, Request, same_generator
 from mer_r1.generation import Generator
-from mer_r1.metrics.corpus_score import score
+from mer_r1.metrics.corpus_score import ScoreTask, score_mode
 from mer_r1.metrics.signature import signature, wheels_part
 from mer_r1.metrics.statistics import mean_of_all
 
@@ -129,17 +129,8 @@ class MerUniBench:
         reports: dict[Mode, Json] = {}
         if task != "sentiment" and gold.labels:
             for mode, predictions in modes.items():
-                report = score(
-                    gold.labels,
-                    predictions.labels,
-                    self.wheels,
-                    task="basic" if task == "basic" else "open-vocabulary",
-                    name=item.prepared.name,
-                    mode=mode,
-                    clusters=gold.clusters,
-                    unanswered=predictions.unanswered,
-                )
-                reports[mode] = report.to_json()
+                words: ScoreTask = "basic" if task == "basic" else "open-vocabulary"
+                reports[mode] = score_mode(gold, predictions, self.wheels, item.prepared.name, words).to_json()
         elif task == "sentiment" and gold.valence:
             found = sentiment_reports(
                 gold,
