@@ -10,7 +10,7 @@ from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
 from mer_r1.benchmarks.published import published
-from mer_r1.display.grid import Grid, print_grid
+from mer_r1.display.grid import Grid, print_grid, print_line
 from mer_r1.distributed import is_first_process
 from mer_r1.evaluation.suite import FoundSets, Outcome, Progress
 from mer_r1.metrics.statistics import mean_of_all
@@ -39,9 +39,9 @@ def print_found(found: FoundSets, console: Console) -> None:
             first = prepared.missing[0]
             lines.append(f"{len(prepared.missing)} clips are not there, such as {first.path} ({first.why})")
         for line in lines:
-            console.print(f"{prepared.title}: {line}", markup=False, highlight=False, soft_wrap=True)
+            print_line(f"{prepared.title}: {line}", console)
     for line in found.absent.values():
-        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        print_line(line, console, "yellow")
 
 
 def print_scores(outcome: Outcome, console: Console) -> None:
@@ -61,7 +61,7 @@ def print_scores(outcome: Outcome, console: Console) -> None:
     records = (item.of_mode(mode) for item in metrics.sets.values() for mode in outcome.run.request.modes)
     signatures = [metrics.signature] if metrics.signature else [record.signature for record in records if record]
     for signature in signatures:
-        console.print(signature, markup=False, highlight=False, soft_wrap=True)
+        print_line(signature, console)
 
 
 def print_published(name: str, console: Console) -> None:
@@ -81,6 +81,6 @@ def print_published(name: str, console: Console) -> None:
 def print_closing(outcome: Outcome, console: Console) -> None:
     """What is incomplete, and where the numbers are."""
     for problem in outcome.problems:
-        console.print(f"incomplete: {problem}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        print_line(f"incomplete: {problem}", console, "bold red")
     if outcome.metrics is not None:
-        console.print(f"Numbers: {outcome.run.out / 'metrics.json'}", markup=False, highlight=False, soft_wrap=True)
+        print_line(f"Numbers: {outcome.run.out / 'metrics.json'}", console)

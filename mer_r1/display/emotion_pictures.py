@@ -18,7 +18,7 @@ from mer_r1.benchmarks.emotion_pictures.layouts import title_of
 from mer_r1.benchmarks.published import published
 from mer_r1.data.sample import Mode
 from mer_r1.display.benchmark import print_closing
-from mer_r1.display.grid import Grid, print_grid
+from mer_r1.display.grid import Grid, print_grid, print_line
 from mer_r1.display.score import failed_answers
 from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.records import ScoresByMode
@@ -41,21 +41,17 @@ def print_pictures(outcome: Outcome, console: Console) -> None:
     print_grid(grid, console)
     for mode in modes:
         for key, item in sets.items():
-            console.print(
-                f"{title_of(key)}, {mode}: {_line(item[mode], outcome.run.request.failed)}",
-                markup=False,
-                soft_wrap=True,
-            )
+            print_line(f"{title_of(key)}, {mode}: {_line(item[mode], outcome.run.request.failed)}", console)
         for key, mean in numbers["means"][mode].items():
             of = f"{mean['num_sets']} set{'s' * (mean['num_sets'] > 1)}"
-            console.print(f"{key}, {mode}: {_with_interval(mean)} over {of}", markup=False, soft_wrap=True)
+            print_line(f"{key}, {mode}: {_with_interval(mean)} over {of}", console)
     shown_mode = modes[-1]  # slow, where both were asked; score.json has both
     for key, item in sets.items():
         print_grid(confusion_grid(key, shown_mode, item[shown_mode]), console)
     if len(grid.rows) > len(modes):
         note = f"{published()[NAME].source}. {published()[NAME].note}"
-        console.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
-    console.print(numbers["signature"], markup=False, highlight=False, soft_wrap=True)
+        print_line(note, console, "dim")
+    print_line(numbers["signature"], console)
     if outcome.run.request.limit:
         console.print(
             f"The first {outcome.run.request.limit} pictures of each set, not the whole sets.", style="yellow"

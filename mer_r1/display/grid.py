@@ -1,4 +1,4 @@
-"""A table of texts on the terminal, whole even where the terminal is narrower."""
+"""A table of texts, or a line, on the terminal, whole even where the terminal is narrower."""
 
 from __future__ import annotations
 
@@ -35,3 +35,8 @@ def print_grid(grid: Grid, console: Console) -> None:
     needed = Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum
     lines = console.render(table, console.options.update(width=max(needed, console.width)))
     console.print(Segments(lines), crop=False, soft_wrap=True, end="")
+
+
+def print_line(line: str, console: Console, style: str | None = None) -> None:
+    """A line as it is: brackets are no markup, numbers have no color, and it runs over instead of being broken."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from mer_r1.benchmarks.mer_unibench.layouts import SETS
 from mer_r1.benchmarks.published import PublishedTable, published
 from mer_r1.data.sample import Mode
 from mer_r1.display.benchmark import print_closing
-from mer_r1.display.grid import Grid, print_grid
+from mer_r1.display.grid import Grid, print_grid, print_line
 from mer_r1.display.score import print_failed
 from mer_r1.evaluation.records import ScoresByMode
 from mer_r1.evaluation.sentiment import LEXICON
@@ -39,7 +39,7 @@ def print_unibench(outcome: Outcome, benchmark: MerUniBench, console: Console) -
     note = f"{published()[NAME].source}, and {published()['unified'].source}. {published()[NAME].note}"
     console.print(f"Published rows: {note}", style="dim", markup=False, highlight=False)
     for line in metrics.notes:
-        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        print_line(line, console, "yellow")
     if not all(f"|{part}" in metrics.signature for part in ("wheels:official@", "protocol:official|")):
         console.print("Not the official wheels or protocol: these F1 and HIT are not MER-UniBench's.", style="yellow")
     if benchmark.sentiment.name == LEXICON and any(SETS[name].task == "sentiment" for name in sets):
@@ -51,7 +51,7 @@ def print_unibench(outcome: Outcome, benchmark: MerUniBench, console: Console) -
         line = f"unanswered: {unanswered} answers are cut off or empty, and scored by the words they hold, if any"
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
     print_failed(sum(record.failed or 0 for record in records), outcome.run.request.failed, console)
-    console.print(metrics.signature, markup=False, highlight=False, soft_wrap=True)
+    print_line(metrics.signature, console)
     print_closing(outcome, console)
 
 

@@ -13,6 +13,7 @@ from mer_r1.benchmarks.mme_emotion.questions import NAME, TASKS, TITLE
 from mer_r1.benchmarks.mme_emotion.score import MmeReport
 from mer_r1.benchmarks.published import published
 from mer_r1.display.benchmark import print_closing
+from mer_r1.display.grid import print_line
 from mer_r1.text import number, percent, printable, with_interval
 
 HEADS = ("Rec", "Rea", "CoT")
@@ -27,7 +28,7 @@ def print_run(outcome: MmeOutcome, console: Console) -> None:
         print_mme({f"{name} ({mode})": report for mode, report in reports.items()}, console)
     else:
         line = f"{outcome.run.out}: the answers are written; --judge-url and --judge-model have them judged"
-        console.print(line, markup=False, soft_wrap=True)
+        print_line(line, console)
     print_closing(outcome, console)
 
 
@@ -49,10 +50,10 @@ def print_mme(reports: Mapping[str, MmeReport], console: Console) -> None:
         )
     console.print(table)
     note = f"{published()[NAME].source}. {published()[NAME].note} Numbers of two judges are not comparable."
-    console.print(note, style="dim", markup=False, soft_wrap=True)
+    print_line(note, console, "dim")
     for title, report in reports.items():
         for line in _lines(report):
-            console.print(f"{printable(title)}: {line}", markup=False, soft_wrap=True)
+            print_line(f"{printable(title)}: {line}", console)
 
 
 def _value(report: MmeReport, head: str) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from mer_r1.analysis.modality import EVERYTHING, MEASURES, ModalityOutcome
 from mer_r1.display.benchmark import print_closing
+from mer_r1.display.grid import print_line
 from mer_r1.text import interval, percent, points
 
 Json = dict[str, Any]
@@ -22,7 +23,7 @@ def print_run(outcome: ModalityOutcome, console: Console) -> None:
     print_modality(outcome.numbers, console)
     paths = draw_modality(outcome.numbers, outcome.run.out / "modality")
     names = ", ".join(path.name for path in paths)
-    console.print(f"\n{outcome.run.out / 'modality.json'}, {names}", markup=False, soft_wrap=True)
+    print_line(f"\n{outcome.run.out / 'modality.json'}, {names}", console)
     print_closing(outcome, console)
 
 
@@ -43,4 +44,4 @@ def print_modality(result: Json, console: Console) -> None:
             table.add_row(name.replace("-", " "), str(row["num_had"]), *cells, escape(value), str(row["failed"] or ""))
         console.print(table)
         console.print(result["finding"][mode], markup=False)
-        console.print(rows[EVERYTHING]["signature"], markup=False, soft_wrap=True)
+        print_line(rows[EVERYTHING]["signature"], console)

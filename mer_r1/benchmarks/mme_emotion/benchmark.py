@@ -102,16 +102,26 @@ class MmeEmotion:
 
         Raises InputError for an unknown task, wrong question files, and where no clip is there.
         """
+        data, names = request.data, request.choose(TASKS)
+        manifest = data if data.is_file() else data / f"{NAME}.jsonl"
+        if manifest.is_file() and manifest.suffix == ".jsonl":
+            samples = read_manifest(manifest)
+        else:
+            root = data.parent if data.is_file() else data
+            samples = [sample_of(q, find_clip(root, q.task, q.video_id)) for q in read_questions(data)]
         found = {}
-        for name, questions in _questions(request.data, request.choose(TASKS)).items():
-            asked = questions[: request.limit]
-            missing = [q.removeprefix(f"{name}/") for q, sample in asked if sample is None]
-            found[name] = PreparedSet(
-                name,
-                name,
-                tuple(sample for _, sample in asked if sample is not None),
-                tuple(MissingFile(path, "no such clip") for path in missing),
-            )
+        tasks = [question_of(sample).task for sample in samples]
+        for name in names:
+            of_task = [sample for task, sample in zip(tasks, samples, strict=True) if task == name][: request.limit]
+            there = {s.id for s in of_task if s.video or s.audio or s.image or s.subtitle}
+            missing = (s.id.removeprefix(f"{name}/") for s in of_task if s.id not in there)
+            if of_task:
+                found[name] = PreparedSet(
+                    name,
+                    name,
+                    tuple(sample for sample in of_task if sample.id in there),
+                    tuple(MissingFile(path, "no such clip") for path in missing),
+                )
         if not any(prepared.samples for prepared in found.values()):
             raise InputError(f"{request.data}: no question of these tasks has its clip here; see docs/mme-emotion.md")
         return FoundSets(found)
@@ -164,22 +174,6 @@ class MmeEmotion:
         ]
         write_json(run.out / f"responses.{mode}.json", rows)
         return cases_of(asked, responses, self.clues, with_frames=self.with_frames)
-
-
-def _questions(data: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, Sample | None]]]:
-    """By task, of those named, each question's id and its sample, which is None where the clip is not there."""
-    prepared = data if data.is_file() else data / f"{NAME}.jsonl"
-    if prepared.is_file() and prepared.suffix == ".jsonl":
-        samples = read_manifest(prepared)
-    else:
-        root = data.parent if data.is_file() else data
-        samples = [sample_of(q, find_clip(root, q.task, q.video_id)) for q in read_questions(data)]
-    of_task: dict[str, list[tuple[str, Sample | None]]] = {name: [] for name in tasks}
-    for sample in samples:
-        if (task := question_of(sample).task) in of_task:
-            has_medium = sample.video or sample.audio or sample.image or sample.subtitle
-            of_task[task].append((sample.id, sample if has_medium else None))
-    return {name: rows for name, rows in of_task.items() if rows}
 
 
 def _all_modes(out: Path) -> MetricsRecord:
