@@ -234,7 +234,10 @@ def _lines(error: ValidationError, where: str) -> str:
     if problem["type"] == "missing":
         return f"{where}: {path}: is missing; add it"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {path}: {message} (found {problem['input']!r})" if path else f"{where}: {message}"
+    found = (
+        "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
+    )  # a whole section says nothing
+    return f"{where}: {path}: {message}{found}" if path else f"{where}: {message}"
 
 
 def _override(tree: dict[str, Any], assignment: str) -> None:
@@ -276,7 +279,8 @@ def read_yaml(source: str, folder: Traversable, kind: str, otherwise: str = "") 
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{source}: cannot be read ({error}); give a {kind} file") from None
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise InputError(f"{source}: cannot be read ({reason}); give a {kind} file") from None
     elif source in _names(folder):
         text = (folder / f"{source}.yaml").read_text(encoding="utf-8")
     else:
@@ -298,7 +302,9 @@ def read_recipe(source: str, overrides: Iterable[str] = ()) -> Recipe:
     """
     tree = read_yaml(source, resources.files("mer_r1.recipes"), "recipe")
     if not isinstance(tree, dict):
-        raise InputError(f"{source}: a recipe is a mapping of sections; see recipes/")
+        raise InputError(
+            f"{source}: a recipe is a mapping of sections; write kind, model, data and optim (docs/training.md)"
+        )
     for assignment in overrides:
         _override(tree, assignment)
     try:

@@ -109,7 +109,7 @@ def _print_gaps(found: RunsDiagnosis, console: Console) -> None:
 
 
 def _print_levels(found: RunsDiagnosis, console: Console) -> None:
-    heads = ("set", "system", *CONFIDENCE_HEADS, "retained, %", "ECE fast", "ECE slow", "paradox")
+    heads = ("set", "system", *CONFIDENCE_HEADS, "retained\n%", "ECE\nfast", "ECE\nslow", "paradox")  # fits 80 columns
     table = _table("Confidence, fast − slow; what slow retains of fast; calibration (0 is best)", heads, 2)
     for title, system, numbers in _rows(found):
         of = numbers.paradox

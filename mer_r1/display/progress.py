@@ -38,14 +38,15 @@ Report = Callable[[int, int], None]
 def progress_bar(title: str, *, stderr: bool = False) -> Iterator[Report]:
     """A bar with what is done and the time that remains; of several processes the first one shows its own.
 
-    On `stderr` it is removed at the end, and shown in a terminal only.
+    It appears with its first report, so an error before leaves none behind. On `stderr` it is removed at the end, and
+    shown in a terminal only.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=stderr)
     hidden = not is_first_process() or (stderr and not console.is_terminal)
     with Progress(*columns, console=console, transient=stderr, disable=hidden) as bars:
-        task = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        task = bars.add_task(title, total=None, visible=False)
+        yield lambda done, total: bars.update(task, completed=done, total=total, visible=True)
 
 
 LogReport = Callable[[int, int, dict[str, float]], None]

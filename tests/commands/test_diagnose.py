@@ -129,6 +129,20 @@ def test_runs_are_diagnosed_into_tables_numbers_cases_and_plots(
     assert (tmp_path / "again" / "gaps.svg").read_text() == svg
 
 
+def test_the_table_of_confidences_breaks_no_word_in_a_terminal_of_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setenv("COLUMNS", "80")
+    folders = [make_run(tmp_path, "baseline", "happy sad"), make_run(tmp_path, "mer_r1", "angry sad")]
+    assert main(["diagnose", *map(str, folders)]) == 0
+    levels = capsys.readouterr().out.partition("Confidence, fast")[2].partition("Slow answers")[0]
+    for word in ("retained", "ECE", "paradox", "Baseline", "MER-R1"):
+        assert f" {word} " in levels
+    assert " , " not in levels
+    assert max(map(len, levels.splitlines())) <= 80
+
+
 def test_one_run_and_a_training_alone_have_the_plots_that_they_can(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     one = make_run(tmp_path, "one", "happy")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mer_r1.display.progress import LINE_EVERY_S, Stages
+from mer_r1.display.progress import LINE_EVERY_S, Stages, progress_bar
 
 EXPECTED = {"first": 100.0, "second": 300.0}
 
@@ -129,3 +129,12 @@ def test_seconds_add_up_over_a_stop_and_finished_stages_do_not_spoil_the_estimat
     assert again.seconds == {"first": 0.0, "second": 300.0}
     lines = printed(again.console).splitlines()
     assert lines[3] == "second ... (about 5 min left)"
+
+
+def test_a_bar_appears_with_its_first_report(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("Counting"):
+        pass
+    assert "Counting" not in capsys.readouterr().out
+    with progress_bar("Counting") as report:
+        report(2, 2)
+    assert "Counting" in capsys.readouterr().out

@@ -66,7 +66,12 @@ def test_a_file_that_fails_is_an_error_row_and_the_others_are_answered(
     tiny: OmniBackbone, film: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "text.mp4").write_text("this is no film")
-    clips = [film, Sample("lost", video=tmp_path / "lost.mp4"), tmp_path / "text.mp4", tmp_path]
+    clips: list[str | Path | Sample] = [
+        film,
+        Sample("lost", video=tmp_path / "lost.mp4"),
+        tmp_path / "text.mp4",
+        tmp_path,
+    ]
     good, lost, text, folder = predict(clips, model=tiny, mode="fast", max_new_tokens=SHORT)
     assert good.status != "error"
     assert [row.status for row in (lost, text, folder)] == ["error"] * 3
