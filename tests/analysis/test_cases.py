@@ -9,7 +9,7 @@ import pytest
 from mer_r1.analysis.cases import KINDS, case_rules, find_cases, pair_of
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.evaluation.runs import Answers, EvaluatedSet, System
-from tests.analysis.test_paradox import confident, said
+from tests.analysis.answers import confident, said
 from tests.small_wheels import SMALL
 
 CLIP_FOLDER = Path()

@@ -20,7 +20,7 @@ from mer_r1.media import MediaBudget
 from mer_r1.media import validate as check_media
 from mer_r1.media.validate import MediaReport, MediaRow, inspect_rows
 from tests.benchmarks.mme_files import write_clips, write_questions
-from tests.evaluation.test_score import write
+from tests.evaluation.scoring import write
 from tests.media.make_media import gray_frames, tone, write_media
 from tests.small_wheels import SMALL
 

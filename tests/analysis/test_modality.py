@@ -18,7 +18,7 @@ from mer_r1.errors import InputError
 from mer_r1.evaluation.suite import FoundSets, Request, run_benchmark
 from mer_r1.generation import Generator, failed
 from mer_r1.metrics.corpus_score import compare, score
-from tests.analysis.test_paradox import said
+from tests.analysis.answers import said
 from tests.small_wheels import SMALL
 
 if TYPE_CHECKING:

@@ -16,11 +16,8 @@ from mer_r1.data.gold import Gold as Truth
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import compare, score
+from tests.analysis.answers import ANSWERS, GOLD, Gold, confident, said
 from tests.small_wheels import SMALL
-
-Gold = dict[str, tuple[str, ...]]
-
-GOLD: Gold = {"a": ("happy", "sad"), "b": ("angry",)}
 
 
 def diagnose(gold: Any, *arguments: Any) -> dict[str, Any]:
@@ -32,29 +29,11 @@ def compare_slow(*arguments: Any, **options: Any) -> dict[str, Any]:
     return measure_slow(*arguments, **options).to_json()
 
 
-def said(identity: str, mode: Mode, *words: str, **rest: Any) -> Prediction:
-    return Prediction(identity, mode, "", "", words, rest.pop("status", "ok"), **rest)
-
-
 def both(fast: Sequence[Sequence[str]], slow: Sequence[Sequence[str]]) -> tuple[Gold, list[Prediction]]:
     """A gold of happy, sad in every clip, and the answers of the two modes."""
     gold: Gold = {str(n): ("happy", "sad") for n in range(len(fast))}
     pairs: list[tuple[Mode, Sequence[Sequence[str]]]] = [("fast", fast), ("slow", slow)]
     return gold, [said(str(n), mode, *words) for mode, rows in pairs for n, words in enumerate(rows)]
-
-
-def confident(joy: float, anger: float, sadness: float) -> dict[str, dict[str, float]]:
-    """Log-confidences of the small wheels, the same in each."""
-    row = {"joy": joy, "anger": anger, "sadness": sadness}
-    return {**dict.fromkeys(("w1", "w2", "w3", "w4"), row), "w5": {"joy": joy, "anger": anger}}
-
-
-ANSWERS = [
-    said("a", "fast", "happy", "sad", "angry"),
-    said("b", "fast", "angry"),
-    said("a", "slow", "happy"),
-    said("b", "slow", "sad", "angry"),
-]
 
 
 def test_each_mode_has_the_scorers_own_numbers() -> None:

@@ -12,7 +12,7 @@ from mer_r1.analysis.runs import diagnose_runs
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.evaluation.runs import EvaluatedSet, System, shared_sets
-from tests.analysis.test_paradox import confident, said
+from tests.analysis.answers import confident, said
 from tests.small_wheels import SMALL
 
 SAMPLES = tuple(Sample(str(n), subtitle="so happy", labels=("happy", "sad") if n % 2 else ("angry",)) for n in range(6))

@@ -17,7 +17,7 @@ from mer_r1.emotion.protocol import CORRECTED
 from mer_r1.errors import InputError
 from mer_r1.evaluation.runs import Answers
 from mer_r1.metrics.corpus_score import score
-from tests.analysis.test_paradox import ANSWERS, GOLD, confident, said
+from tests.analysis.answers import ANSWERS, GOLD, confident, said
 from tests.small_wheels import SMALL, small_wheels
 
 SAMPLES = [Sample(name, subtitle="x", labels=words) for name, words in GOLD.items()]

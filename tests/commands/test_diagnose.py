@@ -13,7 +13,7 @@ from mer_r1.commands import main
 from mer_r1.data.predictions import read_predictions
 from mer_r1.display.diagnosis_plots import label
 from mer_r1.errors import InputError
-from tests.analysis.test_paradox import ANSWERS, GOLD
+from tests.analysis.answers import ANSWERS, GOLD
 
 
 def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> Path:

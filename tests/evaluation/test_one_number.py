@@ -18,7 +18,7 @@ from mer_r1.evaluation.score import Settings, compare_files, score_file
 from mer_r1.evaluation.suite import AnsweredRun, AnsweredSet, Request
 from mer_r1.report.measured import measure
 from mer_r1.report.sets import page_sets, shown_systems
-from tests.evaluation.test_score import write
+from tests.evaluation.scoring import write
 
 MODES: tuple[Mode, ...] = ("fast", "slow")
 NAME = "ovmerdplus"

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from mer_r1.commands import main
-from mer_r1.data.files import write_json
-from mer_r1.display.score import print_comparison, print_file_score
 from mer_r1.errors import InputError
-from mer_r1.evaluation.score import Settings, compare_files, score_file
+from mer_r1.evaluation.score import Settings
+from tests.evaluation.scoring import run, run_compare, write
 
 KEYS = {
     "signature",
@@ -26,31 +24,6 @@ KEYS = {
     "intervals",
     "constant_baselines",
 }
-
-
-def run(gold: Path, pred: Path, settings: Settings | None = None, json_out: Path | None = None) -> dict[str, Any]:
-    """Score a file, print the score and return it as JSON values, as the command does."""
-    scored, settings = score_file(gold, pred, settings), settings or Settings()
-    print_file_score(scored, settings.failed, Console())
-    if json_out is not None:
-        write_json(json_out, scored.to_json())
-    return scored.to_json()
-
-
-def run_compare(
-    gold: Path, first: Path, second: Path, settings: Settings | None = None, json_out: Path | None = None
-) -> dict[str, Any]:
-    """Compare two files, print and return the result as JSON values, as the command does."""
-    comparison, settings = compare_files(gold, first, second, settings), settings or Settings()
-    print_comparison(comparison, settings.failed, Console())
-    if json_out is not None:
-        write_json(json_out, comparison.to_json())
-    return comparison.to_json()
-
-
-def write(path: Path, *rows: Any) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from mer_r1.commands import main
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.evaluation.score import Settings
-from tests.evaluation.test_score import run
+from tests.evaluation.scoring import run
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from mer_r1.errors import InputError
 from mer_r1.evaluation.score import Settings
 from mer_r1.evaluation.sentiment import SentimentChoice, read_answer
 from mer_r1.judge.client import JudgeError, load_prompt
-from tests.evaluation.test_score import run, run_compare, write
+from tests.evaluation.scoring import run, run_compare, write
 from tests.judge.endpoint import Reply, says, serve
 
 LEXICON = Settings(sentiment=SentimentChoice(backend="lexicon"))

@@ -8,7 +8,7 @@ import pytest
 from mer_r1.errors import InputError
 from mer_r1.evaluation.score import Settings, score_file
 from mer_r1.evaluation.sentiment import SentimentChoice
-from tests.evaluation.test_score import run, run_compare, write
+from tests.evaluation.scoring import run, run_compare, write
 
 
 @pytest.fixture

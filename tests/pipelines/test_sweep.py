@@ -20,7 +20,7 @@ from mer_r1.display import sweep_plot
 from mer_r1.errors import InputError
 from mer_r1.evaluation.score import score_file
 from mer_r1.pipelines import sweep
-from tests.training.test_training import lines, make_recipe
+from tests.training.runs import lines, make_recipe
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
-from tests.training.test_training import make_recipe
+from tests.training.runs import make_recipe
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from mer_r1.generation.local import LocalGenerator
 from mer_r1.models.loading import load_backbone
 from mer_r1.pipelines.train import train
 from mer_r1.prompting.response import parse_response
-from tests.training.test_training import lines, make_recipe
+from tests.training.runs import lines, make_recipe
 
 
 @pytest.fixture(scope="module")

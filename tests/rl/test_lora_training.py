@@ -26,7 +26,7 @@ from mer_r1.rl import step as rl_step
 from mer_r1.rl.trainer import GrpoTrainer
 from mer_r1.training.trainer import RunTrainer
 from tests.tolerance import logit_tolerance
-from tests.training.test_training import lines, make_recipe, run_stopped_at
+from tests.training.runs import lines, make_recipe, run_stopped_at
 
 
 def recipe_of(kind: str, source: Path, corpus: dict[str, Path], dropout: float = 0.0, **optim: Any) -> Recipe:

@@ -19,7 +19,7 @@ from mer_r1.recipe import ModelSection
 from mer_r1.rl.reflection.lessons import lesson_examples, lessons
 from mer_r1.rl.reflection.scores import QUESTIONS, coherence_score, consistency_score
 from mer_r1.training.model_shape import KNOWN
-from tests.training.test_training import make_recipe
+from tests.training.runs import make_recipe
 
 
 def _sample(number: int, seen: str) -> Sample:

@@ -23,8 +23,9 @@ from mer_r1.rl.reflection.scores import StepQuestion, coherence_score, consisten
 from tests.judge.endpoint import Reply, says, serve
 from tests.nursery import Nursery
 from tests.rl.conftest import CANDIDATES
-from tests.training import test_processes
-from tests.training.test_training import lines, make_recipe, run_stopped_at, weights
+from tests.training import runs
+from tests.training.runs import lines, make_recipe, run_stopped_at, weights
+from tests.training.two_processes import assert_alike, run_in_two
 
 WHEELS = WheelSet.load("builtin")
 
@@ -196,16 +197,16 @@ def test_an_address_goes_with_an_endpoint(stepped_folder: Path, pictures: Path, 
 def test_two_processes_hear_what_one_hears(
     stepped_folder: Path, pictures: Path, nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_processes, "TIMES", test_processes.TIMES | {"reflection_s"})
+    monkeypatch.setattr(runs, "TIMES", runs.TIMES | {"reflection_s"})
     alone = _recipe(stepped_folder, pictures, {"batch_size": 4})
     halves = alone.model_copy(update={"optim": alone.optim.model_copy(update={"batch_size": 2})})
     train(alone, tmp_path / "one")
     folder = tmp_path / "two"
     folder.mkdir()
     (folder / "emo_r3.yaml").write_text(halves.as_yaml(), encoding="utf-8")
-    test_processes.run_in_two(nursery, folder)
+    run_in_two(nursery, folder)
     assert json.loads((folder / "emo_r3" / "run.json").read_text())["processes"] == 2
-    test_processes.assert_alike(tmp_path / "one", folder / "emo_r3")
+    assert_alike(tmp_path / "one", folder / "emo_r3")
     said = [
         sorted((row["step"], row["id"], row["text"], sorted(row["reflection"].items())) for row in lines(made))
         for made in (tmp_path / "one" / "rollouts.jsonl", folder / "emo_r3" / "rollouts.jsonl")

@@ -31,7 +31,7 @@ from mer_r1.rl import step as rl_step
 from mer_r1.rl.advantages import REWARDS, advantages
 from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.rollouts import RolloutBatch
-from tests.training.test_training import lines, make_recipe, run_stopped_at, weights
+from tests.training.runs import lines, make_recipe, run_stopped_at, weights
 
 GROUP_METRICS = {
     "frac_reward_zero_std",

@@ -18,34 +18,13 @@ from typing import Any
 
 import pytest
 
-from mer_r1.recipe import Recipe
 from tests.nursery import Nursery
-from tests.training.test_training import lines
+from tests.training.runs import assert_same, seven_steps
 
 PLACES = {
     "rl": ("rollouts", "a line", "moments", "state", "rotation", "logs", "weights", "evaluation", "model"),
     "sft": ("moments", "rotation", "model"),  # the rest is one code for both
 }
-
-
-def recipe_of(kind: str, source: Path, train: Path) -> Recipe:
-    """Seven steps, to within an epoch: a checkpoint every second, a log line every third, RL uses rollouts twice."""
-    return Recipe.model_validate(
-        {
-            "kind": kind,
-            "model": {"source": str(source)},
-            "data": {"train": str(train), "keep_features": True, "workers": 0, "eval": str(train), "eval_num": 2},
-            "optim": {
-                "learning_rate": 1e-3,
-                "max_steps": 7,
-                "batch_size": 2,
-                "save_steps": 2,
-                "logging_steps": 3,
-                "eval_steps": 5,
-            },
-            "rl": {"num_generations": 3, "max_completion_length": 48, "num_iterations": 2},
-        }
-    )
 
 
 def die() -> None:
@@ -165,23 +144,11 @@ def whole(
     from safetensors.torch import load_file
 
     made = Whole(request.param, tmp_path_factory.mktemp(request.param) / "whole", nursery)
-    made.out.with_suffix(".yaml").write_text(recipe_of(request.param, taught_folder, corpus["train"]).as_yaml())
+    made.out.with_suffix(".yaml").write_text(seven_steps(request.param, taught_folder, corpus["train"]).as_yaml())
     assert made.run(made.out) == 0
     before, after = (load_file(run / "model" / "model.safetensors") for run in (taught_folder, made.out))
     assert max(float((after[name] - before[name]).abs().max()) for name in before) > 1e-3
     return made
-
-
-def assert_same(out: Path, whole: Path) -> None:
-    """Bit-equal weights, equal logs, nothing left lying about."""
-    names = {path.name for path in whole.iterdir()}
-    assert {path.name for path in out.iterdir()} == names
-    assert (out / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
-    for name in names & {"metrics.jsonl", "rollouts.jsonl"}:
-        assert lines(out / name) == lines(whole / name)
-    facts = [json.loads((folder / "run.json").read_text()) for folder in (out, whole)]
-    assert facts[0] == facts[1]
-    assert facts[0]["status"] == "finished"
 
 
 def test_a_run_killed_at_every_bad_moment_ends_as_an_uninterrupted_one(whole: Whole, tmp_path: Path) -> None:

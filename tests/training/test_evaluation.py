@@ -16,7 +16,7 @@ from mer_r1.models.qwen2_5_omni import load_omni
 from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
 from mer_r1.training.sft import SftExamples, collate, sft_loss
-from tests.training.test_training import lines, make_recipe
+from tests.training.runs import lines, make_recipe
 
 NUM = 3
 

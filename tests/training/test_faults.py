@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from mer_r1.recipe import Recipe
-from tests.training.test_crashes import assert_same, recipe_of
-from tests.training.test_training import lines
+from tests.training.runs import assert_same, lines, seven_steps
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +43,7 @@ ALONE = {"eval": None, "eval_num": None}
 def short(kind: str, source: Path, corpus: dict[str, Path], **optim: Any) -> Recipe:
     """Four steps, all logged, nothing evaluated."""
     optim = {"max_steps": 4, "save_steps": 1, "logging_steps": 1, "eval_steps": None, **optim}
-    return changed(recipe_of(kind, source, corpus["train"]), data=ALONE, optim=optim, rl={"num_iterations": 1})
+    return changed(seven_steps(kind, source, corpus["train"]), data=ALONE, optim=optim, rl={"num_iterations": 1})
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,6 @@ goes on after a kill is really launched.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -22,18 +16,12 @@ import pytest
 
 from mer_r1.errors import InputError
 from mer_r1.pipelines.train import train
-from mer_r1.recipe import Recipe, read_recipe
+from mer_r1.recipe import Recipe
 from tests.nursery import Nursery
+from tests.training import two_processes
+from tests.training.runs import lines
+from tests.training.two_processes import SPREAD, assert_alike, launched, launched_with, run_in_two
 
-psutil = pytest.importorskip("psutil")  # accelerate brings it
-HERE = Path(__file__).parents[1]
-LAUNCH = ("accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1", "--dynamo_backend", "no")
-DDP = ["--multi_gpu"]  # without a GPU: gloo
-SPREAD = (
-    "--use_fsdp --fsdp_version 2 --fsdp_state_dict_type FULL_STATE_DICT --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP "
-    "--fsdp_reshard_after_forward false"
-)
-TIMES = {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
 SECTIONS: dict[str, dict[str, Any]] = {
     "mer_r1": {"kind": "rl"},
     "dapo": {"kind": "rl", "rl": {"objective": "rd_ad", "loss_type": "dapo", "num_iterations": 2}},
@@ -68,89 +56,6 @@ def recipe_of(name: str, source: Path, train: Path, batch_size: int, accumulatio
         "rl": {"num_generations": 3, "max_completion_length": 32, **sections.get("rl", {})},
     }
     return Recipe.model_validate(tree)
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def start(options: Sequence[str], *command: str) -> subprocess.Popen[str]:
-    """Two processes of a command, `-m` first."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    everything = [sys.executable, "-m", *LAUNCH, "--mixed_precision", "no", *options, "--main_process_port", port]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(HERE)}
-    return subprocess.Popen(
-        [*everything, *command], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def finished(process: subprocess.Popen[str]) -> str:
-    """What a process that ends well printed."""
-    try:
-        printed, _ = process.communicate(timeout=240)
-    finally:
-        kill(process)
-    assert process.returncode == 0, printed[-6000:]
-    return printed
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """kill -9 of all of a launcher's processes."""
-    if process.poll() is None:
-        for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-            one.kill()
-        process.wait()
-    if process.stdout:
-        process.stdout.close()
-
-
-def launched_with(*options: str) -> dict[str, str]:
-    """The environment that `accelerate launch` gives two processes."""
-    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-    from accelerate.utils.launch import prepare_multi_gpu_env
-
-    arguments = launch_command_parser().parse_args([*LAUNCH[1:], *options, "script.py"])
-    environment: dict[str, str] = prepare_multi_gpu_env(_validate_launch_command(arguments)[0])
-    return environment
-
-
-def run_in_two(
-    nursery: Nursery, folder: Path, environment: Mapping[str, str] | None = None, function: str = "run_all"
-) -> None:
-    """What a function of this file does with the recipes of a folder, in two processes; under DDP where not said."""
-    environment = launched_with(*DDP) if environment is None else environment
-    statuses = nursery.run(f"{__name__}:{function}", folder, num_processes=2, environment=environment)
-    assert statuses == [0, 0], nursery.printed()
-
-
-def assert_alike(out: Path, other: Path) -> None:
-    """Weights within 1e-4; the same rollouts in any order; a log of the same lines and nearly the same numbers."""
-    from safetensors.torch import load_file
-
-    (file,) = (path.name for path in (out / "model").glob("*model.safetensors"))
-    weights, others = load_file(out / "model" / file), load_file(other / "model" / file)
-    assert weights.keys() == others.keys()
-    assert max(float((weights[name] - others[name]).abs().max()) for name in weights) < 1e-4
-    logs, other_logs = lines(out / "metrics.jsonl"), lines(other / "metrics.jsonl")
-    assert [row.keys() for row in logs] == [row.keys() for row in other_logs]
-    for row, other_row in zip(logs, other_logs, strict=True):
-        for name in row.keys() - TIMES:
-            assert other_row[name] == pytest.approx(row[name], rel=2e-2, abs=2e-3), name
-    if (out / "rollouts.jsonl").exists():
-        rollouts, other_rollouts = by_text(out / "rollouts.jsonl"), by_text(other / "rollouts.jsonl")
-        assert rollouts.keys() == other_rollouts.keys()
-        for key, advantages in rollouts.items():
-            assert other_rollouts[key] == pytest.approx(advantages, abs=1e-2), key
-
-
-def by_text(path: Path) -> dict[tuple[int, str, str], list[float]]:
-    """Advantages by step, sample and text."""
-    found: dict[tuple[int, str, str], list[float]] = {}
-    for row in lines(path):
-        found.setdefault((row["step"], row["id"], row["text"]), []).append(row["advantage"])
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -280,87 +185,14 @@ def test_two_killed_processes_resume_to_the_same_end(
     """The real command; one of the two speaks."""
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "run"
     recipe.write_text(recipe_of("mer_r1", taught_folder, corpus["train"], 2).as_yaml())
-    assert nursery.run(f"{__name__}:train_to_a_checkpoint_and_die", recipe, out, num_processes=2)[0] == -9
+    assert nursery.run(f"{two_processes.__name__}:train_to_a_checkpoint_and_die", recipe, out, num_processes=2)[0] == -9
     assert (out / "checkpoints" / "checkpoint-2" / "trainer_state.json").exists()
     assert not (out / "model").exists()
     command = ("-m", "mer_r1", "train", str(recipe), "--out", str(out))
-    printed = finished(start(DDP, *command))
+    printed = launched(*command)
     assert printed.count("Model: ") == printed.count("3/3") == 1
     assert (out / "model" / "model.safetensors").read_bytes() == (
         ddp / "mer_r1" / "model" / "model.safetensors"
     ).read_bytes()
     assert lines(out / "rollouts.jsonl") == lines(ddp / "mer_r1" / "rollouts.jsonl")
-    logs = [
-        [{name: value for name, value in row.items() if name not in TIMES} for row in lines(folder / "metrics.jsonl")]
-        for folder in (out, ddp / "mer_r1")
-    ]
-    assert logs[0] == logs[1]
-
-
-def _fsdp_without_gpus() -> None:
-    """accelerate offers FSDP to processes with GPUs alone; nothing in it needs one."""
-    from accelerate.state import AcceleratorState, PartialState
-    from accelerate.utils import DistributedType
-
-    real = AcceleratorState.__init__
-
-    def init(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
-        real(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
-        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
-            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
-            if self._mixed_precision != "no":
-                fsdp_plugin.set_mixed_precision(self._mixed_precision)
-            PartialState._shared_state["distributed_type"] = DistributedType.FSDP
-
-    AcceleratorState.__init__ = init
-
-
-class _Stopped(Exception):
-    pass
-
-
-def _recipes_of(folder: Path) -> Iterator[tuple[Recipe, Path]]:
-    for path in sorted(folder.glob("*.yaml")):
-        yield read_recipe(str(path)), folder / path.stem
-
-
-def run_all(folder: str) -> None:
-    """All recipes of a folder in this process, each into a folder of its name."""
-    _fsdp_without_gpus()
-    for recipe, out in _recipes_of(Path(folder)):
-        train(recipe, out)
-
-
-def stop_at_checkpoints(folder: str) -> None:
-    """The same, but each until it has written a checkpoint."""
-    from mer_r1.models import packing
-    from mer_r1.training.trainer import RunTrainer
-
-    packing._CHUNK = 4000  # the head's chunks are computed again for the gradient, when weights may have gone
-    real = RunTrainer._save_checkpoint
-
-    def save_and_stop(self: Any, *args: Any) -> None:
-        real(self, *args)
-        raise _Stopped
-
-    RunTrainer._save_checkpoint = save_and_stop  # type: ignore[method-assign]
-    _fsdp_without_gpus()
-    for recipe, out in _recipes_of(Path(folder)):
-        with pytest.raises(_Stopped):
-            train(recipe, out)
-
-
-def train_to_a_checkpoint_and_die(recipe: str, out: str) -> int:
-    """The real command in this process; the first of two dies when it has written a checkpoint."""
-    from mer_r1.commands import main
-    from mer_r1.training.trainer import RunTrainer
-
-    real = RunTrainer._save_checkpoint
-
-    def save_and_die(self: Any, *args: Any) -> None:
-        real(self, *args)
-        if os.environ["RANK"] == "0":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    RunTrainer._save_checkpoint = save_and_die  # type: ignore[method-assign]
-    return main(["train", recipe, "--out", out])
+    assert lines(out / "metrics.jsonl") == lines(ddp / "mer_r1" / "metrics.jsonl")

@@ -4,60 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mer_r1.errors import InputError
 from mer_r1.pipelines import train as pipeline
 from mer_r1.pipelines.train import train
-from mer_r1.recipe import Recipe
 from mer_r1.training.run_folder import RunFolder, keep_until, last_checkpoint
+from tests.training.runs import Stopped, lines, make_recipe, run_stopped_at, weights
 
 pytestmark = pytest.mark.slow
-
-TIMES = {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
-
-
-class Stopped(Exception):
-    """What stops a run in these tests."""
-
-
-def make_recipe(kind: str, source: Path, train: Path, optim: dict[str, Any], **sections: Any) -> Recipe:
-    """A small recipe: batches of 2, a log line every step."""
-    return Recipe.model_validate(
-        {
-            "kind": kind,
-            "model": {"source": str(source)},
-            "data": {"train": str(train), "keep_features": True, "workers": 0},
-            "optim": {"learning_rate": 1e-3, "batch_size": 2, "logging_steps": 1, **optim},
-            **sections,
-        }
-    )
-
-
-def run_stopped_at(recipe: Recipe, out: Path, step: int) -> None:
-    """Run until `step` steps are done; what a checkpoint holds is then what a kill would leave."""
-
-    def progress(done: int, total: int, metrics: dict[str, float]) -> None:
-        if done == step:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        train(recipe, out, progress)
-    assert not (out / "model").exists()
-    assert json.loads((out / "run.json").read_text())["status"] == "running"
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    """A log's lines without the times they took."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
-
-
-def weights(out: Path) -> bytes:
-    """A finished run's weights."""
-    return (out / "model" / "model.safetensors").read_bytes()
 
 
 def test_a_run_stopped_between_its_last_step_and_its_model_only_writes_the_model(
