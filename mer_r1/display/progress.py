@@ -65,7 +65,7 @@ def training_bars(*, reads_clips: bool) -> Iterator[tuple[LogReport, LogReport]]
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),
     )
-    with Progress(*columns, disable=not is_first_process()) as bars:
+    with Progress(*columns, console=Console(), disable=not is_first_process()) as bars:
         reading = bars.add_task("Reading clips", total=None, note="", visible=reads_clips)
         steps = bars.add_task("Training", total=None, note="")
 
