@@ -4,7 +4,7 @@ Every row is read, every medium decoded under the budget in processes of their o
 answer of every row written out, parsed and scored by the functions that training uses: it must score 1.0. All problems
 are listed, not only the first.
 
-A problem would break training: a faulty row, a medium that cannot be read, a label that does not
+A problem would break training: an invalid row, a medium that cannot be read, a label that does not
 survive being written as an answer or is not among the row's own candidates, a row whose labels are all unknown to the
 wheels, a row without labels or valence in a manifest of labelled rows.
 

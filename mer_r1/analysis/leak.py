@@ -49,21 +49,21 @@ def subtitle_leak(samples: Sequence[Sample], wheels: WheelSet, *, seed: int = 0)
     if not kept:
         return None
     gold_NC = category_bits([gold_categories(sample.labels, wheels) for sample in kept], wheels)
-    said_NC = category_bits(
+    named_NC = category_bits(
         [wheels.map_words(known_words(sample.subtitle or "", wheels))[0] for sample in kept], wheels
     )
-    arrays = _counts(gold_NC, said_NC, wheels)
+    arrays = _counts(gold_NC, named_NC, wheels)
     table = terms(arrays).reshape(len(kept), -1)
     bounds = bootstrap_intervals(table, bootstrap_measures, [sample.cluster for sample in kept])
     generator = np.random.default_rng(seed)
-    dealt = [_counts(gold_NC, generator.permutation(said_NC), wheels) for _ in range(NUM_SHUFFLES)]
+    dealt = [_counts(gold_NC, generator.permutation(named_NC), wheels) for _ in range(NUM_SHUFFLES)]
     shuffled = [_scores(item) for item in dealt]
     found = _scores(arrays)
     as_good = sum((row["f1"] or 0.0) >= (found["f1"] or 0.0) for row in shuffled)
     result = {
         "n": len(kept),
         "without_subtitle": len(asked) - len(kept),
-        "names_any": float(said_NC.any(axis=1).mean()),
+        "names_any": float(named_NC.any(axis=1).mean()),
         "found": {
             **found,
             "intervals": {key: pair.to_json() for key, pair in zip(KEYS, bounds[:3], strict=True)},
@@ -82,9 +82,9 @@ def known_words(text: str, wheels: WheelSet) -> list[str]:
     return [word for word in (*words, *pairs) if wheels.reaches(word)]
 
 
-def _counts(gold_NC: Mask, said_NC: Mask, wheels: WheelSet) -> StatisticsArrays:
+def _counts(gold_NC: Mask, named_NC: Mask, wheels: WheelSet) -> StatisticsArrays:
     starts = shifts(wheels.categories_of)
-    sums = (np.add.reduceat(table, starts, axis=1, dtype=np.int64) for table in (gold_NC & said_NC, gold_NC, said_NC))
+    sums = (np.add.reduceat(table, starts, axis=1, dtype=np.int64) for table in (gold_NC & named_NC, gold_NC, named_NC))
     return StatisticsArrays(*sums)
 
 

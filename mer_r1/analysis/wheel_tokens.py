@@ -2,7 +2,7 @@
 
 Confidence is read at the first token of an answer word (rl/calibration.py). Many words open alike, "dis" for one: an id
 that opens words of two categories of a wheel speaks for both, or for none where a recipe says `shared_tokens: drop`.
-Here such ids are counted, per wheel and category, before anything trains, and shows the words that they open. Only a
+Such ids are counted here, per wheel and category, before anything trains, with the words that they open. Only a
 tokenizer is read, no weights.
 
 Counted as everywhere: distinct ids, each word both as it stands and after a space.

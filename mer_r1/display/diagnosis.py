@@ -53,9 +53,8 @@ def print_runs(found: RunsDiagnosis, console: Console, num_cases: int) -> None:
 
 def print_diagnosis(found: Diagnosis, console: Console) -> None:
     """Fast against slow of one predictions file."""
-    table = Table(title=f"Fast and slow thinking on {found.n} clips, mean over wheels", title_justify="left")
-    for title in ("", "fast", "slow", "fast − slow", "95 % interval"):
-        table.add_column(title, justify="right" if title else "left")
+    heads = ("", "fast", "slow", "fast − slow", "95 % interval")
+    table = _table(f"Fast and slow thinking on {found.n} clips, mean over wheels", heads, 1)
     for key, title, scale in ROWS:
         levels = [_scaled(getattr(level, key), scale) for level in (found.fast, found.slow)]
         delta = found.delta.get(key)

@@ -51,7 +51,7 @@ def _print_mode(mode: ModeReports, rule: FailedRule, console: Console) -> None:
     if mode.words is not None:
         _print_report(mode.words, console, sentiment)
     elif sentiment is not None:
-        table = _score_table(f"Sentiment by {escape(printable(sentiment.backend))}, in %")
+        table = _table(f"Sentiment by {escape(printable(sentiment.backend))}, in %", "score", "95 % interval")
         _add_waf(table, sentiment)
         console.print(table)
     for line in _sentiment_lines(sentiment) if sentiment else ():
@@ -71,17 +71,18 @@ def failed_answers(num: int, rule: FailedRule) -> str:
     return f"{num} answers failed and {fate}"
 
 
-def _score_table(title: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for head in ("", "score", "95 % interval"):
-        table.add_column(head, justify="right" if head else "left")
+def _table(title: str | None, *heads: str) -> Table:
+    """A table whose columns are of numbers, but for the first, which has no head."""
+    table = Table("", title=title, title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="right")
     return table
 
 
 def _print_report(report: ScoreReport, console: Console, sentiment: SentimentReport | None) -> None:
     """The report for people, headline first, in percent; of sentiment one more line of the first table."""
     score, bounds = report.open_vocabulary, report.intervals
-    head = _score_table("Mean over wheels, in %")
+    head = _table("Mean over wheels, in %", "score", "95 % interval")
     measures = sorted(MEASURES, key=lambda name: name != report.headline)
     for name in measures:
         style = "bold" if name == report.headline else ""
@@ -90,9 +91,7 @@ def _print_report(report: ScoreReport, console: Console, sentiment: SentimentRep
         head.add_section()
         _add_waf(head, sentiment)
     console.print(head)
-    rows = Table()
-    for title in ("", "n", *(TITLES[name] for name in measures)):
-        rows.add_column(title, justify="right" if title else "left")
+    rows = _table(None, "n", *(TITLES[name] for name in measures))
     for name, wheel in zip(report.wheel_names, score.wheels, strict=True):
         rows.add_row(name, str(wheel.n), *(percent(getattr(wheel, measure)) for measure in measures))
     console.print(rows)
@@ -105,9 +104,7 @@ def _print_report(report: ScoreReport, console: Console, sentiment: SentimentRep
 
 def _print_differences(title: str, differences: Mapping[str, Difference], console: Console) -> None:
     """Paired differences in points."""
-    table = Table(title=escape(title), title_justify="left")
-    for head in ("", "points", "95 % interval", "p"):
-        table.add_column(head, justify="right" if head else "left")
+    table = _table(escape(title), "points", "95 % interval", "p")
     for name, row in differences.items():
         table.add_row(TITLES[name], points(row.delta, 2), _range((row.low, row.high)), p_value(row.p_value))
     console.print(table)

@@ -127,8 +127,8 @@ class RunRecord(Record):
 class ScoreRecord(Record):
     """The scores of one mode on one set, fractions from 0 to 1; a measure that was not taken is None.
 
-    `measure` names the headline. `failed` samples have an answer that failed
-    (evaluation/answered.py); version 0.1.0 called them `errors`.
+    `measure` names the headline. `failed` samples have an answer that failed (answered.py); version 0.1.0 called them
+    `errors`.
     """
 
     task: str = ""
@@ -206,10 +206,10 @@ class MetricsRecord(Record):
     """metrics.json. A benchmark has `sets` and `means`, a quickstart `systems`, `corpus`, `without` and `seconds`.
 
     `without` maps a medium that was taken away ("nothing": none) to the scores; `constant` is the best answer that is
-    the same for every clip; `seconds` maps a stage to its time. Of a
-    benchmark, `complete` says whether every sample was answered, `limit` how many samples of each set were asked about,
-    `absent` names the sets that were not there, `clips_not_there` counts by set, and `notes` are for the reader;
-    `signatures` are those of the modes where each has its own.
+    the same for every clip; `seconds` maps a stage to its time. Of a benchmark, `complete` says whether every sample
+    was answered, `limit` how many samples of each set were asked about, `absent` names the sets that are missing,
+    `clips_not_there` counts missing clips by set, and `notes` are for the reader; `signatures` are those of the modes
+    where each has its own.
     """
 
     title: str = ""

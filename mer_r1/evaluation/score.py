@@ -2,8 +2,8 @@
 
 Each mode of a file is scored over the same clips, by the rule of answered.py. Gold rows with a `valence` can be scored
 for sentiment too (sentiment.py): by the `sentiment` that prediction rows carry, or by a backend that the user names.
-With a style the labels are read out of the raw answers of any model (prompting/label_extractors.py), which the
-signature then names. Two modes, or two systems on one gold, are compared by the paired bootstrap.
+With a label extractor (prompting/label_extractors.py) the labels are read out of the raw answers of any model; the
+signature names it. Two modes, or two systems on one gold, are compared by the paired bootstrap.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Json = dict[str, Any]
 class Settings:
     """How files are scored. `wheels` is a name of wheels or a folder of tables; `mode` None takes every mode.
 
-    `style` is a style of answering by which labels are read out of the rows' `raw`; None takes their `labels`.
+    `style` names the label extractor that reads labels out of the rows' `raw`; None takes their `labels`.
     `failed` says what a failed answer costs. `strict`: the first field that the protocol cannot read, clip without an
     answer, or answer without gold is an error.
     """
@@ -148,8 +148,8 @@ class Comparison:
 def score_file(gold: Path, pred: Path, settings: Settings | None = None) -> FileScore:
     """Score `pred` against `gold`.
 
-    A report of sentiment is there where gold has valences and somebody says the sentiments; none of words for the task
-    "sentiment", or "auto" and no gold row with labels. Raises InputError that names file and line for any wrong row.
+    A report of sentiment is there where gold has valences and there are sentiments or a backend; none of words for the
+    task "sentiment", or "auto" and no gold row with labels. Raises InputError that names file and line of a wrong row.
     """
     files = _Files(gold, settings or Settings())
     return FileScore(files.scored((pred, files.read(pred)))[0])
@@ -271,7 +271,7 @@ def validate_strict(path: Path, gold: Gold, pred: Path, modes: Modes, parser: st
 
 
 def _with_style(report: Report, style: str | None) -> Report:
-    """The report with the style by which words were read out of texts in its signature."""
+    """The report with the label extractor in its signature."""
     if style is None:
         return report
     before, version, number = report.signature.rpartition("|version:")

@@ -1,6 +1,6 @@
 """Accuracy of answers chosen from candidates: the share that names the gold label, by the function the reward calls.
 
-    accuracy    mean over samples of `response.names_gold`: exactly one label, and a gold one (hard match)
+    accuracy    mean over samples of `data.labels.names_gold`: exactly one label, and a gold one (hard match)
     recall      the same over the samples of one gold label; `balanced` is its plain mean over the labels
     constant    what always saying the most frequent gold label would score
     mean        plain mean of the accuracies of several sets (EMO-R3's A^I, A^O and A)

@@ -12,7 +12,7 @@ and, where a response answers before it thinks and after (VideoAuto-R1's answer_
     initial_f1 = R_F of the first answer
     fallback   = 1 when the first answer is the fallback and R_F of the last is above RIGHT, else 0
 
-For one label out of several candidates (EMO-R3) there is the hard match, 1 or 0: `accuracy` = response.names_gold.
+For one label out of several candidates (EMO-R3) there is the hard match, 1 or 0: `accuracy` = data.labels.names_gold.
 
 R_F, and it alone, may be multiplied by a penalty of length (AffectGPT-R1) where |o| > |y|, o and y the distinct words
 of answer and gold as an answer is parsed:

@@ -207,7 +207,7 @@ def context(
 
 
 def clock(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Seconds in the unit that a person reads best."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -283,7 +283,7 @@ def _matrix(systems: Sequence[ShownSystem], sets: Sequence[PageSet], measured: S
 
 
 def _judged(system: ShownSystem) -> Json:
-    """What a judge said of a system, as metrics.json has it: a row a task and mode, then the means."""
+    """The scores that a judge gave a system, as metrics.json has them: a row a task and mode, then the means."""
     metrics = system.system.metrics
     rows = [(task, mode, scores.of_mode(mode)) for task, scores in metrics.sets.items() for mode in MODES]
     rows += [(f"{name} mean", mode, metrics.mean(mode, name)) for mode in MODES for name in ("micro", "macro")]

@@ -104,7 +104,7 @@ def make_payload(
 
 
 def script_json(value: Any) -> str:
-    """Compact JSON that may stand in a script element: no `<`, `>`, `&` and line separators. NaN is refused."""
+    """Compact JSON that may stand in a script element: no `<`, `>`, `&`, line separators. Raises ValueError for NaN."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -141,10 +141,11 @@ class _Dictionary:
 
 def _sample_columns(samples: Sequence[Sample], folder: Path) -> Json:
     media = [_medium(sample) for sample in samples]
+    characters = (("v", "video"), ("i", "image"), ("a", "audio"), ("s", "subtitle"))  # of what the manifest names
     return {
         "id": [sample.id for sample in samples],
         "medium": [name for name, _ in media],
-        "has": [_has(sample) for sample in samples],
+        "has": ["".join(c for c, name in characters if getattr(sample, name)) for sample in samples],
         "path": [None if path is None else relative_url(path, folder) for _, path in media],
         "subtitle": [cut(sample.subtitle or "", MAX_SUBTITLE_CHARACTERS) for sample in samples],
         "valence": [finite(sample.valence) for sample in samples],
@@ -158,12 +159,6 @@ def _medium(sample: Sample) -> tuple[str, Path | None]:
         if path is not None:
             return name, path
     return "text", None
-
-
-def _has(sample: Sample) -> str:
-    """Characters of what the manifest names: v(ideo), i(mage), a (a file of sound), s(ubtitle)."""
-    given = (("v", sample.video), ("i", sample.image), ("a", sample.audio), ("s", sample.subtitle))
-    return "".join(character for character, value in given if value)
 
 
 def _answer_columns(

@@ -51,7 +51,7 @@ class ShownRollout:
 
 @dataclass(frozen=True)
 class ShownGroup:
-    """A group, the best advantage first; `sample` and `picture` are None where the training clip is not at hand."""
+    """A group, the best advantage first; `sample` and `picture` are None where the training clip is missing."""
 
     system: ShownSystem
     step: Any
@@ -74,7 +74,7 @@ def shown_group(systems: Sequence[ShownSystem], verdicts: Verdicts) -> ShownGrou
         clips = read_manifest(path) if path.exists() else []
         sample = next((clip for clip in clips if clip.id == identity), None)
         largest = max(abs(row.advantage or 0.0) for row in rows) or 1.0
-        response_format = system.system.run.response_format or "think_answer"  # a run of before did not say
+        response_format = system.system.run.response_format or "think_answer"  # version 0.1.0 did not record it
         shown = [_rollout(row, sample.labels if sample else (), verdicts, largest, response_format) for row in rows]
         return ShownGroup(
             system=system,

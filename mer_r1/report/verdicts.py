@@ -40,7 +40,7 @@ class Word:
 
 
 class Verdicts:
-    """Looks words up in one wheel set; what was seen before is remembered."""
+    """The verdicts by one wheel set; what words reach in it is cached."""
 
     def __init__(self, wheels: WheelSet) -> None:
         self.wheels = wheels

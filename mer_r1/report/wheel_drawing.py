@@ -22,7 +22,7 @@ from mer_r1.text import percent
 
 INNER, OUTER = (20.0, 54.0), (60.0, 104.0)  # radii of the rings
 LABEL = 115.0
-HALF_HEIGHT, LETTER_WIDTH = 147.0, 6.6
+HALF_HEIGHT, CHARACTER_WIDTH = 147.0, 6.6
 HUES = {
     "joy": 48, "happ": 48, "amus": 48, "optim": 60, "anticip": 80,
     "peace": 150, "calm": 150, "relie": 165, "trust": 140,
@@ -116,7 +116,7 @@ def _draw(who: str, title: str, scores: Scores) -> str:
     """The SVG of one wheel."""
     words = "; ".join(f"{name} recall {percent(item.recall, 0)}, precision {percent(item.precision, 0)}"
                      for name, item in scores.items())  # fmt: skip
-    half_width = LABEL + LETTER_WIDTH * max(7, *map(len, scores))
+    half_width = LABEL + CHARACTER_WIDTH * max(7, *map(len, scores))
     parts = [
         f'<svg viewBox="{-half_width:.0f} {-HALF_HEIGHT:.0f} {2 * half_width:.0f} {2 * HALF_HEIGHT:.0f}" role="img" '
         f'class="wheel" aria-label="{escape(f"{who}: {title}, in percent: {words}.")}">'
