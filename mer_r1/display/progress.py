@@ -44,9 +44,18 @@ def progress_bar(title: str, *, stderr: bool = False) -> Iterator[Report]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=stderr)
     hidden = not is_first_process() or (stderr and not console.is_terminal)
-    with Progress(*columns, console=console, transient=stderr, disable=hidden) as bars:
-        task = bars.add_task(title, total=None, visible=False)
-        yield lambda done, total: bars.update(task, completed=done, total=total, visible=True)
+    bars = Progress(*columns, console=console, transient=stderr, disable=hidden)
+    task = bars.add_task(title, total=None)
+
+    def report(done: int, total: int) -> None:
+        bars.start()
+        bars.update(task, completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        if bars.live.is_started:  # else it would print an empty line
+            bars.stop()
 
 
 LogReport = Callable[[int, int, dict[str, float]], None]
