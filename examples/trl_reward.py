@@ -93,7 +93,7 @@ def taught_model(folder: Path) -> Path:
         "kind": "sft",
         "model": {"source": str(tiny)},
         "data": {"train": str(manifest), "workers": 0},
-        "optim": {"learning_rate": 3e-3, "max_steps": 40, "batch_size": 4, "warmup_steps": 3},
+        "optim": {"learning_rate": 3e-3, "max_steps": 20, "batch_size": 4, "warmup_steps": 3},
         "sft": {"targets": ["slow"]},
     }
     return train(Recipe.model_validate(recipe), folder / "run")

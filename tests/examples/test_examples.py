@@ -34,6 +34,7 @@ def test_every_example_says_its_command() -> None:
 def test_trls_trainer_is_paid_by_our_rewards(example: Any, tmp_path: Path) -> None:
     logged = example("trl_reward").main(["--out", str(tmp_path), "--steps", "2"])
     assert len(logged) == 2
+    assert any(row["grad_norm"] > 0 for row in logged), "SFT left nothing to choose between: every group earns the same"
     for row in logged:
         recall, precision, keeps_format = (row[f"rewards/{name}/mean"] for name in ("recall", "precision", "format"))
         assert 0.5 < recall <= 1
