@@ -4,6 +4,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 # Two threads per core make PyTorch many times slower; tests run single-threaded beside each other.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+# A module's tests stay in one process, which makes its fixtures; the order is that of tests/conftest.py, the slow first.
+PYTEST := $(TEST_THREADS) $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: venv test test-fast quickstart golden lint types layers unit clean
 
@@ -23,7 +25,7 @@ test: lint types layers unit
 
 # While you work: no process or browser is started, nothing large is trained. `slow` in pyproject.toml says what is left out.
 test-fast: lint
-	$(TEST_THREADS) $(BIN)/pytest -n 2 -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check --output-format concise .
@@ -36,7 +38,7 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 unit: $(STAMP)
-	$(TEST_THREADS) $(BIN)/pytest -n 2
+	$(PYTEST)
 
 # Numbers of the benchmark's own scoring code, outside the repository; needs the network once.
 golden: $(STAMP)

@@ -154,6 +154,7 @@ def test_a_set_of_which_nothing_could_be_asked_is_left_out(data: Path, tmp_path:
         ran(data, tmp_path / "again", sets=("emotion6",), modes=("slow",))
 
 
+@pytest.mark.slow
 def test_the_run_is_read_by_the_report_and_the_diagnosis(data: Path, tmp_path: Path, asking: Asking) -> None:
     asking(Knows())
     ran(data, tmp_path / "run", in_domain="emoset")

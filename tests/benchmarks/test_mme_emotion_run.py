@@ -23,6 +23,7 @@ from tests.benchmarks.mme_judging import Body, in_form, is_steps, judge_file
 from tests.judge.endpoint import Reply, Script, says, serve
 
 pytest.importorskip("httpx")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,7 @@ def make_run(folder: Path, name: str, words: str, num: int = 12) -> Path:
 PLOTS = {"gaps", "answers", "pair", "dynamics", "reliability", "leak"}
 
 
+@pytest.mark.slow
 def test_runs_are_diagnosed_into_tables_numbers_cases_and_plots(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +144,7 @@ def test_the_table_of_confidences_breaks_no_word_in_a_terminal_of_80_columns(
     assert max(map(len, levels.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_one_run_and_a_training_alone_have_the_plots_that_they_can(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     one = make_run(tmp_path, "one", "happy")

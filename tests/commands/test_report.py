@@ -107,6 +107,7 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
+@pytest.mark.slow
 def test_no_path_of_the_machine_stands_on_the_page(tmp_path: Path) -> None:
     folder = make_quickstart(tmp_path / "quickstart")
     page_of(folder)
@@ -196,6 +197,7 @@ def test_a_matrix_leaves_open_what_a_system_was_not_asked_and_gives_it_no_mean_a
     assert "Counted over OV-MERD+, which all of these systems were asked about." in text
 
 
+@pytest.mark.slow
 def test_wheels_without_a_common_set_name_their_sets_and_count_no_clips(tmp_path: Path) -> None:
     one = make_benchmark(tmp_path / "x", {"ovmerdplus": ALL}, "one", {})
     other = make_benchmark(tmp_path / "y", {"mer2023": ALL}, "other", {})
@@ -247,6 +249,7 @@ def test_hit_has_its_interval_and_its_column_on_a_phone(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_page_of_several_runs_says_no_run_s_facts_as_everybody_s(tmp_path: Path) -> None:
     folder = make_quickstart(tmp_path / "quick")
     other = make_asked(tmp_path / "other", ALL, {identity: (words, words) for identity, words in ALL.items()})

@@ -67,7 +67,7 @@ def tokens(backbones: dict[str, Backbone]) -> dict[str, CategoryTokens]:
 
 @pytest.mark.parametrize(
     ("num", "group", "learning"),
-    [(1, 8, False), (3, 1, False), (1, 1, True), (3, 8, True)],
+    [(1, 8, False), (3, 1, False), (1, 1, True), pytest.param(3, 8, True, marks=pytest.mark.slow)],
     ids=["1x8", "3x1", "1x1 towers learning", "3x8 towers learning"],
 )
 @pytest.mark.parametrize("kind", KINDS)

@@ -104,6 +104,7 @@ def ridge_accuracy(
     return float((((test - mean) @ weights).argmax(axis=1) == gold).mean())
 
 
+@pytest.mark.slow
 def test_the_face_alone_is_near_its_ceiling_of_a_quarter_and_the_whole_picture_far_above() -> None:
     faces, pictures, labels = seen(0, 600)
     test_faces, test_pictures, gold = seen(10_000, 200)
