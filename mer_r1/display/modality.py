@@ -33,8 +33,8 @@ def print_modality(result: Json, console: Console) -> None:
         num = rows[EVERYTHING]["n"]
         rest = f" (of {result['n']}, the others have a failed answer)" if num < result["n"] else ""
         table = Table(title=f"{mode} answers of {escape(result['model'])}, {num} clips{rest}", title_justify="left")
-        for head in ("asked with", "had it", "recall", "precision", "F1", "F1 − everything", "failed"):
-            table.add_column(head, justify="left" if head == "asked with" else "right")
+        for head in ("input", "clips with it", "recall", "precision", "F1", "F1 − everything", "failed"):
+            table.add_column(head, justify="left" if head == "input" else "right")
         for name, row in rows.items():
             delta = row["delta"]["f1"]
             value = ""
