@@ -18,16 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mer_r1.data.files import read_json_lines, write_json
+from mer_r1.data.gold import Gold
 from mer_r1.data.manifest import read_manifest
+from mer_r1.data.predictions import PREDICTIONS_FILE, ModePredictions
 from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Clip, Mode, Prediction, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import answered
 from mer_r1.evaluation.records import Json, MetricsRecord, ScoreRecord, ScoresByMode
-from mer_r1.evaluation.suite import PREDICTIONS, AnsweredRun, FoundSets, Outcome, Request
+from mer_r1.evaluation.suite import AnsweredRun, FoundSets, Outcome, Request
 from mer_r1.generation import Generator
-from mer_r1.metrics.corpus_score import ScoreReport, compare, score
+from mer_r1.metrics.corpus_score import ScoreReport, compare, score_mode
 from mer_r1.metrics.statistics import or_none
 from mer_r1.text import percent
 
@@ -153,20 +155,19 @@ def score_without(run: AnsweredRun, mode: Mode, wheels: WheelSet, name: str = "g
         raise InputError(
             f"{run.out}: every clip has a failed {mode} answer; ask them again, or score one mode alone (--mode)"
         )
-    gold = {sample.id: sample.labels for sample in samples}
-    clusters = {sample.id: sample.cluster for sample in samples if sample.cluster is not None}
-    had = _had(samples, everything.folder / PREDICTIONS)
+    gold = Gold.of(samples)
+    had = _had(samples, everything.folder / PREDICTIONS_FILE)
     whole: ScoreReport | None = None
     result: dict[str, Json] = {}
     for (condition, of_condition), failed in zip(rows.items(), counted.failed, strict=True):
-        labels = {i: row.labels for i, row in of_condition.items() if i in gold}  # a failed row has none
-        report = score(gold, labels, wheels, name=name, mode=mode, clusters=clusters)
+        found = ModePredictions.of(mode, (row for i, row in of_condition.items() if i in gold.labels))
+        report = score_mode(gold, found, wheels, name)
         whole = whole or report
         measured, without = report.open_vocabulary, CONDITIONS[condition]
         delta = compare(whole, report)
         result[condition] = {
             "n": len(samples),
-            "num_had": sum(bool(had[i] & set(without)) for i in gold) if without else len(samples),
+            "num_had": sum(bool(had[i] & set(without)) for i in gold.labels) if without else len(samples),
             "failed": len(failed[mode]),
             "signature": report.signature,
             **{key: or_none(getattr(measured, key)) for key in MEASURES},

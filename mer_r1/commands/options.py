@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from mer_r1.data.sample import MODES, Mode
 from mer_r1.errors import InputError
 
 if TYPE_CHECKING:
     from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
-    from mer_r1.data.sample import Mode
     from mer_r1.evaluation.sentiment import SentimentChoice
     from mer_r1.generation.make import Service
 
@@ -44,7 +44,7 @@ def add_mode_option(parser: argparse._ActionsContainer, default: str = "both") -
 
 def modes_of(options: argparse.Namespace) -> tuple[Mode, ...]:
     """The modes that --mode asks for."""
-    return ("fast", "slow") if options.mode == "both" else (options.mode,)
+    return MODES if options.mode == "both" else (options.mode,)
 
 
 def add_length_option(parser: argparse._ActionsContainer, default: int = 1024) -> None:

@@ -25,6 +25,8 @@ from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.text import kind_of, printable
 
+MANIFEST_FILE = "manifest.jsonl"
+"""Its name in the folder of a run or of a set."""
 MEDIA_KEYS = ("video", "audio", "image")
 TEXT_KEYS = ("subtitle", "reasoning", "cluster", "source")
 LIST_KEYS = ("labels", "candidates")

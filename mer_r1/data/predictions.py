@@ -32,6 +32,8 @@ Row = dict[str, Any]
 Extract = Callable[[str], tuple[tuple[str, ...], Status]]
 """Reads labels out of a model's whole text, and says how the text ended."""
 
+PREDICTIONS_FILE = "predictions.jsonl"
+"""Its name in the folder of a run or of a set."""
 UNSTATED = "unstated"
 """The name of the mode of rows that name none."""
 KEYS = (*Prediction.__dataclass_fields__, "sentiment")

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from mer_r1.data.files import read_json_lines
-from mer_r1.data.manifest import read_manifest
-from mer_r1.data.predictions import read_predictions
+from mer_r1.data.manifest import MANIFEST_FILE, read_manifest
+from mer_r1.data.predictions import PREDICTIONS_FILE, read_predictions
 from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import answered
@@ -197,10 +197,10 @@ def _read_folder(folder: Path) -> tuple[System, ...]:
         return (_benchmark(folder, run, metrics),)
     if metrics.systems is not None:
         return _quickstart(folder, metrics.systems)
-    manifest = folder / "manifest.jsonl"
+    manifest = folder / MANIFEST_FILE
     if not manifest.exists():  # a system of a quickstart, whose clips are beside it
         manifest = folder.resolve().parent / "data" / "test.jsonl"
-    has_answers = manifest.exists() and (folder / "predictions.jsonl").exists()
+    has_answers = manifest.exists() and (folder / PREDICTIONS_FILE).exists()
     if not has_answers and not (folder / "metrics.jsonl").exists():
         raise InputError(f"{folder}: {NEEDED}")
     name = folder.resolve().name
@@ -218,7 +218,7 @@ def _quickstart(folder: Path, scores: dict[str, ScoresByMode]) -> tuple[System, 
     for name in (*TITLES, *(name for name in scores if name not in TITLES)):
         own = folder / name
         if name in scores or own.is_dir():
-            has_answers = (own / "predictions.jsonl").exists()
+            has_answers = (own / PREDICTIONS_FILE).exists()
             sets = (_evaluated(TEST, TEST, own, test, scores.get(name)),) if has_answers else ()
             systems.append(_system(own, name, TITLES.get(name, name), sets))
     return tuple(systems)
@@ -226,10 +226,10 @@ def _quickstart(folder: Path, scores: dict[str, ScoresByMode]) -> tuple[System, 
 
 def _benchmark(folder: Path, run: RunRecord, metrics: MetricsRecord) -> System:
     """A benchmark's one system; its sets stand in the order of metrics.json, further ones follow by name."""
-    found = sorted(path.parent.name for path in folder.glob("*/predictions.jsonl"))
+    found = sorted(path.parent.name for path in folder.glob(f"*/{PREDICTIONS_FILE}"))
     sets = []
     for name in dict.fromkeys([*filter(_NAME.fullmatch, metrics.sets), *found]):
-        manifest, predictions = folder / name / "manifest.jsonl", folder / name / "predictions.jsonl"
+        manifest, predictions = folder / name / MANIFEST_FILE, folder / name / PREDICTIONS_FILE
         if manifest.exists() and predictions.exists() and predictions.stat().st_size:
             scores = metrics.sets.get(name, ScoresByMode())
             sets.append(
@@ -243,7 +243,7 @@ def _benchmark(folder: Path, run: RunRecord, metrics: MetricsRecord) -> System:
 def _evaluated(
     name: str, title: str, folder: Path, samples: tuple[Sample, ...], scores: ScoresByMode | None = None
 ) -> EvaluatedSet:
-    rows = read_predictions(folder / "predictions.jsonl")
+    rows = read_predictions(folder / PREDICTIONS_FILE)
     answers = {(row.id, row.mode): row for row in rows}
     return EvaluatedSet(name, title, folder, samples, answers, scores or ScoresByMode())
 

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mer_r1.data.files import locked
-from mer_r1.data.manifest import read_manifest, write_manifest
-from mer_r1.data.predictions import read_predictions
+from mer_r1.data.manifest import MANIFEST_FILE, read_manifest, write_manifest
+from mer_r1.data.predictions import PREDICTIONS_FILE, read_predictions
 from mer_r1.data.prepared import PreparedSet
-from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.distributed import is_first_process
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import FailedRule, answered
@@ -38,7 +38,6 @@ from mer_r1.text import printable
 
 KIND = "benchmark"
 VERSIONED = ("av", "torch", "transformers")
-PREDICTIONS, MANIFEST = "predictions.jsonl", "manifest.jsonl"
 ALONE = "; --mode fast or slow scores a mode that was answered alone"
 
 Progress = Callable[[str, int, int], None]
@@ -55,7 +54,7 @@ class Request:
     model: str
     data: Path
     out: Path | None = None
-    modes: tuple[Mode, ...] = ("fast", "slow")
+    modes: tuple[Mode, ...] = MODES
     sets: tuple[str, ...] = ()
     limit: int | None = None
     max_new_tokens: int = 1024
@@ -200,17 +199,17 @@ def run_benchmark(
         if is_first_process():
             stack.enter_context(locked(out))
             _validate_folder(out, benchmark.name)
-            manifests = {name: _merged(out / name / MANIFEST, item.samples) for name, item in found.sets.items()}
+            manifests = {name: _merged(out / name / MANIFEST_FILE, item.samples) for name, item in found.sets.items()}
         generators = benchmark.generators(request, tuple(found.sets))
         record = _record(benchmark, request, found, next(iter(generators.values())))
         if is_first_process():
             for name, samples in manifests.items():
                 if samples:
-                    write_manifest(out / name / MANIFEST, samples)
+                    write_manifest(out / name / MANIFEST_FILE, samples)
             record.write(out / RUN_FILE)
         problems: list[str] = []
         for name, prepared in found.sets.items():
-            path, report_progress = out / name / PREDICTIONS, partial(progress, prepared.title)
+            path, report_progress = out / name / PREDICTIONS_FILE, partial(progress, prepared.title)
             report = generate_to_store(path, prepared.samples, generators[name], request.modes, report_progress)
             if report.errors:
                 problems.append(report.summary(path))
@@ -270,7 +269,7 @@ def _record(benchmark: Benchmark[Outcome], request: Request, found: FoundSets, g
 
 
 def _answered(prepared: PreparedSet, folder: Path, request: Request) -> AnsweredSet:
-    path = folder / PREDICTIONS
+    path = folder / PREDICTIONS_FILE
     found = read_predictions(path) if path.exists() and path.stat().st_size else []
     rows: dict[Mode, dict[str, Prediction]] = {mode: {} for mode in request.modes}
     for row in found:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.generation.make import DEFAULT_MODEL, Service, make_generator
 from mer_r1.media import holds_sound_alone
@@ -52,7 +52,7 @@ def predict(
     service = Service(url) if isinstance(url, str) else url
     source = str(model) if isinstance(model, Path) else model
     generator = make_generator(source, service, max_new_tokens=max_new_tokens)
-    modes: tuple[Mode, ...] = ("fast", "slow") if mode == "both" else (mode,)
+    modes: tuple[Mode, ...] = MODES if mode == "both" else (mode,)
     by_id: dict[str, Sample] = {}
     for sample in samples:
         if by_id.setdefault(sample.id, sample) != sample:

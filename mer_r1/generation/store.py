@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from mer_r1.data.files import append_json_line, locked
-from mer_r1.data.sample import Mode, Sample
+from mer_r1.data.predictions import PREDICTIONS_FILE
+from mer_r1.data.sample import MODES, Mode, Sample
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.errors import InputError
 from mer_r1.generation.generator import Generator
@@ -33,7 +34,6 @@ from mer_r1.text import printable
 Key = tuple[str, str]
 Progress = Callable[[int, int], None]
 
-ROWS = "predictions.jsonl"
 SYNC_EVERY = 64  # rows that a crash of the machine may cost; a killed process loses none
 POLL_S = 0.5
 
@@ -84,7 +84,7 @@ def generate_to_store(
     out: Path,
     samples: Sequence[Sample],
     generator: Generator,
-    modes: Sequence[Mode] = ("fast", "slow"),
+    modes: Sequence[Mode] = MODES,
     progress: Progress | None = None,
 ) -> GenerationReport:
     """Append to `out` what is missing of `samples` x `modes`, mode by mode; failed rows are tried again.
@@ -102,7 +102,7 @@ def generate_to_store(
             for path in (*_part_files(parts), out):  # a part may become rows of `out` meanwhile, never the reverse
                 _read_into(rows, path)
             write_settings(out, merged_settings(out, samples, generator, rows.answered))
-            generation.append_to(parts / str(rank) / ROWS, share)
+            generation.append_to(parts / str(rank) / PREDICTIONS_FILE, share)
     else:
         with _alone(parts):
             repair(out)
@@ -113,7 +113,7 @@ def generate_to_store(
             with ExitStack() as shares:  # held to the end: who comes late would generate all of its share again
                 for number in range(1, world):
                     shares.enter_context(_when_free(parts / str(number)))
-                    _gather(out, parts / str(number) / ROWS, rows)
+                    _gather(out, parts / str(number) / PREDICTIONS_FILE, rows)
                 generation.append_to(out, samples)
     return GenerationReport(
         len(wanted), len(rows.generated & wanted), {k: v for k, v in rows.failed.items() if k in wanted}
@@ -165,7 +165,7 @@ def _part_folders(parts: Path) -> list[Path]:
 
 
 def _part_files(parts: Path) -> list[Path]:
-    return [folder / ROWS for folder in _part_folders(parts)]
+    return [folder / PREDICTIONS_FILE for folder in _part_folders(parts)]
 
 
 def _gather_stopped(out: Path, parts: Path, rows: _Rows, world: int) -> None:
@@ -183,7 +183,7 @@ def _gather_stopped(out: Path, parts: Path, rows: _Rows, world: int) -> None:
                 if int(folder.name) >= world:
                     raise
                 continue
-            _gather(out, folder / ROWS, rows)
+            _gather(out, folder / PREDICTIONS_FILE, rows)
     rows.generated.clear()
 
 

@@ -18,7 +18,8 @@ from rich.console import Console
 
 from mer_r1.data.files import disk_full_named, locked
 from mer_r1.data.manifest import read_manifest
-from mer_r1.data.sample import Sample
+from mer_r1.data.predictions import PREDICTIONS_FILE, read_predictions
+from mer_r1.data.sample import MODES, Mode, Sample
 from mer_r1.display.progress import Stages
 from mer_r1.display.quickstart import MEDIA, SYSTEMS, TITLES, print_metrics
 from mer_r1.errors import InputError
@@ -159,7 +160,7 @@ def _predict(out: Path, test: Sequence[Sample], workers: int, stages: Stages) ->
             stages.report(done + index * total, len(SYSTEMS) * total, TITLES[name])
 
         generator = LocalGenerator(backbone, MAX_NEW_TOKENS, read=kept(test, prompts))
-        predictions = out / name / "predictions.jsonl"
+        predictions = out / name / PREDICTIONS_FILE
         report = generate_to_store(predictions, test, generator, progress=progress)
         if report.errors:
             raise InputError(report.summary(predictions))
@@ -197,13 +198,13 @@ def _without(out: Path, manifest: Path, size: Size, stages: Stages) -> dict[str,
 def _score(out: Path, name: str, gold: Path) -> ScoresByMode:
     """Scores of both modes and the diagnosis of one system."""
     from mer_r1.analysis.paradox import diagnose
-    from mer_r1.data.predictions import read_predictions
     from mer_r1.evaluation.score import score_file
 
-    predictions = out / name / "predictions.jsonl"
-    reports = score_file(gold, predictions).words
+    predictions = out / name / PREDICTIONS_FILE
+    words = score_file(gold, predictions).words
+    reports: dict[Mode, ScoreReport] = {mode: words[mode] for mode in MODES}
     scores = {mode: ScoreRecord.of_report(report.to_json()) for mode, report in reports.items()}
-    diagnosis = diagnose(read_manifest(gold), read_predictions(predictions), name=gold.stem)
+    diagnosis = diagnose(read_manifest(gold), read_predictions(predictions), name=gold.stem, reports=reports)
     return ScoresByMode(fast=scores["fast"], slow=scores["slow"], diagnosis=diagnosis.to_json())
 
 
