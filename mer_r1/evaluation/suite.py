@@ -177,7 +177,7 @@ def same_generator(
     request: Request, sets: Sequence[str], template: PromptTemplate | None = None
 ) -> Mapping[str, Generator]:
     """The model of the request for every set; `template` is the question, None the model's own. Raises InputError."""
-    generator = make_generator(request.model, request.service, max_new_tokens=request.max_new_tokens, style=template)
+    generator = make_generator(request.model, request.service, max_new_tokens=request.max_new_tokens, template=template)
     return dict.fromkeys(sets, generator)
 
 

@@ -28,7 +28,7 @@ from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
 from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
 from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_servers_control
 
-DEFAULT_STYLE = PROMPT_TEMPLATES["full"]
+DEFAULT_TEMPLATE = PROMPT_TEMPLATES["full"]
 _WITHHELD = ("content_filter", "abort", "error")  # reasons of a server that has stopped the model
 
 
@@ -49,7 +49,7 @@ class EndpointGenerator:
         model: str,
         *,
         key_env: str | None = None,
-        style: PromptTemplate | None = None,
+        template: PromptTemplate | None = None,
         max_new_tokens: int = 1024,
         num_workers: int = 8,
         timeout_s: float = 300.0,
@@ -57,7 +57,7 @@ class EndpointGenerator:
         media: Delivery = "data",
         sound: bool = True,
     ) -> None:
-        """`key_env` names the environment variable of the API key (None: none is sent). `style` None is "full".
+        """`key_env` names the environment variable of the API key (None: none is sent). `template` None is "full".
 
         `num_workers` (1 to 64) samples are worked on at a time; `timeout_s` bounds each wait for the server, and
         `retries` is the number of tries after the first. `media` "path" sends `file://` addresses to a server that
@@ -80,8 +80,8 @@ class EndpointGenerator:
             num_workers=num_workers,
         )
         self._open().close()  # what cannot be used is reported before the first request
-        self._model, self._style = model, style or DEFAULT_STYLE
-        self._response_format = RESPONSE_FORMATS[self._style.response_format]
+        self._model, self._template = model, template or DEFAULT_TEMPLATE
+        self._response_format = RESPONSE_FORMATS[self._template.response_format]
         self._max_new_tokens, self._num_workers = max_new_tokens, num_workers
         self._media, self._sound = media, sound
 
@@ -91,7 +91,7 @@ class EndpointGenerator:
         return {
             "backend": "endpoint",
             "model": self._model,
-            "prompt": asdict(self._style),
+            "prompt": asdict(self._template),
             "max_new_tokens": self._max_new_tokens,
             "temperature": 0.0,
             "sound": self._sound,
@@ -141,15 +141,15 @@ class EndpointGenerator:
             return _Outcome(failed(sample.id, mode, error), lost=error if error.unreachable else None)
 
     def _messages(self, media: list[Part], sample: Sample, mode: Mode) -> list[dict[str, Any]]:
-        if self._style.needs_candidates and not sample.candidates:
+        if self._template.needs_candidates and not sample.candidates:
             raise InputError(f"sample {sample.id!r}: {NO_CANDIDATES}")
         # A control token that a subtitle or a label spells would become one in the server's chat template.
         subtitle, *candidates = map(without_servers_control, (sample.subtitle or "", *sample.candidates))
-        text = self._style.text(subtitle, candidates)
-        system = {"role": "system", "content": self._style.system}
+        text = self._template.text(subtitle, candidates)
+        system = {"role": "system", "content": self._template.system}
         user = {"role": "user", "content": [*media, {"type": "text", "text": text}]}
         begun = {"role": "assistant", "content": self._response_format.prefill(mode)}
-        return [*([system] if self._style.system else []), user, *([begun] if begun["content"] else [])]
+        return [*([system] if self._template.system else []), user, *([begun] if begun["content"] else [])]
 
     def _fields(self, mode: Mode) -> dict[str, Any]:
         fields: dict[str, Any] = {

@@ -60,25 +60,25 @@ def batch_size(backbone: Backbone) -> int:
 
 
 class LocalGenerator:
-    """Answers of a checkpoint; see `Generator`. Without `style` the prompt template is the model's."""
+    """Answers of a checkpoint; see `Generator`. Without `template` the prompt template is the model's."""
 
     def __init__(
         self,
         model: str | Backbone,
         max_new_tokens: int = 1024,
-        style: PromptTemplate | None = None,
+        template: PromptTemplate | None = None,
         read: Callable[[Sample], Prompt] | None = None,
     ) -> None:
         """`model` is what `load_model` takes, or loaded already. `read` gives prompts that were made before."""
         backbone = load_model(model) if isinstance(model, str) else model
-        self.backbone = replace(backbone, template_override=style) if style else backbone
+        self.backbone = replace(backbone, template_override=template) if template else backbone
         self.max_new_tokens = max_new_tokens
         self._read_prompt = read or self._decode
         self._preparing = Lock()
 
-    def with_template(self, style: PromptTemplate) -> LocalGenerator:
+    def with_template(self, template: PromptTemplate) -> LocalGenerator:
         """The same model with another prompt template."""
-        other = LocalGenerator(self.backbone, self.max_new_tokens, style)
+        other = LocalGenerator(self.backbone, self.max_new_tokens, template)
         other._weights = self._weights
         return other
 
@@ -86,7 +86,7 @@ class LocalGenerator:
     def settings(self) -> Mapping[str, Any]:
         return {
             "model": {"weights": self._weights, "kind": type(self.backbone).__name__},
-            "prompt": asdict(self.backbone.style),
+            "prompt": asdict(self.backbone.template),
             "budget": asdict(self.backbone.budget),
             "max_new_tokens": self.max_new_tokens,
             "temperature": 0.0,

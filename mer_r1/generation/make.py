@@ -44,12 +44,12 @@ def make_generator(
     service: Service | None = None,
     *,
     max_new_tokens: int = 1024,
-    style: PromptTemplate | None = None,
+    template: PromptTemplate | None = None,
 ) -> Generator:
     """The generator of `model`: a run, a checkpoint's folder, a Hub id or a loaded one; with `service` a name there.
 
-    `style` is the prompt template; None is the model's own. Raises InputError for a number below 1, an address or key
-    that cannot be used, and a model that cannot be loaded.
+    `template` is the prompt template; None is the model's own. Raises InputError for a number below 1, an address or
+    key that cannot be used, and a model that cannot be loaded.
     """
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
@@ -62,7 +62,7 @@ def make_generator(
             service.url,
             model,
             key_env=service.key_env,
-            style=style,
+            template=template,
             max_new_tokens=max_new_tokens,
             num_workers=service.num_workers,
             sound=service.sound,
@@ -71,4 +71,4 @@ def make_generator(
         raise InputError(f"{model}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
     from mer_r1.generation.local import LocalGenerator
 
-    return LocalGenerator(model, max_new_tokens, style)
+    return LocalGenerator(model, max_new_tokens, template)

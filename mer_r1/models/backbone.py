@@ -37,7 +37,7 @@ class Backbone(ABC):
 
     A family says how a sample becomes a prompt, what its towers are, and which ids stand for media. `wrapped_model` is
     what is called to run the model: the model itself, or the PEFT wrapper around it. `template_override` is asked
-    instead of the style that `prompt_style` names.
+    instead of the template that `prompt_style` names.
     """
 
     model: Any
@@ -59,14 +59,14 @@ class Backbone(ABC):
     """What of a sample the family takes, in words."""
 
     @property
-    def style(self) -> PromptTemplate:
+    def template(self) -> PromptTemplate:
         """The words around a sample."""
         return self.template_override or PROMPT_TEMPLATES[self.prompt_style]
 
     @property
     def response_format(self) -> ResponseFormat:
         """The form of answer that the prompt asks for."""
-        return RESPONSE_FORMATS[self.style.response_format]
+        return RESPONSE_FORMATS[self.template.response_format]
 
     @property
     def language_model(self) -> Any:
@@ -87,7 +87,7 @@ class Backbone(ABC):
 
         Raises InputError, naming the sample, where the prompt template needs candidates and there are none.
         """
-        if self.style.needs_candidates and not sample.candidates:
+        if self.template.needs_candidates and not sample.candidates:
             raise InputError(f"sample {sample.id!r}: {NO_CANDIDATES}")
         candidates = [without_control(self.tokenizer, self.control_ids, label) for label in sample.candidates]
         return without_control(self.tokenizer, self.control_ids, sample.subtitle), tuple(candidates)

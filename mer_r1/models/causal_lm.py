@@ -3,10 +3,10 @@
 It is trained and sampled as the other families are, and answers samples. A model that answers free prompts, as a
 judge's, is text_model.py.
 
-A prompt is one chat of the tokenizer's template, the style's system text and question around the subtitle. A template
-that takes no system turn gets that text at the head of the user's, and a tokenizer without template the text as it
-stands. What a model writes of its thoughts is part of its answer, so a template's own thinking switch is left alone.
-Positions count from 0, the same on all three axes, of which the model takes one.
+A prompt is one chat of the tokenizer's template, the prompt template's system text and question around the subtitle. A
+template that takes no system turn gets that text at the head of the user's, and a tokenizer without template the text
+as it stands. What a model writes of its thoughts is part of its answer, so a template's own thinking switch is left
+alone. Positions count from 0, the same on all three axes, of which the model takes one.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class CausalLMBackbone(Backbone):
         return Prompt(sample.id, ids_T, torch.arange(len(ids_T)).expand(3, -1), {}, MediaFacts())
 
     def _ids(self, subtitle: str, candidates: Sequence[str]) -> list[int]:
-        style = self.style
-        user = style.text(subtitle, candidates)
-        whole = f"{style.system}\n{user}" if style.system else user
+        template = self.template
+        user = template.text(subtitle, candidates)
+        whole = f"{template.system}\n{user}" if template.system else user
         if not self.tokenizer.chat_template:
             return list(self.tokenizer(f"{whole}\n")["input_ids"])
-        turns = [("system", style.system), ("user", user)] if style.system else [("user", user)]
+        turns = [("system", template.system), ("user", user)] if template.system else [("user", user)]
         return self.text_ids(self._chat(turns) or self._chat([("user", whole)], must=True))
 
     def _chat(self, turns: Sequence[tuple[str, str]], must: bool = False) -> str:

@@ -29,7 +29,7 @@ LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None], Backbone]] = 
     "qwen2_5_omni_thinker": load_omni,
     "qwen2_5_vl": load_vision,
 }
-"""model_type -> loader (source, media budget, prompt style); any other is a causal language model."""
+"""model_type -> loader (source, media budget, name of the prompt template); any other is a causal language model."""
 
 
 def load_backbone(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> Backbone:

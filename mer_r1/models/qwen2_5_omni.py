@@ -41,7 +41,7 @@ class OmniBackbone(Backbone):
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
         """One sample as ids, positions and the processor's arrays; floats are kept in float16."""
         media = [*frame_media(clip), *(["audio"] if clip.waveform_N is not None else [])]
-        chat = media_chat(self.style, media, *self.texts_of(sample))
+        chat = media_chat(self.template, media, *self.texts_of(sample))
         text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         arguments = frame_arguments(clip, self.budget.max_video_s, lambda _, rate: {"fps": rate})
         if clip.waveform_N is not None:

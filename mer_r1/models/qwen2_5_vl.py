@@ -47,7 +47,7 @@ class VisionBackbone(Backbone):
                 f"sample {sample.id}: no video, image or subtitle, and a Qwen2.5-VL cannot hear; "
                 "give one of them, or take a model that hears (Qwen2.5-Omni)"
             )
-        chat = media_chat(self.style, frame_media(clip), subtitle, candidates)
+        chat = media_chat(self.template, frame_media(clip), subtitle, candidates)
         text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         features = self.processor(
             text=text, return_tensors="pt", **frame_arguments(clip, self.budget.max_video_s, _metadata)

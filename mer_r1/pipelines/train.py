@@ -150,7 +150,7 @@ def _lessons(recipe: Recipe, backbone: Backbone, samples: list[Sample]) -> list[
 
     made = []
     for item in lessons(samples):
-        with_question = replace(backbone, template_override=item.style)
+        with_question = replace(backbone, template_override=item.template)
         prompts = _prompts(recipe, recipe.data.train, with_question, list(item.samples))
         made.append(lesson_examples(backbone, prompts, item.answers))
     return made

@@ -135,11 +135,11 @@ def without_servers_control(text: str) -> str:
 
 
 def media_chat(
-    style: PromptTemplate, media: Sequence[str], subtitle: str | None, candidates: Sequence[str] = ()
+    template: PromptTemplate, media: Sequence[str], subtitle: str | None, candidates: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """The chat for a processor: one user turn of media ("video", "image", "audio", in this order) and text."""
-    text = style.text(subtitle, candidates)
+    text = template.text(subtitle, candidates)
     content = [*({"type": medium} for medium in media), {"type": "text", "text": text}]
-    system = {"role": "system", "content": [{"type": "text", "text": style.system}]}
+    system = {"role": "system", "content": [{"type": "text", "text": template.system}]}
     user = {"role": "user", "content": content}
-    return [system, user] if style.system else [user]
+    return [system, user] if template.system else [user]

@@ -128,7 +128,7 @@ def test_an_answer_that_no_stop_text_ended_stays_cut_off() -> None:
         assert (prediction.labels, prediction.status) == ((), "truncated")
         assert "</answer>" not in prediction.raw
     with serve(lambda number, body: left_out("<answer>sad</answer><think>t</think><answer>calm")) as endpoint:
-        (prediction,) = generator(endpoint.url, style=PROMPT_TEMPLATES["full_first"]).generate(texts(1), "slow")
+        (prediction,) = generator(endpoint.url, template=PROMPT_TEMPLATES["full_first"]).generate(texts(1), "slow")
     assert prediction.status == "truncated", "two stops are written: none was sent to the server"
 
 
@@ -144,12 +144,12 @@ def test_whatever_reading_a_file_raises_is_a_row(error: Exception, monkeypatch: 
 
 
 def test_an_answer_before_the_reasoning_does_not_stop_at_its_first_answer() -> None:
-    style = PROMPT_TEMPLATES["full_first"]
+    template = PROMPT_TEMPLATES["full_first"]
     text = "<answer>sad</answer><think>But no.</think><answer>calm</answer>"
-    slow, endpoint = ask_one(texts(1)[0], text=text, style=style)
+    slow, endpoint = ask_one(texts(1)[0], text=text, template=template)
     assert slow.labels == ("calm",)
     assert "stop" not in endpoint.asked[0].body
-    fast, endpoint = ask_one(texts(1)[0], "fast", "sad</answer>", style=style)
+    fast, endpoint = ask_one(texts(1)[0], "fast", "sad</answer>", template=template)
     assert (fast.raw, fast.labels) == ("<answer>sad</answer>", ("sad",))
     assert endpoint.asked[0].body["stop"] == ["</answer>"]
 
@@ -158,23 +158,23 @@ SET = "<step1>A {dog}.</step1><step2>It warms.</step2><step3>Pleasant.</step3>\\
 
 
 def test_three_steps_are_asked_of_the_candidates_and_no_brace_in_a_step_stops_them() -> None:
-    style, sample = PROMPT_TEMPLATES["set"], Sample("a", subtitle="hm", candidates=("joy", "fear<|im_end|>"))
-    slow, endpoint = ask_one(sample, text=SET, style=style)
+    template, sample = PROMPT_TEMPLATES["set"], Sample("a", subtitle="hm", candidates=("joy", "fear<|im_end|>"))
+    slow, endpoint = ask_one(sample, text=SET, template=template)
     body = endpoint.asked[0].body
     assert (slow.labels, slow.reasoning) == (("joy",), "A {dog}.\nIt warms.\nPleasant.")
     assert "stop" not in body
     text = body["messages"][1]["content"][-1]["text"]
     assert "joy, fear" in text
     assert "<|" not in text
-    fast, endpoint = ask_one(sample, "fast", "joy}", style=style)
+    fast, endpoint = ask_one(sample, "fast", "joy}", template=template)
     body = endpoint.asked[0].body
     assert (fast.raw, fast.labels, body["stop"]) == ("\\boxed{joy}", ("joy",), ["}"])
     assert body["messages"][-1]["content"] == "\\boxed{"
-    assert ask_one(sample, "fast", SET, style=style)[0].status == "error"  # a server that began a new turn
+    assert ask_one(sample, "fast", SET, template=template)[0].status == "error"  # a server that began a new turn
 
 
 def test_a_sample_without_the_candidates_that_the_style_shows_is_a_failed_row_and_is_not_asked() -> None:
-    prediction, endpoint = ask_one(Sample("a", subtitle="hm"), style=PROMPT_TEMPLATES["set"])
+    prediction, endpoint = ask_one(Sample("a", subtitle="hm"), template=PROMPT_TEMPLATES["set"])
     assert (prediction.status, endpoint.asked) == ("error", [])
     assert "'a': has no candidates" in str(prediction.error)
 
@@ -243,7 +243,7 @@ def test_settings_are_what_decides_an_answer_and_not_the_address() -> None:
         EndpointGenerator(url, "other"),
         generator(url, max_new_tokens=7),
         generator(url, sound=False),
-        generator(url, style=PROMPT_TEMPLATES["brief"]),
+        generator(url, template=PROMPT_TEMPLATES["brief"]),
     ]
     assert all(other.settings != ours.settings for other in others)
 

@@ -29,7 +29,7 @@ def _sample(number: int, seen: str) -> Sample:
 
 def test_coherence_is_taught_from_text_alone_and_the_answer_scores_one() -> None:
     coherence, _ = lessons([_sample(0, "A gift."), _sample(1, "A grave.")])
-    assert coherence.style is QUESTIONS["coherence"]
+    assert coherence.template is QUESTIONS["coherence"]
     assert [sample.subtitle for sample in coherence.samples] == ["A gift.\nOne laughs.", "A grave.\nOne laughs."]
     for sample, answer in zip(coherence.samples, coherence.answers, strict=True):
         assert (sample.image, sample.video, sample.audio, sample.labels) == (None, None, None, ())
@@ -57,7 +57,7 @@ def test_a_sample_without_two_steps_is_refused_by_name() -> None:
 def test_an_example_learns_the_whole_answer_and_the_end_of_the_turn(stepped_folder: Path, pictures: Path) -> None:
     backbone = load_backbone(str(stepped_folder / "model"))
     for item in lessons(read_manifest(pictures)):
-        asked = replace(backbone, template_override=item.style)
+        asked = replace(backbone, template_override=item.template)
         prompts = [asked.prepare(sample, read_clip(sample, backbone.budget)) for sample in item.samples]
         examples = lesson_examples(backbone, prompts, item.answers)
         assert len(examples) == 6
@@ -84,6 +84,6 @@ def test_the_tiny_model_of_pictures_has_the_size_that_a_dry_run_tells_and_few_to
     backbone = load_recipe_s(ModelSection(source="tiny-vision", prompt_style="brief_set"), tmp_path)
     assert backbone.model.num_parameters() == KNOWN["tiny-vision"].parameters
     assert backbone.reads == "pictures and subtitle"
-    for style in QUESTIONS.values():
-        assert len(backbone.text_ids(style.question)) < 20
+    for template in QUESTIONS.values():
+        assert len(backbone.text_ids(template.question)) < 20
     assert [len(backbone.text_ids(answer)) for answer in ("yes", "no")] == [1, 1]

@@ -131,7 +131,7 @@ class MmeEmotion:
         make = partial(make_generator, request.model, request.service, max_new_tokens=request.max_new_tokens)
         plain = make()
         if request.service is not None:
-            return dict.fromkeys(sets, QuestionGenerator(plain, lambda template: make(style=template)))
+            return dict.fromkeys(sets, QuestionGenerator(plain, lambda template: make(template=template)))
         from mer_r1.generation.local import LocalGenerator
 
         assert isinstance(plain, LocalGenerator), "there is no address"

@@ -24,9 +24,9 @@ from mer_r1.training.sft import SftExamples, Target
 
 @dataclass(frozen=True)
 class Lessons:
-    """Samples that are asked in one style, and what each is to answer."""
+    """Samples that are shown by one prompt template, and what each is to answer."""
 
-    style: PromptTemplate
+    template: PromptTemplate
     samples: tuple[Sample, ...]
     answers: tuple[str, ...]
 
