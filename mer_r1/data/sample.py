@@ -42,7 +42,8 @@ class MediaFacts:
     """What was really taken from a sample's media; written beside every prediction.
 
     Times in seconds. `size` is (width, height) of the source as shown (rotation applied), `taken_size` of the frames
-    handed on. A medium that the sample has not got leaves its fields None and `frame_times_s` empty.
+    handed on. A medium that the sample has not got leaves its fields None and `frame_times_s` empty. `notices` say what
+    was odd about the files, in words that `check` counts rows by.
     """
 
     frame_times_s: tuple[float, ...] = ()
@@ -52,6 +53,7 @@ class MediaFacts:
     audio_s: float | None = None
     audio_taken_s: float | None = None
     decoder: str | None = None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition, Stream
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from mer_r1.data.sample import Clip, MediaFacts, Sample
@@ -31,6 +31,7 @@ from mer_r1.media.lengths import video_seconds
 from mer_r1.media.orientation import jpeg_turn
 from mer_r1.media.pictures import PictureTaker, VideoTrack
 from mer_r1.media.sound import SoundTrack
+from mer_r1.media.streams import choose_streams, films
 
 _LIP_SYNC_S = 0.1
 
@@ -64,6 +65,7 @@ def read_clip(sample: Sample, budget: MediaBudget) -> Clip:
         audio_s=voice.facts.audio_s,
         audio_taken_s=voice.facts.audio_taken_s,
         decoder=f"{clip.facts.decoder} + {codec}" if clip.facts.decoder else voice.facts.decoder,
+        notices=clip.facts.notices + voice.facts.notices,
     )
     return Clip(clip.frames_THWC, voice.waveform_N, facts)
 
@@ -80,8 +82,7 @@ def decode_file(
     """
     path = Path(path)
     with open_media(path, budget) as container:
-        shown = _video_stream(path, container, budget) if pictures != "none" else None
-        heard = _sound_stream(path, container, required=pictures == "none") if sound else None
+        shown, heard, notices = choose_streams(path, container, budget, video=pictures != "none", sound=sound)
         late_s = _sound_lateness(shown, heard)
         video = None
         if shown is not None:
@@ -104,14 +105,14 @@ def decode_file(
         clip = _clip(container, video, voice)
         if clip.frames_THWC is None and clip.waveform_N is None:
             raise InputError(f"{path}: its sound track is empty; give a file with sound, or leave 'audio' out")
-        return clip
+        return replace(clip, facts=replace(clip.facts, notices=notices))
 
 
 def holds_sound_alone(path: Path) -> bool:
     """Whether a file can be opened and has sound but no pictures, whatever its name says; cover art is no picture."""
     try:
         with open_media(path, MediaBudget()) as container:
-            return bool(container.streams.audio) and not _films(container)
+            return bool(container.streams.audio) and not films(container)
     except InputError:
         return False
 
@@ -155,46 +156,6 @@ def _clip(container: InputContainer, video: VideoTrack | None, voice: SoundTrack
     if voice is not None and waveform_N is not None:
         facts = replace(facts, audio_s=voice.seconds, audio_taken_s=voice.taken_s)
     return Clip(frames_THWC, waveform_N, facts)
-
-
-def _films(container: InputContainer) -> list[VideoStream]:
-    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-
-
-def _video_stream(path: Path, container: InputContainer, budget: MediaBudget) -> VideoStream:
-    """The file's pictures, cover art set aside. Raises InputError where there are none, or they are too large."""
-    films = _films(container)
-    if not films:
-        others = "sound and no pictures; name it as 'audio'" if container.streams.audio else "no pictures; give another"
-        raise InputError(f"{path}: holds {others}")
-    best = container.streams.best("video")
-    stream = best if isinstance(best, VideoStream) and best in films else films[0]
-    _need_decoder(path, stream)
-    width, height = stream.width, stream.height
-    if width * height > budget.max_source_pixels:
-        raise InputError(
-            f"{path}: its frames are {width} x {height} pixels, more than {budget.max_source_pixels} in all; shrink it"
-        )
-    return stream
-
-
-def _sound_stream(path: Path, container: InputContainer, *, required: bool) -> AudioStream | None:
-    """The file's best sound track, or None where it has none and none is required."""
-    best = container.streams.best("audio")
-    if isinstance(best, AudioStream):
-        _need_decoder(path, best)
-        return best
-    if required:
-        raise InputError(f"{path}: holds no sound; give a file with a sound track, or leave 'audio' out")
-    return None
-
-
-def _need_decoder(path: Path, stream: Stream) -> None:
-    # PyAV's types say that there always is one; a codec that this FFmpeg cannot decode leaves it None.
-    if getattr(stream, "codec_context", None) is None:
-        raise InputError(
-            f"{path}: its {stream.type} is in a codec that cannot be decoded here; convert it to H.264, AAC"
-        )
 
 
 def _sound_lateness(video: VideoStream | None, sound: AudioStream | None) -> float:

@@ -29,6 +29,9 @@ FIX = "the file is damaged or cut short: fetch or export it again"
 STILL_DEMUXERS = frozenset({"png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe"})
 
 _HEAD_BYTES = 16
+# A packet of mpeg-ts begins with 0x47. A camcorder puts four bytes of time before it, a broadcast 16 of repair behind.
+_TS_PACKET_BYTES = (188, 192, 204)
+_TS_PACKETS = 5
 _BY_START: dict[bytes, str] = {
     b"\x1a\x45\xdf\xa3": "matroska",
     b"GIF87a": "gif",
@@ -71,9 +74,8 @@ def demuxer_of(path: Path) -> str:
             demuxer = _demuxer_of_head(head)
             if demuxer == "mov" and not _index_fits(handle):
                 raise InputError(f"{path}: its index lists more frames than the file has bytes; {FIX}")
-            if demuxer is None and head[:1] == b"\x47":
-                handle.seek(188)
-                demuxer = "mpegts" if handle.read(1) == b"\x47" else None
+            if demuxer is None and _is_transport_stream(handle):
+                demuxer = "mpegts"
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; correct the path (a manifest's paths are relative to it)") from None
     except InputError:
@@ -98,6 +100,16 @@ def _demuxer_of_head(head: bytes) -> str | None:
     if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":
         return "bmp_pipe"
     return _sync_word(head)
+
+
+def _is_transport_stream(handle: BinaryIO) -> bool:
+    """Whether packets of mpeg-ts follow each other, the first of them whole or not."""
+    for size in _TS_PACKET_BYTES:
+        handle.seek(0)
+        begin = handle.read(_TS_PACKETS * size)
+        if len(begin) == _TS_PACKETS * size and any(set(begin[at::size]) == {0x47} for at in range(size)):
+            return True
+    return False
 
 
 def _index_fits(handle: BinaryIO) -> bool:

@@ -4,8 +4,9 @@ A decoder is C code, and its files are of unknown origin. A file that crashes it
 times the budget's `max_decode_s`, costs one process, which is replaced, and is an error of its row alone.
 A process holds one clip at a time and hands back numbers, so memory does not grow with the manifest.
 
-Notices of a row: no sound track; all frames alike within 2 of 255; no pixel over 16; sound under 1e-4 of full
-scale; under 0.3 s; longer than the budget takes; sound and pictures that differ by over 1 s and over 20 %.
+Notices of a row: what the facts of its clip say; no sound track; all frames alike within 2 of 255; no pixel over 16;
+sound under 1e-4 of full scale; under 0.3 s; longer than the budget takes; sound and pictures that differ by over 1 s
+and over 20 %.
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ def _sha256(path: Path) -> str:
 
 def _remarks(sample: Sample, clip: Clip, budget: MediaBudget) -> Iterator[str]:
     frames_THWC, waveform_N, facts = clip.frames_THWC, clip.waveform_N, clip.facts
+    yield from facts.notices
     if sample.video is not None and waveform_N is None:
         yield "clips without sound"
     if frames_THWC is not None and len(frames_THWC) > 1 and int(np.ptp(frames_THWC, axis=0).max()) <= ALIKE:

@@ -122,6 +122,46 @@ def _mux_sound(
     container.mux(stream.encode())
 
 
+def write_two_tracks(path: Path, hz: tuple[float, float], *, default: int) -> Path:
+    """1.5 s of gray frames in two video tracks of 96 x 96 and 64 x 64, and two tracks of sound with a tone each.
+
+    `default` is the track of each kind that is marked as the preferred one.
+    """
+    with av.open(path, "w") as container:
+        videos, sounds = [], []
+        for k, side in enumerate((96, 64)):
+            video = container.add_stream("libx264", rate=8)
+            assert isinstance(video, VideoStream)
+            video.width = video.height = side
+            video.pix_fmt = "yuv420p"
+            video.disposition = Disposition.default if k == default else Disposition(0)
+            videos.append(video)
+        for k in range(2):
+            sound = container.add_stream("aac", rate=16_000, layout="mono")
+            assert isinstance(sound, AudioStream)
+            sound.disposition = Disposition.default if k == default else Disposition(0)
+            sounds.append(sound)
+        for video in videos:
+            _mux_frames(
+                container, video, gray_frames(12, video.width, video.height), "rgb24", range(12), Fraction(1, 8)
+            )
+        for sound, tone_hz in zip(sounds, hz, strict=True):
+            _mux_sound(container, sound, tone(1.5, 16_000, tone_hz), "fltp", 0)
+    return path
+
+
+def with_unknown_codec(path: Path, names: tuple[bytes, ...], which: tuple[int, ...]) -> Path:
+    """Have some of a file's tracks (0 is the first) claim a codec that nobody knows, wherever one of `names` stands."""
+    data = path.read_bytes()
+    for name in names:
+        pieces = data.split(name)
+        data = pieces[0]
+        for k, piece in enumerate(pieces[1:]):
+            data += (name[:2].ljust(len(name), b"z") if k in which else name) + piece
+    path.write_bytes(data)
+    return path
+
+
 def write_image(path: Path, pixels_HWC: NDArray[np.uint8], *, pixels: str = "rgb24") -> Path:
     """A jpg or png of `pixels_HWC`, by the encoder alone: no pattern is read into the name."""
     jpg = path.suffix == ".jpg"
@@ -174,6 +214,16 @@ def write_mp3_with_cover(path: Path, sound: NDArray[np.float32]) -> Path:
         cover.disposition = Disposition.attached_pic
         _mux_frames(container, cover, gray_frames(1, 56, 56), "rgb24", [0], Fraction(1))
         _mux_sound(container, audio, sound, "fltp", 0)
+    return path
+
+
+def with_packets_of(path: Path, before: int, behind: int) -> Path:
+    """An mpeg-ts with bytes before each packet (a camcorder's time of arrival), or behind it (a broadcast's repair)."""
+    data = path.read_bytes()
+    pieces = []
+    for at in range(0, len(data), 188):
+        pieces += [(at // 188).to_bytes(before, "big") if before else b"", data[at : at + 188], bytes(behind)]
+    path.write_bytes(b"".join(pieces))
     return path
 
 

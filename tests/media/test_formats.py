@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, decode_file
 from mer_r1.media.formats import demuxer_of
-from tests.media.make_media import gray_frames, png_declaring, tone, with_declared_seconds, write_image, write_media
+from tests.media.make_media import (
+    gray_frames,
+    png_declaring,
+    tone,
+    with_declared_seconds,
+    with_packets_of,
+    write_image,
+    write_media,
+)
 
 FOUR = MediaBudget(num_frames=4, fps=None)
 
@@ -268,6 +276,19 @@ def test_an_mp3_behind_an_id3_tag_is_known(tmp_path: Path) -> None:
     assert demuxer_of(path) == "mp3"
     path.write_bytes(data[data.index(b"\xff\xf3") :])
     assert demuxer_of(path) == "mp3"
+
+
+@pytest.mark.parametrize(("before", "behind", "cut"), [(4, 0, 0), (0, 16, 0), (0, 0, 100), (4, 0, 150)])
+def test_mpeg_ts_in_packets_of_any_size_and_from_any_byte_on_is_known(
+    tmp_path: Path, before: int, behind: int, cut: int
+) -> None:
+    path = write_media(tmp_path / "a.ts", frames=gray_frames(12), sound=tone(1.5, 16_000))
+    data = with_packets_of(path, before, behind).read_bytes()
+    path.write_bytes(data[cut:])
+    assert demuxer_of(path) == "mpegts"
+    clip = decode_file(path, FOUR)
+    assert clip.facts.video_s == pytest.approx(1.5, abs=0.05)
+    assert clip.waveform_N is not None
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
