@@ -28,6 +28,7 @@ from mer_r1.generation.generator import UNREADABLE, failed
 from mer_r1.media import read_clip
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
+from mer_r1.models.decoding import NotFiniteError
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.types import Prompt, Sampling
 from mer_r1.prompting.templates import PromptTemplate
@@ -123,12 +124,18 @@ class LocalGenerator:
             return self.backbone.prepare(sample, clip)
 
     def _predicted(self, prompts: Sequence[Prompt], mode: Mode) -> list[Prediction]:
-        """The answers to a batch; prompt by prompt where memory does not suffice, and one that fails alone is a row."""
+        """The answers to a batch; a prompt whose scores are no numbers is a failed row, and the others are asked again.
+
+        Where memory does not suffice they are answered prompt by prompt, and one that fails alone is a failed row.
+        """
         if not prompts:
             return []
         sampling = Sampling(self.max_new_tokens, temperature=0.0)
         try:
             return predict_batch(self.backbone, prompts, mode, sampling, self._tokens, self._wheels)
+        except NotFiniteError as error:
+            rest = [prompt for row, prompt in enumerate(prompts) if row not in error.rows]
+            return [failed(prompts[row].id, mode, error) for row in error.rows] + self._predicted(rest, mode)
         except torch.OutOfMemoryError as error:
             problem = RuntimeError(str(error))  # without the frames that hold the memory
         torch.cuda.empty_cache()

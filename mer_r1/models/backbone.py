@@ -24,7 +24,7 @@ from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.checkpoint import write_settings
-from mer_r1.models.decoding import LAST, Decoder, StopText, draw, head_reads
+from mer_r1.models.decoding import LAST, Decoder, NotFiniteError, StopText, draw, head_reads, is_drawable
 from mer_r1.models.group_attention import GROUP, DecodeLayout
 from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Sampling
 from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat
@@ -232,7 +232,7 @@ class Backbone(ABC):
         All answers read the one cache of their prompt. Sampling continues until every row has written `stop` as often
         as `num_stops` says, or the end token, or `max_new_tokens` are written; a `stop` before `stop_after` does not
         count. `uniform_BR` are the draws, in [0, 1), one for each id; without it they come from torch's global
-        generator.
+        generator. Raises NotFiniteError where the model's scores for a row are not numbers.
         """
         padding_PT = encoded.prompts.mask_PT == 0
         bias_PT = torch.zeros(padding_PT.shape, device=self.device).masked_fill(padding_PT, -torch.inf)
@@ -248,18 +248,23 @@ class Backbone(ABC):
             uniform_BR = torch.rand(rows, sampling.max_new_tokens, dtype=torch.float64)
         uniform_BR = uniform_BR.to(self.device)
         open_B = torch.ones(rows, dtype=torch.bool, device=self.device)
+        sound_B = open_B  # looked at after the last step: to ask a GPU at every step takes time
         ids, kept = [], []
         after = "" if stop_after in prefill else stop_after
         finished = StopText(self.tokenizer, stop, rows, self.device, num_stops, after)
         for index in range(sampling.max_new_tokens):
-            chosen_B = draw(logits_BV + self.suppressed_V, sampling, uniform_BR[:, index])
+            logits_BV = logits_BV + self.suppressed_V
+            sound_B = sound_B & (is_drawable(logits_BV) | ~open_B)
+            chosen_B = draw(logits_BV, sampling, uniform_BR[:, index])
             chosen_B = torch.where(open_B, chosen_B, self.tokenizer.pad_token_id)
             ids.append(chosen_B)
             kept.append(open_B)
-            open_B = open_B & ~finished(chosen_B)
+            open_B = open_B & sound_B & ~finished(chosen_B)
             if index + 1 == sampling.max_new_tokens or not open_B.any():
                 break
             logits_BV = decoder.step(chosen_B[:, None])
+        if not sound_B.all():
+            raise NotFiniteError((~sound_B).nonzero()[:, 0].tolist())
         return Generated(torch.stack(ids, dim=1), torch.stack(kept, dim=1).long())
 
 

@@ -5,17 +5,37 @@ Shape letters: B answers, Q newest ids, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mer_r1.errors import InputError
 from mer_r1.models.group_attention import NO_MASK_SHAPE, DecodeLayout, answer_cache
 from mer_r1.models.types import Encoded, Sampling
 
 LAST = slice(-1, None)
+
+
+class NotFiniteError(InputError):
+    """The model's scores for the next id are not numbers, so no answer can be drawn; `rows` are the answers concerned.
+
+    One NaN in a weight makes all scores NaN, and the argmax of NaN is id 0, "!" in Qwen's vocabulary.
+    """
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        super().__init__(
+            "the model's scores are not finite numbers: its weights hold NaN or infinity, or overflow in their "
+            "precision; copy the checkpoint again, or take an earlier one"
+        )
+        self.rows = tuple(rows)
+
+
+def is_drawable(logits_BV: Tensor) -> Tensor:
+    """Whether a row has a distribution to draw from, (B,): no NaN, no +inf, and not -inf alone."""
+    return logits_BV.amax(-1).isfinite()
 
 
 class Decoder:

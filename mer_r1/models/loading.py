@@ -8,11 +8,12 @@ and for a plain checkpoint (`merge_adapter`), not to resume training.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.errors import InputError, first_line
@@ -51,13 +52,18 @@ def merge_adapter(folder: Path, out: Path) -> Path:
     """Write base + adapter as a plain checkpoint for `from_pretrained`, with processor and settings; returns `out`.
 
     Weights are written in the base's own precision. Raises InputError where there is no adapter, its base is missing or
-    is an adapter too, or `out` exists.
+    is an adapter too, `out` exists, or a merged weight is not finite.
     """
-    adapter_base(folder)
+    base = adapter_base(folder)
     if out.exists():
         raise InputError(f"{out}: exists already; give another --out, or remove it")
     with peft_is_behind():
         backbone = load_backbone(str(folder))  # of any kind; each writes its own processor
+    if name := _first_not_finite(backbone.model.state_dict().items()):
+        raise InputError(
+            f"{folder}: merged, {name} holds NaN or infinity: so does the base {base}, or its precision is too small "
+            "for the sum; copy the base again, or take one in bfloat16 or float32"
+        )
     with disk_full_named(out), atomic_folder(out) as temporary:
         backbone.model.save_pretrained(temporary)
         backbone.save(temporary)
@@ -95,7 +101,10 @@ def _load_adapted(folder: Path, budget: MediaBudget | None, prompt_style: str | 
 
 
 def _merged(model: Any, folder: Path) -> Any:
-    """`model` with the adapter of `folder` in its weights. Raises InputError for an adapter that does not fit."""
+    """`model` with the adapter of `folder` in its weights.
+
+    Raises InputError for an adapter that does not fit or whose weights are not finite.
+    """
     import peft
     from safetensors import SafetensorError, safe_open
 
@@ -105,6 +114,11 @@ def _merged(model: Any, folder: Path) -> Any:
     try:
         with safe_open(weights, "pt") as file:
             given = set(file.keys())
+            damaged = _first_not_finite((name, file.get_tensor(name)) for name in sorted(given))
+        if damaged:
+            raise InputError(
+                f"{weights}: {damaged} holds NaN or infinity; take an earlier checkpoint of the run, or copy it again"
+            )
         # An adapter starts at random before its weights are read.
         with torch.random.fork_rng(devices=[]), peft_is_behind():
             warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # an error below
@@ -112,8 +126,15 @@ def _merged(model: Any, folder: Path) -> Any:
         if odd := sorted(given ^ set(peft.get_peft_model_state_dict(adapted))):
             raise ValueError(f"{odd[0]} is in one of them alone")
         return adapted.merge_and_unload().eval()
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"{folder}: the adapter cannot be merged into its base ({first_line(error)}); copy it again, or name the "
             f"base it was learned on in {ADAPTER_CONFIG}"
         ) from error
+
+
+def _first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
+    """The name of the first tensor that holds a NaN or an infinity."""
+    return next((name for name, tensor in tensors if not tensor.isfinite().all()), None)

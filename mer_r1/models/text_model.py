@@ -19,6 +19,7 @@ import torch
 
 from mer_r1.errors import InputError
 from mer_r1.models.checkpoint import CAUSAL_FIX, folder_kind, read_parts
+from mer_r1.models.decoding import NotFiniteError, is_drawable
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,16 @@ class TextModel:
         return cls(model.to("cuda" if cuda else "cpu"), tokenizer)
 
     def answer(self, prompts: Sequence[str], max_new_tokens: int = 8, batch_size: int = 32) -> list[str]:
-        """The answers to the prompts, in order, without white space around it; at most `max_new_tokens` tokens long."""
+        """The answers to the prompts, in order, without white space around it; at most `max_new_tokens` tokens long.
+
+        Raises InputError where the model's scores are not numbers.
+        """
         answers: list[str] = []
         for start in range(0, len(prompts), batch_size):
-            answers += self._answer(prompts[start : start + batch_size], max_new_tokens)
+            try:
+                answers += self._answer(prompts[start : start + batch_size], max_new_tokens)
+            except NotFiniteError as error:
+                raise InputError(f"{self.model.name_or_path}: {error}") from None
         return answers
 
     @torch.inference_mode()
@@ -69,7 +76,9 @@ class TextModel:
             ids[number, length - len(row) :] = torch.tensor(row)
             mask[number, length - len(row) :] = 1
         device = self.model.device
-        made = self.model.generate(ids.to(device), attention_mask=mask.to(device), max_new_tokens=max_new_tokens)
+        made = self.model.generate(
+            ids.to(device), attention_mask=mask.to(device), max_new_tokens=max_new_tokens, logits_processor=[_checked]
+        )
         texts = self.tokenizer.batch_decode(made[:, length:], skip_special_tokens=True)
         if self.tokenizer.chat_template:
             return (text.strip() for text in texts)
@@ -86,6 +95,14 @@ class TextModel:
             chat, tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
         return list(self.tokenizer(whole, add_special_tokens=False)["input_ids"])
+
+
+def _checked(_: torch.Tensor, logits_BV: torch.Tensor) -> torch.Tensor:
+    """The logits as they are. Raises NotFiniteError where there is nothing to choose from."""
+    sound_B = is_drawable(logits_BV)
+    if not sound_B.all():
+        raise NotFiniteError((~sound_B).nonzero()[:, 0].tolist())
+    return logits_BV
 
 
 def _pad_id(tokenizer: Any) -> int:

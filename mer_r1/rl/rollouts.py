@@ -18,14 +18,17 @@ from torch import Tensor
 
 from mer_r1.data.sample import Response
 from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
 from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import Backbone
+from mer_r1.models.decoding import NotFiniteError
 from mer_r1.models.packing import Branch
 from mer_r1.models.token_offsets import LocatedAnswer, fast_branch, locate_answer
 from mer_r1.models.types import Encoded, Generated, PromptBatch, Sampling
 from mer_r1.objectives import LengthPenalty
 from mer_r1.prompting.response import ResponseFormat, parse_response
 from mer_r1.rl.advantages import REWARDS
+from mer_r1.text import printable
 
 
 @dataclass(frozen=True)
@@ -75,17 +78,23 @@ def make_rollouts(
     sampling: Sampling,
     uniform_BR: Tensor,
 ) -> RolloutBatch:
-    """Sample slow responses: as many for each prompt as `uniform_BR` has rows for it. Towers and prefill run once."""
-    encoded = backbone.encode(prompts)
-    generated = backbone.generate(
-        encoded,
-        len(uniform_BR) // len(ids),
-        sampling,
-        stop=response_format.stop,
-        num_stops=response_format.stops("slow"),
-        stop_after=response_format.stop_after,
-        uniform_BR=uniform_BR,
-    )
+    """Sample slow responses: as many for each prompt as `uniform_BR` has rows for it. Towers and prefill run once.
+
+    Raises InputError, naming the sample, where the policy's scores are not numbers.
+    """
+    encoded, num_generations = backbone.encode(prompts), len(uniform_BR) // len(ids)
+    try:
+        generated = backbone.generate(
+            encoded,
+            num_generations,
+            sampling,
+            stop=response_format.stop,
+            num_stops=response_format.stops("slow"),
+            stop_after=response_format.stop_after,
+            uniform_BR=uniform_BR,
+        )
+    except NotFiniteError as error:
+        raise InputError(f"sample {printable(ids[error.rows[0] // num_generations])!r}: {error}") from None
     rows = generated.rows()
     texts = [backbone.decode(row) for row in rows]
     responses = [parse_response(text, response_format.name) for text in texts]
