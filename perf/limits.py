@@ -5,7 +5,7 @@
 start        importing what the steps need, and nothing else: what stands in every other peak
 read         `read_manifest`: labels, subtitle, cluster and a media path in each row
 check        `mer-r1 check` with the media of the first row alone
-predictions  `read_predictions` of fast and slow answers, with reasoning and the confidence of 40 categories, as
+predictions  `read_predictions` of fast and slow answers, with reasoning and twice the confidence of 40 categories, as
              `diagnose` and `report` read them
 score        `mer-r1 score` of these
 
@@ -73,7 +73,6 @@ def write_files(folder: Path, num: int) -> None:
 def answer(identity: str, mode: str, words: list[str], draws: random.Random) -> dict[str, Any]:
     """A row of predictions.jsonl as `mer-r1 predict` writes it."""
     reasoning = REASONING * 5 if mode == "slow" else ""
-    wheels = {f"w{k}": {f"category {c}": -10 * draws.random() for c in range(8)} for k in range(1, 6)}
     return {
         "id": identity,
         "mode": mode,
@@ -82,8 +81,15 @@ def answer(identity: str, mode: str, words: list[str], draws: random.Random) -> 
         "labels": words,
         "status": "ok",
         "confidence": {word: draws.random() for word in words},
-        "categories": wheels,
+        "categories": confidences(draws),
+        "categories_first": confidences(draws),
     }
+
+
+def confidences(draws: random.Random) -> dict[str, dict[str, float]]:
+    """A log-confidence for every category of every wheel."""
+    names = [f"category {c}" for c in range(8)]
+    return {f"w{k}": {name: round(-10 * draws.random(), 5) for name in names} for k in range(1, 6)}
 
 
 def in_a_process(step: str, folder: Path) -> dict[str, float]:

@@ -101,11 +101,17 @@ def predictions(
                 "reasoning": text,
                 "labels": draw.sample(list(labels), draw.randint(0, len(labels))) + draw.sample(words, 1),
                 "status": "ok",
-                "categories": {
-                    wheel: {category: round(math.log(draw.random() + 1e-6), 4) for category in categories}
-                    for wheel, categories in zip(wheels.names, wheels.categories_of, strict=True)
-                },
+                "categories": confidences(wheels, draw),
+                "categories_first": confidences(wheels, draw),
             }
+
+
+def confidences(wheels: WheelSet, draw: random.Random) -> dict[str, dict[str, float]]:
+    """A log-confidence for every category of every wheel."""
+    return {
+        wheel: {category: round(math.log(draw.random() + 1e-6), 5) for category in categories}
+        for wheel, categories in zip(wheels.names, wheels.categories_of, strict=True)
+    }
 
 
 def in_chromium(page: Path) -> dict[str, float | None]:

@@ -71,7 +71,12 @@ def test_the_diagnosis_measures_it(old: Path) -> None:
     assert main(["diagnose", str(old / "quickstart"), "--out", str(old / "out")]) == 0
     found = json.loads((old / "out" / "diagnosis.json").read_text())
     assert found["pair"] == ["baseline", "mer_r1"]
-    assert found["sets"]["test"]["systems"]["mer_r1"]["paradox"]["n"] == 3
+    measured = found["sets"]["test"]["systems"]["mer_r1"]
+    assert measured["paradox"]["n"] == 3
+    assert measured["paradox"]["slow"]["num_with_confidence"] == 3
+    assert measured["paradox"]["slow"]["num_with_confidence_first"] == 0
+    assert measured["reliability"]["slow"] is None
+    assert "MER-R1, test: 6 answers have the mean over words alone" in " ".join(found["notes"])
     assert found["dynamics"]["mer_r1"]["reward/recall"]["steps"] == [5.0, 10.0, 15.0]
 
 

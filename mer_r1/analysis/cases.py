@@ -15,10 +15,10 @@ cannot be; in its place stands what Appendix E says the baseline does, the loss 
 
     strength = |S| / W * (1 + gap)        gap = mean over S of p(where it should be) - p(where not), cut to [0, 1]
 
-where p is the confidence exp(conf) of a category (Equation 1). Of which answers: retained tuned slow - reference slow,
-suppressed reference fast - tuned slow, recovered tuned slow - reference fast, lost fast - slow, failure the named wrong
-- the gold, both of tuned slow. A gap that is not known counts as 0, so strengths with and without confidences compare:
-categories a wheel, up to doubled by how sure the answers were.
+where p is the confidence exp(conf) of a category (Equation 1) at the answer's first word. Of which answers: retained
+tuned slow - reference slow, suppressed reference fast - tuned slow, recovered tuned slow - reference fast, lost fast -
+slow, failure the named wrong - the gold, both of tuned slow. A gap that is not known counts as 0, so strengths with and
+without confidences compare: categories a wheel, up to doubled by how sure the answers were.
 
 Convention: a clip without gold, or of which a needed answer is not there or is an error, is of no kind; an unfinished
 answer can only be a failure, for it is no decision. Shape letter: W wheels.
@@ -153,9 +153,9 @@ def _strength(packed: int, gap: float, wheels: WheelSet) -> float:
 
 def _gap(with_it: int, sure: Prediction, without: int, unsure: Prediction, wheels: WheelSet) -> float:
     """Mean confidence of `sure` in the first categories minus that of `unsure` in the second, in [0, 1]; 0: unknown."""
-    if sure.categories is None or unsure.categories is None:
+    if sure.categories_first is None or unsure.categories_first is None:
         return 0.0
-    high, low = _mean(with_it, sure.categories, wheels), _mean(without, unsure.categories, wheels)
+    high, low = _mean(with_it, sure.categories_first, wheels), _mean(without, unsure.categories_first, wheels)
     return 0.0 if high is None or low is None else min(1.0, max(0.0, high - low))
 
 

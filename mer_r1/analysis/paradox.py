@@ -2,7 +2,9 @@
 
     recall, precision, F1     the scorer's own (metrics/open_vocabulary.py), fast - slow by the paired bootstrap
     num_categories            categories an answer reaches, mean over clips and wheels
-    confidence_gold, margin   MER-R1 Definitions 1 and 2 (metrics/confidence.py), mean over clips, then over wheels
+    confidence_gold, margin   MER-R1 Definitions 1 and 2 (metrics/confidence.py), mean over clips, then over wheels;
+                              of log-confidences averaged over the words of an answer
+    .._first                  the same at the first token of the answer's first word
     retained_hit_rate         sum |G ∩ fast ∩ slow| / sum |G ∩ fast| over clips, G the gold categories, then mean over
                               wheels: what slow keeps of fast's right categories (Appendix D, Figure 8)
 
@@ -26,11 +28,11 @@ from numpy.typing import NDArray
 from mer_r1.analysis.tables import Estimate, by_wheel, category_bits, estimate, gold_categories, log_confidences
 from mer_r1.data.gold import Gold
 from mer_r1.data.predictions import ModePredictions
-from mer_r1.data.sample import MODES, Mode, Prediction, Sample
+from mer_r1.data.sample import MODES, Mode, Position, Prediction, Sample
 from mer_r1.emotion.wheel import WheelSet, load_wheels
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import Answered, answered
-from mer_r1.metrics.confidence import ConfidenceMargin, confidence_margin
+from mer_r1.metrics.confidence import confidence_margin
 from mer_r1.metrics.corpus_score import ScoreReport, compare, score_mode, score_signature
 from mer_r1.metrics.statistics import Floats, bootstrap_intervals, or_none, paired_bootstrap, ratio
 from mer_r1.text import interval, printable, with_interval
@@ -39,12 +41,21 @@ Rows = dict[str, Prediction]
 
 LEADS = ("recall", "f1", "precision")
 GAPS = (("recall", "recall"), ("precision", "precision"), ("f1", "F1"))  # as plots and tables show them
-MEANS = ("num_categories", "confidence_gold", "margin")
+SUFFIXES: dict[Position, str] = {"first": "_first", "mean": ""}
+"""What a measure's name ends in, by where confidence is read."""
+MEANS = (
+    "num_categories",
+    *(f"{name}{suffix}" for name in ("confidence_gold", "margin") for suffix in SUFFIXES.values()),
+)
 
 
 @dataclass(frozen=True)
 class Level:
-    """The answers of one side on average: fractions, counts a clip, log-confidences; undefined is None."""
+    """The answers of one side on average: fractions, counts a clip, log-confidences; undefined is None.
+
+    `confidence_*` and `margin` are of log-confidences averaged over an answer's words, `*_first` of those at its first
+    word; `num_with_confidence` and `num_with_confidence_first` say on how many clips both sides have them.
+    """
 
     recall: float | None
     precision: float | None
@@ -56,6 +67,10 @@ class Level:
     confidence_negative: float | None
     margin: float | None
     num_with_confidence: int
+    confidence_gold_first: float | None
+    confidence_negative_first: float | None
+    margin_first: float | None
+    num_with_confidence_first: int
     missing: int
     unanswered: int
 
@@ -103,11 +118,11 @@ class SlowPair:
 
 @dataclass(frozen=True)
 class _Side:
-    """One of two compared lists of answers: its rows by id, its report, and its confidences (N, W)."""
+    """One of two compared lists of answers: its rows by id, its report, and by measure its confidences (N, W)."""
 
     rows: Rows
     report: ScoreReport
-    confidence: ConfidenceMargin
+    confidence: dict[str, Floats]
 
 
 def diagnose(
@@ -245,11 +260,11 @@ def _sides(
     ]
     gold_NC = category_bits([gold_categories(labels, wheels) for labels in gold.labels.values()], wheels)
     found = [_confidence(list(rows.values()), gold_NC, wheels) for _, rows in answers]
-    for field in ("gold_N", "negative_N", "margin_N"):
-        columns = [getattr(item, field) for item in found]
-        gap = np.any([np.isnan(column) for column in columns], axis=0)
-        for column in columns:
-            column[gap] = np.nan
+    for key in found[0]:
+        tables = [item[key] for item in found]
+        gap = np.any([np.isnan(table) for table in tables], axis=0)
+        for table in tables:
+            table[gap] = np.nan
     sides = []
     for (mode, rows), confidence in zip(answers, found, strict=True):
         report = reports.get(mode) or score_mode(gold, ModePredictions.of(mode, rows.values()), wheels, name)
@@ -257,13 +272,16 @@ def _sides(
     return sides
 
 
-def _confidence(rows: Sequence[Prediction], gold_NC: NDArray[np.bool_], wheels: WheelSet) -> ConfidenceMargin:
-    """Confidence of each clip and wheel, (N, W)."""
-    table_NC = log_confidences(rows, wheels)
-    columns = [confidence_margin(table_NC[:, part], gold_NC[:, part]) for part in by_wheel(wheels)]
-    return ConfidenceMargin(
-        *(np.stack([getattr(c, field) for c in columns], axis=1) for field in ("gold_N", "negative_N", "margin_N"))
-    )
+def _confidence(rows: Sequence[Prediction], gold_NC: NDArray[np.bool_], wheels: WheelSet) -> dict[str, Floats]:
+    """By measure the confidence of each clip and wheel, (N, W), at both positions."""
+    found = {}
+    for position, suffix in SUFFIXES.items():
+        table_NC = log_confidences(rows, wheels, position)
+        columns = [confidence_margin(table_NC[:, part], gold_NC[:, part]) for part in by_wheel(wheels)]
+        found[f"confidence_gold{suffix}"] = np.stack([column.gold_N for column in columns], axis=1)
+        found[f"confidence_negative{suffix}"] = np.stack([column.negative_N for column in columns], axis=1)
+        found[f"margin{suffix}"] = np.stack([column.margin_N for column in columns], axis=1)
+    return found
 
 
 def _retained(gold: Gold, fast: Rows, slow: Rows, wheels: WheelSet) -> Floats:
@@ -292,8 +310,7 @@ def _values(key: str, side: _Side) -> Floats:
     """(N, W) of a measure that is a mean over clips, then over wheels."""
     if key == "num_categories":
         return side.report.arrays.num_predicted_NW.astype(np.float64)
-    values = side.confidence
-    return {"confidence_gold": values.gold_N, "confidence_negative": values.negative_N, "margin": values.margin_N}[key]
+    return side.confidence[key]
 
 
 def _sums(values_NW: Floats) -> Floats:
@@ -312,13 +329,19 @@ def _level(side: _Side) -> Level:
     report = side.report
     means = {
         key: or_none(_mean_of_sums(_sums(_values(key, side)).sum(axis=0)[None])[0, 0])
-        for key in ("num_categories", "confidence_gold", "confidence_negative", "margin")
+        for key in ("num_categories", *side.confidence)
     }
     return Level(
         **{key: or_none(getattr(report.open_vocabulary, key)) for key in ("recall", "precision", "f1", "hit")},
         **means,
         answer_words=sum(len(row.labels) for row in side.rows.values()) / len(side.rows),
-        num_with_confidence=int((~np.isnan(side.confidence.gold_N)).any(axis=1).sum()),
+        num_with_confidence=_num_known(side.confidence["confidence_gold"]),
+        num_with_confidence_first=_num_known(side.confidence["confidence_gold_first"]),
         missing=report.missing,
         unanswered=report.unanswered,
     )
+
+
+def _num_known(values_NW: Floats) -> int:
+    """Clips that have the measure in some wheel."""
+    return int((~np.isnan(values_NW)).any(axis=1).sum())

@@ -1,7 +1,8 @@
 """Are the category confidences probabilities? The reliability diagram and the expected calibration error.
 
-For every clip, wheel and category the confidence p = exp(conf) (MER-R1 Definition 1) is set against whether the
-category is a gold one, y in {0, 1}. The pairs of all wheels are pooled and sorted into NUM_BINS bins of equal width:
+For every clip, wheel and category the confidence p = exp(conf) (MER-R1 Definition 1) at the first token of the answer's
+first word is set against whether the category is a gold one, y in {0, 1}. The pairs of all wheels are pooled and sorted
+into NUM_BINS bins of equal width:
 
     ECE = sum over bins |sum of p - sum of y| / number of pairs
     interval = [2 ECE - b_high, 2 ECE - b_low], cut to [0, 1], where b are the bounds over resampled clips (or clusters)
@@ -12,10 +13,14 @@ the interval is therefore the reflected (basic) one (Davison and Hinkley, 1997),
 `top` is the same of the most confident category of each wheel alone, as is usual for classifiers (Guo et al., 2017);
 over all categories most pairs lie in the lowest bin, where a confidence is hardly wrong, so that ECE is small.
 
+The first word alone, for there p is a share of the model's own distribution. What averages over the words is none: exp
+of a mean log falls below the mean of p, and a mean of calibrated probabilities is itself under-confident (Ranjan and
+Gneiting, 2010), so that the error would grow with the number of words.
+
 Convention: a wheel is left out of a clip without gold in it; a category without a confidence, and an answer that is an
-error or holds none, are left out. A confidence is the share of probability at the first token of a word, averaged over
-the words of the answer, so of a clip with two gold categories both cannot be near 1: such clips read as under-confident
-by construction. Shape letters: N clips, C categories of a wheel, B resamples, K bins.
+error or holds none at its first word (0.1.0 wrote such), are left out. The shares of one position add up to at most 1,
+but for ids that categories share, so of a clip with two gold categories both cannot be near 1: such clips read as
+under-confident by construction. Shape letters: N clips, C categories of a wheel, B resamples, K bins.
 """
 
 from __future__ import annotations
@@ -74,17 +79,20 @@ class Reliability:
 def reliability(
     samples: Sequence[Sample], predictions: Mapping[str, Prediction], wheels: WheelSet
 ) -> Reliability | None:
-    """The reliability of the confidences of one mode, given by id; None where no answer holds a confidence.
+    """The reliability of the confidences of one mode, given by id; None where no answer holds one at its first word.
 
     Raises InputError where the confidences are those of other wheels.
     """
     kept = [
-        sample for sample in samples if (row := predictions.get(sample.id)) and row.status != "error" and row.categories
+        sample
+        for sample in samples
+        if (row := predictions.get(sample.id)) and row.status != "error" and row.categories_first
     ]
     if not kept:
         return None
     all_gold_NC = category_bits([gold_categories(sample.labels, wheels) for sample in kept], wheels)
-    table_NC = np.exp(np.minimum(0.0, log_confidences([predictions[sample.id] for sample in kept], wheels)))
+    rows = [predictions[sample.id] for sample in kept]
+    table_NC = np.exp(np.minimum(0.0, log_confidences(rows, wheels, "first")))
     every, top = (np.zeros((len(kept), 3 * NUM_BINS)) for _ in range(2))
     for part in by_wheel(wheels):
         gold_NC, confidence_NC = all_gold_NC[:, part], table_NC[:, part]

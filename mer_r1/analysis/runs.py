@@ -164,6 +164,12 @@ def _of_set(
         notes.append(f"{shared.title}: no clip was answered by every system in every mode; ask again")
     systems = {}
     for name, answers in shared.answers.items():
+        rows = answers.predictions.values()
+        if num := sum(row.categories is not None and row.categories_first is None for row in rows):
+            notes.append(
+                f"{titles[name]}, {shared.title}: {num} answers have the mean over words alone as confidences (0.1.0 "
+                "wrote no others); they are in nothing that is read at the first word"
+            )
         paradox = _paradox(shared, answers, f"{titles[name]}, {shared.title}", wheels, notes)
         try:
             calibration = {mode: reliability(shared.counted, answers.of_mode(mode), wheels) for mode in MODES}

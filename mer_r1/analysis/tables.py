@@ -6,7 +6,7 @@ Shape letters: N clips, C categories of all wheels together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_r1.data.labels import read_labels
-from mer_r1.data.sample import Prediction
+from mer_r1.data.sample import Position, Prediction
 from mer_r1.emotion.compiled import NEUTRAL, shifts
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
@@ -57,17 +57,18 @@ def category_bits(packed: Sequence[int], wheels: WheelSet) -> Mask:
     return rows.reshape(-1, width)[index_N]
 
 
-def log_confidences(rows: Sequence[Prediction], wheels: WheelSet) -> Floats:
-    """The log-confidence of every category, (N, C); NaN where there is none.
+def log_confidences(rows: Sequence[Prediction], wheels: WheelSet, position: Position) -> Floats:
+    """The log-confidence of every category at this position of the answers, (N, C); NaN where there is none.
 
-    Raises InputError for a category that is not of these wheels.
+    Raises InputError for a category that is not of these wheels, at either position.
     """
     allowed = {
         wheel: frozenset({*names, NEUTRAL}) for wheel, names in zip(wheels.names, wheels.categories_of, strict=True)
     }
-    table = np.array(list(chain.from_iterable(_row(row, wheels) for row in rows)), dtype=np.float64)
+    found = (row.categories_at(position) or {} for row in rows)
+    table = np.array(list(chain.from_iterable(_row(item, wheels) for item in found)), dtype=np.float64)
     for row in rows:
-        for wheel, values in (row.categories or {}).items():
+        for wheel, values in chain((row.categories or {}).items(), (row.categories_first or {}).items()):
             if wheel in allowed and not values.keys() <= allowed[wheel]:
                 stranger = min(values.keys() - allowed[wheel])
                 raise InputError(
@@ -84,8 +85,7 @@ def by_wheel(wheels: WheelSet) -> Iterator[slice]:
         yield slice(start, start + len(names))
 
 
-def _row(row: Prediction, wheels: WheelSet) -> list[float]:
-    found = row.categories or {}
+def _row(found: Mapping[str, Mapping[str, float]], wheels: WheelSet) -> list[float]:
     values: list[float] = []
     for wheel, names in zip(wheels.names, wheels.categories_of, strict=True):
         logs = found.get(wheel)

@@ -199,9 +199,10 @@ def _typed_errors(row: Row) -> Iterator[str]:
             yield f"{key} must be a text in quotes"
     if not _is_numbers(row.get("confidence") or {}):
         yield 'confidence must map words to numbers; write {"happy": 0.9}'
-    categories = row.get("categories") or {}
-    if not (isinstance(categories, dict) and all(_is_numbers(wheel) for wheel in categories.values())):
-        yield 'categories must map wheels to categories to log-confidences; write {"w1": {"joy": -0.1}}'
+    for key in ("categories", "categories_first"):
+        categories = row.get(key) or {}
+        if not (isinstance(categories, dict) and all(_is_numbers(wheel) for wheel in categories.values())):
+            yield f'{key} must map wheels to categories to log-confidences; write {{"w1": {{"joy": -0.1}}}}'
 
 
 def _is_numbers(value: object) -> bool:
@@ -212,7 +213,7 @@ def _is_numbers(value: object) -> bool:
 
 
 def _prediction(row: Row, parser: str) -> Prediction:
-    labels, categories = row.get("labels"), row.get("categories")
+    labels = row.get("labels")
     return Prediction(
         id=row["id"],
         mode=row["mode"],
@@ -221,11 +222,14 @@ def _prediction(row: Row, parser: str) -> Prediction:
         labels=read_labels(labels, parser if isinstance(labels, str) else "official")[0],
         status=row.get("status") or "ok",
         confidence=_numbers(row["confidence"]) if row.get("confidence") else None,
-        categories={sys.intern(wheel): _numbers(values) for wheel, values in categories.items()}
-        if categories
-        else None,
+        categories=_by_wheel(row.get("categories")),
+        categories_first=_by_wheel(row.get("categories_first")),
         error=row.get("error"),
     )
+
+
+def _by_wheel(categories: dict[str, dict[str, float | None]] | None) -> dict[str, dict[str, float]] | None:
+    return {sys.intern(wheel): _numbers(values) for wheel, values in categories.items()} if categories else None
 
 
 def _numbers(values: dict[str, float | None]) -> dict[str, float]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 Mode = Literal["fast", "slow"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 Status = Literal["ok", "truncated", "no_answer", "error"]
+Position = Literal["first", "mean"]
+"""Where an answer's category confidences are read: at its first word, or the mean of log over all its words."""
+POSITIONS: tuple[Position, ...] = get_args(Position)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class Prediction:
     """One line of predictions.jsonl.
 
     `confidence` maps an emotion word of the answer to its category's probability mass at the word's first token, in
-    (0, 1]. `categories` maps wheel ("w1" ... "w5") to category to log-confidence (Eq. 1), averaged over answer words.
+    (0, 1]. `categories` maps wheel ("w1" ... "w5") to category to log-confidence (Eq. 1), averaged over answer words;
+    `categories_first` has it at the first token of the answer's first word (None in rows that 0.1.0 wrote).
     `error` says what failed where `status` is "error": such a row is no answer, and is generated again.
     """
 
@@ -103,7 +107,12 @@ class Prediction:
     media: MediaFacts | None = None
     confidence: dict[str, float] | None = None
     categories: dict[str, dict[str, float]] | None = None
+    categories_first: dict[str, dict[str, float]] | None = None
     error: str | None = None
+
+    def categories_at(self, position: Position) -> dict[str, dict[str, float]] | None:
+        """The log-confidence of every category at this position; None where it is not known."""
+        return self.categories_first if position == "first" else self.categories
 
 
 @dataclass(frozen=True)

@@ -16,24 +16,27 @@ from mer_r1.display.score import print_failed
 from mer_r1.text import MISSING, interval, number, p_value, percent, printable, signed
 
 SCORES = tuple((key, 100) for key, _ in GAPS)
-CONFIDENCES = (("confidence_gold", 1), ("margin", 1))
+CONFIDENCES = (("confidence_gold_first", 1), ("confidence_gold", 1), ("margin_first", 1), ("margin", 1))
 ROWS = (  # key, title, what it is multiplied by
     ("recall", "recall, %", 100),
     ("precision", "precision, %", 100),
     ("f1", "F1, %", 100),
     ("num_categories", "categories an answer", 1),
     ("answer_words", "words an answer", 1),
-    ("confidence_gold", "log-confidence on gold", 1),
-    ("margin", "margin over hard others", 1),
+    ("confidence_gold_first", "log-confidence on gold, first word", 1),
+    ("confidence_gold", "the same, mean over words", 1),
+    ("margin_first", "margin over hard others, first word", 1),
+    ("margin", "the same, mean over words", 1),
 )
-SCORE_HEADS, CONFIDENCE_HEADS = tuple(name for _, name in GAPS), ("on gold", "margin")
+SCORE_HEADS = tuple(name for _, name in GAPS)
+CONFIDENCE_HEADS = ("on gold\nfirst", "on gold\nmean", "margin\nfirst", "margin\nmean")
 
 
 def print_runs(found: RunsDiagnosis, console: Console, num_cases: int) -> None:
     """All tables; `num_cases` of each kind of case."""
     if found.sets:
         _print_gaps(found, console)
-        _print_levels(found, console)
+        _print_calibration(found, console)
         _print_pair(found, console)
         _print_leak(found, console)
         if num_cases:
@@ -70,8 +73,14 @@ def print_diagnosis(found: Diagnosis, console: Console) -> None:
             line = f"{mode}: {level.missing} clips without a prediction, {level.unanswered} unfinished or empty"
             console.print(f"{line} (counted by the words they hold, if any)", markup=False, highlight=False)
         print_failed(found.failed[mode], "left-out", console)
-    if not found.fast.num_with_confidence:
+    num_mean, num_first = found.fast.num_with_confidence, found.fast.num_with_confidence_first
+    if not num_mean and not num_first:
         console.print("The predictions hold no category confidences: write them with `mer-r1 predict`.", markup=False)
+    elif num_first < num_mean:
+        console.print(
+            f"{num_first} of {num_mean} clips have confidences at the first word (0.1.0 wrote the mean alone)",
+            markup=False,
+        )
     console.print(found.signature, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -94,49 +103,50 @@ def _table(title: str, heads: Sequence[str], num_left: int) -> Table:
 
 
 def _print_gaps(found: RunsDiagnosis, console: Console) -> None:
-    table = _table(
-        "Fast − slow, with 95 % intervals (recall, precision, F1 in points)",
-        ("set", "system", *SCORE_HEADS, "categories"),
-        2,
-    )
-    for title, system, numbers in _rows(found):
-        if numbers.paradox:
-            cells = [_delta(numbers.paradox.delta[key], scale) for key, scale in (*SCORES, ("num_categories", 1))]
-            table.add_row(escape(title), escape(system), *cells)
-    if table.row_count:
-        console.print(table)
+    """A table of what the answers say and one of their confidences, for both do not fit 80 columns."""
+    answers = (*SCORES, ("num_categories", 1)), (*SCORE_HEADS, "categories")
+    parts = {
+        "Fast − slow, with 95 % intervals (recall, precision, F1 in points)": answers,
+        "Log-confidence, fast − slow, with 95 % intervals, at the first word and as the mean over words": (
+            CONFIDENCES,
+            CONFIDENCE_HEADS,
+        ),
+    }
+    for heading, (measures, heads) in parts.items():
+        table = _table(heading, ("set", "system", *heads), 2)
+        for title, system, numbers in _rows(found):
+            if numbers.paradox:
+                cells = [_delta(numbers.paradox.delta[key], scale) for key, scale in measures]
+                table.add_row(escape(title), escape(system), *cells)
+        if table.row_count:
+            console.print(table)
 
 
-def _print_levels(found: RunsDiagnosis, console: Console) -> None:
-    heads = ("set", "system", *CONFIDENCE_HEADS, "retained\n%", "ECE\nfast", "ECE\nslow", "paradox")  # fits 80 columns
-    table = _table("Confidence, fast − slow; what slow retains of fast; calibration (0 is best)", heads, 2)
+def _print_calibration(found: RunsDiagnosis, console: Console) -> None:
+    heads = ("set", "system", "retained\n%", "ECE\nfast", "ECE\nslow", "paradox")
+    table = _table("What slow retains of fast; calibration at the first word (0 is best)", heads, 2)
     for title, system, numbers in _rows(found):
         of = numbers.paradox
-        gaps = [_delta(of.delta[key], scale) if of else MISSING for key, scale in CONFIDENCES]
         retained = percent(of.retained_hit_rate.value if of else None, 1)
         errors = [number(item.every.ece.value if (item := numbers.reliability[mode]) else None, 3) for mode in MODES]
         verdict = {True: "shows", False: "no", None: "open"}[of.paradox] if of else MISSING
-        table.add_row(escape(title), escape(system), *gaps, retained, *errors, verdict)
+        table.add_row(escape(title), escape(system), retained, *errors, verdict)
     console.print(table)
 
 
 def _print_pair(found: RunsDiagnosis, console: Console) -> None:
     if not found.pair:
         return
-    reference, tuned = (found.systems[name] for name in found.pair)
-    table = _table(
-        f"Slow answers: {escape(tuned)} − {escape(reference)}, with 95 % intervals",
-        ("set", *SCORE_HEADS, *CONFIDENCE_HEADS),
-        1,
-    )
-    for item in found.sets.values():
-        if item.pair:
-            table.add_row(
-                escape(item.title),
-                *(_delta(item.pair.delta[key], scale) for key, scale in (*SCORES, *CONFIDENCES)),
-            )
-    if table.row_count:
-        console.print(table)
+    reference, tuned = (escape(found.systems[name]) for name in found.pair)
+    parts = ((SCORES, SCORE_HEADS, "in points"), (CONFIDENCES, CONFIDENCE_HEADS, "log-confidence"))
+    for measures, heads, what in parts:  # two tables, so that 80 columns hold them
+        title = f"Slow answers: {tuned} − {reference}, {what}, with 95 % intervals"
+        table = _table(title, ("set", *heads), 1)
+        for item in found.sets.values():
+            if item.pair:
+                table.add_row(escape(item.title), *(_delta(item.pair.delta[key], scale) for key, scale in measures))
+        if table.row_count:
+            console.print(table)
 
 
 def _print_leak(found: RunsDiagnosis, console: Console) -> None:

@@ -1,10 +1,11 @@
 """The plots of `mer-r1 diagnose RUN…`: SVG and PNG of the numbers in diagnosis.json.
 
     gaps          fast - slow in recall, precision and F1                        MER-R1 Figures 1b and 3a
-    answers       categories, confidence, margin of both modes; retained hits    Figures 3b-d and 8
+    answers       categories of both modes; retained hits                        Figures 3b and 8
+    confidence    on gold and its margin, of both modes, at both positions       Figures 3c-d
     pair          slow against slow of two systems                               Figure 5
     dynamics      reward of recall and precision over training                   Figure 7
-    reliability   confidence of a category against how often it is right
+    reliability   confidence of a category at the first word against how often it is right
     leak          what the subtitles give away
 
 Convention: an open mark is fast (or the reference system), a filled one slow (or the tuned one); a colour is a system
@@ -46,14 +47,19 @@ if TYPE_CHECKING:
 COLOURS = (GREY, ORANGE, BLUE, GREEN, PINK)
 WIDTH = 10.2  # inches
 HEADROOM, ROW, BETWEEN = 1.15, 0.27, 0.16  # inches: title and axis, a system's row, space between sets
+TWO_LINES = 0.2  # inches more, where a title has two lines
 MAX_LABEL, LEGEND_CHARACTERS = 26, 90  # a legend of more characters has several lines
 
-LEVELS = (
-    ("num_categories", "categories an answer", 1),
-    ("confidence_gold", "log-confidence on gold", 1),
-    ("margin", "margin over hard others", 1),
+Panel = tuple[str, str, float]
+"""A measure of the levels, its title, and what it is multiplied by."""
+DIVERSITY: tuple[Panel, ...] = (("num_categories", "categories an answer", 1),)
+CONFIDENCES: tuple[Panel, ...] = (
+    ("confidence_gold_first", "log-confidence on gold,\nfirst word", 1),
+    ("confidence_gold", "log-confidence on gold,\nmean over words", 1),
+    ("margin_first", "margin over hard others,\nfirst word", 1),
+    ("margin", "margin over hard others,\nmean over words", 1),
 )
-PAIR = (("recall", "recall, %", 100), ("precision", "precision, %", 100), *LEVELS[1:])
+SCORES: tuple[Panel, ...] = (("recall", "recall, %", 100), ("precision", "precision, %", 100))
 Row = tuple[float, str, str]
 """Of a row its height, the set and the system."""
 
@@ -63,6 +69,7 @@ def draw(found: RunsDiagnosis, out: Path) -> list[Path]:
     plots: dict[str, Callable[[RunsDiagnosis, Path], list[Path]]] = {
         "gaps": _gaps,
         "answers": _answers,
+        "confidence": _confidence,
         "pair": _pair,
         "dynamics": _dynamics,
         "reliability": _reliability,
@@ -171,17 +178,43 @@ def _answers(found: RunsDiagnosis, path: Path) -> list[Path]:
     rows = [row for row, _ in compared]
     if not rows:
         return []
-    with canvas("diagnosis answers", WIDTH + 1.2, _height(rows)) as figure:
-        *levels, kept = _panels(figure, len(LEVELS) + 1, _titles(found), rows)
-        for axes, (key, title, scale) in zip(levels, LEVELS, strict=True):
-            for (y, _, system), of in compared:
-                _dumbbell(axes, y, (of.slow, of.fast), key, of.delta[key], scale, colours[system], filled=0)
-            axes.set(title=title)
+    with canvas("diagnosis answers", WIDTH, _height(rows)) as figure:
+        *levels, kept = _panels(figure, len(DIVERSITY) + 1, _titles(found), rows)
+        _draw_levels(levels, DIVERSITY, compared, colours)
         for (y, _, system), of in compared:
             _point(kept, y, of.retained_hit_rate, 100, colours[system])
         kept.set(title="retained hit rate, %")
         _legend(figure, [*_system_marks(found, rows), *FAST_SLOW, BAND])
         return _save(figure, path)
+
+
+def _confidence(found: RunsDiagnosis, path: Path) -> list[Path]:
+    """Of each measure both positions beside each other; one that no answer has is left out."""
+    compared = _rows(found)
+    shown = _known(CONFIDENCES, [level for _, of in compared for level in (of.fast, of.slow)])
+    if not shown:
+        return []
+    rows = [row for row, _ in compared]
+    with canvas("diagnosis confidence", WIDTH + 1.2, _height(rows) + TWO_LINES) as figure:
+        panels = _panels(figure, len(shown), _titles(found), rows)
+        _draw_levels(panels, shown, compared, colour_of(found))
+        _legend(figure, [*_system_marks(found, rows), *FAST_SLOW, BAND])
+        return _save(figure, path)
+
+
+def _known(measures: Sequence[Panel], levels: Sequence[Level]) -> list[Panel]:
+    """Those measures that some side has."""
+    return [panel for panel in measures if any(getattr(level, panel[0]) is not None for level in levels)]
+
+
+def _draw_levels(
+    panels: Sequence[Axes], shown: Sequence[Panel], compared: Sequence[tuple[Row, Diagnosis]], colours: dict[str, str]
+) -> None:
+    """A measure a panel, from slow to fast."""
+    for axes, (key, title, scale) in zip(panels, shown, strict=True):
+        for (y, _, system), of in compared:
+            _dumbbell(axes, y, (of.slow, of.fast), key, of.delta[key], scale, colours[system], filled=0)
+        axes.set(title=title)
 
 
 def _dumbbell(
@@ -216,8 +249,9 @@ def _pair(found: RunsDiagnosis, path: Path) -> list[Path]:
     reference, tuned = found.pair
     rows: list[Row] = [(index * (ROW + BETWEEN), name, tuned) for index, (name, _) in enumerate(compared)]
     colour = colour_of(found)[tuned]
-    with canvas("diagnosis pair", WIDTH + 1.2, _height(rows)) as figure:
-        for axes, (key, title, scale) in zip(_panels(figure, len(PAIR), _titles(found), rows), PAIR, strict=True):
+    shown = [*SCORES, *_known(CONFIDENCES, [level for _, of in compared for level in (of.reference, of.tuned)])]
+    with canvas("diagnosis pair", 2.4 * len(shown) + 1.8, _height(rows) + TWO_LINES) as figure:
+        for axes, (key, title, scale) in zip(_panels(figure, len(shown), _titles(found), rows), shown, strict=True):
             for (y, _, _), (_, of) in zip(rows, compared, strict=True):
                 _dumbbell(axes, y, (of.reference, of.tuned), key, of.delta[key], scale, colour, filled=1)
             axes.set(title=title)
@@ -300,7 +334,12 @@ def _diagram(axes: Axes, calibration: Mapping[Mode, Reliability | None], colour:
         middle = [(item.low + item.high) / 2 for item in shown.every.bins]
         axes.bar(middle, [0.3 * item.count / total for item in shown.every.bins], 0.094, color=GRID, zorder=0)
     axes.set_title("\n".join([heading, *words]), fontsize=9)
-    axes.set(xlim=(-0.02, 1.02), ylim=(0, 1.02), xlabel="confidence of a category", ylabel="share that is gold")
+    axes.set(
+        xlim=(-0.02, 1.02),
+        ylim=(0, 1.02),
+        xlabel="confidence of a category at the first word",
+        ylabel="share that is gold",
+    )
     axes.set_xticks([0, 0.5, 1])
     axes.set_yticks([0, 0.5, 1])
 

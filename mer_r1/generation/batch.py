@@ -46,11 +46,11 @@ def predict_batch(
     for prompt, row, answer in zip(prompts, rows, answers, strict=True):
         text = backbone.decode(row)
         response = parse_response(text, response_format.name)
-        confidence, categories = None, None
+        confidence, mean, first = None, None, None
         if answer is not None:
             conf_AC = next(confidences).category_AC
             confidence = _word_confidence(answer.words, conf_AC, tokens, wheels)
-            categories = _by_wheel(conf_AC.mean(0).tolist(), tokens, wheels)
+            mean, first = (_by_wheel(conf_C.tolist(), tokens, wheels) for conf_C in (conf_AC.mean(0), conf_AC[0]))
         predictions.append(
             Prediction(
                 prompt.id,
@@ -61,7 +61,8 @@ def predict_batch(
                 response.status,
                 media=prompt.facts,
                 confidence=confidence,
-                categories=categories,
+                categories=mean,
+                categories_first=first,
             )
         )
     return predictions

@@ -1,7 +1,8 @@
 """Confidence of fast and slow thinking on right and wrong categories: the numbers of the thinking paradox.
 
-For one wheel, conf(c) is the log of the probability mass of category c's words at the answer's first token (MER-R1
-Definition 1, Eq. 1; computed by the model's side). With G the gold categories and H the three most confident others:
+For one wheel, conf(c) is the log of the probability mass of category c's words at the first token of an answer word
+(MER-R1 Definition 1, Eq. 1; models/category_confidence.py), of the first word or averaged over the words: the caller
+says which. With G the gold categories and H the three most confident others:
 
     conf_gt  = mean of conf over G            conf_neg = mean of conf over H
     margin   = conf_gt - conf_neg             (Definition 2, Eq. 2)

@@ -67,8 +67,10 @@ SMALL_LOGS = (
 )
 PAIRS = (
     ("num_categories", "Categories an answer names, mean over wheels.", "categories"),
-    ("confidence_gold", "Confidence on the right categories.", "log-confidence"),
-    ("margin", "Margin of the right categories over the three hardest wrong ones.", "log-confidence"),
+    ("confidence_gold_first", "Confidence on the right categories at an answer’s first word.", "log-confidence"),
+    ("confidence_gold", "Confidence on the right categories, mean over an answer’s words.", "log-confidence"),
+    ("margin_first", "Margin over the three hardest wrong categories at an answer’s first word.", "log-confidence"),
+    ("margin", "Margin over the three hardest wrong categories, mean over an answer’s words.", "log-confidence"),
 )
 JUDGED = ("rec", "rea", "cot")
 LONE, WIDE, THIRD = 6.4, 4.6, 3.8  # inches: one, two or three figures beside each other

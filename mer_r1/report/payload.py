@@ -198,8 +198,12 @@ def _long(
     keys: Sequence[tuple[int, Mode]],
     categories: Sequence[tuple[str, Sequence[str]]],
 ) -> Json:
-    """What a chunk holds of one sample; keys without anything are left out."""
-    shown: dict[str, Json] = {"r": {}, "raw": {}, "c": {}}
+    """What a chunk holds of one sample; keys without anything are left out.
+
+    "c" are confidences at an answer's first word; in their place, and named in "mean", those averaged over its words,
+    where a row has no others.
+    """
+    shown: dict[str, Any] = {"r": {}, "raw": {}, "c": {}, "mean": []}
     for index, mode in keys:
         row = page_set.answers.get(index, {}).get((sample.id, mode))
         if row is None:
@@ -209,8 +213,9 @@ def _long(
             shown["r"][name] = reasoning
         if row.status != "ok" and (raw := cut(row.raw or row.error or "", MAX_RAW_CHARACTERS)):
             shown["raw"][name] = raw
-        if row.categories:
-            shown["c"][name] = _confidences(row.categories, categories)
+        if confidences := row.categories_first or row.categories:
+            shown["c"][name] = _confidences(confidences, categories)
+            shown["mean"] += [] if row.categories_first else [name]
     return {key: value for key, value in shown.items() if value}
 
 

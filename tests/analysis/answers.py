@@ -24,6 +24,11 @@ ANSWERS = [
 ]
 
 
+def at_both(categories: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """An answer of one word, of which both positions are the same."""
+    return {"categories": categories, "categories_first": categories}
+
+
 def confident(joy: float, anger: float, sadness: float) -> dict[str, dict[str, float]]:
     """Log-confidences of the small wheels, the same in each."""
     row = {"joy": joy, "anger": anger, "sadness": sadness}

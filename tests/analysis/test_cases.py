@@ -61,7 +61,7 @@ def test_an_unfinished_answer_can_only_be_a_failure() -> None:
 
 def with_confidence(row: Prediction, joy: float) -> Prediction:
     logs = confident(math.log(joy), math.log(0.05), math.log(0.05))
-    return said(row.id, row.mode, *row.labels, categories=logs)
+    return said(row.id, row.mode, *row.labels, categories_first=logs)
 
 
 def test_confidence_makes_a_case_up_to_twice_as_strong_and_is_not_needed() -> None:
@@ -110,7 +110,7 @@ def test_the_pair_is_baseline_and_mer_r1_or_the_last_two_that_were_asked() -> No
 def sure(row: Prediction, joy: float, anger: float, sadness: float) -> dict[tuple[str, Mode], Prediction]:
     """The answer with its confidences in every wheel."""
     logs = confident(math.log(joy), math.log(anger), math.log(sadness))
-    return {(row.id, row.mode): said(row.id, row.mode, *row.labels, categories=logs)}
+    return {(row.id, row.mode): said(row.id, row.mode, *row.labels, categories_first=logs)}
 
 
 def with_all(row: Answers, fast: tuple[float, ...], slow: tuple[float, ...]) -> Answers:

@@ -80,6 +80,26 @@ def test_confidence_on_gold_and_margin_are_definitions_1_and_2() -> None:
     assert result["delta"]["margin"]["value"] == pytest.approx((4 * -3.0 - 4.0) / 5)
 
 
+def test_confidence_at_the_first_word_stands_beside_the_mean_over_words() -> None:
+    rows = [
+        said("a", "fast", "happy", categories=confident(-1, -4, -2), categories_first=confident(-3, -5, -9)),
+        said("a", "slow", "happy", categories=confident(-2, -9, -5), categories_first=confident(-0.5, -7, -8)),
+        said("b", "fast", "angry", categories=confident(-50, -50, -50), categories_first=confident(-1, -1, -1)),
+        said("b", "slow", "angry", categories=confident(-50, -50, -50)),
+    ]
+    result = diagnose({"a": ("happy",), "b": ("happy",)}, rows, SMALL)
+    fast, slow, delta = result["fast"], result["slow"], result["delta"]
+    assert (fast["num_with_confidence"], fast["num_with_confidence_first"]) == (2, 1)
+    assert (fast["confidence_gold_first"], slow["confidence_gold_first"]) == pytest.approx((-3, -0.5))
+    # the others: w1..w4 anger and sadness, w5 anger alone
+    assert fast["confidence_negative_first"] == pytest.approx((4 * -7 - 5) / 5)
+    assert fast["margin_first"] == pytest.approx(-3 + (4 * 7 + 5) / 5)
+    assert slow["margin_first"] == pytest.approx(-0.5 + (4 * 7.5 + 7) / 5)
+    assert delta["confidence_gold_first"]["value"] == pytest.approx(-2.5)
+    assert delta["confidence_gold"]["value"] == pytest.approx(0.5)  # the other way round
+    assert delta["margin_first"]["value"] == pytest.approx(fast["margin_first"] - slow["margin_first"])
+
+
 def test_a_clip_without_confidence_in_one_mode_counts_in_neither() -> None:
     rows = [
         said("a", "fast", "happy", categories=confident(-1, -4, -2)),

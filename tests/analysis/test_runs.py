@@ -12,7 +12,7 @@ from mer_r1.analysis.runs import diagnose_runs
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.evaluation.runs import EvaluatedSet, System, shared_sets
-from tests.analysis.answers import confident, said
+from tests.analysis.answers import at_both, confident, said
 from tests.small_wheels import SMALL
 
 SAMPLES = tuple(Sample(str(n), subtitle="so happy", labels=("happy", "sad") if n % 2 else ("angry",)) for n in range(6))
@@ -21,7 +21,7 @@ SAMPLES = tuple(Sample(str(n), subtitle="so happy", labels=("happy", "sad") if n
 def asked(name: str, fast: str, slow: str, samples: tuple[Sample, ...] = SAMPLES, num_slow: int = 6) -> EvaluatedSet:
     pairs: tuple[tuple[Mode, str, int], ...] = (("fast", fast, 6), ("slow", slow, num_slow))
     rows = [
-        said(sample.id, mode, *text.split(), categories=confident(-0.5, -1, -2))
+        said(sample.id, mode, *text.split(), **at_both(confident(-0.5, -1, -2)))
         for mode, text, num in pairs
         for sample in samples[:num]
     ]
@@ -109,9 +109,26 @@ def test_dynamics_come_from_the_log_alone() -> None:
 
 def test_confidences_of_other_wheels_are_named_by_file() -> None:
     one = asked("meld", "happy", "sad")
-    wrong = {key: replace(row, categories={"w1": {"bliss": -1.0}}) for key, row in one.predictions.items()}
-    with pytest.raises(InputError, match=r'meld.predictions.jsonl: id "0": w1 has no category "bliss"'):
-        diagnose_runs([system("a", replace(one, predictions=wrong))], SMALL)
+    for field in ("categories", "categories_first"):
+        strange: dict[str, Any] = {field: {"w1": {"bliss": -1.0}}}
+        wrong = {key: replace(row, **strange) for key, row in one.predictions.items()}
+        with pytest.raises(InputError, match=r'meld.predictions.jsonl: id "0": w1 has no category "bliss"'):
+            diagnose_runs([system("a", replace(one, predictions=wrong))], SMALL)
+
+
+def test_answers_without_confidences_at_the_first_word_are_counted() -> None:
+    """As 0.1.0 wrote them: the mean alone is compared, and there is no calibration."""
+    one = asked("meld", "happy", "sad")
+    old = {key: replace(row, categories_first=None) for key, row in one.predictions.items()}
+    found = diagnose_runs([system("a", replace(one, predictions=old))], SMALL)
+    numbers = found.sets["meld"].systems["a"]
+    assert numbers.paradox is not None
+    assert (numbers.paradox.fast.num_with_confidence, numbers.paradox.fast.num_with_confidence_first) == (6, 0)
+    assert numbers.paradox.fast.margin is not None
+    assert numbers.paradox.fast.margin_first is numbers.paradox.delta["margin_first"].value is None
+    assert numbers.reliability == {"fast": None, "slow": None}
+    (note,) = found.notes
+    assert note.startswith("A, MELD: 12 answers have the mean over words alone")
 
 
 def failing(each: EvaluatedSet, mode: Mode, *ids: str) -> EvaluatedSet:

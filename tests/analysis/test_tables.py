@@ -38,12 +38,12 @@ def test_bits_are_the_packed_categories_by_wheel() -> None:
 
 def test_log_confidences_stand_in_the_wheels_columns_and_strangers_are_named() -> None:
     rows = [said("a", "slow", categories=confident(-1, -math.inf, -3)), said("b", "slow")]
-    table = log_confidences(rows, SMALL)
+    table = log_confidences(rows, SMALL, "mean")
     assert table[0, :3].tolist() == pytest.approx([-1, math.nan, -3], nan_ok=True)
     assert table[0, 12:].tolist() == pytest.approx([-1, math.nan], nan_ok=True)
     assert np.isnan(table[1]).all()
     with pytest.raises(InputError, match='id "a": w2 has no category "bliss"'):
-        log_confidences([said("a", "slow", categories={"w2": {"bliss": -1.0, "neutral": -2.0}})], SMALL)
+        log_confidences([said("a", "slow", categories={"w2": {"bliss": -1.0, "neutral": -2.0}})], SMALL, "mean")
 
 
 def test_category_counts_by_hand_and_their_sums_are_the_scorers() -> None:
@@ -72,7 +72,7 @@ def test_an_error_is_no_empty_answer_and_a_clip_without_gold_in_a_wheel_does_not
 
 
 def logs(joy: float, anger: float, sadness: float) -> dict[str, Any]:
-    return {"categories": confident(math.log(joy), math.log(anger), math.log(sadness))}
+    return {"categories_first": confident(math.log(joy), math.log(anger), math.log(sadness))}
 
 
 def test_calibration_by_hand() -> None:
@@ -136,6 +136,29 @@ def test_the_interval_of_confidences_that_are_right_is_not_above_their_error() -
     assert high is not None
     assert low <= ece.value <= high
     assert low == 0.0  # no error at all is in it; percentiles begin at 0.021
+
+
+@pytest.mark.parametrize("num_words", [1, 2, 3])
+def test_the_error_of_calibrated_answers_does_not_grow_with_their_words(num_words: int) -> None:
+    """At every word the model sees joy or anger through noise of its own, and gives the exact posterior."""
+    generator = np.random.default_rng(0)
+    joy_N = generator.uniform(size=4000) < 0.5
+    odds_NW = (np.where(joy_N, 1, -1)[:, None] + 2 * generator.normal(size=(4000, num_words))) / 2
+    joy_NW, anger_NW = -np.log1p(np.exp(-odds_NW)), -np.log1p(np.exp(odds_NW))
+    samples = [Sample(str(n), subtitle="x", labels=("happy",) if joy else ("angry",)) for n, joy in enumerate(joy_N)]
+    rows = slow(
+        *(
+            said(str(n), "slow", "happy", categories=confident(joy.mean(), anger.mean(), -30),
+                 categories_first=confident(joy[0], anger[0], -30))
+            for n, (joy, anger) in enumerate(zip(joy_NW, anger_NW, strict=True))
+        )
+    )  # fmt: skip
+    found = reliability(samples, rows, SMALL)
+    assert found is not None
+    assert found.every.ece.value is not None
+    assert (
+        found.every.ece.value < 0.02
+    )  # exp of the mean over words: 0.003, 0.073, 0.106; mean of p: 0.003, 0.083, 0.123
 
 
 def test_gold_of_any_spelling_is_read_as_the_scorer_reads_it() -> None:

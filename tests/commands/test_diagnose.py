@@ -12,6 +12,7 @@ import pytest
 from mer_r1.commands import main
 from mer_r1.data.predictions import read_predictions
 from mer_r1.display.diagnosis_plots import label
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from tests.analysis.answers import ANSWERS, GOLD
 
@@ -51,6 +52,8 @@ def test_run_reads_prints_and_writes_the_same(tmp_path: Path, capsys: pytest.Cap
         ({"id": "a", "mode": "fast", "labels": [], "raw": 3}, "raw must be"),
         ({"id": "a", "mode": "fast", "labels": [], "confidence": {"sad": "high"}}, "confidence must map"),
         ({"id": "a", "mode": "fast", "labels": [], "categories": {"w1": 3}}, "categories must map"),
+        ({"id": "a", "mode": "fast", "labels": [], "categories_first": {"w1": {"joy": "-1"}}}, "categories_first must"),
+        ({"id": "a", "mode": "fast", "labels": [], "categories_frist": {}}, 'did you mean "categories_first"'),
         ({"id": "a", "mode": "fast", "labels": [], "confidence": {"sad": 10**400}}, "confidence must map"),
         ({"id": "a", "mode": "fast", "labels": [], "categories": {"w1": {"joy": -(10**400)}}}, "categories must map"),
     ],
@@ -83,6 +86,12 @@ def test_diagnosis_needs_no_torch_and_no_matplotlib() -> None:
 
 def make_run(folder: Path, name: str, words: str, num: int = 12) -> Path:
     """A run of one set with both modes, confidences and a training log; the title of its system is markup."""
+    wheels = WheelSet.load()
+    mean, first = (
+        {wheel: {category: slope * index for index, category in enumerate(names)}
+         for wheel, names in zip(wheels.names, wheels.categories_of, strict=True)}
+        for slope in (-0.4, -0.5)
+    )  # fmt: skip
     run_folder = folder / name
     run_folder.mkdir(parents=True)
     gold = ["happy", "sad", "angry"]
@@ -92,7 +101,7 @@ def make_run(folder: Path, name: str, words: str, num: int = 12) -> Path:
     )
     rows = [
         {"id": f"[red]{n}", "mode": mode, "labels": words.split() if mode == "fast" else [gold[n % 2]],
-         "categories": {"w1": {"joy": -0.2, "sadness": -2.0, "anger": -3.0}}}
+         "categories": mean, "categories_first": first}
         for n in range(num) for mode in ("fast", "slow")
     ]  # fmt: skip
     write_lines(run_folder / "predictions.jsonl", rows)
@@ -103,7 +112,7 @@ def make_run(folder: Path, name: str, words: str, num: int = 12) -> Path:
     return run_folder
 
 
-PLOTS = {"gaps", "answers", "pair", "dynamics", "reliability", "leak"}
+PLOTS = {"gaps", "answers", "confidence", "pair", "dynamics", "reliability", "leak"}
 
 
 @pytest.mark.slow
@@ -137,10 +146,13 @@ def test_the_table_of_confidences_breaks_no_word_in_a_terminal_of_80_columns(
     monkeypatch.setenv("COLUMNS", "80")
     folders = [make_run(tmp_path, "baseline", "happy sad"), make_run(tmp_path, "mer_r1", "angry sad")]
     assert main(["diagnose", *map(str, folders)]) == 0
-    levels = capsys.readouterr().out.partition("Confidence, fast")[2].partition("Slow answers")[0]
-    for word in ("retained", "ECE", "paradox", "Baseline", "MER-R1"):
+    tables = capsys.readouterr().out.partition("Log-confidence, fast")[2]
+    levels, _, pair = tables.partition("Slow answers")
+    for word in ("on gold", "margin", "first", "mean", "retained", "ECE", "paradox", "Baseline", "MER-R1"):
         assert f" {word} " in levels
     assert " , " not in levels
+    levels += pair.partition("Label leak")[0]
+    assert " precision " in pair
     assert max(map(len, levels.splitlines())) <= 80
 
 

@@ -62,11 +62,12 @@ def test_every_word_that_a_wheel_knows_has_a_confidence_and_every_category_of_ev
         assert made.confidence is not None
         assert set(made.confidence) == {word for word in made.labels if any(WHEELS.map_set([word]))}
         assert all(0 < share <= 1 for share in made.confidence.values())
-        assert made.categories is not None
-        assert tuple(made.categories) == WHEELS.names
-        for wheel, names in zip(WHEELS.names, WHEELS.categories_of, strict=True):
-            assert tuple(made.categories[wheel]) == names
-            assert all(value <= 1e-5 for value in made.categories[wheel].values())
+        for categories in (made.categories, made.categories_first):
+            assert categories is not None
+            assert tuple(categories) == WHEELS.names
+            for wheel, names in zip(WHEELS.names, WHEELS.categories_of, strict=True):
+                assert tuple(categories[wheel]) == names
+                assert all(value <= 1e-5 for value in categories[wheel].values())
 
 
 def test_confidence_is_the_probability_of_a_words_categories_at_its_first_token(
@@ -93,7 +94,11 @@ def test_confidence_is_the_probability_of_a_words_categories_at_its_first_token(
                 assert made.confidence[word] == pytest.approx(min(1.0, expected), abs=1e-4)
         first = WHEELS.categories_of[0][0]
         assert made.categories is not None
+        assert made.categories_first is not None
         assert made.categories["w1"][first] == pytest.approx(float(conf[:, 0].mean()), abs=1e-3)
+        assert made.categories_first["w1"][first] == pytest.approx(float(conf[0, 0]), abs=1e-3)
+        several = next(p for p in _predict(taught, prompts, mode) if p.status == "ok" and len(p.labels) > 1)
+        assert several.categories != several.categories_first
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -121,7 +126,8 @@ def test_an_answer_without_a_word_is_a_status_without_confidence(
 ) -> None:
     with saying([[*tiny.text_ids(text), tiny.tokenizer.eos_token_id]]):
         (made,) = _predict(tiny, prompts[:1], "slow")
-    assert (made.raw, made.labels, made.confidence, made.categories) == (text, (), None, None)
+    assert (made.raw, made.labels, made.confidence) == (text, (), None)
+    assert made.categories is made.categories_first is None
     assert made.status == parse_response(text).status != "ok"
 
 

@@ -244,6 +244,7 @@ def test_reasoning_and_confidence_come_from_the_chunk(page: Page, path: Path, pa
     assert float(share.rstrip("%")) == pytest.approx(
         100 * 2.718281828 ** payload.texts[i]["c"]["0.slow"][0][0], abs=0.01
     )
+    assert "at an answer’s first word" in page.text(".sb-confidence .sb-note")
     page.click("[data-wheel='1']")
     page.wait(lambda: len(page.texts(".sb-bar-name")) == 3)
 

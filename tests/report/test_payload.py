@@ -79,7 +79,8 @@ def test_chunks_hold_what_is_long_of_their_own_samples() -> None:
     rows = {
         (str(n), "slow"): Prediction(
             str(n), "slow", f"raw {n}", f"thought {n}", ("happy",), "ok" if n else "truncated",
-            categories={"w1": {"joy": -0.123456, "anger": -math.inf}, "w5": {"anger": -2.0}},
+            categories={"w1": {"joy": -3.0}} if n else {"w1": {"joy": -0.5}},
+            categories_first={"w1": {"joy": -0.123456, "anger": -math.inf}, "w5": {"anger": -2.0}} if n else None,
         )
         for n in range(CHUNK_SIZE + 1)
     }  # fmt: skip
@@ -95,6 +96,9 @@ def test_chunks_hold_what_is_long_of_their_own_samples() -> None:
     assert last["r"] == {"0.slow": f"thought {CHUNK_SIZE}"}
     none = [None] * 3
     assert last["c"] == {"0.slow": [[-0.12, None, None], none, none, none, [None, -2.0]]}
+    assert "mean" not in last
+    assert first["c"] == {"0.slow": [[-0.5, None, None], none, none, none, none[:2]]}
+    assert first["mean"] == ["0.slow"]
     assert last["g"] == [[2], [2], [2], [2], []]
 
 

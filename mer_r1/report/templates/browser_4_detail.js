@@ -183,7 +183,9 @@ function paintConfidence(holder, texts, i) {
   const buttons = data.wheels.map((each, place) => element(
     'button', { type: 'button', 'data-wheel': place, 'aria-pressed': String(place === wheel), title: each.title }, each.name));
   const head = element('div', { class: 'sb-line' }, element('h4', {}, 'Confidence'), element('span', { class: 'sb-wheels', role: 'group', 'aria-label': 'Wheel' }, ...buttons));
-  const about = 'Probability of each category, thin and pale: fast, thick: slow. ' + (gold.length ? '◆ gold.' : 'Gold is not marked in this wheel.');
+  const isMean = known.some((system) => MODES.some((mode) => texts.mean?.includes(system + '.' + mode)));
+  const what = isMean ? 'Confidence in each category, averaged in logarithm over an answer’s words (older predictions hold no other), ' : 'Probability of each category at an answer’s first word, ';
+  const about = what + 'thin and pale: fast, thick: slow. ' + (gold.length ? '◆ gold.' : 'Gold is not marked in this wheel.');
   return holder.replaceChildren(head, table, element('p', { class: 'sb-note' }, about));
 }
 
