@@ -8,9 +8,9 @@ An objective is data: which rewards it adds before, and which after, their norma
 application in which a wrong emotion costs more than a missing one. In the package it is one entry of OBJECTIVES in
 mer_r1/objectives.py; from outside, as here, the entry is added before the recipe is read.
 
-A reward that no objective has yet, computed from the text of an answer, is a field of `Rewards` and its line in
-`score_response` (mer_r1/metrics/rewards.py). Objectives, metrics.jsonl and `make_rewards` for other trainers then have
-it by that name. A reward that needs the model's confidences or a judge belongs to mer_r1/rl/step.py.
+A reward that no objective has yet, computed from the text of an answer, is a field of `Rewards` (mer_r1/objectives.py)
+and its line in `score_response` (mer_r1/metrics/rewards.py). Objectives, metrics.jsonl and `make_rewards` for other
+trainers then have it by that name. A reward that needs the model's confidences or a judge belongs to mer_r1/rl/step.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from trl_reward import ROWS, taught_model  # the example beside this one: four subtitles, and a tiny model taught them
 
 from mer_r1.data.files import read_json_lines
-from mer_r1.objectives import OBJECTIVES, Objective, Term
+from mer_r1.objectives import OBJECTIVES, REWARDS, Objective, Term
 
 CAREFUL = Objective((Term({"recall": 1.0}), Term({"precision": 1.0}, 2.0), Term({"format": 1.0}, "lambda_fmt")))
 """norm(R_R) + 2 norm(R_P) + lambda_fmt norm(R_fmt)"""
@@ -62,7 +62,7 @@ def advantages_of_a_group() -> list[float]:
     """What the objective makes of four answers: all right, one word too many, one too few, malformed."""
     import torch
 
-    from mer_r1.rl.advantages import REWARDS, advantages
+    from mer_r1.rl.advantages import advantages
 
     rewards_PGK = torch.full((1, 4, len(REWARDS)), torch.nan)
     for name, values in {"recall": (1, 1, 0.5, 0), "precision": (1, 0.5, 1, 0), "format": (1, 1, 1, 0)}.items():

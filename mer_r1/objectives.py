@@ -5,22 +5,45 @@ the result. So adding inside a term entangles rewards before normalisation (the 
 apart (dual-objective disentanglement). docs/objectives.md has the table of all names; rl/advantages.py is the algebra.
 
 A new objective is one entry of OBJECTIVES: recipes accept its name, and what a run has to compute for it (confidences,
-a judge's scores, ...) follows from the rewards that its terms read. The choices beside the objective that a recipe
-offers are typed here too, once for the recipe and for the functions that take them.
+a judge's scores, ...) and which of a recipe's keys it reads follow from its terms. The choices beside the objective
+that a recipe offers are typed here too, once for the recipe and for the functions that take them.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import nan
 from typing import Literal
 
 EPS = 1e-4
 """What norm(x) adds to the std of a group."""
 
-# Rewards of a response's text are the fields of metrics.rewards.Rewards; these come from the model and from a judge.
-CALIBRATION_REWARDS = ("calibration_plus", "calibration_minus")
-REFLECTION_REWARDS = ("coherence", "consistency", "reflection")
+
+@dataclass(frozen=True)
+class Rewards:
+    """The rewards that the text of one response decides (metrics/rewards.py), in [0, 1], NaN where one does not apply.
+
+    Terms name them as they are named here.
+    """
+
+    recall: float
+    precision: float
+    f1: float
+    format: float
+    initial_f1: float = nan
+    fallback: float = nan
+    accuracy: float = nan
+
+
+TEXT_REWARDS = tuple(field.name for field in fields(Rewards))
+CALIBRATION_REWARDS = ("calibration_plus", "calibration_minus")  # from the model's confidences
+REFLECTION_REWARDS = ("coherence", "consistency", "reflection")  # from a judge
+REWARDS = (*TEXT_REWARDS, *CALIBRATION_REWARDS, *REFLECTION_REWARDS)
+
+COEFFICIENTS = ("lambda_cali", "lambda_fmt", "lambda_rer")
+"""Keys of a recipe's rl section that a term may name as a weight."""
 
 ScaleRewards = Literal["group", "batch", "none"]
 LossType = Literal["grpo", "bnpo", "dapo", "dr_grpo"]
@@ -86,8 +109,42 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
+def misnamed(objective: Objective) -> str | None:
+    """What is wrong with the names in an objective's terms, as half a sentence; None where all are known."""
+    for term in objective.terms:
+        if not term.parts:
+            return "has a term without rewards; give it at least one"
+        for kind, names, known in (
+            ("reward", term.parts, REWARDS),
+            ("coefficient", filter(_is_named, (term.weight, *term.parts.values())), COEFFICIENTS),
+        ):
+            for name in names:
+                if name not in known:
+                    close = difflib.get_close_matches(str(name), known, n=1)
+                    hint = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known)}"
+                    return f"reads {name!r}, and no {kind} has that name; {hint}"
+    return None
+
+
+def _is_named(weight: float | str) -> bool:
+    return isinstance(weight, str)
+
+
 def _reads(objective: str) -> set[str]:
     return {name for term in OBJECTIVES[objective].terms for name in term.parts}
+
+
+def keys_of(objective: str) -> dict[str, bool]:
+    """Keys of a recipe's rl section that only some objectives read, and whether this one does."""
+    chosen, rewards = OBJECTIVES[objective], _reads(objective)
+    weights = {weight for term in chosen.terms for weight in (term.weight, *term.parts.values())}
+    return {
+        **{name: name in weights for name in COEFFICIENTS},
+        "length_penalty": "f1" in rewards,
+        "shared_tokens": needs_calibration(objective) and chosen.confidence == "category",
+        "scale_rewards": chosen.scale,
+        "reflection": needs_reflection(objective),
+    }
 
 
 def needs_calibration(objective: str) -> bool:

@@ -1,20 +1,24 @@
 """Recipes: what to train on what, as YAML of at most 30 lines, checked before anything runs.
 
 An unknown key is an error that names the nearest known one; `section.key=value` overrides a key from the command line.
+So is an idle key: one that nothing reads in this recipe and that was given another value than its default, which would
+make a run look like what it is not. `Recipe.idle_keys` says which keys are idle; a resolved recipe is written without
+them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from mer_r1.errors import InputError
 from mer_r1.objectives import (
@@ -24,6 +28,8 @@ from mer_r1.objectives import (
     LossType,
     ScaleRewards,
     SharedTokens,
+    keys_of,
+    misnamed,
     needs_calibration,
 )
 
@@ -142,6 +148,8 @@ def _known_objective(name: str) -> str:
         close = difflib.get_close_matches(name, OBJECTIVES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(OBJECTIVES)}"
         raise ValueError(f"no such objective; {hint}")
+    if problem := misnamed(OBJECTIVES[name]):
+        raise ValueError(problem)
     return name
 
 
@@ -193,8 +201,16 @@ class Recipe(_Section):
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     def as_yaml(self) -> str:
-        """The resolved recipe, as it stands in a run's folder."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        """The resolved recipe without its idle keys, as it stands in a run's folder."""
+        tree = self.model_dump(mode="json")
+        for key in self.idle_keys():
+            section, name = key.split(".")
+            del tree[section][name]
+        return yaml.safe_dump({name: value for name, value in tree.items() if value != {}}, sort_keys=False)
+
+    def idle_keys(self) -> dict[str, str]:
+        """The keys (section.key) that nothing reads in this recipe, each with the reason as half a sentence."""
+        return dict(_idle_keys(self))
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
@@ -217,6 +233,66 @@ class Recipe(_Section):
                 f"({self.rl.num_iterations}); a checkpoint does not hold the rollouts that a next step would use again"
             )
         return self
+
+    @model_validator(mode="after")
+    def _keys_are_read(self, info: ValidationInfo) -> Recipe:
+        for key, reason in _given_idle_keys(self).items() if info.context is not _KEEP_IDLE else ():
+            raise ValueError(f"{key} does nothing: {reason}; {_fix(key)}")
+        return self
+
+
+_KEEP_IDLE: dict[str, Any] = {}  # the validation's context where idle keys are dropped instead of refused
+
+
+def _idle_keys(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    rl = recipe.rl
+    other: type[_Section] = RlSection if recipe.kind == "sft" else SftSection
+    for name in other.model_fields:
+        section = "rl" if recipe.kind == "sft" else "sft"
+        yield f"{section}.{name}", f"an {recipe.kind} recipe reads no {section} section"
+    if recipe.data.eval is None:
+        yield "data.eval_num", "there is no data.eval"
+    if recipe.optim.lr_scheduler_type == "constant":
+        yield "optim.warmup_steps", "lr_scheduler_type constant has no warm-up, constant_with_warmup has"
+    if recipe.kind == "sft":
+        return
+    for name, is_read in keys_of(rl.objective).items():
+        if not is_read:
+            yield f"rl.{name}", f"objective {rl.objective} does not read it ({_readers(name)} do)"
+    if rl.beta == 0:
+        yield "rl.beta_schedule", "rl.beta is 0"
+    if rl.num_iterations == 1:
+        for name in ("epsilon", "epsilon_high"):
+            yield f"rl.{name}", "with rl.num_iterations 1 the ratio that it clips is always 1"
+
+
+def _readers(name: str) -> str:
+    """The objectives that read a key, in words."""
+    readers, others = (
+        [objective for objective in OBJECTIVES if keys_of(objective)[name] is reads] for reads in (True, False)
+    )
+    return ", ".join(readers) if len(readers) <= len(others) else f"all but {', '.join(others)}"
+
+
+def _given_idle_keys(recipe: Recipe) -> dict[str, str]:
+    """The idle keys whose value is not the default: nobody gave the others, or it makes no difference."""
+    return {key: reason for key, reason in recipe.idle_keys().items() if _value_of(recipe, key) != _default_of(key)}
+
+
+def _value_of(recipe: Recipe, key: str) -> Any:
+    section, name = key.split(".")
+    return getattr(getattr(recipe, section), name)
+
+
+def _default_of(key: str) -> Any:
+    section, name = key.split(".")
+    kind: Any = Recipe.model_fields[section].annotation
+    return kind.model_fields[name].default
+
+
+def _fix(key: str) -> str:
+    default = _default_of(key)
+    return "remove it" if isinstance(default, BaseModel) else f"remove it, or set it to {json.dumps(default)}"
 
 
 def _lines(error: ValidationError, where: str) -> str:
@@ -300,6 +376,24 @@ def read_recipe(source: str, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises InputError: one line that names the file, the key, what is wrong and the fix.
     """
+    return _read(source, overrides)
+
+
+def read_recipe_without_idle_keys(source: str, overrides: Iterable[str] = ()) -> tuple[Recipe, dict[str, str]]:
+    """The same, but idle keys are no error: they are set back to their defaults, and returned with the reasons.
+
+    For a recipe that serves several objectives, and for one that an earlier version wrote.
+    """
+    recipe = _read(source, overrides, _KEEP_IDLE)
+    dropped = _given_idle_keys(recipe)
+    for key in dropped:
+        section, name = key.split(".")
+        changed = getattr(recipe, section).model_copy(update={name: _default_of(key)})
+        recipe = recipe.model_copy(update={section: changed})
+    return recipe, dropped
+
+
+def _read(source: str, overrides: Iterable[str], context: dict[str, Any] | None = None) -> Recipe:
     tree = read_yaml(source, resources.files("mer_r1.recipes"), "recipe")
     if not isinstance(tree, dict):
         raise InputError(
@@ -308,6 +402,6 @@ def read_recipe(source: str, overrides: Iterable[str] = ()) -> Recipe:
     for assignment in overrides:
         _override(tree, assignment)
     try:
-        return Recipe.model_validate(tree)
+        return Recipe.model_validate(tree, context=context)
     except ValidationError as error:
         raise InputError(_lines(error, source)) from None

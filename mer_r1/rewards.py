@@ -28,8 +28,8 @@ from typing import Any, Protocol, get_args
 from mer_r1.data.labels import corrected_labels, names_gold, read_labels
 from mer_r1.emotion.wheel import WheelSet, load_wheels
 from mer_r1.errors import InputError
-from mer_r1.metrics.rewards import TEXT_REWARDS, score_response
-from mer_r1.objectives import LengthPenalty
+from mer_r1.metrics.rewards import score_response
+from mer_r1.objectives import TEXT_REWARDS, LengthPenalty
 from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
 from mer_r1.text import kind_of, printable
 

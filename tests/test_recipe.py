@@ -132,7 +132,6 @@ def test_a_wrong_value_names_file_key_and_what_was_found(override: str, place: s
 )
 def test_what_only_rl_cannot_do_is_an_error_of_an_rl_recipe(overrides: list[str], message: str, recipe: Path) -> None:
     assert fault(recipe, "kind=rl", *overrides).startswith(f"{recipe}: {message}")
-    read_recipe(str(recipe), ["kind=sft", *overrides])
     read_recipe(str(recipe), ["kind=rl", *overrides, "optim.save_steps=4", "rl.objective=rd"])
 
 
@@ -191,12 +190,12 @@ def test_an_override_reads_numbers_as_people_write_them(override: str, value: fl
 
 
 def test_overrides_reach_every_section_make_new_ones_and_the_last_wins(recipe: Path) -> None:
-    overrides = ["sft.targets=[fast, slow]", "model.source=a=b", "data.keep_features=true", "seed=1", "seed=2"]
-    read = read_recipe(str(recipe), [*overrides, "data.num=null", "rl.objective=rd"])
-    assert read.sft.targets == ("fast", "slow")
+    overrides = ["model.source=a=b", "data.keep_features=true", "seed=1", "seed=2", "data.num=null"]
+    read = read_recipe(str(recipe), [*overrides, "rl.objective=rd"])
     assert read.model.source == "a=b"
     assert read.data.keep_features is True
     assert (read.seed, read.data.num, read.rl.objective) == (2, None, "rd")
+    assert read_recipe(str(recipe), ["kind=sft", "sft.targets=[fast, slow]"]).sft.targets == ("fast", "slow")
 
 
 BAD_OVERRIDES = ["learning_rate", "=3", "seed=[", "optim.learning_rate.x=3", "kind.x=1"]

@@ -13,7 +13,8 @@ from mer_r1 import rewards
 from mer_r1.emotion.protocol import CORRECTED
 from mer_r1.errors import InputError
 from mer_r1.metrics.corpus_score import score
-from mer_r1.metrics.rewards import TEXT_REWARDS, score_response
+from mer_r1.metrics.rewards import score_response
+from mer_r1.objectives import TEXT_REWARDS
 from mer_r1.prompting.response import parse_response
 from mer_r1.rewards import make_rewards
 from tests.small_wheels import SMALL, WORDS, small_wheels

@@ -23,13 +23,14 @@ def _run(options: argparse.Namespace) -> int:
     from mer_r1.evaluation.records import RUN_FILE, RunRecord
     from mer_r1.models.loading import merge_adapter
     from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base
-    from mer_r1.recipe import read_recipe
+    from mer_r1.recipe import read_recipe_without_idle_keys
     from mer_r1.training.model_card import write_card
 
     folder = source / "model" if (source / "model" / ADAPTER_CONFIG).is_file() else source
     base = adapter_base(folder)
     merge_adapter(folder, options.out)
     if (source / "recipe.yaml").is_file():  # a run's recipe and facts give the model its card
-        write_card(options.out, read_recipe(str(source / "recipe.yaml")), RunRecord.read(source / RUN_FILE))
+        recipe, _ = read_recipe_without_idle_keys(str(source / "recipe.yaml"))
+        write_card(options.out, recipe, RunRecord.read(source / RUN_FILE))
     print(f"Model: {options.out}  (the adapter {folder} merged into {base})")
     return 0

@@ -28,14 +28,13 @@ unknown word costs, and whether "neutral" counts, is decided by the protocol tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from math import log, nan
 from typing import TYPE_CHECKING
 
 from mer_r1.data.labels import corrected_labels, names_gold
 from mer_r1.data.sample import Response
 from mer_r1.metrics.open_vocabulary import SetStatistics, set_statistics
-from mer_r1.objectives import LengthPenalty
+from mer_r1.objectives import LengthPenalty, Rewards
 from mer_r1.prompting.response import fell_back, initial_labels
 
 if TYPE_CHECKING:
@@ -43,22 +42,6 @@ if TYPE_CHECKING:
 
 RIGHT = 0.7
 """Above this R_F an answer counts as right, VideoAuto-R1's threshold for its fallback reward."""
-
-
-@dataclass(frozen=True)
-class Rewards:
-    """The rewards of one response, each in [0, 1] or NaN where it does not apply; objectives.py names them."""
-
-    recall: float
-    precision: float
-    f1: float
-    format: float
-    initial_f1: float = nan
-    fallback: float = nan
-    accuracy: float = nan
-
-
-TEXT_REWARDS = tuple(field.name for field in fields(Rewards))
 
 
 def score_response(

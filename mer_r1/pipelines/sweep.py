@@ -83,7 +83,8 @@ def sweep(
     rows = []
     with locked(out):
         for number, cell in enumerate(planned, 1):
-            console.print(f"{number}/{len(planned)}  {key}={cell.value}  seed {cell.seed}", highlight=False)
+            unread = f"  (does not read {', '.join(cell.idle_keys)})" if cell.idle_keys else ""
+            console.print(f"{number}/{len(planned)}  {key}={cell.value}  seed {cell.seed}{unread}", highlight=False)
             rows.append(_run_cell(cell, sets, max_new_tokens))
         facts = [{"test": s.path.name, "n": len(s.samples), "signature": _signature(s)} for s in sets]
         result = {"key": key, **facts[0], "other": facts[1:], "runs": rows, "summary": summary(rows)}

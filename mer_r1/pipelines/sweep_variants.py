@@ -8,9 +8,11 @@ A variants file is YAML:
         - {recipe: minimer-pictures-rl, set: [rl.objective=emo_r3]}
 
 Overrides of the command line come after a stage's own and go to every stage, except that `model.source` counts for the
-first one alone. A stage has the sweep's seed unless its own `set` gives one. A beginning that several variants share is
-trained once a seed: it lies under the name of the variant that is no more than it, or else under its recipe's name and
-a digest of its recipes.
+first one alone. A stage has the sweep's seed unless its own `set` gives one. A key of the command line or of a recipe
+does not hold for a stage that does not read it, such as rl.lambda_cali for the objective baseline, but some stage of
+the sweep must; a stage reads every key of its own `set`. A beginning that several variants share is trained once a
+seed: it lies under the name of the variant that is no more than it, or else under its recipe's name and a digest of its
+recipes.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mer_r1.errors import InputError
-from mer_r1.recipe import Recipe, read_recipe, read_yaml
+from mer_r1.recipe import Recipe, read_recipe_without_idle_keys, read_yaml
 
 
 class Stage(BaseModel):
@@ -55,11 +57,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Cell:
-    """A variant with a seed: its runs in order, of which the last one predicts."""
+    """A variant with a seed: its runs in order, of which the last one predicts, and the given keys that none reads."""
 
     value: str
     seed: int
     runs: tuple[Run, ...]
+    idle_keys: tuple[str, ...] = ()
 
     @property
     def out(self) -> Path:
@@ -109,13 +112,19 @@ def read_variants(source: str) -> Variants:
 def cells(variants: Variants, overrides: Sequence[str], seeds: Sequence[int], out: Path) -> list[Cell]:
     """Every variant with every seed, its runs placed under `out`.
 
-    Raises InputError for what a recipe rejects, and for two variants that are the same.
+    Raises InputError for what a recipe rejects, for two variants that are the same, and for a key that no stage reads.
     """
-    chains = {
-        (name, seed): tuple(_recipe(stage, overrides, seed, first=i == 0) for i, stage in enumerate(stages))
-        for name, stages in variants.items()
-        for seed in seeds
-    }
+    chains: dict[tuple[str, int], tuple[Recipe, ...]] = {}
+    given: dict[str, str] = {}  # the keys that some stage does not read, with the reason
+    for name, stages in variants.items():
+        for seed in seeds:
+            pairs = [_recipe(stage, overrides, seed, first=index == 0) for index, stage in enumerate(stages)]
+            chains[name, seed] = tuple(recipe for recipe, _ in pairs)
+            for _, idle in pairs:
+                given |= idle
+    for key, reason in given.items():
+        if all(key in recipe.idle_keys() for chain in chains.values() for recipe in chain):
+            raise InputError(f"{key} does nothing in this sweep: {reason}; remove it")
     whole: dict[str, tuple[str, int]] = {}
     for index, chain in chains.items():
         other = whole.setdefault(_texts(chain), index)
@@ -130,14 +139,23 @@ def cells(variants: Variants, overrides: Sequence[str], seeds: Sequence[int], ou
             named = whole.get(_texts(chain[:length]))
             folder = f"{named[0]}/{named[1]}" if named else _shared(variants[name][length - 1], chain[:length])
             runs.append(Run(recipe.model_copy(update={"model": model}), out / folder))
-        made.append(Cell(name, seed, tuple(runs)))
+        unread = tuple([key for key in given if all(key in recipe.idle_keys() for recipe in chain)])
+        made.append(Cell(name, seed, tuple(runs), unread))
     return made
 
 
-def _recipe(stage: Stage, overrides: Sequence[str], seed: int, first: bool) -> Recipe:
-    """A stage's recipe; that of a later one still without the model that it starts from."""
-    recipe = read_recipe(stage.recipe, [f"seed={seed}", *stage.set, *overrides])
-    return recipe if first else recipe.model_copy(update={"model": recipe.model.model_copy(update={"source": ""})})
+def _recipe(stage: Stage, overrides: Sequence[str], seed: int, first: bool) -> tuple[Recipe, dict[str, str]]:
+    """A stage's recipe, and the keys given to it that it does not read, with the reasons.
+
+    The recipe of a later stage is still without the model that it starts from.
+    """
+    recipe, idle = read_recipe_without_idle_keys(stage.recipe, [f"seed={seed}", *stage.set, *overrides])
+    for assignment in stage.set:
+        if (key := assignment.partition("=")[0]) in idle:
+            raise InputError(f"{stage.recipe}: {assignment} does nothing: {idle[key]}; remove it from the variant")
+    if not first:
+        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"source": ""})})
+    return recipe, idle
 
 
 def _texts(chain: Sequence[Recipe]) -> str:

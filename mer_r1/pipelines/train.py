@@ -18,7 +18,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import RUN_FILE, RunRecord, versions
 from mer_r1.metrics.signature import wheels_part
-from mer_r1.recipe import TINY, ModelSection, Recipe, read_recipe
+from mer_r1.recipe import TINY, ModelSection, Recipe, read_recipe_without_idle_keys
 
 if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
@@ -242,13 +242,14 @@ def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe,
 def _is_finished(out: Path, recipe: Recipe) -> bool:
     """Whether `out` holds this recipe's model. Raises InputError where it holds what another recipe has learned.
 
-    Recipes are compared as values: one that an earlier version wrote lacks the keys that have come since.
+    Recipes are compared as values: one that an earlier version wrote lacks the keys that have come since, and may hold
+    keys that nothing reads.
     """
     saved = out / "recipe.yaml"
     if not saved.exists():
         return False
     try:
-        is_same = read_recipe(str(saved)) == recipe
+        is_same = read_recipe_without_idle_keys(str(saved))[0] == recipe
     except InputError:
         is_same = False
     if not is_same:

@@ -22,10 +22,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mer_r1.metrics.rewards import TEXT_REWARDS
-from mer_r1.objectives import CALIBRATION_REWARDS, EPS, OBJECTIVES, REFLECTION_REWARDS, ScaleRewards
-
-REWARDS = (*TEXT_REWARDS, *CALIBRATION_REWARDS, *REFLECTION_REWARDS)
+from mer_r1.objectives import EPS, OBJECTIVES, REWARDS, ScaleRewards, misnamed
 
 
 def advantages(
@@ -33,10 +30,12 @@ def advantages(
 ) -> Tensor:
     """Advantages (P, G) of rewards whose last axis runs over REWARDS.
 
-    `coefficients` are the recipe's lambda_cali, lambda_fmt, lambda_rer, by name. Raises KeyError for an objective that
-    is not in OBJECTIVES, and ValueError for one that reads a reward that is not in REWARDS.
+    `coefficients` are the recipe's, by their names in COEFFICIENTS. Raises KeyError for an objective that is not in
+    OBJECTIVES, and ValueError for one whose terms name a reward or a coefficient that there is not.
     """
     chosen = OBJECTIVES[objective]
+    if problem := misnamed(chosen):
+        raise ValueError(f"objective {objective} {problem}")
 
     def value(weight: float | str) -> float:
         return coefficients[weight] if isinstance(weight, str) else weight
@@ -45,7 +44,7 @@ def advantages(
     applies_PG = torch.zeros_like(total_PG, dtype=torch.bool)
     for term in chosen.terms:
         parts_PGJ = torch.stack(
-            [value(weight) * rewards_PGK[..., _column(name)] for name, weight in term.parts.items()], dim=-1
+            [value(weight) * rewards_PGK[..., REWARDS.index(name)] for name, weight in term.parts.items()], dim=-1
         )
         absent_PG = parts_PGJ.isnan().all(-1)
         sum_PG = parts_PGJ.nansum(-1).masked_fill(absent_PG, torch.nan)
@@ -55,12 +54,6 @@ def advantages(
         return total_PG
     # The batch as one group: whitening is the same norm over all of it.
     return normalise(total_PG.masked_fill(~applies_PG, torch.nan).reshape(1, -1)).reshape(total_PG.shape)
-
-
-def _column(reward: str) -> int:
-    if reward not in REWARDS:
-        raise ValueError(f"an objective reads {reward!r}, and no reward has that name; use {', '.join(REWARDS)}")
-    return REWARDS.index(reward)
 
 
 def normalise(values_PG: Tensor, scale_rewards: ScaleRewards = "group") -> Tensor:

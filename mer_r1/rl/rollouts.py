@@ -25,9 +25,8 @@ from mer_r1.models.decoding import NotFiniteError
 from mer_r1.models.packing import Branch
 from mer_r1.models.token_offsets import LocatedAnswer, fast_branch, locate_answer
 from mer_r1.models.types import Encoded, Generated, PromptBatch, Sampling
-from mer_r1.objectives import LengthPenalty
+from mer_r1.objectives import REWARDS, LengthPenalty
 from mer_r1.prompting.response import ResponseFormat, parse_response
-from mer_r1.rl.advantages import REWARDS
 from mer_r1.text import printable
 
 

@@ -26,9 +26,9 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens
 from mer_r1.models.packing import GroupPass, group_pass, pack
-from mer_r1.objectives import CALIBRATION_REWARDS, REFLECTION_REWARDS, confidence_level
+from mer_r1.objectives import CALIBRATION_REWARDS, COEFFICIENTS, REFLECTION_REWARDS, REWARDS, confidence_level
 from mer_r1.recipe import RlSection
-from mer_r1.rl.advantages import REWARDS, advantages
+from mer_r1.rl.advantages import advantages
 from mer_r1.rl.calibration import calibration_rewards
 from mer_r1.rl.losses import PolicyLoss, policy_loss
 from mer_r1.rl.reflection.scores import Reflection
@@ -88,7 +88,7 @@ def rewards_before_pass(
 
 def advantages_of(rewards_PGK: Tensor, rl: RlSection) -> Tensor:
     """Advantages (P, G) under a recipe's objective and coefficients."""
-    coefficients = {name: value for name, value in rl if name.startswith("lambda_")}
+    coefficients = {name: getattr(rl, name) for name in COEFFICIENTS}
     return advantages(rewards_PGK, rl.objective, coefficients, rl.scale_rewards)
 
 

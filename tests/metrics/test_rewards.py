@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.open_vocabulary import set_statistics, stack, wheel_scores
-from mer_r1.metrics.rewards import Rewards, sample_scores, score_response
-from mer_r1.objectives import LengthPenalty
+from mer_r1.metrics.rewards import sample_scores, score_response
+from mer_r1.objectives import LengthPenalty, Rewards
 from mer_r1.prompting.response import FALLBACK_ANSWER, parse_response
 from tests.small_wheels import SMALL, WORDS
 

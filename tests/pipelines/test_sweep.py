@@ -92,6 +92,20 @@ def test_a_sweep_does_not_start_under_a_launcher_of_several_processes(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_line_of_a_run_names_the_keys_that_it_does_not_read(
+    tmp_path: Path, corpus: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "_run_cell", stop)
+    given = ["rl.lambda_cali=0.2", "rl.lambda_fmt=0.2"]
+    with pytest.raises(KeyboardInterrupt):
+        sweep.sweep("minimer-rl", "rl.objective=baseline,mer_r1", [0], corpus["train"], tmp_path / "out", given)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed == "1/2 rl.objective=baseline seed 0 (does not read rl.lambda_cali)"
+
+
 def _row(value: str, steps: list[int], seed: int = 0) -> dict[str, Any]:
     line = [(step, 0.1 * step + seed) for step in steps]
     return {"value": value, "dynamics": {"reward/recall": line, "reward/precision": line}}

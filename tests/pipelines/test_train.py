@@ -46,11 +46,12 @@ def tree(corpus_folder: Path, model: Path) -> dict[str, Any]:
         "model": {"source": str(model)},
         "data": {"train": str(corpus_folder / "train.jsonl"), "workers": 0},
         "optim": {"learning_rate": 1e-3, "max_steps": 2, "batch_size": 2, "logging_steps": 1, "save_steps": 1},
-        "rl": {"num_generations": 2, "max_completion_length": 4},
     }
 
 
 def recipe_of(tree: dict[str, Any], **sections: dict[str, Any]) -> Recipe:
+    if tree["kind"] == "rl":
+        tree = {"rl": {"num_generations": 2, "max_completion_length": 4}} | tree
     return Recipe.model_validate(tree | {name: tree.get(name, {}) | keys for name, keys in sections.items()})
 
 

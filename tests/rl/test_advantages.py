@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mer_r1.objectives import (
     OBJECTIVES,
+    REWARDS,
     Objective,
     ScaleRewards,
     Term,
@@ -24,7 +25,7 @@ from mer_r1.objectives import (
     needs_wheels,
 )
 from mer_r1.recipe import RlSection
-from mer_r1.rl.advantages import REWARDS, advantages, normalise
+from mer_r1.rl.advantages import advantages, normalise
 
 LAMBDAS = {"lambda_cali": 0.1, "lambda_fmt": 0.3, "lambda_rer": 0.2}
 R, P, F, FMT, FIRST, BACK, ACC, PLUS, MINUS, _, _, RER = range(12)
@@ -121,7 +122,7 @@ def test_every_objective_reads_rewards_that_there_are() -> None:
 
 def test_a_reward_that_there_is_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OBJECTIVES, "mine", Objective((Term({"recal": 1.0}),)))
-    with pytest.raises(ValueError, match=r"reads 'recal'.*use recall, precision"):
+    with pytest.raises(ValueError, match=r"reads 'recal', and no reward has that name; did you mean 'recall'\?"):
         advantages(torch.zeros(1, 2, K), "mine", LAMBDAS)
 
 

@@ -20,9 +20,8 @@ from mer_r1.models.packing import group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.token_offsets import locate_answer
 from mer_r1.models.types import Encoded, Generated, Prompt, Sampling
-from mer_r1.objectives import ConfidenceLevel
+from mer_r1.objectives import REWARDS, ConfidenceLevel
 from mer_r1.prompting.response import FALLBACK_ANSWER, RESPONSE_FORMATS, parse_response
-from mer_r1.rl.advantages import REWARDS
 from mer_r1.rl.calibration import CalibrationRewards, calibration_pair, calibration_rewards
 from mer_r1.rl.reflection.scores import Reflection
 from mer_r1.rl.rollouts import (

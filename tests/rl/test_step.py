@@ -15,10 +15,9 @@ from mer_r1.models.category_confidence import category_tokens
 from mer_r1.models.packing import GroupPass
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.types import Generated, Prompt
-from mer_r1.objectives import CALIBRATION_REWARDS
+from mer_r1.objectives import CALIBRATION_REWARDS, REWARDS
 from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
 from mer_r1.recipe import RlSection
-from mer_r1.rl.advantages import REWARDS
 from mer_r1.rl.rollouts import RolloutBatch, contexts
 from mer_r1.rl.step import (
     Rewarded,

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as arrays
 
 from mer_r1.metrics.open_vocabulary import set_statistics
 from mer_r1.metrics.rewards import sample_scores
-from mer_r1.objectives import EPS
+from mer_r1.objectives import EPS, REWARDS
 from mer_r1.rl import theory
-from mer_r1.rl.advantages import REWARDS, advantages
+from mer_r1.rl.advantages import advantages
 from mer_r1.rl.theory import Floats, Groups, Measured, measure, sample_sets, sample_words, summary
 from tests.small_wheels import SMALL
 

@@ -22,13 +22,13 @@ from mer_r1.models.features import read_prompts
 from mer_r1.models.group_attention import GroupLayout
 from mer_r1.models.qwen2_5_omni import OmniBackbone, load_omni
 from mer_r1.models.types import Prompt
-from mer_r1.objectives import OBJECTIVES
+from mer_r1.objectives import OBJECTIVES, REWARDS
 from mer_r1.pipelines.train import train
 from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe, read_recipe
 from mer_r1.rl import losses, rollouts, trainer
 from mer_r1.rl import step as rl_step
-from mer_r1.rl.advantages import REWARDS, advantages
+from mer_r1.rl.advantages import advantages
 from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.rollouts import RolloutBatch
 from tests.training.runs import lines, make_recipe, run_stopped_at, weights

@@ -14,6 +14,9 @@ from mer_r1.recipe import Recipe
 TIMES = {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
 
 
+ROLLED_TWICE = {"rl": {"num_generations": 3, "max_completion_length": 48, "num_iterations": 2}}
+
+
 class Stopped(Exception):
     """What stops a run in these tests."""
 
@@ -70,7 +73,7 @@ def seven_steps(kind: str, source: Path, train: Path) -> Recipe:
                 "logging_steps": 3,
                 "eval_steps": 5,
             },
-            "rl": {"num_generations": 3, "max_completion_length": 48, "num_iterations": 2},
+            **(ROLLED_TWICE if kind == "rl" else {}),
         }
     )
 

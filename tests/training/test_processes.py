@@ -52,9 +52,11 @@ def recipe_of(name: str, source: Path, train: Path, batch_size: int, accumulatio
             "save_steps": 2,
             "eval_steps": 2 if evaluated else None,
         },
-        "sft": sections.get("sft", {}),
-        "rl": {"num_generations": 3, "max_completion_length": 32, **sections.get("rl", {})},
     }
+    if sections["kind"] == "rl":
+        tree["rl"] = {"num_generations": 3, "max_completion_length": 32, **sections.get("rl", {})}
+    else:
+        tree["sft"] = sections["sft"]
     return Recipe.model_validate(tree)
 
 
