@@ -8,12 +8,10 @@ them.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
 from collections.abc import Iterable, Iterator
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,6 +30,7 @@ from mer_r1.objectives import (
     misnamed,
     needs_calibration,
 )
+from mer_r1.yaml_text import names_in, override, read_yaml
 
 TINY = ("tiny", "tiny-vision")  # models that a run builds itself
 TargetKind = Literal["slow", "fast", "label"]
@@ -316,59 +315,9 @@ def _lines(error: ValidationError, where: str) -> str:
     return f"{where}: {path}: {message}{found}" if path else f"{where}: {message}"
 
 
-def _override(tree: dict[str, Any], assignment: str) -> None:
-    key, separator, value = assignment.partition("=")
-    if not separator or not key:
-        raise InputError(f"{assignment!r}: an override is written section.key=value")
-    *sections, last = key.split(".")
-    for section in sections:
-        inner = tree.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise InputError(f"{assignment!r}: {section} is not a section of the recipe")
-        tree = inner
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise InputError(f"{assignment!r}: the value is not valid YAML; quote it") from None
-    if isinstance(parsed, str):  # YAML 1.1 reads 1e-4 as text
-        with contextlib.suppress(ValueError):
-            parsed = float(parsed)
-    tree[last] = parsed
-
-
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
-    return _names(resources.files("mer_r1.recipes"))
-
-
-def _names(folder: Traversable) -> list[str]:
-    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
-
-
-def read_yaml(source: str, folder: Traversable, kind: str, otherwise: str = "") -> Any:
-    """The content of a YAML file, or of one in a folder of the package by name.
-
-    Raises InputError: one line, in which `kind` says what the file is and `otherwise` what else may be given.
-    """
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml") or path.exists():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise InputError(f"{source}: cannot be read ({reason}); give a {kind} file") from None
-    elif source in _names(folder):
-        text = (folder / f"{source}.yaml").read_text(encoding="utf-8")
-    else:
-        raise InputError(
-            f"{source}: no such {kind}; give a .yaml file or one of {', '.join(_names(folder))}{otherwise}"
-        )
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{source}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    return names_in(resources.files("mer_r1.recipes"))
 
 
 def read_recipe(source: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -400,7 +349,7 @@ def _read(source: str, overrides: Iterable[str], context: dict[str, Any] | None 
             f"{source}: a recipe is a mapping of sections; write kind, model, data and optim (docs/training.md)"
         )
     for assignment in overrides:
-        _override(tree, assignment)
+        override(tree, assignment)
     try:
         return Recipe.model_validate(tree, context=context)
     except ValidationError as error:

@@ -26,7 +26,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mer_r1.errors import InputError
-from mer_r1.recipe import Recipe, read_recipe_without_idle_keys, read_yaml
+from mer_r1.recipe import Recipe, read_recipe_without_idle_keys
+from mer_r1.yaml_text import read_yaml
 
 
 class Stage(BaseModel):
