@@ -18,7 +18,8 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import RUN_FILE, RunRecord, versions
 from mer_r1.metrics.signature import wheels_part
-from mer_r1.recipe import TINY, ModelSection, Recipe, read_recipe_without_idle_keys
+from mer_r1.pipelines.resume import is_finished, validate_rows
+from mer_r1.recipe import TINY, ModelSection, Recipe
 
 if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
@@ -41,18 +42,19 @@ def train(recipe: Recipe, out: Path, progress: Progress | None = None, prepared:
     A finished run of the same recipe is kept as it is, a stopped one is resumed from its newest whole checkpoint.
     `progress` is called with step, steps and what was logged; `prepared` with clips read and clips to read, where
     `data.keep_features` reads all of them first. Each of several processes calls this. Raises InputError where `out`
-    holds another recipe's run, or another process trains into it.
+    holds another recipe's run or one that cannot go on so, or another process trains into it.
     """
     with locked(out) if is_first_process() else nullcontext():  # of several processes the first one writes
         return _train(recipe, out, progress, prepared)
 
 
 def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progress | None) -> Path:
-    if _is_finished(out, recipe):
+    if is_finished(out, recipe):
         if is_first_process():
             _close(out)
         return out / "model"
     samples = _samples(recipe.data.train, recipe.data.num)
+    validate_rows(out, recipe.data.train, len(samples))
     held_out = _samples(recipe.data.eval, recipe.data.eval_num) if recipe.data.eval else None
     import torch
     from accelerate import PartialState
@@ -237,26 +239,6 @@ def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe,
         (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same
         backbone.save(temporary)
         write_card(temporary, recipe, record)
-
-
-def _is_finished(out: Path, recipe: Recipe) -> bool:
-    """Whether `out` holds this recipe's model. Raises InputError where it holds what another recipe has learned.
-
-    Recipes are compared as values: one that an earlier version wrote lacks the keys that have come since, and may hold
-    keys that nothing reads.
-    """
-    saved = out / "recipe.yaml"
-    if not saved.exists():
-        return False
-    try:
-        is_same = read_recipe_without_idle_keys(str(saved))[0] == recipe
-    except InputError:
-        is_same = False
-    if not is_same:
-        if not (out / "model").exists() and not any((out / "checkpoints").glob("checkpoint-*")):
-            return False  # it ended before anything was learned that could be lost
-        raise InputError(f"{out}: holds a run of another recipe; give another --out, or remove the folder")
-    return (out / "model").exists()  # written under another name, and whole
 
 
 def _record(recipe: Recipe, backbone: Backbone) -> RunRecord:

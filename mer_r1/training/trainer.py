@@ -264,12 +264,17 @@ class RunTrainer(Trainer, ABC):
     def train_or_resume(self) -> None:
         """Train from the newest whole checkpoint, or from the start.
 
-        Raises InputError where weights or gradients end up not numbers.
+        Raises InputError where weights or gradients end up not numbers, and for a checkpoint that is sharded otherwise.
         """
         with self.args.main_process_first(local=False):  # the first of all tidies up, the others find it done
             checkpoint, step = last_checkpoint(self.run)
             for path in (self.run.metrics, self.run.rollouts):
                 keep_until(path, step)
+        if checkpoint and any(Path(checkpoint).glob("pytorch_model_fsdp*")) != bool(self.is_fsdp_enabled):
+            raise InputError(
+                f"{checkpoint}: was written {'without' if self.is_fsdp_enabled else 'under'} FSDP; start the run as "
+                "before (accelerate's --config_file), or give another --out"
+            )
         self._checkpoint = checkpoint
         self.train(resume_from_checkpoint=checkpoint)
         self._validate_weights()

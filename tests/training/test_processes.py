@@ -19,7 +19,7 @@ from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
 from tests.nursery import Nursery
 from tests.training import two_processes
-from tests.training.runs import lines
+from tests.training.runs import lines, run_stopped_at
 from tests.training.two_processes import SPREAD, assert_alike, launched, launched_with, run_in_two
 
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -179,6 +179,17 @@ def test_sharding_that_sampling_cannot_take_is_refused(version: int, reshard: bo
     else:
         with pytest.raises(InputError, match="fsdp_reshard_after_forward: false"):
             GrpoTrainer._validate_sharding(trainer)
+
+
+@pytest.mark.parametrize("name", sorted(EVALUATED))
+def test_a_run_of_one_process_goes_on_with_two_where_a_step_takes_as_many_samples(
+    singles: Path, taught_folder: Path, corpus: dict[str, Path], nursery: Nursery, tmp_path: Path, name: str
+) -> None:
+    run_stopped_at(recipe_of(name, taught_folder, corpus["train"], 4), tmp_path / name, 3)
+    (tmp_path / f"{name}.yaml").write_text(recipe_of(name, taught_folder, corpus["train"], 2).as_yaml())
+    run_in_two(nursery, tmp_path)
+    assert json.loads((tmp_path / name / "run.json").read_text())["processes"] == 2
+    assert_alike(singles / name, tmp_path / name)
 
 
 def test_two_killed_processes_resume_to_the_same_end(

@@ -1,0 +1,79 @@
+"""Whether a run's folder holds the model of a recipe, and whether a stopped run may go on.
+
+A resumed run counts the rows it has read as steps x samples a step. Another number of processes alone would skip rows
+and shorten the schedule, so a stopped run goes on only where
+
+    samples a step = processes x optim.batch_size x optim.gradient_accumulation_steps
+
+is what it was. How these divide among the three may change.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mer_r1.distributed import rank_and_world_size
+from mer_r1.errors import InputError
+from mer_r1.evaluation.records import RUN_FILE, RunRecord
+from mer_r1.recipe import Recipe, read_recipe_without_idle_keys
+
+
+def is_finished(out: Path, recipe: Recipe) -> bool:
+    """Whether `out` holds this recipe's model.
+
+    Recipes are compared as values: one that an earlier version wrote lacks the keys that have come since, and may hold
+    keys that nothing reads. Raises InputError where `out` holds what another recipe has learned, or a stopped run of
+    another number of samples a step.
+    """
+    path = out / "recipe.yaml"
+    if not path.exists():
+        return False
+    try:
+        saved = read_recipe_without_idle_keys(str(path))[0]
+    except InputError:
+        saved = None
+    finished = (out / "model").exists()  # written under another name, and whole
+    if finished and saved == recipe:
+        return True
+    if not finished and not _has_checkpoint(out):
+        return False  # it ended before anything was learned that could be lost
+    if finished or saved is None or _without_batches(saved) != _without_batches(recipe):
+        raise InputError(f"{out}: holds a run of another recipe; give another --out, or remove the folder")
+    now = rank_and_world_size()[1]
+    before = RunRecord.read(out / RUN_FILE).processes or now
+    if _samples_a_step(saved, before) != _samples_a_step(recipe, now):
+        raise InputError(
+            f"{out}: the stopped run took {_in_words(saved, before)} and would now take {_in_words(recipe, now)}, which "
+            "skips or repeats rows; start as many processes as before, change optim.batch_size or "
+            "optim.gradient_accumulation_steps to make up for it, or give another --out"
+        )
+    return False
+
+
+def validate_rows(out: Path, manifest: Path, rows: int) -> None:
+    """Raises InputError where a stopped run would go on with more or fewer rows: their order would be another."""
+    before = RunRecord.read(out / RUN_FILE).rows if _has_checkpoint(out) else None
+    if before is not None and before != rows:
+        raise InputError(
+            f"{manifest}: has {rows} rows, and the stopped run in {out} began with {before}; "
+            "give the manifest that it began with, or another --out"
+        )
+
+
+def _has_checkpoint(out: Path) -> bool:
+    return any((out / "checkpoints").glob("checkpoint-*"))
+
+
+def _without_batches(recipe: Recipe) -> Recipe:
+    """The recipe without the keys that may change when a run goes on."""
+    batches = {"batch_size": 1, "gradient_accumulation_steps": 1}
+    return recipe.model_copy(update={"optim": recipe.optim.model_copy(update=batches)})
+
+
+def _samples_a_step(recipe: Recipe, processes: int) -> int:
+    return processes * recipe.optim.batch_size * recipe.optim.gradient_accumulation_steps
+
+
+def _in_words(recipe: Recipe, processes: int) -> str:
+    noun = "process" if processes == 1 else "processes"
+    return f"{_samples_a_step(recipe, processes)} samples a step on {processes} {noun}"
