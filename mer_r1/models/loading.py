@@ -7,13 +7,8 @@ and for a plain checkpoint (`merge_adapter`), not to resume training.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.errors import InputError, first_line
@@ -21,7 +16,7 @@ from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.causal_lm import load_causal_lm
 from mer_r1.models.checkpoint import RUN_FIX, SETTINGS_FILE, folder_kind, looks_like_hub_id, settings_of
-from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, peft_is_behind
+from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, first_not_finite, merged, peft_is_behind
 from mer_r1.models.qwen2_5_omni import load_omni
 from mer_r1.models.qwen2_5_vl import load_vision
 
@@ -59,7 +54,7 @@ def merge_adapter(folder: Path, out: Path) -> Path:
         raise InputError(f"{out}: exists already; give another --out, or remove it")
     with peft_is_behind():
         backbone = load_backbone(str(folder))  # of any kind; each writes its own processor
-    if name := _first_not_finite(backbone.model.state_dict().items()):
+    if name := first_not_finite(backbone.model.state_dict().items()):
         raise InputError(
             f"{folder}: merged, {name} holds NaN or infinity: so does the base {base}, or its precision is too small "
             "for the sum; copy the base again, or take one in bfloat16 or float32"
@@ -96,45 +91,5 @@ def _load_adapted(folder: Path, budget: MediaBudget | None, prompt_style: str | 
     if (folder / SETTINGS_FILE).exists():
         budget, prompt_style = settings_of(str(folder), budget, prompt_style)
     backbone = load_backbone(base, budget, prompt_style)
-    backbone.model = _merged(backbone.model, folder)
+    backbone.model = merged(backbone.model, folder)
     return backbone
-
-
-def _merged(model: Any, folder: Path) -> Any:
-    """`model` with the adapter of `folder` in its weights.
-
-    Raises InputError for an adapter that does not fit or whose weights are not finite.
-    """
-    import peft
-    from safetensors import SafetensorError, safe_open
-
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise InputError(f"{folder}: the adapter's weights are missing (adapter_model.safetensors); copy it again")
-    try:
-        with safe_open(weights, "pt") as file:
-            given = set(file.keys())
-            damaged = _first_not_finite((name, file.get_tensor(name)) for name in sorted(given))
-        if damaged:
-            raise InputError(
-                f"{weights}: {damaged} holds NaN or infinity; take an earlier checkpoint of the run, or copy it again"
-            )
-        # An adapter starts at random before its weights are read.
-        with torch.random.fork_rng(devices=[]), peft_is_behind():
-            warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # an error below
-            adapted = peft.PeftModel.from_pretrained(model, str(folder))
-        if odd := sorted(given ^ set(peft.get_peft_model_state_dict(adapted))):
-            raise ValueError(f"{odd[0]} is in one of them alone")
-        return adapted.merge_and_unload().eval()
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"{folder}: the adapter cannot be merged into its base ({first_line(error)}); copy it again, or name the "
-            f"base it was learned on in {ADAPTER_CONFIG}"
-        ) from error
-
-
-def _first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
-    """The name of the first tensor that holds a NaN or an infinity."""
-    return next((name for name, tensor in tensors if not tensor.isfinite().all()), None)

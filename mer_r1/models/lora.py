@@ -1,4 +1,4 @@
-"""LoRA: small trainable matrices at the language model's linear layers, saved apart from it (loading.py merges them).
+"""LoRA: small trainable matrices at the language model's linear layers, saved apart from it, and merged into it.
 
 A layer W becomes W + (lora_alpha / r) B A, A of (r, in), B of (out, r); only A and B learn (Hu et al. 2021). PEFT
 does the work. The towers have linear layers of the same names, so targets are chosen by their path in the model, not
@@ -10,20 +10,24 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from mer_r1.errors import InputError
+from mer_r1.errors import InputError, first_line
 from mer_r1.recipe import LoraSection
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
 
 ADAPTER_CONFIG = "adapter_config.json"
+_HOLDERS = re.compile(r"^((base_model|model|thinker|language_model)\.)+")
+_WHOLE = ".base_layer."  # the weights that an adapter of the head or the embeddings was added to
+_VOICE = ("talker.", "token2wav.")
 
 
 def language_model_layers(model: Any) -> str:
@@ -81,6 +85,129 @@ def adapter_base(folder: Path) -> str:
     if not isinstance(base, str) or not base:
         raise InputError(f"{path}: names no base_model_name_or_path; write the base's folder or Hub id there")
     return base
+
+
+def merged(model: Any, folder: Path) -> Any:
+    """`model` with the adapter of `folder` in its weights.
+
+    Raises InputError for an adapter that does not fit or whose weights are not finite.
+    """
+    import peft
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise InputError(f"{folder}: the adapter's weights are missing (adapter_model.safetensors); copy it again")
+    try:
+        config = peft.PeftConfig.from_pretrained(str(folder))
+        if not isinstance(config, peft.LoraConfig):
+            raise ValueError(f"it is of kind {config.peft_type.value}, and LoRA alone can be")
+        given = load_file(weights)
+        if damaged := first_not_finite(given.items()):
+            raise InputError(
+                f"{weights}: {damaged} holds NaN or infinity; take an earlier checkpoint of the run, or copy it again"
+            )
+        given = _fitted(model, config, given)
+        # An adapter starts at random before its weights are read.
+        with torch.random.fork_rng(devices=[]), peft_is_behind():
+            adapted = peft.PeftModel(model, config)
+            peft.set_peft_model_state_dict(adapted, given)
+        read = peft.get_peft_model_state_dict(adapted, adapted.state_dict(), save_embedding_layers=False)
+        if odd := sorted({key for key in given if _WHOLE not in key} ^ read.keys()):
+            raise ValueError(f"{odd[0]} is in one of them alone")
+        return adapted.merge_and_unload().eval()
+    except InputError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        re.error,
+        SafetensorError,
+    ) as error:
+        raise InputError(
+            f"{folder}: the adapter cannot be merged into its base ({first_line(error)}); copy it again, or name the "
+            f"base it was learned on in {ADAPTER_CONFIG}"
+        ) from error
+
+
+def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
+    """The name of the first tensor that holds a NaN or an infinity."""
+    return next((name for name, tensor in tensors if not tensor.isfinite().all()), None)
+
+
+def _fitted(model: Any, config: LoraConfig, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under this model's names; the configuration, in place, then names the layers they are of.
+
+    Raises ValueError where a key is of no layer, and where a layer that the configuration chooses has no key.
+    """
+    layers = {_bare(name): name for name, _ in model.named_modules() if name}
+    fitted, whole = dict[str, Tensor](), set[str]()
+    targets: dict[str, str] = {}  # by this model's name the writer's
+    for key, value in weights.items():
+        bare = _bare(key)
+        if bare.startswith(_VOICE):
+            continue
+        path, mark, rest = bare.partition(_WHOLE if _WHOLE in bare else ".lora_")
+        if not mark:  # a layer that was saved whole, next to the adapters
+            path, mark, rest = bare.rpartition(".")
+        if path not in layers:
+            raise ValueError(f"{key} is of none of its layers")
+        if mark == ".":
+            whole.add(layers[path])
+        elif mark != _WHOLE:
+            targets[layers[path]] = key.partition(mark)[0].replace("base_model.model.", "")
+        fitted[f"base_model.model.{layers[path]}{mark}{rest}"] = value
+    if not targets:
+        raise ValueError("it holds no LoRA weights")
+    if lost := _chosen(config, layers, targets) - targets.keys():
+        raise ValueError(f"it has no weights for {min(lost)}")
+    ranks, alphas = config.rank_pattern, config.alpha_pattern
+    config.rank_pattern = {re.escape(name): _of(ranks, theirs, config.r) for name, theirs in targets.items()}
+    config.alpha_pattern = {re.escape(name): _of(alphas, theirs, config.lora_alpha) for name, theirs in targets.items()}
+    config.target_modules, config.modules_to_save = {*targets}, [*whole] or None
+    config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
+    if not config.ensure_weight_tying:
+        _untie(model, {*targets} | whole)
+    return fitted
+
+
+def _chosen(config: LoraConfig, layers: dict[str, str], targets: dict[str, str]) -> set[str]:
+    """This model's names of the layers that the configuration chooses, in those parts of it that have adapters."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    holders = {}
+    for theirs in targets.values():
+        bare = _bare(theirs)
+        holders[bare.partition(".")[0]] = theirs.removesuffix(bare)
+    return {
+        name
+        for bare, name in layers.items()
+        if (part := bare.partition(".")[0]) in holders and check_target_module_exists(config, holders[part] + bare)
+    }
+
+
+def _untie(model: Any, changed: set[str]) -> None:
+    """Give the head weights of its own where adapters change it, or the embeddings, and both are one tensor."""
+    head, words = model.get_output_embeddings(), model.get_input_embeddings()
+    if head.weight is words.weight and any(model.get_submodule(name) in (head, words) for name in changed):
+        head.weight = nn.Parameter(head.weight.detach().clone())
+        for config in (model.config, model.config.get_text_config()):
+            config.tie_word_embeddings = False
+
+
+def _bare(name: str) -> str:
+    """A layer's name or a key without the parts that depend on who wrote it."""
+    return _HOLDERS.sub("", name)
+
+
+def _of(pattern: dict[str, int], name: str, default: int) -> int:
+    """What PEFT's pattern of names says of a layer."""
+    return next((value for key, value in pattern.items() if re.fullmatch(rf"(.*\.)?({key})", name)), default)
 
 
 @contextmanager

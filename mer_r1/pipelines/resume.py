@@ -43,9 +43,9 @@ def is_finished(out: Path, recipe: Recipe) -> bool:
     before = RunRecord.read(out / RUN_FILE).processes or now
     if _samples_a_step(saved, before) != _samples_a_step(recipe, now):
         raise InputError(
-            f"{out}: the stopped run took {_in_words(saved, before)} and would now take {_in_words(recipe, now)}, which "
-            "skips or repeats rows; start as many processes as before, change optim.batch_size or "
-            "optim.gradient_accumulation_steps to make up for it, or give another --out"
+            f"{out}: the stopped run took {_in_words(saved, before)} and would now take {_in_words(recipe, now)}, "
+            "which skips or repeats rows; start as many processes as before, make up for it by optim.batch_size or "
+            "optim.gradient_accumulation_steps, or give another --out"
         )
     return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 from mer_r1.errors import InputError
 from mer_r1.media import TINY_BUDGET
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.loading import load_backbone
+from mer_r1.models.loading import load_backbone, merge_adapter
 from mer_r1.models.lora import peft_is_behind
 from mer_r1.models.tiny.text import tiny_text
 from tests.media_samples import make_clip, prompt_of
@@ -26,17 +27,20 @@ def _logits(backbone: Backbone) -> Tensor:
     return backbone.encode(backbone.collate([prompt_of(backbone, make_clip(0, 0), "No!")])).logits_PV
 
 
-def _write_adapter(base: Path, folder: Path) -> Tensor:
+def _write_adapter(base: Path, folder: Path, **options: Any) -> Tensor:
     """Write a LoRA adapter of `base` that changes it to `folder`; the logits of the base with the adapter on it."""
     import peft
 
     backbone = load_backbone(str(base))
-    config = peft.LoraConfig(r=2, target_modules=r".*layers\.\d+\.self_attn\.[qv]_proj", base_model_name_or_path=None)
+    options = {"target_modules": r".*language_model\.layers\.\d+\.self_attn\.[qv]_proj"} | options
+    if not hasattr(backbone.model.model, "language_model"):
+        options["target_modules"] = ["q_proj", "v_proj"]
+    config = peft.LoraConfig(r=2, base_model_name_or_path=None, **options)
     with torch.random.fork_rng(devices=[]), peft_is_behind():
         torch.manual_seed(0)
         adapted = peft.get_peft_model(backbone.model, config)
         for name, parameter in adapted.named_parameters():
-            if "lora_B" in name:
+            if "lora_B" in name or "modules_to_save" in name:
                 torch.nn.init.normal_(parameter, std=0.3)
     adapted.peft_config["default"].base_model_name_or_path = str(base)
     adapted.save_pretrained(str(folder))
@@ -146,3 +150,99 @@ def test_a_folder_that_holds_a_checkpoint_too_is_an_adapter(words_folder: Path, 
     for name in ("config.json", "model.safetensors"):
         shutil.copy(words_folder / name, adapter / name)
     assert torch.equal(_logits(load_backbone(str(adapter))), alone)
+
+
+WRITTEN_BY: dict[str, tuple[str, str]] = {
+    "the whole Omni": ("base_model.model.model.language_model.", "base_model.model.thinker.model."),
+    "the whole Omni of transformers 5": ("base_model.model.", "base_model.model.thinker."),
+    "Automodel at first": ("base_model.model.model.language_model.", "thinker.base_model.model.model."),
+    "transformers 4": ("base_model.model.model.language_model.", "base_model.model.model."),
+    "no PEFT": ("base_model.model.", ""),
+    "no PEFT, of the whole Omni": ("base_model.model.model.language_model.", "thinker.model."),
+}
+"""By a layout's name what stands at the beginning of our keys, and what stands there in its."""
+
+
+def _rewrite(folder: Path, keys: tuple[str, str], more: dict[str, Tensor] | None = None) -> None:
+    """Give an adapter's keys, its targets and its patterns the names of another trainer."""
+    from safetensors.torch import load_file, save_file
+
+    ours, theirs = keys
+    weights = load_file(folder / "adapter_model.safetensors")
+    assert all(key.startswith(ours) for key in weights)
+    renamed = {theirs + key.removeprefix(ours): value for key, value in weights.items()}
+    save_file(renamed | (more or {}), folder / "adapter_model.safetensors")
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["target_modules"] = r"^(thinker\.model)(?=\.).*\.(q_proj|v_proj)$"
+    ours, theirs = (name.replace("base_model.model.", "") for name in keys)
+    for pattern in ("rank_pattern", "alpha_pattern"):
+        config[pattern] = {theirs + key.removeprefix(ours): value for key, value in config[pattern].items()}
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("layout", "kind"),
+    [
+        *((layout, {}) for layout in WRITTEN_BY),
+        *(("the whole Omni", {name: True}) for name in ("use_dora", "use_rslora")),
+    ],
+)
+def test_an_adapter_of_another_trainer_is_merged(
+    layout: str, kind: dict[str, Any], tiny_folder: Path, tmp_path: Path
+) -> None:
+    first = "model.language_model.layers.0.self_attn.q_proj"
+    patterns = {"rank_pattern": {first: 3}, "alpha_pattern": {first: 24}}
+    adapted = _write_adapter(tiny_folder, tmp_path, **patterns, **kind)
+    _rewrite(tmp_path, WRITTEN_BY[layout], {"base_model.model.talker.model.layers.0.mlp.lora_A.weight": torch.ones(1)})
+    torch.testing.assert_close(_logits(load_backbone(str(tmp_path))), adapted, atol=1e-4, rtol=0)
+
+
+def test_an_adapter_of_a_tower_is_not_taken_for_the_language_models(tiny_folder: Path, tmp_path: Path) -> None:
+    """Both have layers.0.self_attn.q_proj."""
+    adapted = _write_adapter(tiny_folder, tmp_path, target_modules=r".*audio_tower\.layers\.\d+\.self_attn\.[qv]_proj")
+    _rewrite(tmp_path, ("base_model.model.model.audio_tower.", "base_model.model.thinker.audio_tower."))
+    torch.testing.assert_close(_logits(load_backbone(str(tmp_path))), adapted, atol=1e-4, rtol=0)
+
+
+def test_layers_that_were_saved_whole_come_with_the_adapter(tiny_folder: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*tie_word_embeddings")
+        adapted = _write_adapter(tiny_folder, tmp_path / "adapter", modules_to_save=["embed_tokens", "lm_head"])
+    _rewrite(tmp_path / "adapter", ("base_model.model.", "base_model.model.thinker."))
+    torch.testing.assert_close(_logits(load_backbone(str(tmp_path / "adapter"))), adapted, atol=1e-4, rtol=0)
+    merged = load_backbone(str(merge_adapter(tmp_path / "adapter", tmp_path / "merged")))
+    torch.testing.assert_close(_logits(replace(merged, prompt_style="brief")), adapted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_an_adapter_of_the_head_or_the_embeddings_leaves_the_other_as_it_is(
+    target: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """The tiny model has one tensor for both, and merging adds to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(tie_word_embeddings|save_embedding_layers)")
+        adapted = _write_adapter(tiny_folder, tmp_path / "adapter", target_modules=[target])
+    torch.testing.assert_close(_logits(load_backbone(str(tmp_path / "adapter"))), adapted, atol=1e-4, rtol=0)
+    merged = load_backbone(str(merge_adapter(tmp_path / "adapter", tmp_path / "merged")))
+    torch.testing.assert_close(_logits(replace(merged, prompt_style="brief")), adapted, atol=1e-4, rtol=0)
+
+
+def test_a_key_without_a_layer_or_an_adapter_that_is_no_lora_is_refused(adapter: Path) -> None:
+    import peft
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(adapter / "adapter_model.safetensors")
+    key = next(iter(weights))
+    for odd in (f"base_model.model.decoder.{key}", key.replace("layers.0", "layers.40")):
+        save_file(weights | {odd: weights[key].clone()}, adapter / "adapter_model.safetensors")
+        _refused(adapter, str(adapter), f"{odd} is of none of its layers")
+    save_file({"base_model.model.talker.lora_A.weight": torch.ones(1)}, adapter / "adapter_model.safetensors")
+    _refused(adapter, "it holds no LoRA weights")
+    save_file(weights, adapter / "adapter_model.safetensors")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    base = config["base_model_name_or_path"]
+    peft.IA3Config(target_modules=["q_proj"], feedforward_modules=[], base_model_name_or_path=base).save_pretrained(
+        str(adapter)
+    )
+    _refused(adapter, "it is of kind IA3, and LoRA alone can be")
