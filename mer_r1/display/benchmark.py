@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
-from mer_r1.benchmarks.published import published
+from mer_r1.benchmarks.published import tables_of
 from mer_r1.display.grid import Grid, print_grid, print_line
 from mer_r1.distributed import is_first_process
 from mer_r1.evaluation.suite import FoundSets, Outcome, Progress
@@ -64,11 +64,11 @@ def print_scores(outcome: Outcome, console: Console) -> None:
         print_line(signature, console)
 
 
-def print_published(name: str, console: Console) -> None:
-    """The published table of a benchmark, whole and as it is printed; nothing where there is none."""
-    if table := published().get(name):
+def print_published(benchmark: str, console: Console) -> None:
+    """The published tables of a benchmark, whole and as they are printed; nothing where there are none."""
+    for table in tables_of(benchmark):
         num_names = 2 if any(row.mode for row in table.rows) else 1
-        digits = 1 if name == "mme-emotion" else 2
+        digits = 1 if benchmark == "mme-emotion" else 2
         rows = tuple(
             (*(row.model, row.mode or "")[:num_names], *(number(value, digits) for value in row.values))
             for row in table.rows

@@ -1,23 +1,25 @@
-"""MER-UniBench's two tables over the published rows: the official one, and one with F1 on all recognition sets.
+"""MER-UniBench's tables over the published rows: the official one, one with F1 on all recognition sets, the groups'.
 
 Convention: a mean is plain, over the sets that are there; with fewer than nine its head says of how many, and the
-published rows beside it are means of the same sets. Fractions come in, percent go out.
+published rows beside it are means of the same sets. The table of the groups, whose published rows cannot be taken apart
+by sets, is printed of all nine alone. Fractions come in, percent go out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 
-from mer_r1.benchmarks.mer_unibench.benchmark import NAME, OFFICIAL, UNIFIED, MerUniBench, value_of
+from mer_r1.benchmarks.mer_unibench.benchmark import GROUPS, NAME, OFFICIAL, UNIFIED, MerUniBench, value_of
 from mer_r1.benchmarks.mer_unibench.layouts import SETS
 from mer_r1.benchmarks.published import PublishedTable, published
 from mer_r1.data.sample import Mode
 from mer_r1.display.benchmark import print_closing
 from mer_r1.display.grid import Grid, print_grid, print_line
 from mer_r1.display.score import print_failed
-from mer_r1.evaluation.records import ScoresByMode
+from mer_r1.evaluation.records import ScoresByMode, finite
 from mer_r1.evaluation.sentiment import LEXICON
 from mer_r1.evaluation.suite import Outcome
 from mer_r1.metrics.statistics import mean_of_all
@@ -36,6 +38,8 @@ def print_unibench(outcome: Outcome, benchmark: MerUniBench, console: Console) -
     sets = metrics.sets
     for grid in (official_grid(model, sets, modes), unified_grid(model, sets, modes)):
         print_grid(grid, console)
+    if len(sets) == len(SETS):
+        print_grid(groups_grid(model, metrics.means, modes), console)
     note = f"{published()[NAME].source}, and {published()['unified'].source}. {published()[NAME].note}"
     console.print(f"Published rows: {note}", style="dim", markup=False, highlight=False)
     for line in metrics.notes:
@@ -63,6 +67,16 @@ def official_grid(model: str, sets: Mapping[str, ScoresByMode], modes: Sequence[
 def unified_grid(model: str, sets: Mapping[str, ScoresByMode], modes: Sequence[Mode]) -> Grid:
     """The same with F1 on the basic-emotion sets, and the mean of the recognition sets."""
     return _grid("With F1 on the basic-emotion sets, in %", published()["unified"], UNIFIED, model, sets, modes)
+
+
+def groups_grid(model: str, means: Mapping[str, Mapping[str, Any]], modes: Sequence[Mode]) -> Grid:
+    """The model's rows of the columns that Tables 4 and 5 have, over the rows of both; `means` as in metrics.json."""
+    columns = (*GROUPS, "mean", "mean_f1")
+    rows = [(printable(model), mode, *(percent(finite(means[mode].get(name))) for name in columns)) for mode in modes]
+    printed = {row.values: row for name in ("calibration", "ablation") for row in published()[name].rows}
+    for row in sorted(printed.values(), key=lambda row: row.values[-2]):
+        rows.append((f"{row.model} (published)", "", *map(number, row.values)))
+    return Grid("Means of the groups, in %", ("", "", *published()["ablation"].columns), tuple(rows))
 
 
 def _grid(

@@ -6,10 +6,10 @@ from math import isnan
 
 import pytest
 
-from mer_r1.benchmarks.mer_unibench.benchmark import means_of
+from mer_r1.benchmarks.mer_unibench.benchmark import OFFICIAL, UNIFIED, means_of
 from mer_r1.benchmarks.mer_unibench.layouts import SETS
-from mer_r1.benchmarks.published import published
-from mer_r1.display.mer_unibench import BESIDE, official_grid, unified_grid
+from mer_r1.benchmarks.published import published, tables_of
+from mer_r1.display.mer_unibench import BESIDE, groups_grid, official_grid, unified_grid
 from mer_r1.evaluation.records import ScoreRecord, ScoresByMode
 
 ROUNDED = 0.0101  # rows are rounded, and some means are cut
@@ -94,9 +94,14 @@ def test_a_mean_over_all_nine_takes_each_set_by_its_own_measure() -> None:
     assert means["mean_f1"] == pytest.approx((0.5 + 4 * 0.5 + 4 * 0.7) / 9)
     assert means["r_mean"] == pytest.approx(0.5)
     assert (means["num_sets"], means["num_recognition_sets"]) == (9, 5)
+    groups = {name: means[name] for name in ("fine_f1", "basic_hit", "basic_f1", "sentiment_waf")}
+    assert groups == pytest.approx({"fine_f1": 0.5, "basic_hit": 0.6, "basic_f1": 0.5, "sentiment_waf": 0.7})
     every["meld"] = ScoresByMode.of({"slow": ScoreRecord(f1=0.5)})
     assert means_of(every, "slow")["mean"] is None
-    assert means_of({"mosi": every["mosi"]}, "slow")["r_mean"] is None
+    assert means_of(every, "slow")["basic_hit"] is None
+    assert means_of(every, "slow")["basic_f1"] == pytest.approx(0.5)
+    alone = means_of({"mosi": every["mosi"]}, "slow")
+    assert (alone["r_mean"], alone["fine_f1"], alone["sentiment_waf"]) == (None, None, pytest.approx(0.7))
 
 
 def test_own_rows_stand_over_the_published_ones_as_printed() -> None:
@@ -120,3 +125,38 @@ def test_a_mean_of_fewer_sets_says_so_and_is_taken_of_the_same_published_columns
     grid = unified_grid("mine", numbers(["meld", "mosi"], 0.5), ["slow"])
     assert grid.columns[2:] == ("MELD F1", "CMU-MOSI WAF", "R-Mean of 1 set", "Mean of 2 sets")
     assert grid.rows[-1][2:] == ("48.70", "86.06", "48.70", "67.38")
+
+
+def test_the_columns_of_tables_4_and_5_are_recomputed_from_tables_1_and_3() -> None:
+    """The published numbers of single sets, as a run's, give the published means of the groups."""
+    for model in ("Baseline", "MER-R1"):
+        (first,), (third,) = (
+            published()[name].rows_of(model, mode=mode) for name, mode in (("mer-unibench", None), ("unified", "slow"))
+        )
+        sets = {}
+        for index, (name, layout) in enumerate(SETS.items()):
+            measures = {
+                OFFICIAL[layout.task]: first.values[index] / 100,
+                UNIFIED[layout.task]: third.values[index] / 100,
+            }
+            sets[name] = ScoresByMode.of({"slow": ScoreRecord(**measures)})
+        grid = groups_grid("mine", {"slow": means_of(sets, "slow")}, ["slow"])
+        assert grid.columns[2:] == published()["ablation"].columns
+        values = published()["calibration"].rows_of(model)[0].values
+        assert [float(cell) for cell in grid.rows[0][2:]] == pytest.approx(values, abs=ROUNDED)
+        assert [row[0] for row in grid.rows].count(f"{model} (published)") <= 1
+    assert [row[0] for row in grid.rows[1:]] == [
+        "Baseline (published)",
+        "RD (published)",
+        "A1: word-level confidence (published)",
+        "B1: in the reward (published)",
+        "RD + AD (published)",
+        "A2: without precision calibration (published)",
+        "B2: in both (published)",
+        "RD + AD + SFCC (published)",
+    ]
+
+
+def test_all_five_tables_of_the_paper_are_those_of_its_two_benchmarks() -> None:
+    tables = [table.source for name in ("mer-unibench", "mme-emotion") for table in tables_of(name)]
+    assert sorted(source[-7:] for source in tables) == [f"Table {number}" for number in range(1, 6)]

@@ -2,6 +2,7 @@
 
     official    F1 on OV-MERD+, HIT on the four basic-emotion sets, WAF on the four sentiment sets     Table 1
     unified     F1 in the place of HIT; R-Mean is the mean of the five recognition sets                Table 3
+    groups      the means of the fine, the basic-emotion and the sentiment sets                         Tables 4, 5
 
 Convention: a mean is plain, over the sets that are there. MER-UniBench turns words into a sentiment by Qwen2.5-7B; the
 default here is the built-in lexicon, and the signature says which. OUT/SET/score.json keeps the whole report of a set.
@@ -34,6 +35,12 @@ from mer_r1.metrics.statistics import mean_of_all
 NAME = "mer-unibench"
 OFFICIAL = {"fine": "f1", "basic": "hit", "sentiment": "waf"}
 UNIFIED = {"fine": "f1", "basic": "f1", "sentiment": "waf"}
+GROUPS = {  # a column of Tables 4 and 5: the sets and their measure
+    "fine_f1": ("fine", "f1"),
+    "basic_hit": ("basic", "hit"),
+    "basic_f1": ("basic", "f1"),
+    "sentiment_waf": ("sentiment", "waf"),
+}
 
 Json = dict[str, Any]
 
@@ -148,7 +155,10 @@ class MerUniBench:
 
 
 def means_of(sets: Mapping[str, ScoresByMode], mode: Mode) -> Json:
-    """The means of a mode over the sets: "mean", "mean_f1" and "r_mean", None where the number of a set is none."""
+    """The means of a mode over the sets: "mean", "mean_f1", "r_mean" and those of GROUPS.
+
+    None where the number of a set is none, and for a group without a set.
+    """
     recognition = [name for name in sets if SETS[name].task != "sentiment"]
     return {
         "num_sets": len(sets),
@@ -156,7 +166,13 @@ def means_of(sets: Mapping[str, ScoresByMode], mode: Mode) -> Json:
         "mean_f1": mean_of_all([value_of(sets[name], mode, name, UNIFIED) for name in sets]),
         "num_recognition_sets": len(recognition),
         "r_mean": mean_of_all([value_of(sets[name], mode, name, UNIFIED) for name in recognition]),
+        **{column: _group_mean(sets, mode, task, measure) for column, (task, measure) in GROUPS.items()},
     }
+
+
+def _group_mean(sets: Mapping[str, ScoresByMode], mode: Mode, task: str, measure: str) -> float | None:
+    of_task = [name for name in sets if SETS[name].task == task]
+    return mean_of_all([value_of(sets[name], mode, name, {task: measure}) for name in of_task])
 
 
 def value_of(scores: ScoresByMode, mode: Mode, name: str, measures: Mapping[str, str]) -> float | None:
