@@ -146,6 +146,11 @@ def add_sentiment_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sentiment of an answer's words (default: as the rows name it)")
     group.add_argument("--sentiment", choices=("lexicon",), help="words to positive or negative by the built-in wheels")
     group.add_argument("--sentiment-model", metavar="MODEL", help="by this local model, a folder or a Hub id")
+    group.add_argument(
+        "--sentiment-prompt",
+        choices=("default", "mer-unibench"),
+        help="what MODEL is asked: ours, greedily (default), or MER-UniBench's question at temperature 0.7",
+    )
     group.add_argument("--sentiment-url", metavar="URL", help="by MODEL at this OpenAI-compatible address")
     group.add_argument("--sentiment-key-env", metavar="VARIABLE", help="environment variable that holds its API key")
     group.add_argument(
@@ -186,6 +191,7 @@ def sentiment_choice(options: argparse.Namespace) -> SentimentChoice:
         backend=options.sentiment,
         url=options.sentiment_url,
         model=options.sentiment_model,
+        prompt=options.sentiment_prompt,
         key_env=options.sentiment_key_env,
         cache=options.sentiment_cache,
         out=options.sentiment_out,

@@ -20,7 +20,7 @@ from mer_r1.display.benchmark import print_closing
 from mer_r1.display.grid import Grid, print_grid, print_line
 from mer_r1.display.score import print_failed
 from mer_r1.evaluation.records import ScoresByMode, finite
-from mer_r1.evaluation.sentiment import LEXICON
+from mer_r1.evaluation.sentiment import not_unibench
 from mer_r1.evaluation.suite import Outcome
 from mer_r1.metrics.statistics import mean_of_all
 from mer_r1.text import number, percent, printable
@@ -46,8 +46,10 @@ def print_unibench(outcome: Outcome, benchmark: MerUniBench, console: Console) -
         print_line(line, console, "yellow")
     if not all(f"|{part}" in metrics.signature for part in ("wheels:official@", "protocol:official|")):
         console.print("Not the official wheels or protocol: these F1 and HIT are not MER-UniBench's.", style="yellow")
-    if benchmark.sentiment.name == LEXICON and any(SETS[name].task == "sentiment" for name in sets):
-        console.print("Sentiment by the built-in lexicon: these WAF are not MER-UniBench's.", style="yellow")
+    judged = benchmark.sentiment
+    why = not_unibench(judged.name, judged.asked)
+    if why and any(SETS[name].task == "sentiment" for name in sets):
+        print_line(why, console, "yellow")
     if outcome.run.request.limit:
         console.print(f"The first {outcome.run.request.limit} clips of each set, not the whole sets.", style="yellow")
     records = [record for item in sets.values() for mode in modes if (record := item.of_mode(mode))]

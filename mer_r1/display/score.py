@@ -12,6 +12,7 @@ from mer_r1.data.predictions import UNSTATED
 from mer_r1.emotion.protocol import OFFICIAL, protocol_of
 from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.score import Comparison, FileScore, ModeReports
+from mer_r1.evaluation.sentiment import not_unibench
 from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import ScoreReport
 from mer_r1.metrics.open_vocabulary import MEASURES
@@ -150,6 +151,8 @@ def _sentiment_lines(report: SentimentReport) -> Iterator[str]:
     yield f"{report.n} clips are scored for sentiment, {report.zero_gold} of valence 0 are {zero}"
     yield f"{report.invalid} invalid and {report.missing} missing answers count {others}"
     constants = (f'always "{word}" {percent(waf)}' for word, waf in report.constants.items() if waf == waf)
+    if why := not_unibench(report.backend, report.prompt):
+        yield why
     yield f"accuracy {percent(report.accuracy)}; WAF of {', '.join(constants)}" if report.n else "nothing to score"
     yield report.signature
 

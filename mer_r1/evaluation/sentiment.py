@@ -1,9 +1,9 @@
 """Sentiment of predictions: who turns words into positive, negative or neutral, clip by clip, and the WAF of it.
 
 Backends: "predictions" (rows carry `"sentiment"`), "lexicon" (the built-in wheels, offline), or a language model, which
-gets the words of an answer and this package's own prompt: behind an OpenAI-compatible endpoint, or a local one of
-transformers (models/text_model.py). Clips without a valence are left out, and under "official" those of valence 0. An
-answer without a word is neutral without a model.
+gets the words of an answer in one of PROMPTS: behind an OpenAI-compatible endpoint, or a local one of transformers
+(models/text_model.py). Clips without a valence are left out, and under "official" those of valence 0. An answer without
+a word is neutral without a model.
 
 The step has a record of its own: `SentimentChoice.out` is written as a predictions file, one row a prediction, whose
 words and sentiments give the same score again without a model, under the protocol they were made for.
@@ -12,11 +12,11 @@ words and sentiments give the same score again without a model, under the protoc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from mer_r1.data.files import write_json_lines
 from mer_r1.data.gold import Gold
@@ -26,6 +26,7 @@ from mer_r1.emotion.protocol import OFFICIAL, Protocol
 from mer_r1.errors import InputError
 from mer_r1.metrics.sentiment import SentimentReport, is_scored, lexicon_sentiment, lexicon_sha256, sentiment_score
 from mer_r1.metrics.signature import wheels_part
+from mer_r1.text import printable
 
 if TYPE_CHECKING:
     from mer_r1.models.text_model import TextModel
@@ -37,7 +38,24 @@ Answers = dict[Words, str]
 GIVEN = "predictions"
 LEXICON = "lexicon"
 NO_WORDS = "neutral"
-PROMPT = "sentiment"
+UNIBENCH_JUDGE = "Qwen2.5-7B-Instruct"
+
+PromptName = Literal["default", "mer-unibench"]
+
+
+class SentimentPrompt(NamedTuple):
+    """A file of judge/prompts/, and how it is asked; without a temperature greedily."""
+
+    file: str
+    temperature: float = 0.0
+    top_p: float | None = None
+
+
+PROMPTS: dict[PromptName, SentimentPrompt] = {
+    "default": SentimentPrompt("sentiment"),
+    # The question of MER-R1's Appendix B.1 in our words, sampled as MER-UniBench's own code does.
+    "mer-unibench": SentimentPrompt("sentiment_unibench", temperature=0.7, top_p=0.8),
+}
 
 
 @dataclass(frozen=True)
@@ -45,12 +63,13 @@ class SentimentChoice:
     """Who turns words into a sentiment; with nothing given the predictions' own, where they have it.
 
     `backend` is "lexicon"; or `model` names a model: of the endpoint at `url`, or without `url` a local one, a folder
-    or a Hub id. `out` is the record of the answers.
+    or a Hub id; `prompt` is what it is asked, None the default. `out` is the record of the answers.
     """
 
     backend: str | None = None
     url: str | None = None
     model: str | None = None
+    prompt: PromptName | None = None
     key_env: str | None = None
     cache: Path | None = None
     out: Path | None = None
@@ -61,6 +80,8 @@ class SentimentChoice:
             raise InputError(f"sentiment backend {self.backend!r} is not known; use {LEXICON}, or --sentiment-model")
         if self.backend and (self.url or self.model):
             raise InputError("--sentiment excludes --sentiment-url and --sentiment-model; give one of the two ways")
+        if self.prompt is not None and self.model is None:
+            raise InputError("--sentiment-prompt is a question to a model; give --sentiment-model, or leave it out")
         if self.model is not None and not self.model.strip():
             raise InputError("--sentiment-model is empty; give the name of a model")
         if self.url is not None and self.model is None:
@@ -76,6 +97,26 @@ class SentimentChoice:
         if self.model is not None and self.url is None and Path(self.model).exists():
             return Path(self.model).resolve().name or self.model
         return self.backend or self.model
+
+    @property
+    def asked(self) -> PromptName | None:
+        """The prompt that a model gets; None where no model is asked."""
+        return None if self.model is None else self.prompt or "default"
+
+
+def not_unibench(backend: str | None, prompt: str | None) -> str | None:
+    """Why a WAF is not MER-UniBench's, in a sentence: who turned words into a sentiment, and by which prompt.
+
+    None where it may be, and where the predictions brought their own.
+    """
+    if backend == LEXICON:
+        return "Sentiment by the built-in lexicon: these WAF are not MER-UniBench's."
+    if prompt == "default":
+        why = "Sentiment by this package's own prompt, asked greedily: these WAF are not MER-UniBench's"
+        return f"{why}; --sentiment-prompt mer-unibench asks as it does."
+    if prompt is not None and UNIBENCH_JUDGE.lower() not in (backend or "").lower():
+        return f"Sentiment by {printable(backend or '')}: MER-UniBench asks {UNIBENCH_JUDGE}, so its WAF may differ."
+    return None
 
 
 def sentiment_reports(
@@ -107,7 +148,7 @@ def sentiment_reports(
         answers = {name: {i: by_words[item] for i, item in of_mode.items()} for name, of_mode in words.items()}
     if choice.out is not None:
         _write_record(choice.out, modes, answers, protocol)
-    return {
+    reports = {
         name: sentiment_score(
             truth.valence,
             of_mode,
@@ -121,6 +162,7 @@ def sentiment_reports(
         )
         for name, of_mode in answers.items()
     }
+    return {name: replace(report, prompt=choice.asked) for name, report in reports.items()}
 
 
 def _backend(
@@ -164,18 +206,26 @@ def _words(scored: set[str], mode: ModePredictions, protocol: Protocol) -> dict[
 def _judged(different: list[Words], choice: SentimentChoice, pred: Path) -> tuple[str, Answers]:
     """Who judges, as the signature names it, and the sentiment of each of these words."""
     assert choice.name is not None, "the caller has checked it"
-    if choice.model is None:
+    if choice.model is None or choice.asked is None:
         return wheels_part(LEXICON, lexicon_sha256()), {words: lexicon_sentiment(words) for words in different}
     from mer_r1.judge.client import JudgeClient, load_prompt
 
-    prompt = load_prompt(PROMPT)
+    how = PROMPTS[choice.asked]
+    prompt = load_prompt(how.file)
     asked = [words for words in different if words]
     questions = [prompt.replace("{words}", ", ".join(words)) for words in asked]
     if choice.url is None:
-        replies = _local(choice.model).answer(questions)
+        replies = _local(choice.model).answer(questions, temperature=how.temperature, top_p=how.top_p)
     else:
         cache = choice.cache or pred.with_name(f"{pred.name}.judge.sqlite")
-        with JudgeClient(choice.url, choice.model, cache, key_env=choice.key_env) as client:
+        with JudgeClient(
+            choice.url,
+            choice.model,
+            cache,
+            key_env=choice.key_env,
+            temperature=how.temperature,
+            top_p=how.top_p,
+        ) as client:
             replies = client.ask_all([[{"role": "user", "content": question}] for question in questions])
     judged = dict(zip(asked, map(read_answer, replies), strict=True))
     return wheels_part(choice.name, sha256(prompt.encode()).hexdigest()), {(): NO_WORDS, **judged}

@@ -3,8 +3,9 @@
 Convention: an answer is a text that the model finished (finish_reason neither "length" nor "content_filter"); anything
 else is a `JudgeError`, so that a failure never becomes a score.
 
-The cache is one sqlite file: sha256 of (model, messages, temperature) -> answer. The address is not part of the key, so
-one model served in two places shares answers. Questions are not stored, nor is the API key.
+The cache is one sqlite file: sha256 of (model, messages, temperature, and top_p where it is given) -> answer. The
+address is not part of the key, so one model served in two places shares answers. Questions are not stored, nor is the
+API key.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class JudgeClient:
         *,
         key_env: str | None = None,
         temperature: float = 0.0,
+        top_p: float | None = None,
         num_workers: int = 8,
         backoff_s: float = 1.0,
     ) -> None:
@@ -109,7 +111,8 @@ class JudgeClient:
         )
         self.model = model
         self.url = self._chat.url
-        self._temperature, self._num_workers = temperature, num_workers
+        self._sampling = {"temperature": temperature} | ({} if top_p is None else {"top_p": top_p})
+        self._num_workers = num_workers
         self._cache = None if cache is None else AnswerCache(cache)
 
     def __enter__(self) -> JudgeClient:
@@ -132,7 +135,7 @@ class JudgeClient:
         key = self.key(messages)
         if self._cache is not None and (kept := self._cache.get(key)) is not None:
             return kept
-        reply = self._chat.ask(messages, {"temperature": self._temperature}, stopped)
+        reply = self._chat.ask(messages, self._sampling, stopped)
         if reply.finish_reason in ("length", "content_filter"):
             raise self._chat.unfinished(reply.finish_reason)
         if self._cache is not None:
@@ -162,6 +165,6 @@ class JudgeClient:
         return [futures[key].result() for key in keys]
 
     def key(self, messages: Messages) -> str:
-        """The cache's key of a question: sha256 of the model, the messages and the temperature."""
-        parts = [self.model, [dict(message) for message in messages], self._temperature]
+        """The cache's key of a question: sha256 of the model, the messages and how it is sampled."""
+        parts = [self.model, [dict(message) for message in messages], *self._sampling.values()]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -75,7 +75,8 @@ class SentimentReport:
     """Sentiment of one set of predictions: fractions, NaN when `n` is 0.
 
     `n` samples are scored; `zero_gold` have a valence of 0, which "official" leaves out of them. Of the n, `invalid`
-    have an answer that is none of SENTIMENTS and `missing` have none. `backend` says who turned words into a sentiment.
+    have an answer that is none of SENTIMENTS and `missing` have none. `backend` says who turned words into a sentiment,
+    `prompt` by which of evaluation.sentiment.PROMPTS, where it was a model.
     `constants`: WAF of answering one class of the protocol to all. `terms_N12` and `clusters` hold what any other
     resampling needs, in the order of the scored gold.
     """
@@ -93,10 +94,11 @@ class SentimentReport:
     constants: dict[str, float]
     terms_N12: Floats = field(repr=False, compare=False)
     clusters: tuple[str | None, ...] | None = field(repr=False, compare=False)
+    prompt: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values, NaN as None."""
-        plain = ("signature", "protocol", "backend", "n", "invalid", "missing", "zero_gold")
+        plain = ("signature", "protocol", "backend", "prompt", "n", "invalid", "missing", "zero_gold")
         return {
             **{name: getattr(self, name) for name in plain},
             **{name: or_none(getattr(self, name)) for name in MEASURES},

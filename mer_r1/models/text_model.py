@@ -1,11 +1,12 @@
 """A local language model that answers free prompts in text: any causal one of transformers, a folder or a Hub id.
 
 For evaluation, which reads an answer's sentiment from other models' texts; the backbone that answers samples and is
-trained is causal_lm.py. Convention: greedy, without the sampling settings or penalties that come with a checkpoint, so
-that a prompt has one answer. A prompt is one user turn of the tokenizer's chat template. A tokenizer without template
-gets the prompt as it is; such a model continues with more lines of the prompt's kind, so its answer is its first line.
-Prompts are padded on the left, and positions count from a prompt's own first token: in float32 a prompt has the same
-answer alone and in a batch (in bfloat16 a near tie may fall otherwise).
+trained is causal_lm.py. Convention: greedy unless a temperature is given, without the sampling settings or penalties
+that come with a checkpoint, so that a prompt has one answer; sampled answers follow from a fixed seed and the batch. A
+prompt is one user turn of the tokenizer's chat template. A tokenizer without template gets the prompt as it is; such a
+model continues with more lines of the prompt's kind, so its answer is its first line. Prompts are padded on the left,
+and positions count from a prompt's own first token: in float32 a prompt has the same answer alone and in a batch (in
+bfloat16 a near tie may fall otherwise).
 """
 
 from __future__ import annotations
@@ -53,21 +54,34 @@ class TextModel:
         )
         return cls(model.to("cuda" if cuda else "cpu"), tokenizer)
 
-    def answer(self, prompts: Sequence[str], max_new_tokens: int = 8, batch_size: int = 32) -> list[str]:
+    def answer(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int = 8,
+        batch_size: int = 32,
+        *,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+    ) -> list[str]:
         """The answers to the prompts, in order, without white space around it; at most `max_new_tokens` tokens long.
 
         Raises InputError where the model's scores are not numbers.
         """
+        how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "logits_processor": [_checked]}
+        if temperature > 0:
+            how |= {"do_sample": True, "temperature": temperature, "top_p": 1.0 if top_p is None else top_p, "top_k": 0}
         answers: list[str] = []
-        for start in range(0, len(prompts), batch_size):
-            try:
-                answers += self._answer(prompts[start : start + batch_size], max_new_tokens)
-            except NotFiniteError as error:
-                raise InputError(f"{self.model.name_or_path}: {error}") from None
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for start in range(0, len(prompts), batch_size):
+                try:
+                    answers += self._answer(prompts[start : start + batch_size], how)
+                except NotFiniteError as error:
+                    raise InputError(f"{self.model.name_or_path}: {error}") from None
         return answers
 
     @torch.inference_mode()
-    def _answer(self, prompts: Sequence[str], max_new_tokens: int) -> Iterator[str]:
+    def _answer(self, prompts: Sequence[str], how: dict[str, Any]) -> Iterator[str]:
         rows = [self._ids(prompt) for prompt in prompts]
         length = max(map(len, rows))
         ids = torch.full((len(rows), length), _pad_id(self.tokenizer))
@@ -76,9 +90,7 @@ class TextModel:
             ids[number, length - len(row) :] = torch.tensor(row)
             mask[number, length - len(row) :] = 1
         device = self.model.device
-        made = self.model.generate(
-            ids.to(device), attention_mask=mask.to(device), max_new_tokens=max_new_tokens, logits_processor=[_checked]
-        )
+        made = self.model.generate(ids.to(device), attention_mask=mask.to(device), **how)
         texts = self.tokenizer.batch_decode(made[:, length:], skip_special_tokens=True)
         if self.tokenizer.chat_template:
             return (text.strip() for text in texts)

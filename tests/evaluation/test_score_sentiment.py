@@ -166,6 +166,48 @@ def test_a_model_is_asked_once_about_the_words_of_each_scored_clip(gold: Path, t
         assert not (tmp_path / "other.jsonl.judge.sqlite").exists()
 
 
+def test_the_question_of_mer_unibench_is_sampled_and_another_one_is_said_not_to_be_its(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("httpx")
+    path = write(tmp_path / "pred.jsonl", *rows([["happy", "calm"], "[worried]", ["angry"], ["sad"], "[ ]"]))
+
+    def bracketed(number: int, body: dict[str, Any]) -> Reply:
+        words = body["messages"][0]["content"].rpartition("Words: ")[2].partition("\n")[0]
+        return says({"[happy, calm]": "positive", "[worried]": "Negative."}[words])
+
+    with serve(bracketed) as endpoint:
+        for model, line in (("Qwen/Qwen2.5-7B-Instruct", ""), ("other", "Sentiment by other: MER-UniBench asks Qwen")):
+            choice = SentimentChoice(url=endpoint.url, model=model, prompt="mer-unibench")
+            result = run(gold, path, by(choice))["sentiment"]
+            assert (result["prompt"], result["accuracy"]) == ("mer-unibench", pytest.approx(2 / 3))
+            body = endpoint.asked[-1].body
+            assert (body["temperature"], body["top_p"]) == (0.7, 0.8)
+            assert "[positive, negative, neutral]" in body["messages"][0]["content"]
+            printed = capsys.readouterr().out
+            assert line in printed
+            assert "are not MER-UniBench's" not in printed
+            assert f"judge:{model}@{sha256(load_prompt('sentiment_unibench').encode()).hexdigest()[:8]}|" in printed
+    with serve(judge) as endpoint:
+        result = run(gold, path, by(SentimentChoice(url=endpoint.url, model="Qwen2.5-7B-Instruct")))["sentiment"]
+        assert result["prompt"] == "default"
+        assert endpoint.asked[-1].body["temperature"] == 0
+        assert "top_p" not in endpoint.asked[-1].body
+    assert "--sentiment-prompt mer-unibench asks as it does" in capsys.readouterr().out
+    run(gold, path, LEXICON)
+    assert "built-in lexicon: these WAF are not MER-UniBench's" in capsys.readouterr().out
+
+
+def test_a_local_model_samples_the_same_answers_again(taught_text: Path) -> None:
+    from mer_r1.models.text_model import TextModel
+
+    model = TextModel.load(str(taught_text))
+    prompts = [load_prompt("sentiment_unibench").replace("{words}", word) for word in ("happy", "worried", "calm")]
+    sampled = model.answer(prompts, temperature=5.0, top_p=1.0)
+    assert sampled == model.answer(prompts, temperature=5.0, top_p=1.0)
+    assert sampled != model.answer(prompts)
+
+
 def test_a_model_that_fails_is_an_error_and_writes_no_score(gold: Path, pred: Path, tmp_path: Path) -> None:
     pytest.importorskip("httpx")
     with serve(lambda number, body: Reply(400, b"no such model")) as endpoint:
@@ -184,6 +226,7 @@ WRONG = [
     (by(SentimentChoice(backend="oracle")), "'oracle' is not known"),
     (by(SentimentChoice(url=URL)), "--sentiment-url needs --sentiment-model"),
     (by(SentimentChoice(url=URL, model=" ")), "--sentiment-model is empty"),
+    (by(SentimentChoice(backend="lexicon", prompt="mer-unibench")), "--sentiment-prompt is a question to a model"),
     (by(SentimentChoice(backend="lexicon", key_env="KEY")), "need --sentiment-url"),
     (by(SentimentChoice(model="m", cache=Path("c.db"))), "need --sentiment-url"),
     (lexicon(task="open-vocabulary"), "computes no sentiment"),
@@ -401,9 +444,10 @@ def test_a_local_model_is_asked_about_the_words(
 
     asked: list[str] = []
 
-    def answer(self: TextModel, prompts: Sequence[str]) -> list[str]:
+    def answer(self: TextModel, prompts: Sequence[str], **how: Any) -> list[str]:
+        assert how == {"temperature": 0.0, "top_p": None}
         asked.extend(prompts)
-        return plain(self, prompts)
+        return plain(self, prompts, **how)
 
     plain = TextModel.answer
     monkeypatch.setattr(TextModel, "answer", answer)
