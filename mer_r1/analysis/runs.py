@@ -3,6 +3,7 @@
     paradox      fast against slow of a system on a set (paradox.py; MER-R1 Figures 1b, 3 and 8)
     reliability  are its category confidences probabilities (reliability.py)
     pair         slow against slow of two systems on a set (Figure 5)
+    sentiment    fast against slow in WAF, on sets with a valence (sentiment.py; Figure 1b)
     leak         what the subtitles of a set give away (leak.py)
     dynamics     recall and precision reward over the steps of a training (Figure 7)
     cases        the clips of Appendix E (cases.py)
@@ -17,18 +18,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from mer_r1.analysis.cases import KINDS, CaseRule, Kind, case_rules, find_cases, pair_of
 from mer_r1.analysis.leak import subtitle_leak
 from mer_r1.analysis.paradox import Diagnosis, SlowPair, compare_slow, diagnose
 from mer_r1.analysis.reliability import Reliability, reliability
-from mer_r1.analysis.tables import gold_categories
+from mer_r1.analysis.sentiment import SentimentGap, has_valence, sentiment_gap
+from mer_r1.analysis.tables import Estimate, gold_categories
 from mer_r1.data.sample import MODES, Mode, Prediction
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import Json
 from mer_r1.evaluation.runs import EvaluatedSet, SharedSet, System, shared_sets
+from mer_r1.evaluation.sentiment import not_unibench
 from mer_r1.metrics.signature import wheels_part
 
 DYNAMICS = ("reward/recall", "reward/precision")
@@ -51,7 +54,8 @@ class SystemOnSet:
 class SetDiagnosis:
     """One set of `n` clips: every system asked about it by name, the pair, and what its subtitles give away.
 
-    `failed` is how many answers of each system failed.
+    `failed` is how many answers of each system failed. `sentiment` has the systems by name where the gold is a valence;
+    a set of valences alone has nothing else.
     """
 
     title: str
@@ -60,6 +64,15 @@ class SetDiagnosis:
     systems: dict[str, SystemOnSet]
     pair: SlowPair | None
     leak: Json | None
+    sentiment: dict[str, SentimentGap] = field(default_factory=dict)
+
+    @property
+    def gaps(self) -> dict[str, dict[str, Estimate]]:
+        """Fast minus slow of every measure, "waf" too, by the names of the systems that were asked in both modes."""
+        found = {name: dict(of.paradox.delta) for name, of in self.systems.items() if of.paradox}
+        for name, gap in self.sentiment.items():
+            found.setdefault(name, {})["waf"] = gap.delta
+        return found
 
     def to_json(self) -> Json:
         """As JSON values."""
@@ -70,6 +83,7 @@ class SetDiagnosis:
             "systems": {name: item.to_json() for name, item in self.systems.items()},
             "pair": self.pair and self.pair.to_json(),
             "leak": self.leak,
+            "sentiment": {name: gap.to_json() for name, gap in self.sentiment.items()},
         }
 
 
@@ -136,11 +150,15 @@ def diagnose_runs(systems: Sequence[System], wheels: WheelSet) -> RunsDiagnosis:
     cases: list[Case] = []
     measured = {}
     for item in sets:
-        if not any(gold_categories(sample.labels, wheels) for sample in item.samples):
+        if any(gold_categories(sample.labels, wheels) for sample in item.samples):
+            measured[item.name] = _of_set(item, titles, pair, wheels, notes)
+            cases += _cases(item, pair, wheels)
+        elif has_valence(item.samples):
+            _note_failed(item, titles, notes)
+            gaps = _sentiment(item, wheels, notes)
+            measured[item.name] = SetDiagnosis(item.title, len(item.samples), item.failed, {}, None, None, gaps)
+        else:
             notes.append(f"{item.title}: no gold word that a wheel knows, so it is left out")
-            continue
-        measured[item.name] = _of_set(item, titles, pair, wheels, notes)
-        cases += _cases(item, pair, wheels)
     return RunsDiagnosis(
         systems=titles,
         wheels=wheels_part(wheels.source, wheels.sha256),
@@ -157,11 +175,7 @@ def diagnose_runs(systems: Sequence[System], wheels: WheelSet) -> RunsDiagnosis:
 def _of_set(
     shared: SharedSet, titles: dict[str, str], pair: tuple[System, System] | None, wheels: WheelSet, notes: list[str]
 ) -> SetDiagnosis:
-    for name, num in shared.failed.items():
-        if num:
-            notes.append(f"{titles[name]}, {shared.title}: {num} failed answers; their clips are in no number here")
-    if not shared.counted:
-        notes.append(f"{shared.title}: no clip was answered by every system in every mode; ask again")
+    _note_failed(shared, titles, notes)
     systems = {}
     for name, answers in shared.answers.items():
         rows = answers.predictions.values()
@@ -177,7 +191,24 @@ def _of_set(
             raise InputError(f"{answers.folder / 'predictions.jsonl'}: {error}") from None
         systems[name] = SystemOnSet(paradox, calibration)
     compared, leak = _pair(shared, pair, wheels, notes), subtitle_leak(shared.samples, wheels)
-    return SetDiagnosis(shared.title, len(shared.samples), shared.failed, systems, compared, leak)
+    gaps = _sentiment(shared, wheels, notes)
+    return SetDiagnosis(shared.title, len(shared.samples), shared.failed, systems, compared, leak, gaps)
+
+
+def _note_failed(shared: SharedSet, titles: dict[str, str], notes: list[str]) -> None:
+    for name, num in shared.failed.items():
+        if num:
+            notes.append(f"{titles[name]}, {shared.title}: {num} failed answers; their clips are in no number here")
+    if not shared.counted:
+        notes.append(f"{shared.title}: no clip was answered by every system in every mode; ask again")
+
+
+def _sentiment(shared: SharedSet, wheels: WheelSet, notes: list[str]) -> dict[str, SentimentGap]:
+    gaps = {name: sentiment_gap(shared.counted, of, wheels.protocol.name) for name, of in shared.answers.items()}
+    found = {name: gap for name, gap in gaps.items() if gap}
+    judged = dict.fromkeys(gap.judge.partition("@")[0] for gap in found.values())
+    notes += [f"{shared.title}: {why}" for judge in judged if (why := not_unibench(judge, None))]
+    return found
 
 
 def _paradox(

@@ -103,10 +103,15 @@ def _table(title: str, heads: Sequence[str], num_left: int) -> Table:
 
 
 def _print_gaps(found: RunsDiagnosis, console: Console) -> None:
-    """A table of what the answers say and one of their confidences, for both do not fit 80 columns."""
-    answers = (*SCORES, ("num_categories", 1)), (*SCORE_HEADS, "categories")
+    """A table of what the answers say and one of their confidences, for both do not fit 80 columns.
+
+    A column of WAF stands only where there is a set of sentiment.
+    """
+    has_waf = any(item.sentiment for item in found.sets.values())
+    waf, waf_head = ((("waf", 100),), ("WAF",)) if has_waf else ((), ())
+    answers = (*SCORES, ("num_categories", 1), *waf), (*SCORE_HEADS, "categories", *waf_head)
     parts = {
-        "Fast − slow, with 95 % intervals (recall, precision, F1 in points)": answers,
+        f"Fast − slow, with 95 % intervals ({', '.join((*SCORE_HEADS, *waf_head))} in points)": answers,
         "Log-confidence, fast − slow, with 95 % intervals, at the first word and as the mean over words": (
             CONFIDENCES,
             CONFIDENCE_HEADS,
@@ -114,10 +119,11 @@ def _print_gaps(found: RunsDiagnosis, console: Console) -> None:
     }
     for heading, (measures, heads) in parts.items():
         table = _table(heading, ("set", "system", *heads), 2)
-        for title, system, numbers in _rows(found):
-            if numbers.paradox:
-                cells = [_delta(numbers.paradox.delta[key], scale) for key, scale in measures]
-                table.add_row(escape(title), escape(system), *cells)
+        for item in found.sets.values():
+            shown = {name: delta for name, delta in item.gaps.items() if any(key in delta for key, _ in measures)}
+            for index, (name, delta) in enumerate(shown.items()):
+                cells = [_delta(delta[key], scale) if key in delta else MISSING for key, scale in measures]
+                table.add_row(escape(item.title) if index == 0 else "", escape(found.systems[name]), *cells)
         if table.row_count:
             console.print(table)
 

@@ -1,6 +1,6 @@
 """The plots of `mer-r1 diagnose RUN…`: SVG and PNG of the numbers in diagnosis.json.
 
-    gaps          fast - slow in recall, precision and F1                        MER-R1 Figures 1b and 3a
+    gaps          fast - slow in recall, precision and F1, and in WAF            MER-R1 Figures 1b and 3a
     answers       categories of both modes; retained hits                        Figures 3b and 8
     confidence    on gold and its margin, of both modes, at both positions       Figures 3c-d
     pair          slow against slow of two systems                               Figure 5
@@ -151,15 +151,23 @@ BAND: tuple[str, dict[str, Any]] = (
 
 
 def _gaps(found: RunsDiagnosis, path: Path) -> list[Path]:
-    compared, colours = _rows(found), colour_of(found)
-    rows = [row for row, _ in compared]
+    """A panel a measure; that of WAF only where there is a set of sentiment."""
+    rows: list[Row] = []
+    deltas: list[Mapping[str, Estimate]] = []
+    y, colours = 0.0, colour_of(found)
+    for name, item in found.sets.items():
+        rows += [(y + index * ROW, name, system) for index, system in enumerate(item.gaps)]
+        deltas += item.gaps.values()
+        y += len(item.gaps) * ROW + (BETWEEN if item.gaps else 0.0)
+    panels = [panel for panel in (*GAPS, ("waf", "WAF")) if any(panel[0] in delta for delta in deltas)]
     if not rows:
         return []
     with canvas("diagnosis gaps", WIDTH, _height(rows)) as figure:
-        for axes, (key, title) in zip(_panels(figure, len(GAPS), _titles(found), rows), GAPS, strict=True):
+        for axes, (key, title) in zip(_panels(figure, len(panels), _titles(found), rows), panels, strict=True):
             axes.axvline(0, color=MUTED, linewidth=1)
-            for (y, _, system), of in compared:
-                _point(axes, y, of.delta[key], 100, colours[system])
+            for (height, _, system), delta in zip(rows, deltas, strict=True):
+                if key in delta:
+                    _point(axes, height, delta[key], 100, colours[system])
             axes.set(title=title, xlabel="fast − slow, points")
         _legend(figure, _system_marks(found, rows))
         return _save(figure, path)
@@ -283,7 +291,7 @@ def _dynamics(found: RunsDiagnosis, path: Path) -> list[Path]:
 
 def _reliability(found: RunsDiagnosis, path: Path) -> list[Path]:
     """A row a set and a column a system; of one system alone three sets stand beside each other."""
-    sets = list(found.sets.values())
+    sets = [item for item in found.sets.values() if item.systems]
     cells = [
         (index, name, values.reliability)
         for index, item in enumerate(sets)

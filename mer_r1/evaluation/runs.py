@@ -25,7 +25,7 @@ from typing import Any
 
 from mer_r1.data.files import read_json_lines
 from mer_r1.data.manifest import MANIFEST_FILE, read_manifest
-from mer_r1.data.predictions import PREDICTIONS_FILE, read_predictions
+from mer_r1.data.predictions import PREDICTIONS_FILE, read_modes, read_predictions
 from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import answered
@@ -39,6 +39,7 @@ from mer_r1.evaluation.records import (
     ScoresByMode,
     finite,
 )
+from mer_r1.evaluation.sentiment import SENTIMENT_FILE
 from mer_r1.text import printable
 
 Answers = dict[tuple[str, Mode], Prediction]
@@ -64,7 +65,8 @@ _NAME = re.compile(r"\w[\w.-]*")
 class EvaluatedSet:
     """A data set that a system was asked about: its gold samples, and the answers by (id, mode).
 
-    `scores` are those of metrics.json, empty where it has none.
+    `scores` are those of metrics.json, empty where it has none; `sentiments` are the words of sentiment.jsonl, None
+    where a benchmark of sentiment kept none.
     """
 
     name: str
@@ -73,6 +75,7 @@ class EvaluatedSet:
     samples: tuple[Sample, ...]
     predictions: Answers
     scores: ScoresByMode = field(default_factory=ScoresByMode)
+    sentiments: dict[tuple[str, Mode], str] | None = None
 
     def of_mode(self, mode: Mode) -> dict[str, Prediction]:
         """The answers of one mode by id."""
@@ -245,7 +248,17 @@ def _evaluated(
 ) -> EvaluatedSet:
     rows = read_predictions(folder / PREDICTIONS_FILE)
     answers = {(row.id, row.mode): row for row in rows}
-    return EvaluatedSet(name, title, folder, samples, answers, scores or ScoresByMode())
+    return EvaluatedSet(name, title, folder, samples, answers, scores or ScoresByMode(), _sentiments(folder))
+
+
+def _sentiments(folder: Path) -> dict[tuple[str, Mode], str] | None:
+    path = folder / SENTIMENT_FILE
+    if not path.exists():
+        return None
+    modes = read_modes(path)
+    return {
+        (identity, mode): word for mode in MODES if mode in modes for identity, word in modes[mode].sentiment.items()
+    }
 
 
 def _system(

@@ -9,8 +9,9 @@ import pytest
 
 from mer_r1.analysis.paradox import compare_slow, diagnose
 from mer_r1.analysis.runs import diagnose_runs
-from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.errors import InputError
+from mer_r1.evaluation.records import ScoreRecord, ScoresByMode
 from mer_r1.evaluation.runs import EvaluatedSet, System, shared_sets
 from tests.analysis.answers import at_both, confident, said
 from tests.small_wheels import SMALL
@@ -75,12 +76,12 @@ def test_cases_are_the_pairs_and_one_systems_own_where_it_stands_alone() -> None
 
 
 def test_what_cannot_be_measured_is_left_out_and_said() -> None:
-    valence = tuple(replace(sample, labels=(), valence=0.5) for sample in SAMPLES)
+    bare = tuple(replace(sample, labels=()) for sample in SAMPLES)
     halted = asked("meld", "happy", "sad", num_slow=4)
     fast = EvaluatedSet(
         "iemocap", "IEMOCAP", Path("x"), SAMPLES, {k: v for k, v in halted.predictions.items() if k[1] == "fast"}
     )
-    found = diagnose_runs([system("a", halted, fast, asked("mosi", "", "", valence))], SMALL).to_json()
+    found = diagnose_runs([system("a", halted, fast, asked("bare", "", "", bare))], SMALL).to_json()
     assert list(found["sets"]) == ["meld", "iemocap"]
     assert found["sets"]["meld"]["systems"]["a"]["paradox"]["n"] == 4
     assert found["sets"]["meld"]["failed"] == {"a": 2}
@@ -90,7 +91,31 @@ def test_what_cannot_be_measured_is_left_out_and_said() -> None:
     first, second, third = found["notes"]
     assert first == "A, MELD: 2 failed answers; their clips are in no number here"
     assert second.startswith("A, IEMOCAP: fast and slow are not compared: no slow predictions")
-    assert third.startswith("MOSI: no gold word")
+    assert third.startswith("BARE: no gold word")
+
+
+def test_sets_of_sentiment_have_the_gap_in_waf_by_the_sentiments_that_were_kept() -> None:
+    valences = (1.0, -1.0, 2.0, -0.5, 0.0, 1.0)
+    samples = tuple(replace(of, labels=(), valence=to) for of, to in zip(SAMPLES, valences, strict=True))
+    right = {sample.id: "positive" if (sample.valence or 0) > 0 else "negative" for sample in samples}
+    read = asked("mosi", "happy", "sad", samples)
+    kept = {(name, mode): right[name] if mode == "slow" else "positive" for name in right for mode in MODES}
+    record = ScoreRecord(signature="set:mosi|n:6|judge:qwen@12ab|version:0")
+    judged = replace(read, sentiments=kept, scores=ScoresByMode.of({"fast": record, "slow": record}))
+    found = diagnose_runs([system("a", judged), system("b", read)], SMALL)
+    assert found.sets["mosi"].systems == {}
+    first, second = found.sets["mosi"].sentiment.values()
+    assert (first.n, first.judge, first.slow) == (5, "qwen@12ab", 1.0)  # valence 0 is left out
+    assert first.fast == pytest.approx(3 / 5 * 0.75)
+    assert first.delta.value == pytest.approx(3 / 5 * 0.75 - 1)
+    assert first.delta.bounds is not None
+    assert second.judge == "lexicon"
+    assert [second.fast, second.slow] == pytest.approx([3 / 5 * 0.75, 2 / 5 * 4 / 7])
+    assert found.sets["mosi"].gaps == {"a": {"waf": first.delta}, "b": {"waf": second.delta}}
+    assert found.to_json()["sets"]["mosi"]["sentiment"]["a"]["delta"]["value"] == first.delta.value
+    assert found.notes == ("MOSI: Sentiment by the built-in lexicon: these WAF are not MER-UniBench's.",)
+    halted = replace(read, predictions={key: row for key, row in read.predictions.items() if key[1] == "fast"})
+    assert diagnose_runs([system("a", halted)], SMALL).sets["mosi"].sentiment == {}
 
 
 def test_dynamics_come_from_the_log_alone() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mer_r1.analysis.runs import diagnose_runs
 from mer_r1.benchmarks.mer_unibench.benchmark import MerUniBench
 from mer_r1.benchmarks.mer_unibench.layouts import read_set
 from mer_r1.benchmarks.published import published
@@ -23,6 +24,7 @@ from mer_r1.data.manifest import read_manifest, write_manifest
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.display.benchmark import print_published
 from mer_r1.display.mer_unibench import print_unibench
+from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation import suite
 from mer_r1.evaluation.runs import read_runs
@@ -117,6 +119,17 @@ def test_sets_are_asked_scored_and_laid_beside_the_published_rows(data: Path, tm
         assert left_out in text
     system = read_runs([tmp_path])[0]
     assert [item.name for item in system.sets] == list(THREE)
+    kept = system.sets[2].sentiments
+    assert kept is not None
+    zero = {sample.id for sample in system.sets[2].samples if sample.valence == 0}
+    assert set(kept) == {key for key in system.sets[2].predictions if key[0] not in zero}
+    assert zero
+    for protocol in ("official", "corrected"):  # what was not judged is left out, not counted as wrong
+        gap = diagnose_runs([system], WheelSet.load(protocol=protocol)).sets["mosi"].sentiment[system.name]
+        assert gap.n == len(kept) // 2
+        if protocol == "official":
+            assert (gap.fast, gap.slow) == (fast["mosi"]["waf"], slow["mosi"]["waf"])
+    assert f"judge:{gap.judge}|" in slow["mosi"]["signature"]
     assert len(system.sets[0].predictions) == 2 * len(system.sets[0].samples)
 
 

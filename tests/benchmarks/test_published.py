@@ -135,11 +135,9 @@ def test_the_columns_of_tables_4_and_5_are_recomputed_from_tables_1_and_3() -> N
         )
         sets = {}
         for index, (name, layout) in enumerate(SETS.items()):
-            measures = {
-                OFFICIAL[layout.task]: first.values[index] / 100,
-                UNIFIED[layout.task]: third.values[index] / 100,
-            }
-            sets[name] = ScoresByMode.of({"slow": ScoreRecord(**measures)})
+            official, unified = OFFICIAL[layout.task], UNIFIED[layout.task]
+            record = ScoreRecord.of_report({official: first.values[index] / 100, unified: third.values[index] / 100})
+            sets[name] = ScoresByMode.of({"slow": record})
         grid = groups_grid("mine", {"slow": means_of(sets, "slow")}, ["slow"])
         assert grid.columns[2:] == published()["ablation"].columns
         values = published()["calibration"].rows_of(model)[0].values

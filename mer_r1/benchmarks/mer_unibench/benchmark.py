@@ -5,7 +5,8 @@
     groups      the means of the fine, the basic-emotion and the sentiment sets                         Tables 4, 5
 
 Convention: a mean is plain, over the sets that are there. MER-UniBench turns words into a sentiment by Qwen2.5-7B; the
-default here is the built-in lexicon, and the signature says which. OUT/SET/score.json keeps the whole report of a set.
+default here is the built-in lexicon, and the signature says which. OUT/SET/score.json keeps the whole report of a set,
+OUT/SET/sentiment.jsonl the sentiment of every answer.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mer_r1.data.sample import Mode
 from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
-from mer_r1.evaluation.sentiment import LEXICON, SentimentChoice, sentiment_reports
+from mer_r1.evaluation.sentiment import LEXICON, SENTIMENT_FILE, SentimentChoice, sentiment_reports
 from mer_r1.evaluation.suite import AnsweredRun, AnsweredSet, FoundSets, Outcome, Request, same_generator
 from mer_r1.generation import Generator
 from mer_r1.metrics.corpus_score import ScoreTask, score_mode
@@ -142,7 +143,7 @@ class MerUniBench:
             found = sentiment_reports(
                 gold,
                 modes,
-                self.sentiment,
+                replace(self.sentiment, out=item.folder / SENTIMENT_FILE),
                 "sentiment",
                 gold=item.folder,
                 pred=item.folder / PREDICTIONS_FILE,
