@@ -34,6 +34,8 @@ Extract = Callable[[str], tuple[tuple[str, ...], Status]]
 
 PREDICTIONS_FILE = "predictions.jsonl"
 """Its name in the folder of a run or of a set."""
+SENTIMENT_FILE = "sentiment.jsonl"
+"""In the folder of a set of sentiment: predictions with the sentiment of their words."""
 UNSTATED = "unstated"
 """The name of the mode of rows that name none."""
 KEYS = (*Prediction.__dataclass_fields__, "sentiment")

@@ -25,7 +25,7 @@ from typing import Any
 
 from mer_r1.data.files import read_json_lines
 from mer_r1.data.manifest import MANIFEST_FILE, read_manifest
-from mer_r1.data.predictions import PREDICTIONS_FILE, read_modes, read_predictions
+from mer_r1.data.predictions import PREDICTIONS_FILE, SENTIMENT_FILE, read_modes, read_predictions
 from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import answered
@@ -39,7 +39,6 @@ from mer_r1.evaluation.records import (
     ScoresByMode,
     finite,
 )
-from mer_r1.evaluation.sentiment import SENTIMENT_FILE
 from mer_r1.text import printable
 
 Answers = dict[tuple[str, Mode], Prediction]

@@ -38,7 +38,6 @@ Answers = dict[Words, str]
 GIVEN = "predictions"
 LEXICON = "lexicon"
 NO_WORDS = "neutral"
-SENTIMENT_FILE = "sentiment.jsonl"  # the record of a set in a benchmark's run
 UNIBENCH_JUDGE = "Qwen2.5-7B-Instruct"
 
 PromptName = Literal["default", "mer-unibench"]

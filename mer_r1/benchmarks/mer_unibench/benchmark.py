@@ -20,13 +20,13 @@ from mer_r1.benchmarks.mer_unibench.layouts import SETS, present_sets, read_set
 from mer_r1.data.files import write_json
 from mer_r1.data.gold import Gold
 from mer_r1.data.manifest import read_manifest
-from mer_r1.data.predictions import PREDICTIONS_FILE, ModePredictions
+from mer_r1.data.predictions import PREDICTIONS_FILE, SENTIMENT_FILE, ModePredictions
 from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Mode
 from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import MetricsRecord, ScoreRecord, ScoresByMode
-from mer_r1.evaluation.sentiment import LEXICON, SENTIMENT_FILE, SentimentChoice, sentiment_reports
+from mer_r1.evaluation.sentiment import LEXICON, SentimentChoice, sentiment_reports
 from mer_r1.evaluation.suite import AnsweredRun, AnsweredSet, FoundSets, Outcome, Request, same_generator
 from mer_r1.generation import Generator
 from mer_r1.metrics.corpus_score import ScoreTask, score_mode
