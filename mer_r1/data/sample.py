@@ -45,8 +45,9 @@ class MediaFacts:
     """What was really taken from a sample's media; written beside every prediction.
 
     Times in seconds. `size` is (width, height) of the source as shown (rotation applied), `taken_size` of the frames
-    handed on. A medium that the sample has not got leaves its fields None and `frame_times_s` empty. `notices` say what
-    was odd about the files, in words that `check` counts rows by.
+    handed on. `audio_gap_s` is how much of what was taken is silence in place of sound that the file does not hold. A
+    medium that the sample has not got leaves its fields None and `frame_times_s` empty. `notices` say what was odd
+    about the files, in words that `check` counts rows by.
     """
 
     frame_times_s: tuple[float, ...] = ()
@@ -55,6 +56,7 @@ class MediaFacts:
     taken_size: tuple[int, int] | None = None
     audio_s: float | None = None
     audio_taken_s: float | None = None
+    audio_gap_s: float | None = None
     decoder: str | None = None
     notices: tuple[str, ...] = ()
 

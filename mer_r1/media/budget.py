@@ -34,7 +34,7 @@ class MediaBudget:
     * min_pixels, max_pixels: bounds of width x height of a taken frame.
     * size_multiple: what both sides of a taken frame are multiples of.
     * frames_multiple: what the number of frames of a video is a multiple of.
-    * max_video_s, max_audio_s: the seconds of a clip that are used, counted from its start; the rest is not read.
+    * max_video_s, max_audio_s: the seconds of a clip that are used, counted from its start; the rest is not decoded.
 
     Safety, for files of unknown origin
     * max_source_pixels: the largest frame that is decoded.

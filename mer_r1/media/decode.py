@@ -3,15 +3,15 @@
 One pass over the file, in bounded memory: packets are decoded in order, the frame being shown at each wanted time
 (`budget.frame_times`) is resized at once and kept, every other frame is dropped, and reading stops when all is there.
 
-Time zero is the video's start; where the sound of the same file starts over 0.1 s earlier, it is the sound's start,
-and where it starts over 0.1 s later, silence leads it, so that face and voice stay together.
+Frames and sound stand at the times of what was decoded, on one clock (`lengths.py`). Time zero is the video's start, or
+the sound's where that is over 0.1 s earlier, so that face and voice stay together.
 
 A wrong file is one InputError with the file's name; docs/media.md lists what is refused and why.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -26,13 +26,14 @@ from av.video.stream import VideoStream
 from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget, frame_times
-from mer_r1.media.formats import STILL_DEMUXERS, open_media, packets
-from mer_r1.media.lengths import video_seconds
+from mer_r1.media.formats import FIX, STILL_DEMUXERS, open_media
+from mer_r1.media.lengths import Deadline, Span, by_slots, read_spans, timed_packets
 from mer_r1.media.orientation import jpeg_turn
 from mer_r1.media.pictures import PictureTaker, VideoTrack
 from mer_r1.media.sound import SoundTrack
 from mer_r1.media.streams import choose_streams, films
 
+GAPS = "sound with gaps, which silence fills"
 _LIP_SYNC_S = 0.1
 
 
@@ -64,6 +65,7 @@ def read_clip(sample: Sample, budget: MediaBudget) -> Clip:
         clip.facts,
         audio_s=voice.facts.audio_s,
         audio_taken_s=voice.facts.audio_taken_s,
+        audio_gap_s=voice.facts.audio_gap_s,
         decoder=f"{clip.facts.decoder} + {codec}" if clip.facts.decoder else voice.facts.decoder,
         notices=clip.facts.notices + voice.facts.notices,
     )
@@ -81,30 +83,31 @@ def decode_file(
     Raises InputError for any file that does not give this, see `read_clip`.
     """
     path = Path(path)
+    deadline = Deadline(path, budget)
     with open_media(path, budget) as container:
         shown, heard, notices = choose_streams(path, container, budget, video=pictures != "none", sound=sound)
-        late_s = _sound_lateness(shown, heard)
+        still = pictures == "image" or container.format.name in STILL_DEMUXERS
+        timed = [stream.index for stream in (None if still else shown, heard) if stream is not None]
+        spans = read_spans(path, budget, timed, deadline) if timed else {}
+        zero_s = _zero_s(spans, shown, heard)
         video = None
         if shown is not None:
-            still = pictures == "image" or container.format.name in STILL_DEMUXERS
-            seconds = None if still else video_seconds(path, container, shown, budget) + max(0.0, -late_s)
+            if not still and shown.index not in spans:
+                raise InputError(f"{path}: holds no picture that can be decoded; {FIX}")
+            seconds = None if still or zero_s is None else spans[shown.index].whole_end_s - zero_s
             times = (0.0,) if seconds is None else frame_times(seconds, budget)
             turn = jpeg_turn(path) if container.format.name == "jpeg_pipe" else None
             taker = PictureTaker(path, times, budget, shown.sample_aspect_ratio, turn)
-            video = VideoTrack(
-                path,
-                shown,
-                taker,
-                budget,
-                seconds=seconds,
-                lead_s=max(0.0, -late_s),
-                in_order=container.format.name == "avi",
-            )
-        voice = SoundTrack(path, heard, budget, lead_s=max(0.0, late_s)) if heard is not None else None
-        _read(path, container, video, voice, budget)
-        clip = _clip(container, video, voice)
+            slots = by_slots(container)
+            start_s = None if still else zero_s
+            video = VideoTrack(path, shown, taker, budget, zero_s=start_s, seconds=seconds, by_slots=slots)
+        voice = SoundTrack(path, heard, budget, spans.get(heard.index), zero_s or 0.0) if heard is not None else None
+        _read(container, video, voice, deadline)
+        clip = _clip(video, voice)
         if clip.frames_THWC is None and clip.waveform_N is None:
             raise InputError(f"{path}: its sound track is empty; give a file with sound, or leave 'audio' out")
+        if clip.facts.audio_gap_s:
+            notices += (GAPS,)
         return replace(clip, facts=replace(clip.facts, notices=notices))
 
 
@@ -117,29 +120,39 @@ def holds_sound_alone(path: Path) -> bool:
         return False
 
 
-def _read(
-    path: Path, container: InputContainer, video: VideoTrack | None, voice: SoundTrack | None, budget: MediaBudget
-) -> None:
+def _zero_s(spans: Mapping[int, Span], shown: VideoStream | None, heard: AudioStream | None) -> float | None:
+    """The clip's time zero on the file's clock; None where nothing has a time."""
+    starts_s = []
+    if shown is not None and shown.index in spans:
+        starts_s.append(spans[shown.index].start_s)
+    if heard is not None and heard.index in spans:
+        sound_s = spans[heard.index].start_s
+        if heard.start_time is not None and heard.time_base is not None:
+            # FFmpeg counts from behind the samples that a codec needs to get going, and that no decoder hands out.
+            sound_s = max(sound_s, float(heard.start_time * heard.time_base))
+        starts_s.append(sound_s)
+    if len(starts_s) == 2 and abs(starts_s[0] - starts_s[1]) >= _LIP_SYNC_S:
+        return min(starts_s)
+    return starts_s[0] if starts_s else None
+
+
+def _read(container: InputContainer, video: VideoTrack | None, voice: SoundTrack | None, deadline: Deadline) -> None:
     """Feed both tracks from one pass over the packets, and stop as soon as neither wants more."""
-    deadline = time.monotonic() + budget.max_decode_s
     tracks = {track.stream.index: track for track in (video, voice) if track is not None}
-    for packet in packets(container, [track.stream for track in tracks.values()]):
+    for packet in timed_packets(container, [track.stream for track in tracks.values()]):
         # The empty packets that flush the decoders at the end name their stream here alone.
         track = tracks[packet.stream.index]
         if not track.done:
             track.read(packet)
         if all(item.done for item in tracks.values()):
             break
-        if time.monotonic() > deadline:
-            raise InputError(
-                f"{path}: takes longer than {budget.max_decode_s:g} s to decode; shorten it, or re-encode it smaller"
-            )
+        deadline.check()
     for track in tracks.values():
         track.finish()
 
 
-def _clip(container: InputContainer, video: VideoTrack | None, voice: SoundTrack | None) -> Clip:
-    waveform_N = voice.waveform(container) if voice is not None else None
+def _clip(video: VideoTrack | None, voice: SoundTrack | None) -> Clip:
+    waveform_N = voice.waveform() if voice is not None else None
     streams: list[Stream] = [track.stream for track in (video, voice) if track is not None]
     codecs = " + ".join(stream.codec_context.name for stream in streams)
     facts = MediaFacts(decoder=f"PyAV {av.__version__}, {codecs}")
@@ -154,15 +167,5 @@ def _clip(container: InputContainer, video: VideoTrack | None, voice: SoundTrack
             taken_size=video.taker.taken_size,
         )
     if voice is not None and waveform_N is not None:
-        facts = replace(facts, audio_s=voice.seconds, audio_taken_s=voice.taken_s)
+        facts = replace(facts, audio_s=voice.seconds, audio_taken_s=voice.taken_s, audio_gap_s=voice.gap_s)
     return Clip(frames_THWC, waveform_N, facts)
-
-
-def _sound_lateness(video: VideoStream | None, sound: AudioStream | None) -> float:
-    """Seconds by which the sound starts after the video (negative: before it); under 0.1 s counts as together."""
-    if video is None or sound is None or video.start_time is None or sound.start_time is None:
-        return 0.0
-    assert video.time_base is not None, "a demuxed stream has a time base"
-    assert sound.time_base is not None, "a demuxed stream has a time base"
-    late_s = float(sound.start_time * sound.time_base - video.start_time * video.time_base)
-    return late_s if abs(late_s) >= _LIP_SYNC_S else 0.0

@@ -1,88 +1,184 @@
-"""How long a track is, as the container states it where that can be trusted, else by reading its packets once."""
+"""When the streams of a file are presented, by the times of its packets: one pass that reads and decodes nothing.
+
+A length that a container declares decides nothing. It may be the time at which a track ends (Matroska), a span of
+decoding times (mp4), or wrong. It is asked only where a file is cut short by its own structure: then it says how much
+is missing.
+"""
 
 from __future__ import annotations
 
 import math
-import re
+import time
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.stream import Stream
-from av.video.stream import VideoStream
 
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget
-from mer_r1.media.formats import FIX, open_media, packets
+from mer_r1.media.formats import open_media, packets
 
-# Demuxers whose streams carry a length of their own. Of the others FFmpeg may hand on a guess from the bit rate, or the
-# length of the longest stream.
-_EXACT = frozenset({"mov", "avi", "gif", "wav", "flac"})
-_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-_SINGLE_FRAME_S = 0.04
-
-
-def declared_seconds(container: InputContainer, stream: Stream) -> float | None:
-    """The stream's own length in seconds as its container states it; None where that is absent, or only a guess."""
-    if container.format.name in _EXACT and stream.duration and stream.time_base and stream.duration > 0:
-        return float(stream.duration * stream.time_base)
-    tag = _CLOCK.match(stream.metadata.get("DURATION", "")) if container.format.name == "matroska" else None
-    if tag is None:
-        return None
-    seconds = int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
-    return seconds if seconds > 0 else None
+_USUAL_FRAME_S = 0.04
+_ANEW_S = 1.0
+_SEGMENT = b"\x18\x53\x80\x67"
+_HEAD_BYTES = 4096
 
 
-def video_seconds(path: Path, container: InputContainer, stream: VideoStream, budget: MediaBudget) -> float:
-    """Length of a video stream in seconds: as declared, else found by a second opening that reads the packets once.
+class Span(NamedTuple):
+    """Seconds of one stream on the file's own clock: its packets are presented from `start_s` to `end_s`.
 
-    An mp4 with reordered frames is read too: it declares the span of decoding times, which with a variable frame rate
-    is not the span of what is shown. Where packets are missing the declared length is taken.
-    Raises InputError where no packet carries a time, or where the packets end well before the length of the file that
-    its header states.
+    `whole_end_s` is later only where part of the file is missing: the stream's end in a whole one.
     """
-    declared = declared_seconds(container, stream)
-    if declared is not None and not (container.format.name == "mov" and stream.codec_context.has_b_frames):
-        return declared
-    whole = container.duration * 1e-6 if container.duration and container.duration > 0 else 0.0
-    with open_media(path, budget) as again:
-        found = _scan(again, stream.index, budget)
-    if found is None:
-        raise InputError(f"{path}: holds no picture that can be decoded; {FIX}")
-    if not found.complete:
-        return max(found.seconds, declared or whole)
-    if declared is not None:
-        return found.seconds if found.num_packets >= stream.frames else declared
-    if found.last_s < 0.9 * whole - 1.0:
-        raise InputError(f"{path}: its packets end at {found.last_s:.2f} s of the {whole:.2f} s it declares; {FIX}")
-    return found.seconds
+
+    start_s: float
+    end_s: float
+    whole_end_s: float
 
 
-class _Scan(NamedTuple):
-    """Seconds and packets of one stream, the last second of any stream, and whether the file's end was reached."""
+class Deadline:
+    """The end of the wall-clock seconds that one file may take."""
 
-    seconds: float
-    num_packets: int
-    last_s: float
-    complete: bool
+    def __init__(self, path: Path, budget: MediaBudget) -> None:
+        self._path, self._limit_s = path, budget.max_decode_s
+        self._until = time.monotonic() + budget.max_decode_s
+
+    def check(self) -> None:
+        """Raises InputError once the time is over."""
+        if time.monotonic() > self._until:
+            raise InputError(
+                f"{self._path}: takes longer than {self._limit_s:g} s to decode; shorten it, or re-encode it smaller"
+            )
 
 
-def _scan(container: InputContainer, index: int, budget: MediaBudget) -> _Scan | None:
-    """What the packets say of stream `index`, up to `max_video_s` of it; None where none of them has a time."""
-    start_s, end_s, last_s, previous_s = math.inf, -math.inf, -math.inf, math.inf
-    num_packets = 0
-    base_s = {stream.index: float(stream.time_base or 0) for stream in container.streams}
-    for packet in packets(container):
-        stamp = packet.pts if packet.pts is not None else packet.dts
+def by_slots(container: InputContainer) -> bool:
+    """Whether packets have a place in the file and no time of presentation: avi. A place without a packet counts."""
+    return container.format.name == "avi"
+
+
+def read_spans(path: Path, budget: MediaBudget, indexes: Collection[int], deadline: Deadline) -> dict[int, Span]:
+    """The spans of some streams of a file, by stream index; a stream without a timed packet has none."""
+    with open_media(path, budget) as container:
+        streams = [container.streams[index] for index in indexes]
+        clocks = {stream.index: _Clock(container, stream) for stream in streams}
+        last = None
+        for packet in timed_packets(container, streams):
+            clocks[packet.stream.index].read(packet)
+            last = packet if packet.size else last
+            deadline.check()
+        cut_short = (last is not None and _broken_off(container, last)) or _ends_outside(path, container)
+        return {index: clock.span(cut_short=cut_short) for index, clock in clocks.items() if clock.num_timed}
+
+
+def timed_packets(container: InputContainer, streams: Sequence[Stream]) -> Iterator[av.Packet[Stream]]:
+    """The packets of some streams in the file's order, on one clock.
+
+    In recordings that were joined end to end the clock starts anew. A stream whose decoding times run back by over a
+    second continues where the file had got to, and the others are moved by as much when they run back in their turn.
+    """
+    base_s = {stream.index: float(stream.time_base or 0) for stream in streams}
+    decoded_s = dict.fromkeys(base_s, -math.inf)
+    num_starts = dict.fromkeys(base_s, 0)
+    moved_s, end_s = [0.0], -math.inf
+    for packet in packets(container, streams):
+        index = packet.stream.index
+        if packet.dts is not None and base_s[index]:
+            at_s = packet.dts * base_s[index]
+            shown_s = at_s if packet.pts is None else packet.pts * base_s[index]
+            if at_s + moved_s[num_starts[index]] < decoded_s[index] - _ANEW_S:
+                num_starts[index] += 1
+                if num_starts[index] == len(moved_s):
+                    moved_s.append(end_s - shown_s)
+            by_s = moved_s[num_starts[index]]
+            if by_s:
+                ticks = round(by_s / base_s[index])
+                packet.dts += ticks
+                packet.pts = None if packet.pts is None else packet.pts + ticks
+            decoded_s[index] = at_s + by_s
+            end_s = max(end_s, shown_s + by_s + (packet.duration or 0) * base_s[index])
+        yield packet
+
+
+class _Clock:
+    """The times of one stream's packets as they are read: the first, the last two, and how long the last one lasts."""
+
+    def __init__(self, container: InputContainer, stream: Stream) -> None:
+        self._container, self._stream = container, stream
+        self._by_slots = by_slots(container)
+        self.num_timed = 0
+        self._first = self._last = self._last_length = 0
+        self._last_but_one: int | None = None
+        self._reordered = False
+
+    def read(self, packet: av.Packet[Stream]) -> None:
+        """The next packet. One that an edit list leaves out has no time."""
+        stamp = packet.dts if self._by_slots or packet.pts is None else packet.pts
         if stamp is None or packet.is_discard:
-            continue
-        track = packet.stream_index
-        at_s, length_s = stamp * base_s[track], (packet.duration or 0) * base_s[track]
-        if track == index:
-            num_packets += 1
-            start_s, end_s = min(start_s, at_s), max(end_s, at_s + (length_s or max(0.0, at_s - previous_s)))
-            previous_s = at_s
-            if end_s - start_s > budget.max_video_s or num_packets > budget.max_decoded_frames:
-                return _Scan(end_s - start_s, num_packets, end_s, complete=False)
-        last_s = max(last_s, at_s + length_s)
-    return _Scan(end_s - start_s or _SINGLE_FRAME_S, num_packets, max(end_s, last_s), True) if num_packets else None
+            return
+        if not self.num_timed:
+            self._first = self._last = stamp
+            self._last_length = packet.duration or 0
+        elif stamp > self._last:
+            self._last_but_one, self._last = self._last, stamp
+            self._last_length = packet.duration or 0
+        elif stamp < self._last:
+            self._reordered = True
+            self._first = min(self._first, stamp)
+            self._last_but_one = stamp if self._last_but_one is None else max(self._last_but_one, stamp)
+        self.num_timed += 1
+
+    def span(self, *, cut_short: bool) -> Span:
+        """What has been read. `cut_short`: part of the file is missing, so that its declared end counts too."""
+        base_s = float(self._stream.time_base or 0)
+        declared_s = (self._stream.duration or 0) * base_s or (self._container.duration or 0) * 1e-6
+        start_s, last_s = self._first * base_s, self._last * base_s
+        length_s = self._last_length * base_s
+        between_s = (self._last - self._last_but_one) * base_s if self._last_but_one is not None else 0.0
+        if self._reordered and self._container.format.name == "mov":
+            # The duration of an mp4's packet leads to the next decoding time, which is another frame's.
+            rest_s = start_s + declared_s - last_s
+            length_s = min(between_s, rest_s if rest_s > 0 else length_s or between_s)
+        end_s = last_s + (length_s or between_s or _USUAL_FRAME_S)
+        return Span(start_s, end_s, max(end_s, self._whole_end_s(declared_s)) if cut_short else end_s)
+
+    def _whole_end_s(self, declared_s: float) -> float:
+        if self._container.format.name == "mov":
+            entries = self._stream.index_entries
+            return entries[len(entries) - 1].timestamp * float(self._stream.time_base or 0) if len(entries) else 0.0
+        return declared_s
+
+
+def _broken_off(container: InputContainer, last: av.Packet[Stream]) -> bool:
+    """Whether a file's last packet is incomplete. A demuxer says so, except that of flac, whose packets stand alone."""
+    if container.format.name != "flac":
+        return last.is_corrupt
+    try:
+        last.decode()
+    except FFmpegError:
+        return True
+    return False
+
+
+def _ends_outside(path: Path, container: InputContainer) -> bool:
+    """Whether an mp4's index or a Matroska's segment leads beyond the end of the file."""
+    size = path.stat().st_size
+    if container.format.name == "matroska":
+        return _segment_end(path) > size
+    for stream in container.streams if container.format.name == "mov" else ():
+        entries = stream.index_entries
+        if len(entries) and entries[len(entries) - 1].pos + entries[len(entries) - 1].size > size:
+            return True
+    return False
+
+
+def _segment_end(path: Path) -> int:
+    """Where a Matroska file says that it ends, in bytes; 0 where it does not say, as in one that was streamed."""
+    with path.open("rb") as handle:
+        head = handle.read(_HEAD_BYTES)
+    at = head.find(_SEGMENT) + len(_SEGMENT)
+    length = 9 - head[at : at + 1].ljust(1, b"\1")[0].bit_length()
+    size = int.from_bytes(head[at : at + length], "big") - (1 << 7 * length)
+    return 0 if at < len(_SEGMENT) or size == (1 << 7 * length) - 1 else at + length + size

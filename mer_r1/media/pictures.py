@@ -5,7 +5,6 @@ Shape letters: T frames, H x W pixels, C = 3 colours (RGB).
 
 from __future__ import annotations
 
-from collections import deque
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -157,9 +156,11 @@ def _on_white(frame: av.VideoFrame) -> av.VideoFrame:
 class VideoTrack:
     """Decodes the packets of one video stream into a `PictureTaker`.
 
-    `seconds` is the stream's length, None for a still image; `lead_s` shifts the stream's start from the clip's.
-    `in_order` is for avi, whose packets have an order in the file and no presentation time: frames come out of the
-    decoder in the order in which they are shown, so the n-th frame takes the n-th packet's time.
+    `zero_s` is the clip's time zero on the file's clock, None for the first frame's time; `seconds` the clip's length
+    from there, None for a still.
+    `by_slots`: packets have a place in the file (their dts) and no time of presentation. A frame then takes the place
+    of the packet at which the decoder hands it out, less the delay of the first frame: places without a packet and
+    packets without a frame of their own (not coded) keep what follows at its time, with reordered frames too.
     """
 
     def __init__(
@@ -169,18 +170,19 @@ class VideoTrack:
         taker: PictureTaker,
         budget: MediaBudget,
         *,
-        seconds: float | None,
-        lead_s: float = 0.0,
-        in_order: bool = False,
+        zero_s: float | None = None,
+        seconds: float | None = None,
+        by_slots: bool = False,
     ) -> None:
         self.stream = stream
         self.taker = taker
         self.seconds = seconds
         self._path = path
-        self._lead_s = lead_s
-        self._origin = None if in_order else stream.start_time
-        self._stamps: deque[int | None] | None = deque() if in_order else None
-        self._next_s = lead_s
+        self._zero_s = zero_s
+        self._by_slots = by_slots
+        self._first_dts: int | None = None
+        self._delay: int | None = None
+        self._next_s = 0.0
         self._frame_s = 0.0
         self._base_s = float(stream.time_base or 0)
         self._usual_s = float(1 / stream.average_rate) if stream.average_rate else 0.0
@@ -198,8 +200,6 @@ class VideoTrack:
 
     def read(self, packet: av.Packet[Stream]) -> None:
         """Decode the next packet. One that fails before the first frame is passed over: a stream may start mid-way."""
-        if self._stamps is not None and packet.size:
-            self._stamps.append(packet.pts)
         try:
             frames = self.stream.decode(packet)
         except FFmpegError as error:
@@ -208,6 +208,8 @@ class VideoTrack:
             raise InputError(
                 f"{self._path}: its pictures cannot be decoded after {self._next_s:.2f} s ({error.strerror}); {FIX}"
             ) from None
+        if self._first_dts is None:
+            self._first_dts = packet.dts
         for frame in frames:
             self.taker.feed(frame, self._time(frame))
             if self.taker.done:
@@ -219,15 +221,14 @@ class VideoTrack:
 
     def _time(self, frame: av.VideoFrame) -> float:
         """Seconds from the clip's start; a frame without a time follows the one before it."""
-        if self._stamps is None:
-            stamp = frame.pts if frame.pts is not None else frame.dts
-        else:
-            stamp = self._stamps.popleft() if self._stamps else None
+        if self._delay is None and frame.dts is not None and self._first_dts is not None:
+            self._delay = frame.dts - self._first_dts
+        stamp = None if self._by_slots else frame.pts
+        if stamp is None and frame.dts is not None:
+            stamp = frame.dts - (self._delay or 0)
         self._frame_s = frame.duration * self._base_s or self._usual_s
-        if stamp is None:
-            at_s = self._next_s
-        else:
-            self._origin = stamp if self._origin is None else self._origin
-            at_s = (stamp - self._origin) * self._base_s + self._lead_s
+        if stamp is not None and self._zero_s is None:
+            self._zero_s = stamp * self._base_s
+        at_s = self._next_s if stamp is None else stamp * self._base_s - (self._zero_s or 0.0)
         self._next_s = at_s + self._frame_s
         return at_s

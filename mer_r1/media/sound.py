@@ -10,7 +10,6 @@ from pathlib import Path
 import av
 import numpy as np
 from av.audio.stream import AudioStream
-from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 from numpy.typing import NDArray
@@ -18,10 +17,11 @@ from numpy.typing import NDArray
 from mer_r1.errors import InputError
 from mer_r1.media.budget import AUDIO_HZ, MediaBudget
 from mer_r1.media.formats import FIX
-from mer_r1.media.lengths import declared_seconds
+from mer_r1.media.lengths import Span
 
 # Outside these a header is wrong, and one block of sound could become gigabytes.
 _LOWEST_HZ, _HIGHEST_HZ = 1_000, 1_000_000
+_LOOSE_S = 0.05
 
 
 class SoundTrack:
@@ -29,28 +29,37 @@ class SoundTrack:
 
     libswresample converts to 32-bit integers, for which it scales the mix of channels so that it cannot overflow:
     stereo is (left + right) / 2, and 5.1 is its usual downmix, scaled. A change of layout, rate or format in
-    mid-stream is followed. `lead_s` is silence put before the sound.
+    mid-stream is followed.
+
+    Sound stands at its own times, counted from `zero_s` on the file's clock. Samples are joined while their times agree
+    with their number within `_LOOSE_S`; a gap becomes silence, and where times overlap the later sound replaces the
+    earlier, so that no error grows. `span` is the stream's, None where no packet has a time.
     """
 
-    def __init__(self, path: Path, stream: AudioStream, budget: MediaBudget, lead_s: float) -> None:
+    def __init__(self, path: Path, stream: AudioStream, budget: MediaBudget, span: Span | None, zero_s: float) -> None:
         self.stream = stream
         self._path = path
-        self._budget = budget
+        self._zero_s = zero_s
+        self._lead_s = span.start_s - zero_s if span is not None else 0.0
+        self._end_s = span.end_s - zero_s if span is not None else 0.0
+        self._whole_s = span.whole_end_s - zero_s if span is not None else 0.0
         self._max_samples = round(budget.max_audio_s * AUDIO_HZ)
-        self._lead = min(round(lead_s * AUDIO_HZ), self._max_samples)
         self._resampler: av.AudioResampler | None = None
         self._setup: tuple[str, str, int] | None = None
         self._pieces: list[NDArray[np.int32]] = []
         self._num_samples = 0
+        self._next_s = 0.0
         self._num_packets = 0
         self._num_damaged = 0
+        self._heard = False
         self.seconds: float | None = None
         self.taken_s: float | None = None
+        self.gap_s = 0.0
 
     @property
     def done(self) -> bool:
         """No more packets are needed."""
-        return self._lead + self._num_samples >= self._max_samples
+        return self._num_samples >= self._max_samples
 
     def read(self, packet: av.Packet[Stream]) -> None:
         """Decode the next packet; one that cannot be decoded (a tag, junk between frames) is counted."""
@@ -70,39 +79,64 @@ class SoundTrack:
                 f"{self._path}: {self._num_damaged} of {self._num_packets} packets of its sound fail to decode; {FIX}"
             )
 
-    def waveform(self, container: InputContainer) -> NDArray[np.float32] | None:
+    def waveform(self) -> NDArray[np.float32] | None:
         """float32 N, and sets `seconds` (the whole track) and `taken_s`.
 
-        None for a track without a single sample. Raises InputError where the track ends before its declared length.
+        None for a track without a single sample. Raises InputError where part of the file, and of this sound, is
+        missing.
         """
         cut = self.done
         self._flush()
-        if not self._num_samples:
+        if not self._heard:
             return None
-        whole_N = np.concatenate([np.zeros(self._lead, np.int32), *self._pieces])[: self._max_samples]
-        declared_s = declared_seconds(container, self.stream)
+        whole_N = np.concatenate(self._pieces)[: self._max_samples]
         self.taken_s = len(whole_N) / AUDIO_HZ
-        wanted_s = min(declared_s or 0.0, self._budget.max_audio_s)
-        if self.taken_s < 0.9 * wanted_s - 0.25:
-            raise InputError(f"{self._path}: its sound ends at {self.taken_s:.2f} s of {declared_s:.2f} s; {FIX}")
-        whole_s = declared_s or (container.duration or 0) * 1e-6
-        self.seconds = max(whole_s, self.taken_s) if cut else self.taken_s
+        if self._whole_s > self._end_s and self.taken_s < 0.9 * min(self._whole_s, self._max_samples / AUDIO_HZ) - 0.25:
+            raise InputError(f"{self._path}: its sound ends at {self.taken_s:.2f} s of {self._whole_s:.2f} s; {FIX}")
+        self.seconds = max(self._end_s, self.taken_s) if cut else self.taken_s
         return whole_N.astype(np.float32) / np.float32(2.0**31)
 
     def _feed(self, frame: av.AudioFrame) -> None:
+        if not _LOWEST_HZ <= frame.sample_rate <= _HIGHEST_HZ:
+            raise InputError(
+                f"{self._path}: its sound claims {frame.sample_rate} samples a second; "
+                f"give a rate of {_LOWEST_HZ} to {_HIGHEST_HZ}"
+            )
+        self._move_to(self._time(frame))
         setup = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if setup != self._setup:
-            if not _LOWEST_HZ <= frame.sample_rate <= _HIGHEST_HZ:
-                raise InputError(
-                    f"{self._path}: its sound claims {frame.sample_rate} samples a second; "
-                    f"give a rate of {_LOWEST_HZ} to {_HIGHEST_HZ}"
-                )
+        if setup != self._setup or self._resampler is None:
             self._flush()
             self._resampler = av.AudioResampler("s32", "mono", AUDIO_HZ)
             self._setup = setup
-        assert self._resampler is not None
+        self._next_s += frame.samples / frame.sample_rate
+        self._heard = True
         frame.pts = None
         self._keep(self._resampler.resample(frame))
+
+    def _time(self, frame: av.AudioFrame) -> float:
+        """Seconds from the clip's start; a frame without a time follows the one before it."""
+        if frame.pts is None or frame.time_base is None:
+            return self._next_s if self._heard else self._lead_s
+        return float(frame.pts * frame.time_base) - self._zero_s
+
+    def _move_to(self, at_s: float) -> None:
+        """Have the next sample stand at `at_s`, unless it does already."""
+        if abs(at_s - self._next_s) <= _LOOSE_S:
+            return
+        self._flush()
+        target = min(max(0, round(at_s * AUDIO_HZ)), self._max_samples)
+        if target > self._num_samples:
+            if self._heard:
+                self.gap_s += (target - self._num_samples) / AUDIO_HZ
+            self._pieces.append(np.zeros(target - self._num_samples, np.int32))
+            self._num_samples = target
+        while self._num_samples > target:
+            piece_N = self._pieces.pop()
+            self._num_samples -= len(piece_N)
+            if self._num_samples < target:
+                self._pieces.append(piece_N[: target - self._num_samples])
+                self._num_samples = target
+        self._next_s = target / AUDIO_HZ
 
     def _flush(self) -> None:
         if self._resampler is not None:

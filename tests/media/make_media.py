@@ -50,6 +50,7 @@ def write_media(
     *,
     frames: Sequence[NDArray[np.uint8]] = (),
     times_ms: Sequence[int] | None = None,
+    places: Sequence[int] | None = None,
     video_codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     pixels: str = "rgb24",
@@ -64,10 +65,12 @@ def write_media(
     sound_from_ms: int = 0,
     options: dict[str, str] | None = None,
     video_options: dict[str, str] | None = None,
+    audio_options: dict[str, str] | None = None,
 ) -> Path:
     """Encode `frames` (H x W x 3, or as `pixels` says) and `sound` (channels, N) into `path`, the format by its suffix.
 
-    `times_ms` gives every frame its own time (variable frame rate), otherwise frames follow at `fps`.
+    `times_ms` gives every frame its own time (variable frame rate), `places` its own place among those at `fps`;
+    otherwise frames follow at `fps`.
     """
     with av.open(path, "w", options=options or {}) as container:
         video = audio = None
@@ -83,10 +86,10 @@ def write_media(
             if rotation is not None:
                 video.set_display_rotation(rotation)
         if sound is not None:
-            audio = container.add_stream(audio_codec, rate=rate, layout=layout)
+            audio = container.add_stream(audio_codec, rate=rate, layout=layout, options=audio_options or {})
             assert isinstance(audio, AudioStream)
         if isinstance(video, VideoStream):
-            stamps = times_ms or range(len(frames))
+            stamps = times_ms or places or range(len(frames))
             _mux_frames(container, video, frames, pixels, stamps, MILLI if times_ms else Fraction(1, fps))
         if isinstance(audio, AudioStream) and sound is not None:
             _mux_sound(container, audio, sound, audio_format, sound_from_ms)

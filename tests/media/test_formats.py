@@ -86,17 +86,14 @@ def test_one_frame_left_of_many_is_no_clip_of_one_frame(noise_mp4: Path, tmp_pat
     assert "pictures end at" in refusal(cut, MediaBudget(num_frames=32, fps=None))
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "words"),
-    [("cut.mkv", "libx264", "its pictures end at"), ("cut.flv", "flv", "its packets end at 2.* of the 6.00 s")],
-)
-def test_other_containers_cut_short_are_refused(tmp_path: Path, name: str, codec: str, words: str) -> None:
+@pytest.mark.parametrize(("name", "codec"), [("cut.mkv", "libx264"), ("cut.flv", "flv"), ("cut.avi", "mpeg4")])
+def test_other_containers_cut_short_are_refused(tmp_path: Path, name: str, codec: str) -> None:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 255, (96, 96, 3), dtype=np.uint8) for _ in range(48)]
     path = write_media(tmp_path / name, frames=frames, video_codec=codec)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    assert re.search(words, refusal(path))
+    assert "its pictures end at" in refusal(path)
 
 
 def test_damage_in_the_middle_is_refused(noise_mp4: Path, tmp_path: Path) -> None:
@@ -117,19 +114,6 @@ def test_damage_spreads_until_the_next_key_frame(tmp_path: Path) -> None:
     data[at : at + 64] = rng.bytes(64)
     path.write_bytes(bytes(data))
     assert "is damaged" in refusal(path, MediaBudget(num_frames=12, fps=None))
-
-
-@pytest.mark.parametrize(("name", "mark"), [("a.mkv", b"00:00:01.5"), ("a.avi", b"strh")])
-def test_a_header_that_claims_ages_is_refused_at_once(tmp_path: Path, name: str, mark: bytes) -> None:
-    path = write_media(tmp_path / name, frames=gray_frames(12), video_codec="mpeg4")
-    data = bytearray(path.read_bytes())
-    at = data.index(mark)
-    if mark == b"strh":
-        struct.pack_into("<I", data, at + 8 + 32, 10**9)
-    else:
-        data[at : at + 2] = b"99"
-    path.write_bytes(bytes(data))
-    assert re.search(r"pictures end at 1\.\d+ s, and the file's own length asks for one at 15\.00 s", refusal(path))
 
 
 def test_an_mp4_header_that_claims_ages_costs_nothing(tmp_path: Path) -> None:
