@@ -47,6 +47,8 @@ COEFFICIENTS = ("lambda_cali", "lambda_fmt", "lambda_rer")
 
 ScaleRewards = Literal["group", "batch", "none"]
 LossType = Literal["grpo", "bnpo", "dapo", "dr_grpo"]
+ImportanceLevel = Literal["token", "sequence"]
+KlEstimator = Literal["k3", "k3_corrected", "k2", "k1_in_reward"]
 BetaSchedule = Literal["constant", "decay"]
 LengthPenalty = Literal["none", "inverse", "ratio", "log"]
 SharedTokens = Literal["count", "drop"]

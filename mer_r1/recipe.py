@@ -22,6 +22,8 @@ from mer_r1.errors import InputError
 from mer_r1.objectives import (
     OBJECTIVES,
     BetaSchedule,
+    ImportanceLevel,
+    KlEstimator,
     LengthPenalty,
     LossType,
     ScaleRewards,
@@ -155,20 +157,30 @@ def _known_objective(name: str) -> str:
 class RlSection(_Section):
     """Names of TRL's GRPOConfig where TRL has the thing. `objective` names an entry of objectives.OBJECTIVES.
 
-    With `top_p` below 1 answers are drawn from less than the distribution that is scored, as in TRL. `beta_schedule`
-    "decay" lets beta fall linearly to a quarter in the first half of the run. `shared_tokens` says whether an id that
-    opens words of two categories counts for both (the paper's reading) or for neither.
+    `top_k` (0: all), `top_p` and `min_p` limit what answers are drawn from, in this order, behind the temperature; what
+    is scored is the whole distribution at that temperature, as in TRL, so with them a ratio of 1 and the KL estimates
+    are those of other draws. `mask_truncated_completions` leaves answers that were cut at max_completion_length out of
+    the loss; their rewards stay in their group. `kl` is the estimator of the KL term (rl/kl.py) and `beta_schedule`
+    "decay" lets beta fall linearly to a quarter in the first half of the run. `importance_sampling_level` and `delta`,
+    the upper bound of a bad answer's ratio (dual clip), are of the loss (rl/losses.py). `shared_tokens` says whether an
+    id that opens words of two categories counts for both (the paper's reading) or for neither.
     """
 
     objective: Annotated[str, AfterValidator(_known_objective)] = "mer_r1"
     num_generations: Positive = 4
     max_completion_length: Positive = 1024
     temperature: float = Field(default=1.0, gt=0)
+    top_k: int = Field(default=0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    mask_truncated_completions: bool = False
+    kl: KlEstimator = "k3_corrected"
     beta: float = Field(default=0.04, ge=0)
     beta_schedule: BetaSchedule = "constant"
+    importance_sampling_level: ImportanceLevel = "token"
     epsilon: float = Field(default=0.2, gt=0)
     epsilon_high: float | None = Field(default=None, gt=0)
+    delta: float | None = Field(default=None, gt=0)
     loss_type: LossType = "grpo"
     scale_rewards: ScaleRewards = "group"
     num_iterations: Positive = 1
@@ -185,6 +197,14 @@ class RlSection(_Section):
     def _group_is_a_group(self) -> RlSection:
         if self.num_generations < 2:
             raise ValueError("num_generations must be at least 2: an advantage compares the answers of a group")
+        return self
+
+    @model_validator(mode="after")
+    def _delta_lies_above_the_clip(self) -> RlSection:
+        """Below it, delta would take from what the clip lets good answers gain, which neither TRL nor PPO means."""
+        high = 1 + (self.epsilon if self.epsilon_high is None else self.epsilon_high)
+        if self.delta is not None and self.delta <= high:
+            raise ValueError(f"delta: {self.delta} must lie above 1 + epsilon_high ({high:g}); 3 and 4 are usual")
         return self
 
 

@@ -65,7 +65,7 @@ class Written(CausalLMBackbone):
     def generate(self, encoded: Encoded, num_generations: int, sampling: Sampling, *_: Any, **given: Any) -> Generated:
         sampled = super().generate(encoded, num_generations, sampling, **{**given, "num_stops": NEVER})
         assert int(sampled.mask_BR.sum()) == num_generations * sampling.max_new_tokens
-        return Generated(*pad_right(self.written, 0, self.device))
+        return Generated(*pad_right(self.written, 0, self.device), torch.ones(len(self.written), dtype=torch.bool))
 
 
 class ExtraPass(GrpoTrainer):

@@ -70,7 +70,9 @@ class Written(VisionBackbone):
         draws = given["uniform_BR"]
         sampled = super().generate(encoded, num_generations, sampling, num_stops=NEVER, uniform_BR=draws)
         assert int(sampled.mask_BR.sum()) == len(draws) * sampling.max_new_tokens
-        return sampled if sampling == SAMPLING else Generated(*pad_right(self.written, 0, self.device))
+        if sampling == SAMPLING:
+            return sampled
+        return Generated(*pad_right(self.written, 0, self.device), torch.ones(len(self.written), dtype=torch.bool))
 
 
 class NaiveJudge(PolicyJudge):

@@ -109,6 +109,10 @@ WRONG = [
     ("sft.targets=[]", "sft.targets: "),
     ("rl.temperature=0", "rl.temperature: "),
     ("rl.top_p=1.1", "rl.top_p: "),
+    ("rl.top_k=-1", "rl.top_k: "),
+    ("rl.min_p=1.5", "rl.min_p: "),
+    ("rl.kl=k4", "rl.kl: "),
+    ("rl.importance_sampling_level=word", "rl.importance_sampling_level: "),
     ("rl.beta=-1", "rl.beta: "),
     ("seed=1.5", "seed: "),
     ("seed=-1", "seed: "),
@@ -139,6 +143,13 @@ def test_a_group_of_one_is_refused_because_it_has_nothing_to_compare(recipe: Pat
     message = fault(recipe, "rl.num_generations=1")  # one sentence, without the section's whole content behind it
     assert message == f"{recipe}: rl: num_generations must be at least 2: an advantage compares the answers of a group"
     assert read_recipe(str(recipe), ["rl.num_generations=2"]).rl.num_generations == 2
+
+
+@pytest.mark.parametrize("overrides", [["rl.delta=1.1"], ["rl.delta=1.5", "rl.epsilon_high=0.5"]])
+def test_a_bound_of_the_ratio_inside_the_clip_is_refused(overrides: list[str], recipe: Path) -> None:
+    assert "delta: 1." in (message := fault(recipe, *overrides))
+    assert "must lie above 1 + epsilon_high" in message
+    assert read_recipe(str(recipe), [*overrides, "rl.delta=3"]).rl.delta == 3
 
 
 @pytest.mark.parametrize("line", GOOD.splitlines())

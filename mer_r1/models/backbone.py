@@ -265,7 +265,7 @@ class Backbone(ABC):
             logits_BV = decoder.step(chosen_B[:, None])
         if not sound_B.all():
             raise NotFiniteError((~sound_B).nonzero()[:, 0].tolist())
-        return Generated(torch.stack(ids, dim=1), torch.stack(kept, dim=1).long())
+        return Generated(torch.stack(ids, dim=1), torch.stack(kept, dim=1).long(), ~open_B)
 
 
 def next_positions(positions_3BT: Tensor, num: int) -> Tensor:

@@ -81,14 +81,31 @@ def draw(logits_BV: Tensor, sampling: Sampling, uniform_B: Tensor) -> Tensor:
     """One id per row (B,): the first whose cumulative probability exceeds the row's uniform draw."""
     if sampling.temperature == 0:
         return logits_BV.argmax(-1)
-    probabilities = (logits_BV.double() / sampling.temperature).softmax(-1)
-    if sampling.top_p < 1:
-        ordered, order = probabilities.sort(dim=-1, descending=True)
-        beyond = ordered.cumsum(-1) - ordered >= sampling.top_p
-        probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered.masked_fill(beyond, 0.0))
-    cumulative = probabilities.cumsum(-1)
+    cumulative = limited_probabilities(logits_BV, sampling).cumsum(-1)
     target = uniform_B.double()[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp_max(logits_BV.shape[-1] - 1)
+
+
+def limited_probabilities(logits_BV: Tensor, sampling: Sampling) -> Tensor:
+    """What is drawn from, up to a factor a row: the softmax at the temperature, 0 where a limit of `sampling` forbids.
+
+    As transformers' warpers, in their order: `top_k` keeps the k likeliest and all that are as likely as the last of
+    them, `top_p` the likeliest of these whose predecessors hold less than it, `min_p` those of at least that share of
+    the likeliest one.
+    """
+    probabilities_BV = (logits_BV.double() / sampling.temperature).softmax(-1)
+    if 0 < sampling.top_k < probabilities_BV.shape[-1]:
+        least_B1 = probabilities_BV.topk(sampling.top_k).values[:, -1:]
+        probabilities_BV = probabilities_BV.masked_fill(probabilities_BV < least_B1, 0.0)
+    if sampling.top_p < 1:
+        ordered_BV, order_BV = probabilities_BV.sort(dim=-1, descending=True)
+        beyond_BV = ordered_BV.cumsum(-1) - ordered_BV >= sampling.top_p * ordered_BV.sum(-1, keepdim=True)
+        kept_BV = ordered_BV.masked_fill(beyond_BV, 0.0)
+        probabilities_BV = torch.zeros_like(probabilities_BV).scatter(-1, order_BV, kept_BV)
+    if sampling.min_p > 0:
+        least_B1 = sampling.min_p * probabilities_BV.amax(-1, keepdim=True)
+        probabilities_BV = probabilities_BV.masked_fill(probabilities_BV < least_B1, 0.0)
+    return probabilities_BV
 
 
 class StopText:

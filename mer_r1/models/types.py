@@ -62,19 +62,25 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is drawn. Temperature 0 is greedy."""
+    """How an answer is drawn, with transformers' names. Temperature 0 is greedy; `top_k` 0 is no limit."""
 
     max_new_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
 
 
 @dataclass(frozen=True)
 class Generated:
-    """B responses: the ids after the prefill, up to and with the stop, padded on the right; mask 1 on real ids."""
+    """B responses: the ids after the prefill, up to and with the stop, padded on the right; mask 1 on real ids.
+
+    A response that is not in `stopped_B` was cut at its largest length.
+    """
 
     ids_BR: Tensor
     mask_BR: Tensor
+    stopped_B: Tensor
 
     def rows(self) -> list[list[int]]:
         """The ids of every response, without padding."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from mer_r1.data.sample import Rollout
@@ -30,6 +31,7 @@ from mer_r1.objectives import CALIBRATION_REWARDS, COEFFICIENTS, REFLECTION_REWA
 from mer_r1.recipe import RlSection
 from mer_r1.rl.advantages import advantages
 from mer_r1.rl.calibration import calibration_rewards
+from mer_r1.rl.kl import kl_advantages
 from mer_r1.rl.losses import PolicyLoss, policy_loss
 from mer_r1.rl.reflection.scores import Reflection
 from mer_r1.rl.rollouts import Contexts, RolloutBatch, text_rewards
@@ -43,8 +45,8 @@ class Rewarded:
     """Rollouts of a micro-batch before the policy's first pass over them.
 
     `rewards_PGK` is NaN for calibration. `advantages_PG` is None where the objective reads confidences,
-    `reference_log_probs_BR` where there is no KL term. `num_tokens` are the response tokens of the step over the number
-    of its micro-batches, both of all processes; `step` counts from 1.
+    `reference_log_probs_BR` where there is no KL term. `num_tokens` are the response tokens in the step's loss over the
+    number of its micro-batches, both of all processes; `step` counts from 1.
     """
 
     rollouts: RolloutBatch
@@ -129,20 +131,37 @@ def score_first_pass(
 
 
 def loss_of(scored: Scored, passed: GroupPass, beta: float, rl: RlSection) -> PolicyLoss:
-    """The policy loss of a pass over scored rollouts: the first pass itself, or a later one."""
+    """The policy loss of a pass over scored rollouts: the first pass itself, or a later one.
+
+    With rl.kl k1_in_reward its penalty joins the advantages here: the recorded ones are of the rewards alone.
+    """
+    reference_BR = scored.rewarded.reference_log_probs_BR
+    advantages_B = scored.advantages_PG.flatten().to(passed.log_probs_BR.device)
+    if rl.kl == "k1_in_reward" and reference_BR is not None:
+        group = scored.rewarded.rollouts.num_generations
+        advantages_B = advantages_B + kl_advantages(scored.old_log_probs_BR, reference_BR, passed.mask_BR, group, beta)
     return policy_loss(
         passed.log_probs_BR,
         scored.old_log_probs_BR,
-        scored.rewarded.reference_log_probs_BR,
-        scored.advantages_PG.flatten().to(passed.log_probs_BR.device),
-        passed.mask_BR,
-        rl.epsilon,
+        reference_BR,
+        advantages_B,
+        passed.mask_BR * in_loss(scored.rewarded.rollouts, rl).to(passed.mask_BR)[:, None],
+        rl,
         beta,
-        loss_type=rl.loss_type,
-        epsilon_high=rl.epsilon_high,
-        num_tokens=scored.rewarded.num_tokens,
-        max_completion_length=rl.max_completion_length,
+        scored.rewarded.num_tokens,
     )
+
+
+def in_loss(rollouts: RolloutBatch, rl: RlSection) -> Tensor:
+    """Which rollouts (B,) the loss reads: all, or those that were not cut at max_completion_length."""
+    stopped_B = rollouts.generated.stopped_B
+    return stopped_B if rl.mask_truncated_completions else torch.ones_like(stopped_B)
+
+
+def num_loss_tokens(rollouts: RolloutBatch, rl: RlSection) -> int:
+    """The response tokens that the loss reads."""
+    pairs = zip(rollouts.rows, in_loss(rollouts, rl).tolist(), strict=True)
+    return sum(len(row) for row, is_read in pairs if is_read)
 
 
 def measurements(scored: Scored, first: GroupPass) -> Iterator[Measurement]:
@@ -160,6 +179,7 @@ def measurements(scored: Scored, first: GroupPass) -> Iterator[Measurement]:
     yield Measurement("answer_words", sum(len(response.labels) for response in rollouts.responses) / size, 1)
     yield Measurement("answered_share", sum(response.status == "ok" for response in rollouts.responses) / size, 1)
     yield Measurement("response_tokens", sum(map(len, rollouts.rows)) / size, 1)
+    yield Measurement("truncated_share", 1 - float(rollouts.generated.stopped_B.float().mean()), 1)
     if reflection is not None:
         yield Measurement("reflection_neutral", reflection.neutral_share, size)
     num_ids = float(rollouts.generated.mask_BR.sum())

@@ -34,7 +34,7 @@ from mer_r1.objectives import needs_calibration, needs_initial_answer, needs_ref
 from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe
 from mer_r1.rl.data import BlockOrder, RlBatch, RlExample
-from mer_r1.rl.losses import scheduled_beta
+from mer_r1.rl.kl import scheduled_beta
 from mer_r1.rl.reflection.judges import make_judge
 from mer_r1.rl.reflection.scores import Reflection, reflect
 from mer_r1.rl.rollouts import Contexts, RolloutBatch, contexts, make_rollouts, uniform_draws
@@ -44,6 +44,7 @@ from mer_r1.rl.step import (
     advantages_of,
     loss_of,
     measurements,
+    num_loss_tokens,
     read_rollouts,
     rewards_before_pass,
     rollout_rows,
@@ -59,7 +60,7 @@ class GrpoTrainer(RunTrainer):
         self.backbone, self.rl, self.wheels = backbone, recipe.rl, wheels
         rl = recipe.rl
         self.response_format = backbone.response_format
-        self.sampling = Sampling(rl.max_completion_length, rl.temperature, rl.top_p)
+        self.sampling = Sampling(rl.max_completion_length, rl.temperature, rl.top_p, rl.top_k, rl.min_p or 0.0)
         self._towers_learn, self.steps_a_batch = recipe.model.train_towers, rl.num_iterations
         self._kept: list[Rewarded | Scored] = []  # of the step's micro-batches, in order
         super().__init__(recipe=recipe, model=backbone.wrapped_model, collate=self._collate, **kwargs)
@@ -148,7 +149,7 @@ class GrpoTrainer(RunTrainer):
         for batch in batches:
             draws = uniform_draws(self.args.seed, step, batch.ids, rl.num_generations, rl.max_completion_length)
             made.append(self._make_rollouts(batch, self.sampling, draws))
-        tokens = self._from_all([sum(len(row) for rollouts in made for row in rollouts.rows)])
+        tokens = self._from_all([sum(num_loss_tokens(rollouts, rl) for rollouts in made)])
         num_tokens = sum(tokens) / (len(made) * len(tokens))
         reflections = self._reflections(made, batches, step)
         pairs = zip(made, reflections, strict=True)
@@ -242,8 +243,9 @@ class GrpoTrainer(RunTrainer):
             passed = self._pass(self.backbone, model, scored.rewarded.rollouts, scored.rewarded.contexts)
         beta = scheduled_beta(self.rl.beta, self.rl.beta_schedule, self.state.global_step, self.state.max_steps)
         loss = loss_of(scored, passed, beta, self.rl)
-        numbers = ("kl", "clip_ratio", "clip_ratio_low", "clip_ratio_high")
-        self.measure({name: float(getattr(loss, name)) for name in numbers}, float(passed.mask_BR.sum()))
+        numbers = ("kl", "clip_ratio", "clip_ratio_low", "clip_ratio_high", "clip_ratio_dual")
+        tokens = num_loss_tokens(scored.rewarded.rollouts, self.rl)
+        self.measure({name: float(getattr(loss, name)) for name in numbers}, tokens)
         return loss.loss
 
     def evaluate_batch(self, inputs: dict[str, RlBatch]) -> list[tuple[dict[str, float], float]]:

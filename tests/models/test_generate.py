@@ -273,6 +273,7 @@ def test_a_row_ends_with_the_stop_text_and_is_padding_after_it(tiny: OmniBackbon
     said = [tiny.decode(row) for row in _rows(made)]
     assert said[:2] == texts[:2]
     assert len(_rows(made)[2]) == made.ids_BR.shape[1] == 18
+    assert made.stopped_B.tolist() == [True, True, False]
     assert (made.ids_BR[made.mask_BR == 0] == tiny.tokenizer.pad_token_id).all()
 
 
@@ -281,6 +282,16 @@ def test_the_end_token_ends_a_row_and_counts_as_its_own(tiny: OmniBackbone) -> N
     with saying([[*tiny.text_ids("so"), end, 5, 6, 7]]):
         made = tiny.generate(tiny.encode(tiny.collate(prompts_of_all_kinds(tiny)[:1])), 1, Sampling(8))
     assert _rows(made) == [[*tiny.text_ids("so"), end]]
+    assert made.stopped_B.tolist() == [True]
+
+
+def test_an_answer_that_stops_with_its_last_id_is_not_cut(tiny: OmniBackbone) -> None:
+    rows = [tiny.text_ids(text) for text in ("<answer>happy</answer>", "<answer>happy happy")]
+    assert len(rows[0]) == len(rows[1])
+    with saying(rows):
+        made = tiny.generate(tiny.encode(tiny.collate(prompts_of_all_kinds(tiny)[:2])), 1, Sampling(len(rows[0])))
+    assert made.mask_BR.all()
+    assert made.stopped_B.tolist() == [True, False]
 
 
 def test_a_profile_with_two_answers_ends_with_the_second_stop(tiny: OmniBackbone, untagged: OmniBackbone) -> None:

@@ -66,7 +66,8 @@ def _batch(
 ) -> RolloutBatch:
     """Rollouts that say `texts`, as many for each prompt."""
     rows = [backbone.text_ids(text) for text in texts]
-    made = Generated(*pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device))
+    stopped = torch.ones(len(rows), dtype=torch.bool)
+    made = Generated(*pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device), stopped)
     encoded = backbone.encode(backbone.collate(prompts)).without_cache()
     responses = [parse_response(text, "set_steps") for text in texts]
     return RolloutBatch(

@@ -54,7 +54,8 @@ def _batch(
     """Rollouts of two groups that say `texts`, and end."""
     end = backbone.tokenizer.eos_token_id
     rows = [[*backbone.text_ids(text), end] for text in texts]
-    made = Generated(*pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device))
+    stopped = torch.ones(len(rows), dtype=torch.bool)
+    made = Generated(*pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device), stopped)
     responses = [parse_response(text, response_format) for text in texts]
     return RolloutBatch(("a", "b"), GOLD, encoded, made, rows, list(texts), responses)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -18,6 +18,8 @@ from mer_r1.models.types import Generated, Prompt
 from mer_r1.objectives import CALIBRATION_REWARDS, REWARDS
 from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
 from mer_r1.recipe import RlSection
+from mer_r1.rl import step as step_module
+from mer_r1.rl.losses import PolicyLoss, policy_loss
 from mer_r1.rl.rollouts import RolloutBatch, contexts
 from mer_r1.rl.step import (
     Rewarded,
@@ -25,6 +27,7 @@ from mer_r1.rl.step import (
     advantages_of,
     loss_of,
     measurements,
+    num_loss_tokens,
     read_rollouts,
     rewards_before_pass,
     rollout_rows,
@@ -44,7 +47,8 @@ CALIBRATION = [REWARDS.index(name) for name in CALIBRATION_REWARDS]
 def _rollouts(backbone: OmniBackbone, prompts: Sequence[Prompt]) -> RolloutBatch:
     encoded = backbone.encode(backbone.collate(prompts[:2]))
     rows = [[*backbone.text_ids(text), backbone.tokenizer.eos_token_id] for text in TEXTS]
-    generated = Generated(*pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device))
+    stopped = torch.ones(len(rows), dtype=torch.bool)
+    generated = Generated(*pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device), stopped)
     golds = (("happy", "joyful"), ("angry", "calm"))
     return RolloutBatch(("a", "b"), golds, encoded, generated, rows, list(TEXTS), [parse_response(t) for t in TEXTS])
 
@@ -107,6 +111,52 @@ def test_the_loss_of_the_first_pass_is_minus_the_mean_advantage(tiny: OmniBackbo
     expected = -float((scored.advantages_PG.flatten() * lengths).sum() / lengths.sum())
     assert float(loss_of(scored, first, 0.0, weighted).loss.detach()) == pytest.approx(expected, abs=1e-6)
     assert abs(expected) > 1e-3
+
+
+def _loss_inputs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What policy_loss is given from now on."""
+    calls: list[tuple[Any, ...]] = []
+
+    def spy(*args: Any) -> PolicyLoss:
+        calls.append(args)
+        return policy_loss(*args)
+
+    monkeypatch.setattr(step_module, "policy_loss", spy)
+    return calls
+
+
+def test_an_answer_that_was_cut_is_left_out_of_the_loss_where_the_recipe_says_so(
+    tiny: OmniBackbone, prompts: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reward stays in its group, and it counts as a row: the mean over responses divides by all of them."""
+    calls = _loss_inputs(monkeypatch)
+    kept, masked = (RlSection(objective="baseline", mask_truncated_completions=mask) for mask in (False, True))
+    _, first, scored = _step(tiny, prompts, kept)
+    rollouts = scored.rewarded.rollouts
+    rollouts.generated.stopped_B[1] = False
+    losses = [float(loss_of(scored, first, 0.0, rl).loss.detach()) for rl in (kept, masked)]
+    assert torch.equal(calls[0][4], first.mask_BR)
+    assert torch.equal(calls[1][4].any(1), torch.tensor([True, False, True, True]))
+    assert torch.equal(calls[0][3], calls[1][3])  # the advantages
+    assert losses[1] == pytest.approx(losses[0] + float(scored.advantages_PG[0, 1]) / 4, abs=1e-6)
+    assert num_loss_tokens(rollouts, kept) - num_loss_tokens(rollouts, masked) == len(rollouts.rows[1])
+    shares = {name: value for name, value, _ in measurements(scored, first)}
+    assert shares["truncated_share"] == 0.25
+
+
+def test_k1_in_reward_joins_the_advantages_of_the_loss_and_not_the_recorded_ones(
+    tiny: OmniBackbone, prompts: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = _loss_inputs(monkeypatch)
+    rl = RlSection(objective="baseline", kl="k1_in_reward")
+    rewarded, first, scored = _step(tiny, prompts, rl)
+    reference = scored.old_log_probs_BR - torch.tensor([0.1, 0.3, 0.2, 0.2])[:, None] * first.mask_BR
+    scored = replace(scored, rewarded=replace(rewarded, reference_log_probs_BR=reference))
+    loss_of(scored, first, 0.5, rl)
+    k = torch.tensor([0.1, 0.3, 0.2, 0.2]) * first.mask_BR.sum(1)
+    centred = (k.view(2, 2) - k.view(2, 2).mean(1, keepdim=True)).flatten()
+    torch.testing.assert_close(calls[0][3], scored.advantages_PG.flatten() - 0.5 * centred)
+    assert [row.advantage for row in rollout_rows(scored)] == scored.advantages_PG.flatten().tolist()
 
 
 def test_a_mean_reward_weighs_the_rollouts_it_applies_to(tiny: OmniBackbone, prompts: Sequence[Prompt]) -> None:

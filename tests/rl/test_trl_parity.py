@@ -5,9 +5,10 @@ only what was sampled is fixed, by a stand-in for `generate` on one side and TRL
 advantages, old log-probabilities, reference, loss and accumulation are its own code. Every optimiser step is compared,
 and from the second on the policy has left the one that sampled, so clipping and KL are at work.
 
-Three things are set alike by hand. TRL knows no suppressed ids, so none is suppressed here. It multiplies the KL term
-by the importance ratio unless told otherwise (`use_bias_correction_kl`), which Eq. 3 does not. And both take plain SGD:
-Adam's first step is the gradient's sign, which makes a rounding error near 0 as large as the learning rate.
+Some things are set alike by hand. TRL knows no suppressed ids, so none is suppressed here. Its use_bias_correction_kl
+is what `kl` "k3_corrected" is here. It calls an answer truncated that does not end with the end token, so the same ones
+are called so here. And both take plain SGD: Adam's first step is the gradient's sign, which makes a rounding error near
+0 as large as the learning rate.
 
 Tolerances: 1e-5 of the gradient's norm, and for the loss 1e-5 of an advantage's unit, since a mean of normalised
 advantages is near 0.
@@ -98,6 +99,7 @@ class Case:
     accumulation: int = 1
     num_samples: int = 4
     rounds: int = 1
+    kl: str = "k3"
 
     @property
     def num_steps(self) -> int:
@@ -105,6 +107,7 @@ class Case:
         return self.rounds * NUM_ITERATIONS
 
 
+SEQUENCE = {"importance_sampling_level": "sequence"}
 CASES = {
     "baseline": Case("baseline", {"loss_type": "grpo", "beta": 0.0}),
     "baseline, KL": Case("baseline", {"loss_type": "grpo", "beta": 0.5, "temperature": 1.3}, rounds=2),
@@ -116,6 +119,15 @@ CASES = {
     ),
     "dapo": Case("baseline", {"loss_type": "dapo", "beta": 0.0, "epsilon_high": 0.1}, accumulation=2),
     "dapo, KL": Case("baseline", {"loss_type": "dapo", "beta": 0.5, "epsilon_high": 0.1}, accumulation=4),
+    "KL corrected": Case("baseline", {"loss_type": "grpo", "beta": 0.5}, rounds=2, kl="k3_corrected"),
+    "sequence": Case("baseline", {"loss_type": "grpo", "beta": 0.5, **SEQUENCE}, rounds=2),
+    "sequence, KL corrected": Case("rd", {"loss_type": "grpo", "beta": 0.5, **SEQUENCE}, kl="k3_corrected", rounds=2),
+    "sequence, dapo": Case("baseline", {"loss_type": "dapo", "beta": 0.5, **SEQUENCE}, accumulation=2),
+    "delta": Case("baseline", {"loss_type": "grpo", "beta": 0.0, "delta": 1.03}),
+    "truncated": Case("baseline", {"loss_type": "grpo", "beta": 0.5, "mask_truncated_completions": True}, rounds=2),
+    "truncated, dapo": Case(
+        "baseline", {"loss_type": "dapo", "beta": 0.0, "mask_truncated_completions": True}, accumulation=2
+    ),
     "gdpo": Case("gdpo", {"loss_type": "dapo", "beta": 0.0}, {"multi_objective_aggregation": "normalize_then_sum"}, 2),
 }
 EPSILON, NUM_ITERATIONS, LEARNING_RATE = 0.02, 2, 0.05
@@ -168,9 +180,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
 
 
 def _responses(backbone: CausalLMBackbone, ident: str) -> list[list[int]]:
-    """Ids of a group's answers; the first ends with the end token, as one that ended by itself."""
-    rows = [backbone.text_ids(text) for text in ANSWERS[ident]]
-    return [[*rows[0], int(backbone.tokenizer.eos_token_id)], *rows[1:]]
+    """Ids of a group's answers; the first and the last end with the end token, as those that ended by themselves."""
+    end, rows = int(backbone.tokenizer.eos_token_id), [backbone.text_ids(text) for text in ANSWERS[ident]]
+    return [[*rows[0], end], *rows[1:-1], [*rows[-1], end]]
 
 
 def _sgd(model: Any) -> tuple[Any, Any]:
@@ -195,7 +207,9 @@ def _ours(folder: Path, case: Case, out: Path, monkeypatch: pytest.MonkeyPatch) 
     def generate(encoded: Encoded, num_generations: int, *args: Any, **kwargs: Any) -> Generated:
         batch = encoded.prompts
         keys = [tuple(ids[mask.bool()].tolist()) for ids, mask in zip(batch.input_ids_PT, batch.mask_PT, strict=True)]
-        return Generated(*pad_right([row for key in keys for row in answers[key]], 0, backbone.device))
+        rows = [row for key in keys for row in answers[key]]
+        stopped = torch.tensor([row[-1] == backbone.tokenizer.eos_token_id for row in rows])
+        return Generated(*pad_right(rows, 0, backbone.device), stopped)
 
     monkeypatch.setattr(backbone, "generate", generate)
     recipe = Recipe.model_validate(
@@ -219,6 +233,7 @@ def _ours(folder: Path, case: Case, out: Path, monkeypatch: pytest.MonkeyPatch) 
                 "epsilon": EPSILON,
                 "num_iterations": NUM_ITERATIONS,
                 "lambda_fmt": LAMBDA_FMT,
+                "kl": case.kl,
                 **case.rl,
             },
         }
@@ -287,7 +302,7 @@ def _theirs(folder: Path, case: Case, out: Path) -> Run:
         max_completion_length=_longest(backbone),
         epsilon=EPSILON,
         num_iterations=NUM_ITERATIONS,
-        use_bias_correction_kl=False,
+        use_bias_correction_kl=case.kl == "k3_corrected",
         reward_weights=list(weights.values()),
         **{**case.rl, **case.trl},
     )
@@ -321,14 +336,19 @@ def test_loss_and_gradient_are_those_of_trl(
         difference = float((_flat(ours.gradients[step]) - expected).norm()) / float(expected.norm())
         assert difference <= 1e-5
         if case.accumulation == 1:  # TRL mixes the groups of micro-batches, and these are means of their means
-            _compare_logs(ours.logs[step], theirs.logs[step], step % NUM_ITERATIONS == 0)
+            _compare_logs(case, ours.logs[step], theirs.logs[step], step % NUM_ITERATIONS == 0)
 
 
-def _compare_logs(ours: dict[str, float], theirs: dict[str, float], is_first: bool) -> None:
-    """Means over tokens. In all steps but the first after sampling, answers are clipped on both edges."""
-    assert ours["clip_ratio"] == pytest.approx(theirs["clip_ratio/region_mean"], abs=1e-6)
+def _compare_logs(case: Case, ours: dict[str, float], theirs: dict[str, float], is_first: bool) -> None:
+    """Means over tokens. In all steps but the first after sampling, answers are clipped on both edges.
+
+    TRL counts clipped sequences where the ratio is theirs, and takes the entropy of what the loss reads.
+    """
+    if not case.rl.keys() & SEQUENCE.keys():
+        assert ours["clip_ratio"] == pytest.approx(theirs["clip_ratio/region_mean"], abs=1e-6)
     assert ours["kl"] == pytest.approx(theirs.get("kl", 0.0), rel=1e-4, abs=1e-8)
-    if is_first:
-        assert ours["entropy"] == pytest.approx(theirs["entropy"], rel=1e-5)
-    else:
+    if not is_first:
         assert min(theirs["clip_ratio/low_mean"], theirs["clip_ratio/high_mean"]) > 0.02
+        assert (ours["clip_ratio_dual"] > 0.02) == ("delta" in case.rl)
+    elif "mask_truncated_completions" not in case.rl:
+        assert ours["entropy"] == pytest.approx(theirs["entropy"], rel=1e-5)
