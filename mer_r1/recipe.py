@@ -279,10 +279,11 @@ def _idle_keys(recipe: Recipe) -> Iterator[tuple[str, str]]:
         if not is_read:
             yield f"rl.{name}", f"objective {rl.objective} does not read it ({_readers(name)} do)"
     if rl.beta == 0:
-        yield "rl.beta_schedule", "rl.beta is 0"
+        for name in ("beta_schedule", "kl"):
+            yield f"rl.{name}", "rl.beta is 0"
     if rl.num_iterations == 1:
-        for name in ("epsilon", "epsilon_high"):
-            yield f"rl.{name}", "with rl.num_iterations 1 the ratio that it clips is always 1"
+        for name in ("epsilon", "epsilon_high", "delta", "importance_sampling_level"):
+            yield f"rl.{name}", "with rl.num_iterations 1 the ratio is always 1"
 
 
 def _readers(name: str) -> str:

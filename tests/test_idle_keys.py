@@ -23,6 +23,9 @@ IDLE = [
     ("minimer-rl", ["rl.objective=dr_grpo", "rl.scale_rewards=batch"], "rl.scale_rewards", "(all but dr_grpo do)"),
     ("minimer-rl", ["rl.reflection={judge: endpoint, url: 'http://x', model: m}"], "rl.reflection", "mer_r1_rer do)"),
     ("minimer-rl", ["rl.beta=0", "rl.beta_schedule=decay"], "rl.beta_schedule", "rl.beta is 0"),
+    ("minimer-rl", ["rl.beta=0", "rl.kl=k3"], "rl.kl", "rl.beta is 0"),
+    ("minimer-rl", ["rl.delta=3"], "rl.delta", "rl.num_iterations 1"),
+    ("minimer-rl", ["rl.importance_sampling_level=sequence"], "rl.importance_sampling_level", "the ratio is always 1"),
     ("minimer-rl", ["rl.epsilon=0.1"], "rl.epsilon", "rl.num_iterations 1"),
     ("minimer-rl", ["rl.epsilon_high=0.28"], "rl.epsilon_high", "rl.num_iterations 1"),
     ("minimer-rl", ["sft.targets=[slow, fast]"], "sft.targets", 'an rl recipe reads no sft section; remove it, or set'),
@@ -37,6 +40,8 @@ READ = [
     ("minimer-rl", ["rl.objective=mer_r1_rer", "rl.lambda_rer=0.2"]),
     ("minimer-rl", ["rl.beta_schedule=decay"]),
     ("minimer-rl", ["rl.num_iterations=2", "rl.epsilon=0.1", "rl.epsilon_high=0.28"]),
+    ("minimer-rl", ["rl.num_iterations=2", "rl.delta=3", "rl.importance_sampling_level=sequence"]),
+    ("minimer-rl", ["rl.kl=k2"]),
     ("minimer-rl", ["rl.objective=accuracy", "rl.wheels=official", "rl.protocol=corrected"]),  # for what is logged
     ("minimer-rl", ["rl.objective=accuracy", "rl.lambda_cali=0.1"]),  # the default: nobody was misled
     ("minimer-sft", ["optim.lr_scheduler_type=constant", "optim.warmup_steps=0"]),

@@ -149,7 +149,7 @@ def test_a_group_of_one_is_refused_because_it_has_nothing_to_compare(recipe: Pat
 def test_a_bound_of_the_ratio_inside_the_clip_is_refused(overrides: list[str], recipe: Path) -> None:
     assert "delta: 1." in (message := fault(recipe, *overrides))
     assert "must lie above 1 + epsilon_high" in message
-    assert read_recipe(str(recipe), [*overrides, "rl.delta=3"]).rl.delta == 3
+    assert read_recipe(str(recipe), [*overrides, "kind=rl", "rl.num_iterations=2", "rl.delta=3"]).rl.delta == 3
 
 
 @pytest.mark.parametrize("line", GOOD.splitlines())

@@ -76,10 +76,28 @@ def test_rl_is_the_paper_s(name: str) -> None:
     optim, rl = recipe.optim, recipe.rl
     assert (optim.learning_rate, optim.num_train_epochs, rl.num_generations) == (2e-6, 1, 4)
     assert (rl.lambda_cali, rl.lambda_fmt, rl.beta, rl.max_completion_length) == (0.1, 0.1, 0.04, 1024)
+    # What the paper leaves open is the authors' earlier code's; the KL of Eq. 3 is the paper's.
+    assert (rl.beta_schedule, rl.kl, optim.lr_scheduler_type, optim.warmup_steps) == (
+        "decay",
+        "k3_corrected",
+        "linear",
+        0,
+    )
+    assert (rl.importance_sampling_level, rl.epsilon, rl.num_iterations) == ("token", 0.2, 1)
     prompts = optim.batch_size * optim.gradient_accumulation_steps * 8
     assert prompts * rl.num_generations == 16 * 1 * 2  # completions: the paper's GPUs x batch x accumulation
     assert recipe.data.num is not None
     assert recipe.data.num // prompts == 3262
+
+
+def test_emo_r3_is_what_its_authors_published() -> None:
+    recipe = read_recipe("vl3b-emo-r3-rl")
+    optim, rl = recipe.optim, recipe.rl
+    assert (rl.kl, rl.beta, rl.beta_schedule, rl.temperature) == ("k3", 0.01, "constant", 1.0)
+    assert (rl.loss_type, rl.num_iterations) == ("bnpo", 1)  # so clip and dual clip have nothing to do
+    read_recipe("vl3b-emo-r3-rl", ["rl.num_iterations=2", "rl.epsilon_high=0.3", "rl.delta=3"])
+    assert (optim.learning_rate, optim.lr_scheduler_type, optim.weight_decay) == (2e-6, "constant", 0.01)
+    assert (optim.num_train_epochs, recipe.data.num, rl.max_completion_length) == (20, 2000, 2048)
 
 
 def test_the_baseline_differs_from_mer_r1_in_its_objective_alone() -> None:

@@ -24,18 +24,15 @@ from torch import Tensor
 from mer_r1.objectives import BetaSchedule, KlEstimator
 
 
-def kl_estimate(kind: KlEstimator, log_probs_BR: Tensor, reference_BR: Tensor, ratio_BR: Tensor) -> Tensor:
-    """The estimate at every token (B, R); `ratio_BR` may be (B, 1), the ratio of the sequence.
-
-    With the ratio of a sequence k3_corrected is TRL's product, whose gradient is no longer unbiased.
-    """
+def kl_estimate(kind: KlEstimator, log_probs_BR: Tensor, reference_BR: Tensor, log_ratio_BR: Tensor) -> Tensor:
+    """The estimate at every token (B, R). `log_ratio_BR` is each token's own, whatever the level of the policy loss."""
     log_rho_BR = reference_BR - log_probs_BR
     if kind == "k1_in_reward":
         return -log_rho_BR
     if kind == "k2":
         return log_rho_BR.square() / 2
     k3_BR = log_rho_BR.exp() - log_rho_BR - 1
-    return ratio_BR * k3_BR if kind == "k3_corrected" else k3_BR
+    return log_ratio_BR.exp() * k3_BR if kind == "k3_corrected" else k3_BR
 
 
 def kl_advantages(

@@ -7,7 +7,7 @@ Shape letters: B rollouts of one micro-batch, R response tokens.
 KL is one of the estimates of kl.py. r is p / p_old of the token, or under importance_sampling_level "sequence" one for
 the whole response, the exponential of the mean of its tokens' log ratios (GSPO, TRL). Eq. 3 writes the ratio of the
 sequence without that mean, a product over hundreds of tokens, which nobody clips at 0.2. Where p = p_old both levels
-have the same value and, with `loss_type` grpo, the same gradient.
+have the same value and the same gradient.
 
 `epsilon_high` above `epsilon` is DAPO's clip-higher. `delta` (TRL's name; INTELLECT-2) bounds r from above where A < 0,
 which the clip does not do. It is dual-clip PPO: max(min(r A, clip(r) A), c A) for A < 0, verl's clip_ratio_c and
@@ -81,7 +81,7 @@ def policy_loss(
         policy_BR, reference_BR = (
             values.masked_fill(~present_BR, 0.0) for values in (log_probs_BR, reference_log_probs_BR)
         )
-        kl_BR = kl_estimate(rl.kl, policy_BR, reference_BR, ratio_BR)
+        kl_BR = kl_estimate(rl.kl, policy_BR, reference_BR, log_ratio_BR)
     penalty_BR = beta * kl_BR if rl.kl != "k1_in_reward" else torch.zeros_like(kl_BR)
     per_token_BR = -(gain_BR - penalty_BR) * mask_BR
 

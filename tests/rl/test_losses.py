@@ -174,12 +174,18 @@ def test_the_ratio_of_a_sequence_is_the_exponential_of_its_mean_log_ratio() -> N
 
 
 @pytest.mark.parametrize("kl", get_args(KlEstimator))
-def test_on_the_policy_s_own_tokens_both_levels_have_one_gradient(kl: str) -> None:
-    """So num_iterations 1 with loss_type grpo cannot tell them apart, but for k3_corrected's product."""
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_on_the_policy_s_own_tokens_both_levels_have_one_gradient(loss_type: LossType, kl: str) -> None:
+    """So with num_iterations 1 the level is a key that does nothing."""
     case = _case(8)
     case["old_log_probs_BR"] = case["log_probs_BR"].detach().clone()
-    token, sequence = (_gradient(case, kl=kl, importance_sampling_level=level) for level in get_args(ImportanceLevel))
-    assert torch.allclose(token, sequence) == (kl != "k3_corrected")
+    token, sequence = (
+        _gradient(case, kl=kl, loss_type=loss_type, importance_sampling_level=level)
+        for level in get_args(ImportanceLevel)
+    )
+    torch.testing.assert_close(token, sequence)
+    token, sequence = (_gradient(_case(8), importance_sampling_level=level) for level in get_args(ImportanceLevel))
+    assert not torch.allclose(token, sequence)
 
 
 def test_the_kl_term_is_zero_where_policy_and_reference_agree_and_positive_elsewhere() -> None:

@@ -121,7 +121,6 @@ CASES = {
     "dapo, KL": Case("baseline", {"loss_type": "dapo", "beta": 0.5, "epsilon_high": 0.1}, accumulation=4),
     "KL corrected": Case("baseline", {"loss_type": "grpo", "beta": 0.5}, rounds=2, kl="k3_corrected"),
     "sequence": Case("baseline", {"loss_type": "grpo", "beta": 0.5, **SEQUENCE}, rounds=2),
-    "sequence, KL corrected": Case("rd", {"loss_type": "grpo", "beta": 0.5, **SEQUENCE}, kl="k3_corrected", rounds=2),
     "sequence, dapo": Case("baseline", {"loss_type": "dapo", "beta": 0.5, **SEQUENCE}, accumulation=2),
     "delta": Case("baseline", {"loss_type": "grpo", "beta": 0.0, "delta": 1.03}),
     "truncated": Case("baseline", {"loss_type": "grpo", "beta": 0.5, "mask_truncated_completions": True}, rounds=2),
