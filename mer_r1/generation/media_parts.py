@@ -45,6 +45,7 @@ _PICTURES = {
     "webp_pipe": "image/webp",
     "bmp_pipe": "image/bmp",
     "tiff_pipe": "image/tiff",
+    "heif": "image/heif",
 }
 _SOUNDS = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg"}
 # For the sound track of a video: its pictures are looked at only to keep time and to see that the file is whole.

@@ -28,10 +28,12 @@ from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget, frame_times
 from mer_r1.media.formats import FIX, STILL_DEMUXERS, open_media
 from mer_r1.media.lengths import Deadline, Span, by_slots, read_spans, timed_packets
-from mer_r1.media.orientation import jpeg_turn
+from mer_r1.media.orientation import Turn, still_turn
+from mer_r1.media.photos import Photograph, open_photograph
 from mer_r1.media.pictures import PictureTaker, VideoTrack
 from mer_r1.media.sound import SoundTrack
 from mer_r1.media.streams import choose_streams, films
+from mer_r1.media.whole import check_whole
 
 GAPS = "sound with gaps, which silence fills"
 _LIP_SYNC_S = 0.1
@@ -84,6 +86,11 @@ def decode_file(
     """
     path = Path(path)
     deadline = Deadline(path, budget)
+    if pictures != "none":
+        photograph = open_photograph(path, budget, deadline)
+        if photograph is not None:
+            return _photo_clip(path, photograph, budget)
+        check_whole(path)
     with open_media(path, budget) as container:
         shown, heard, notices = choose_streams(path, container, budget, video=pictures != "none", sound=sound)
         still = pictures == "image" or container.format.name in STILL_DEMUXERS
@@ -96,7 +103,11 @@ def decode_file(
                 raise InputError(f"{path}: holds no picture that can be decoded; {FIX}")
             seconds = None if still or zero_s is None else spans[shown.index].whole_end_s - zero_s
             times = (0.0,) if seconds is None else frame_times(seconds, budget)
-            turn = jpeg_turn(path) if container.format.name == "jpeg_pipe" else None
+            turn = None
+            if container.format.name in STILL_DEMUXERS:
+                turn = still_turn(path, container.format.name)
+            elif shown.codec_context.name in ("png", "apng"):
+                turn = Turn()  # its frames cannot be asked, see `still_turn`
             taker = PictureTaker(path, times, budget, shown.sample_aspect_ratio, turn)
             slots = by_slots(container)
             start_s = None if still else zero_s
@@ -109,6 +120,14 @@ def decode_file(
         if clip.facts.audio_gap_s:
             notices += (GAPS,)
         return replace(clip, facts=replace(clip.facts, notices=notices))
+
+
+def _photo_clip(path: Path, photograph: Photograph, budget: MediaBudget) -> Clip:
+    taker = PictureTaker(path, (0.0,), budget, turn=photograph.turn)
+    taker.feed(photograph.frame, 0.0)
+    taker.finish(0.0)
+    facts = MediaFacts((0.0,), size=taker.source_size, taken_size=taker.taken_size, decoder=photograph.decoder)
+    return Clip(np.stack(taker.pictures), None, facts)
 
 
 def holds_sound_alone(path: Path) -> bool:

@@ -24,9 +24,10 @@ from av.stream import Stream
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget
 
-KINDS = "mp4, mov, mkv, webm, avi, gif, wav, mp3, flac, m4a, ogg, jpg, png, webp"
+KINDS = "mp4, mov, mkv, webm, avi, gif, wav, mp3, flac, m4a, ogg, jpg, png, webp, heic, avif"
 FIX = "the file is damaged or cut short: fetch or export it again"
-STILL_DEMUXERS = frozenset({"png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe"})
+HEIF = "heif"
+STILL_DEMUXERS = frozenset({"png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe", HEIF})
 
 _HEAD_BYTES = 16
 # A packet of mpeg-ts begins with 0x47. A camcorder puts four bytes of time before it, a broadcast 16 of repair behind.
@@ -53,7 +54,7 @@ _MOV_ATOMS = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"
 
 
 def demuxer_of(path: Path) -> str:
-    """FFmpeg's name of the demuxer for the file's first bytes.
+    """FFmpeg's name of the demuxer for the file's first bytes, and "heif" for a photograph that its "mov" reads.
 
     Raises InputError for a missing, empty or unreadable file, one that is not a regular file, and bytes of no format
     that is read.
@@ -72,8 +73,12 @@ def demuxer_of(path: Path) -> str:
                 behind = handle.read(_HEAD_BYTES)
                 return "flac" if behind[:4] == b"fLaC" else "aac" if _sync_word(behind) == "aac" else "mp3"
             demuxer = _demuxer_of_head(head)
-            if demuxer == "mov" and not _index_fits(handle):
-                raise InputError(f"{path}: its index lists more frames than the file has bytes; {FIX}")
+            if demuxer == "mov":
+                atoms = _atoms(handle)
+                if atoms is None:
+                    raise InputError(f"{path}: its index lists more frames than the file has bytes; {FIX}")
+                if b"meta" in atoms and b"moov" not in atoms:
+                    return HEIF
             if demuxer is None and _is_transport_stream(handle):
                 demuxer = "mpegts"
     except FileNotFoundError:
@@ -112,16 +117,18 @@ def _is_transport_stream(handle: BinaryIO) -> bool:
     return False
 
 
-def _index_fits(handle: BinaryIO) -> bool:
-    """Whether an mp4's tables list no more samples than the file has bytes.
+def _atoms(handle: BinaryIO) -> frozenset[bytes] | None:
+    """The kinds of an mp4's outermost atoms; None where its tables list more samples than the file has bytes.
 
     FFmpeg builds the whole list when it opens the file, so that a header of one kilobyte could cost gigabytes.
     """
     size = os.fstat(handle.fileno()).st_size
     at = 0
+    kinds = set()
     for _ in range(100_000):
         handle.seek(at)
         length, kind, wide = struct.unpack(">I4sQ", handle.read(16).ljust(16, b"\0"))
+        kinds.add(kind)
         if kind in (b"moov", b"moof"):
             handle.seek(at)
             body = handle.read(size if length == 0 else wide if length == 1 else length)
@@ -129,13 +136,13 @@ def _index_fits(handle: BinaryIO) -> bool:
                 for found in re.finditer(table, body):
                     count = body[found.start() + skip : found.start() + skip + 4]
                     if int.from_bytes(count, "big") > size:
-                        return False
+                        return None
         if length == 1:
             length = wide
         at += length
         if length < 8 or at >= size:
-            return True
-    return False
+            return frozenset(kinds)
+    return None
 
 
 def _sync_word(head: bytes) -> str | None:
@@ -156,7 +163,8 @@ def open_media(path: Path, budget: MediaBudget) -> Iterator[InputContainer]:
     demuxer = demuxer_of(path)
     options = {"protocol_whitelist": "file", "max_pixels": str(budget.max_source_pixels)}
     try:
-        with av.open(f"file:{path}", format=demuxer, options=options, metadata_errors="replace") as container:
+        name = "mov" if demuxer == HEIF else demuxer
+        with av.open(f"file:{path}", format=name, options=options, metadata_errors="replace") as container:
             yield container
     except FFmpegError as error:
         reason = error.strerror or type(error).__name__

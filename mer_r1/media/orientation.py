@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
@@ -9,7 +10,7 @@ import av
 import numpy as np
 from av.sidedata.sidedata import SideData
 
-_EXIF_BYTES = 1 << 17
+_EXIF_NAME = b"Exif\0\0"
 _ORIENTATION_TAG = 0x0112
 
 
@@ -34,6 +35,18 @@ _BY_EXIF = {
 _BY_QUARTERS = {0: _BY_EXIF[1], 1: _BY_EXIF[8], 2: _BY_EXIF[3], 3: _BY_EXIF[6]}
 
 
+def quarter_turned(turn: Turn, quarters: int) -> Turn:
+    """`turn`, and then quarter turns counterclockwise."""
+    for _ in range(quarters):
+        turn = Turn(not turn.swap, turn.flip_y, not turn.flip_x)
+    return turn
+
+
+def mirrored(turn: Turn, *, left_right: bool) -> Turn:
+    """`turn`, and then left and right, or top and bottom, exchanged."""
+    return turn._replace(flip_x=not turn.flip_x) if left_right else turn._replace(flip_y=not turn.flip_y)
+
+
 def frame_turn(frame: av.VideoFrame) -> Turn:
     """From the frame's display matrix, which maps a stored (x, y), y downwards, to (a x + c y, b x + d y).
 
@@ -52,20 +65,46 @@ def frame_turn(frame: av.VideoFrame) -> Turn:
     return Turn(True, c < 0, b < 0)
 
 
-def jpeg_turn(path: Path) -> Turn:
-    """From the EXIF block of a jpg; upright where there is none or it cannot be read. FFmpeg hands on no mirroring."""
-    with open(path, "rb") as handle:
-        data = handle.read(_EXIF_BYTES)
+def still_turn(path: Path, demuxer: str) -> Turn:
+    """From the EXIF block of a jpg, png, webp or tiff; upright where there is none or it cannot be read.
+
+    The frame is not asked: FFmpeg hands on no mirroring, and PyAV 18 frees the name of a png's colour profile twice.
+    """
+    with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        tiff: bytes | mmap.mmap
+        if demuxer == "jpeg_pipe":
+            tiff = _jpeg_exif(data)
+        elif demuxer == "png_pipe":
+            tiff = _chunk(data, b"eXIf", 8, "big")
+        elif demuxer == "webp_pipe":
+            tiff = _chunk(data, b"EXIF", 12, "little").removeprefix(_EXIF_NAME)
+        else:
+            tiff = data if demuxer == "tiff_pipe" else b""
+        return _BY_EXIF.get(_tiff_orientation(tiff), Turn())
+
+
+def _jpeg_exif(data: mmap.mmap) -> bytes:
     at = 2
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in (b"\xda", b""):
         length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
-            return _BY_EXIF.get(_tiff_orientation(data[at + 10 : at + 2 + length]), Turn())
+        if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == _EXIF_NAME:
+            return data[at + 10 : at + 2 + length]
         at += 2 + max(length, 2)
-    return Turn()
+    return b""
 
 
-def _tiff_orientation(tiff: bytes) -> int:
+def _chunk(data: mmap.mmap, name: bytes, at: int, order: Literal["little", "big"]) -> bytes:
+    """The body of a png's chunk (length, name, body, sum), or of a webp's (name, length, body, to an even place)."""
+    while at + 8 <= len(data):
+        length_at, name_at = (at, at + 4) if order == "big" else (at + 4, at)
+        length = int.from_bytes(data[length_at : length_at + 4], order)
+        if data[name_at : name_at + 4] == name:
+            return data[at + 8 : at + 8 + length]
+        at += 8 + length + (4 if order == "big" else length % 2)
+    return b""
+
+
+def _tiff_orientation(tiff: bytes | mmap.mmap) -> int:
     """The orientation tag of the first directory, 1 (upright) where it is absent."""
     order: Literal["little", "big"] = "little" if tiff[:2] == b"II" else "big"
 

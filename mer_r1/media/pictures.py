@@ -21,6 +21,7 @@ from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget, target_size
 from mer_r1.media.formats import FIX
 from mer_r1.media.orientation import Turn, frame_turn
+from mer_r1.media.whole import gif_frame_is_whole
 
 Picture = NDArray[np.uint8]
 
@@ -184,10 +185,14 @@ class VideoTrack:
         self._delay: int | None = None
         self._next_s = 0.0
         self._frame_s = 0.0
+        self._max_gif_pixels = budget.max_source_pixels if stream.codec_context.name == "gif" else 0
         self._base_s = float(stream.time_base or 0)
         self._usual_s = float(1 / stream.average_rate) if stream.average_rate else 0.0
         # `open_media` limits FFmpeg's own analysis of the file; the decoder needs the limit too.
-        stream.codec_context.options = {"max_pixels": str(budget.max_source_pixels)}
+        options = {"max_pixels": str(budget.max_source_pixels)}
+        if seconds is None and stream.codec_context.name == "mjpeg":
+            options["err_detect"] = "explode"  # else a jpg's damaged rows are handed out as a colour
+        stream.codec_context.options = options
         # A codec's threads cost more than a small frame; the environment has no say.
         threaded = stream.width * stream.height >= _THREADED_PIXELS
         stream.codec_context.thread_count = 4 if threaded else 1
@@ -200,6 +205,8 @@ class VideoTrack:
 
     def read(self, packet: av.Packet[Stream]) -> None:
         """Decode the next packet. One that fails before the first frame is passed over: a stream may start mid-way."""
+        if self._max_gif_pixels and packet.size and not gif_frame_is_whole(bytes(packet), self._max_gif_pixels):
+            raise InputError(f"{self._path}: the picture at {self._next_s:.2f} s is cut short or damaged; {FIX}")
         try:
             frames = self.stream.decode(packet)
         except FFmpegError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
@@ -62,6 +63,12 @@ def test_sound_that_starts_late_goes_out_with_the_silence_before_it(folder: Path
     assert sent["video_url"].startswith("data:video/x-matroska;")
     samples_N = wave_of(sent["audio_url"])[1]
     assert np.abs(samples_N[:6_000]).max() < 0.01 < 0.3 < np.abs(samples_N[9_000:]).max()
+
+
+def test_a_photograph_of_a_phone_goes_out_as_an_image(folder: Path) -> None:
+    photo = folder / "a.avif"
+    Image.new("RGB", (64, 64)).save(photo)
+    assert bytes_of(parts(Sample("a", video=photo))["image_url"]) == ("image/heif", photo.read_bytes())
 
 
 def test_pictures_are_told_by_their_bytes_and_not_by_their_name(folder: Path, picture: Path) -> None:
