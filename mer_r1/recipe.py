@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -38,6 +39,9 @@ TINY = ("tiny", "tiny-vision")  # models that a run builds itself
 TargetKind = Literal["slow", "fast", "label"]
 ProtocolName = Literal["official", "corrected"]
 Positive = Annotated[int, Field(gt=0)]
+# "~" at the beginning is the user's folder, as on the command line.
+HomeText = Annotated[str, AfterValidator(os.path.expanduser)]
+HomePath = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
 
 
 class _Section(BaseModel):
@@ -56,7 +60,7 @@ class LoraSection(_Section):
 class ModelSection(_Section):
     """`source`: one of TINY, a folder, or a Hub id. Media keys: those of MediaBudget; None keeps the checkpoint's."""
 
-    source: str
+    source: HomeText
     lora: LoraSection | None = None
     prompt_style: str | None = None
     num_frames: Positive | None = None
@@ -76,14 +80,17 @@ class DataSection(_Section):
     """Manifests, and how many processes prepare them. `keep_features`: compute once, keep beside the run.
 
     `unreadable`: what a clip that cannot be read does in the middle of training: "stop" the run with an error, or
-    "skip" the clip and count it. `eval` is scored every optim.eval_steps.
+    "skip" the clip and count it. `uncountable`: what RL does with a row on whose gold no answer can be paid, as labels
+    that reach no category: "drop" it, counted, "keep" it with advantage 0, or "stop". `num` counts rows that are used.
+    `eval` is scored every optim.eval_steps.
     """
 
-    train: Path
+    train: HomePath
     num: Positive | None = None
-    eval: Path | None = None
+    eval: HomePath | None = None
     eval_num: Positive | None = None
     unreadable: Literal["stop", "skip"] = "stop"
+    uncountable: Literal["drop", "keep", "stop"] = "drop"
     workers: int = Field(default=2, ge=0)
     keep_features: bool = False
 
@@ -190,7 +197,7 @@ class RlSection(_Section):
     length_penalty: LengthPenalty = "none"
     shared_tokens: SharedTokens = "count"
     reflection: ReflectionSection = ReflectionSection()
-    wheels: str = "builtin"
+    wheels: HomeText = "builtin"
     protocol: ProtocolName = "official"
 
     @model_validator(mode="after")
@@ -274,6 +281,7 @@ def _idle_keys(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.optim.lr_scheduler_type == "constant":
         yield "optim.warmup_steps", "lr_scheduler_type constant has no warm-up, constant_with_warmup has"
     if recipe.kind == "sft":
+        yield "data.uncountable", "SFT learns every row as it stands"
         return
     for name, is_read in keys_of(rl.objective).items():
         if not is_read:

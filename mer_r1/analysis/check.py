@@ -9,9 +9,9 @@ survive being written as an answer or is not among the row's own candidates, a r
 wheels, a row without labels or valence in a manifest of labelled rows.
 
 A notice (counted, with its lines) is worth a look: clips without sound, odd lengths, videos that stand still
-or are black, silence, the same file or content in several rows, rows without subtitle, rows that are only "neutral"
-where the wheels have no such category, repeated or unknown labels, rows of MME-Emotion (a judge scores those, not the
-wheels).
+or are black, silence, the same file or content in several rows, rows without subtitle, characters that were mended or
+look odd, rows that are only "neutral" where the wheels have no such category, repeated or unknown labels, rows of
+MME-Emotion (a judge scores those, not the wheels).
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from mer_r1.benchmarks.mme_emotion.questions import TASKS, TITLE
-from mer_r1.data.manifest import ManifestScan, scan_manifest
+from mer_r1.data.characters import oddities
+from mer_r1.data.manifest import ManifestScan, as_list, scan_manifest
 from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
+from mer_r1.metrics.countable import uncountable
 from mer_r1.metrics.rewards import score_response
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.prompting.response import parse_response
 from mer_r1.text import printable
+from mer_r1.training.rows import Uncountable
 
 if TYPE_CHECKING:
     from mer_r1.emotion.wheel import WheelSet
@@ -46,7 +49,10 @@ LONG = 10  # times the median length
 
 @dataclass
 class Findings:
-    """What a check found: problems in words, the lines of each notice, unknown labels and how often each stands."""
+    """What a check found: problems in words, the lines of each notice, unknown labels and how often each stands.
+
+    `uncountable` are the rows that RL would drop, where that was asked for.
+    """
 
     manifest: str = ""
     num_rows: int = 0
@@ -57,6 +63,7 @@ class Findings:
     num_read: int = 0
     frames: int = 0
     sound_s: float = 0.0
+    uncountable: Uncountable | None = None
 
     def as_json(self) -> dict[str, Any]:
         """All of it, every line of every notice, as `mer-r1 check --json` writes it."""
@@ -70,6 +77,7 @@ class Findings:
             "problems": self.problems,
             "notices": {notice: sorted(lines) for notice, lines in sorted(self.notices.items()) if lines},
             "unmapped_labels": dict(self.unmapped_labels.most_common()),
+            "uncountable": self.uncountable.as_json() if self.uncountable else None,
             "wheels": self.wheels,
         }
 
@@ -77,18 +85,19 @@ class Findings:
 def check_manifest(
     manifest: Path,
     limit: int | None = None,
-    wheels: str = "builtin",
+    wheels: str | WheelSet = "builtin",
     budget: MediaBudget | None = None,
     *,
-    protocol: str = "official",
+    objective: str | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Findings:
     """Everything that is found in a manifest.
 
-    `limit` decodes the media of the first rows only; rows and labels are all checked. `workers` processes decode, by
-    default one a core and at most eight. `progress` is called with rows decoded and rows to decode. Raises InputError
-    for unknown wheels, a limit or workers below 1, or a manifest that cannot be opened.
+    `limit` decodes the media of the first rows only; rows and labels are all checked. With `objective` the rows that RL
+    by it would drop are counted in `uncountable`, and are no problem while others are left. `workers` processes decode,
+    by default one a core and at most eight. `progress` is called with rows decoded and rows to decode. Raises
+    InputError for unknown wheels, a limit or workers below 1, or a manifest that cannot be opened.
     """
     for option, value in (("--limit", limit), ("--workers", workers)):
         if value is not None and value < 1:
@@ -99,13 +108,27 @@ def check_manifest(
         raise InputError(f"{manifest}: no such file; give the path of a manifest (JSON lines)")
     if not os.access(manifest, os.R_OK):
         raise InputError(f"{manifest}: may not be read; change its permissions")
-    table = load_wheels(wheels, protocol)
+    table = load_wheels(wheels)
     scan = scan_manifest(manifest)
     found = Findings(manifest.name, len(scan.samples), wheels_part(table.source, table.sha256), list(scan.problems))
+    if objective is not None:
+        found.uncountable = _count_uncountable(scan, table, objective, found)
     check_labels(manifest, scan, table, found)
     check_rows(scan, found)
     check_media(manifest, scan, limit, budget, workers or min(os.cpu_count() or 1, 8), found, progress)
     return found
+
+
+def _count_uncountable(scan: ManifestScan, wheels: WheelSet, objective: str, found: Findings) -> Uncountable:
+    """The rows that RL would drop, by reason."""
+    counted = Uncountable()
+    for line, sample in zip(scan.lines, scan.samples, strict=True):
+        if reason := uncountable(sample, wheels, objective):
+            counted.add(sample, reason)
+            found.notices[f"rows that RL drops (data.uncountable): {reason}"].append(line)
+    if scan.samples and counted.reasons.total() == len(scan.samples):
+        found.problems.append(f"{found.manifest}: RL by {objective} would drop every row; correct the labels")
+    return counted
 
 
 def check_labels(manifest: Path, scan: ManifestScan, wheels: WheelSet, found: Findings) -> None:
@@ -113,7 +136,7 @@ def check_labels(manifest: Path, scan: ManifestScan, wheels: WheelSet, found: Fi
     labelled = any(sample.labels for sample in scan.samples)
     for number, sample in zip(scan.lines, scan.samples, strict=True):
         errors = list(gold_errors(sample, wheels, found, number))
-        if labelled and not sample.labels and sample.valence is None:
+        if labelled and not sample.labels and sample.valence is None and found.uncountable is None:
             errors.append("no labels, which other rows have, so that nothing is learned here; add them, or a valence")
         found.problems += [f"{manifest}:{number}: {error}" for error in errors]
 
@@ -138,8 +161,7 @@ def gold_errors(sample: Sample, wheels: WheelSet, found: Findings, line: int) ->
     if set(response.labels) != set(words):
         yield (
             f"labels {printable(list(sample.labels))} are read back from an answer as "
-            f"{printable(list(response.labels))}; "
-            "write one plain word or phrase an item"
+            f"{printable(list(response.labels))}; {as_list('labels', list(sample.labels))}"
         )
         return
     rewards = score_response(response, sample.labels, wheels)
@@ -148,7 +170,7 @@ def gold_errors(sample: Sample, wheels: WheelSet, found: Findings, line: int) ->
     if isnan(rewards.f1):
         if set(words) == {NEUTRAL}:
             found.notices[f'rows that are only "{NEUTRAL}", which these wheels do not score'].append(line)
-        else:
+        elif found.uncountable is None:
             labels = printable(list(sample.labels))
             yield f"labels {labels} reach no category of any wheel; look them up with `mer-r1 wheels show WORD`"
     elif (rewards.recall, rewards.precision, rewards.f1, rewards.format) != (PERFECT,) * 4:
@@ -156,13 +178,17 @@ def gold_errors(sample: Sample, wheels: WheelSet, found: Findings, line: int) ->
 
 
 def check_rows(scan: ManifestScan, found: Findings) -> None:
-    """Rows without subtitle, rows of text alone, and media that several rows use."""
+    """Rows without subtitle, rows of text alone, odd characters, and media that several rows use."""
     from mer_r1.media.validate import media_of
 
+    found.notices["rows with characters of another encoding, mended on reading"] += scan.mended
     users: defaultdict[Path, list[int]] = defaultdict(list)
     for line, sample in zip(scan.lines, scan.samples, strict=True):
         if sample.subtitle is None or not sample.subtitle.strip():
             found.notices["rows without subtitle"].append(line)
+        words = (sample.subtitle or "", sample.reasoning or "", *sample.labels, *sample.candidates)
+        for oddity in oddities("\n".join(words)):
+            found.notices[f"rows whose text has {oddity}"].append(line)
         media = media_of(sample)
         if not media:
             found.notices["rows of text alone"].append(line)

@@ -80,6 +80,8 @@ class Clips:
         for table in (subtitles, *tables):
             if table.num_repeated:
                 yield f"{table.num_repeated} rows of {table.path.name} are replaced by a later row of the same clip"
+            if table.num_mended:
+                yield f"{table.num_mended} rows of {table.path.name} with characters of another encoding are mended"
 
     def _file(self, folder: Path, files: frozenset[str], name: str, endings: Iterable[str]) -> Path | None:
         for ending in endings:

@@ -1,7 +1,8 @@
 """The owners' csv tables: a row a clip, the columns that are needed, every error named by file, line and column.
 
 Convention: UTF-8 with or without a byte order mark, the first row names the columns, a cell in quotes may hold commas
-and line ends. A clip that is there twice has its last row, as in the owners' code; how many do is counted.
+and line ends. A clip that is there twice has its last row, as in the owners' code; how many do is counted. Cells are
+mended as data/characters.py says, clips' names apart.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from mer_r1.data.characters import mended
 from mer_r1.errors import InputError, first_line
 from mer_r1.text import printable
 
@@ -23,13 +25,15 @@ NAME = "name"
 class Table:
     """`cells` maps a clip's name to its cells by column, `lines` to the line where its row ends; in the file's order.
 
-    `num_repeated` is the number of rows that a later row of the same clip replaced.
+    `num_repeated` is the number of rows that a later row of the same clip replaced, `num_mended` that of rows with
+    characters of another encoding.
     """
 
     path: Path
     cells: dict[str, dict[str, str]]
     lines: dict[str, int]
     num_repeated: int
+    num_mended: int = 0
 
     def where(self, clip: str) -> str:
         """File and line of a clip's row, for a message."""
@@ -37,24 +41,25 @@ class Table:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Table:
-    """The rows of a csv by the clip that the column "name" names, with the cells of `columns` as they are.
+    """The rows of a csv by the clip that the column "name" names, with the cells of `columns`, mended.
 
     Raises InputError as `read_text` does, for a missing column, a row with more or fewer cells than the first, and a
     name that is no plain file name.
     """
     cells: dict[str, dict[str, str]] = {}
     lines: dict[str, int] = {}
-    num_repeated = 0
+    num_repeated = num_mended = 0
     for line, row in _rows(path, (NAME, *columns)):
         clip = row[NAME].strip()
         if error := name_error(clip):
             raise InputError(f'{path}:{line}: column "{NAME}" holds {printable(clip)!r}, which {error}')
         num_repeated += clip in cells
-        cells[clip] = {column: row[column] for column in columns}
+        cells[clip] = {column: mended(row[column]) for column in columns}
+        num_mended += any(cells[clip][column] != row[column] for column in columns)
         lines[clip] = line
     if not cells:
         raise InputError(f"{path}: no rows; take the owners' own file")
-    return Table(path, cells, lines, num_repeated)
+    return Table(path, cells, lines, num_repeated, num_mended)
 
 
 def name_error(clip: str) -> str | None:

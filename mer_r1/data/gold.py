@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mer_r1.data.files import read_json_lines
-from mer_r1.data.manifest import KEYS, id_errors, text_errors, unknown_keys, valence_errors
+from mer_r1.data.manifest import KEYS, id_errors, mended_row, text_errors, unknown_keys, valence_errors
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.text import printable
@@ -58,7 +58,7 @@ def read_gold(path: Path) -> Gold:
                 f'{path}:{number}: id "{printable(identity)}" stands on line {line} already; keep one row a clip'
             )
         gold.line[identity] = number
-        gold.labels[identity] = row.get("labels")
+        gold.labels[identity] = mended_row(row).get("labels")
         if cluster is not None:
             gold.clusters[identity] = cluster
         if valence is not None:

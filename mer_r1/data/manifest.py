@@ -7,11 +7,13 @@ One JSON object a line, no other key is taken (docs/architecture.md):
 
 Convention: media paths are relative to the manifest's folder, or absolute; a URL is refused. A row needs at least one
 of video, audio, image, subtitle. null means "absent". Nothing is opened here but the manifest: `mer-r1 check` reads
-the media. Paths come out absolute, so that no file name can pass for a decoder's protocol ("concat:…").
+the media. Paths come out absolute, so that no file name can pass for a decoder's protocol ("concat:…"); "~" at the
+beginning of one is the user's folder. Words that are read as text (WORDS) are mended as data/characters.py says.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -20,7 +22,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from mer_r1.data.characters import mended
 from mer_r1.data.files import read_json_lines, write_json_lines
+from mer_r1.data.labels import split_labels
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.text import kind_of, printable
@@ -30,20 +34,28 @@ MANIFEST_FILE = "manifest.jsonl"
 MEDIA_KEYS = ("video", "audio", "image")
 TEXT_KEYS = ("subtitle", "reasoning", "cluster", "source")
 LIST_KEYS = ("labels", "candidates")
+WORDS = ("subtitle", "reasoning", *LIST_KEYS)
+"""What is read as text; an id, a path, a cluster and a source are names, which stay as they are."""
 KEYS = ("id", *MEDIA_KEYS, "subtitle", "labels", "valence", "reasoning", "cluster", "source", "candidates")
 
+LONGEST_FIX = 500  # characters of a list that a message writes out
 MAX_VALENCE = 1000  # any scale of a data set, and no infinity
+_NO_WORDS = ("nan", "none", "null", "n/a")  # how tables and programs write "not known"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|(?:data|file|https?|blob):", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class ManifestScan:
-    """The valid rows of a manifest, the line of each, and every problem found, in order, one line each."""
+    """The valid rows of a manifest, the line of each, and every problem found, in order, one line each.
+
+    `mended` are the lines whose text is not as it stands in the file (data/characters.py).
+    """
 
     samples: tuple[Sample, ...]
     lines: tuple[int, ...]
     problems: tuple[str, ...]
+    mended: tuple[int, ...]
 
 
 def read_manifest(path: Path) -> list[Sample]:
@@ -69,9 +81,13 @@ def scan_manifest(path: Path) -> ManifestScan:
     samples: list[Sample] = []
     lines: list[int] = []
     problems: list[str] = []
+    changed: list[int] = []
     first_line: dict[str, int] = {}
     try:
-        for number, row in read_json_lines(path):
+        for number, found in read_json_lines(path):
+            row = mended_row(found)
+            if row != found:
+                changed.append(number)
             errors = list(row_errors(row))
             identity = row.get("id")
             if isinstance(identity, str) and identity in first_line:
@@ -88,11 +104,22 @@ def scan_manifest(path: Path) -> ManifestScan:
         problems.append(str(error))
     if not first_line and not problems:
         problems.append(f"{path}: no rows; write one JSON object a line")
-    return ManifestScan(tuple(samples), tuple(lines), tuple(problems))
+    return ManifestScan(tuple(samples), tuple(lines), tuple(problems), tuple(changed))
+
+
+def mended_row(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its words mended, whatever else it holds."""
+    return {key: _mended(value) if key in WORDS else value for key, value in row.items()}
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, list):
+        return [mended(item) if isinstance(item, str) else item for item in value]
+    return mended(value) if isinstance(value, str) else value
 
 
 def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
-    """Write samples as a manifest, whole or not at all; absent fields are left out.
+    """Write samples as a manifest, whole or not at all, their words mended; absent fields are left out.
 
     Media are written relative to the manifest's folder wherever the two share a folder other than the root, so the
     whole can be moved. Raises InputError when a sample would not be read back (a repeated id, no medium, ...).
@@ -101,7 +128,7 @@ def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
     for sample in samples:
-        row = _row(sample, path.parent)
+        row = mended_row(_row(sample, path.parent))
         errors = list(row_errors(row))
         if sample.id in seen:
             errors.append("its id stands in the manifest already; give every sample its own id")
@@ -178,17 +205,41 @@ def text_errors(key: str, value: object) -> Iterator[str]:
 
 
 def _list_errors(key: str, value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield f'{key} must be a list, found a text; write "{key}": ["{printable(value)}"]'
-    elif not isinstance(value, list | None):
-        yield f'{key} must be a list of words, found {kind_of(value)}; write "{key}": ["happy"]'
-    for index, word in enumerate(value if isinstance(value, list) else ()):
+    if value is None:
+        return
+    if not isinstance(value, list):
+        yield f"{key} must be a list of words, found {kind_of(value)}; {as_list(key, value)}"
+        return
+    for index, word in enumerate(value):
+        if isinstance(word, list):
+            yield f"{key} holds a list within the list; {as_list(key, value)}"
+            return
         if not isinstance(word, str):
-            yield f"{key}[{index}] must be a word in quotes, found {kind_of(word)}"
+            yield f"{key}[{index}] must be a word in quotes, found {kind_of(word)}; {as_list(key, value)}"
         elif not word.strip():
             yield f"{key}[{index}] is empty; give a word or take the entry out"
         else:
             yield from text_errors(f"{key}[{index}]", word)
+
+
+def as_list(key: str, value: object) -> str:
+    """The fix of a value that is no list of words: the list, where words can be read from it."""
+    words = [word for text in _texts(value) for word in split_labels(text) if word not in _NO_WORDS]
+    written = json.dumps(list(dict.fromkeys(words)), ensure_ascii=False)
+    if not words:
+        return f'leave {key} out where none is known, or write words such as "{key}": ["happy"]'
+    return f'write "{key}": {written}' if len(written) <= LONGEST_FIX else f"write its {len(words)} words as one list"
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The texts of a value, in order."""
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, list):
+            left += reversed(item)
 
 
 def valence_errors(value: object) -> Iterator[str]:
@@ -203,7 +254,7 @@ def valence_errors(value: object) -> Iterator[str]:
 
 def _sample(row: dict[str, Any], folder: Path) -> Sample:
     fields: dict[str, Any] = {key: row.get(key) for key in TEXT_KEYS}
-    fields |= {key: folder / row[key] for key in MEDIA_KEYS if row.get(key) is not None}
+    fields |= {key: folder / os.path.expanduser(row[key]) for key in MEDIA_KEYS if row.get(key) is not None}
     fields |= {key: tuple(row.get(key) or ()) for key in LIST_KEYS}
     valence = row.get("valence")
     return Sample(id=row["id"], valence=None if valence is None else float(valence), **fields)
@@ -214,7 +265,7 @@ def _row(sample: Sample, folder: Path) -> dict[str, Any]:
     for key in MEDIA_KEYS:
         medium: Path | None = getattr(sample, key)
         written = None if medium is None else _relative(medium, folder)
-        values[key] = f"./{written}" if written and _URL.match(written) else written
+        values[key] = f"./{written}" if written and (_URL.match(written) or written[0] == "~") else written
     values["subtitle"] = sample.subtitle
     values["labels"] = list(sample.labels)
     values |= {key: getattr(sample, key) for key in ("valence", "reasoning", "cluster", "source")}

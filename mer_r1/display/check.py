@@ -34,6 +34,12 @@ def print_findings(found: Findings) -> None:
         table.add_row(escape(f'label "{printable(word)}" is not in the wheels'), str(count))
     if (more := len(found.unmapped_labels) - NUM_SHOWN) > 0:
         table.add_row("further labels not in the wheels", str(more))
+    if (dropped := found.uncountable) is not None:
+        table.add_section()
+        table.add_row("rows that RL learns from", str(found.num_rows - dropped.reasons.total()))
+        table.add_row("rows that RL drops (data.uncountable)", str(dropped.reasons.total()))
+        for label, count in dropped.labels.most_common(NUM_SHOWN):
+            table.add_row(escape(f'of these labelled "{printable(label)}"'), str(count))
     table.add_section()
     table.add_row("problems", str(len(found.problems)), style="bold")
     console.print(table)

@@ -102,7 +102,10 @@ class Record(BaseModel):
 
 
 class RunRecord(Record):
-    """run.json. `kind` is "sft", "rl" or "benchmark"; `status` is "running" until the last file is written."""
+    """run.json. `kind` is "sft", "rl" or "benchmark"; `status` is "running" until the last file is written.
+
+    `uncountable` holds the rule of RL for rows without countable gold, and how many it met in which manifest and why.
+    """
 
     kind: str = ""
     benchmark: str = ""
@@ -117,6 +120,7 @@ class RunRecord(Record):
     base_model: str | None = None
     license: str = ""
     rows: Count = None
+    uncountable: dict[str, Any] = {}
     processes: Count = None
     steps: Count = None
     status: Annotated[

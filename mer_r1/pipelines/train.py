@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mer_r1.data.files import atomic_folder, disk_full_named, locked, write_text
-from mer_r1.data.manifest import read_manifest
 from mer_r1.data.sample import Sample
 from mer_r1.distributed import is_first_process
 from mer_r1.emotion.wheel import WheelSet
@@ -20,6 +20,7 @@ from mer_r1.evaluation.records import RUN_FILE, RunRecord, versions
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.pipelines.resume import is_finished, validate_rows
 from mer_r1.recipe import TINY, ModelSection, Recipe
+from mer_r1.training.rows import Rows, read_rows
 
 if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
@@ -53,9 +54,13 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
         if is_first_process():
             _close(out)
         return out / "model"
-    samples = _samples(recipe.data.train, recipe.data.num)
-    validate_rows(out, recipe.data.train, len(samples))
-    held_out = _samples(recipe.data.eval, recipe.data.eval_num) if recipe.data.eval else None
+    data = recipe.data
+    rows = {"train": read_rows(recipe, data.train, data.num)}
+    if data.eval:
+        rows["eval"] = read_rows(recipe, data.eval, data.eval_num)
+    uncountable = _count_uncountable(recipe, rows)
+    samples, held_out = rows["train"].samples, rows["eval"].samples if data.eval else None
+    validate_rows(out, data.train, len(samples))
     import torch
     from accelerate import PartialState
 
@@ -74,6 +79,8 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
         taught = _lessons(recipe, backbone, samples) if recipe.kind == "sft" and recipe.sft.reflection else ()
     folder = RunFolder(out)
     record = _record(recipe, backbone).replace(rows=len(samples), processes=processes.num_processes)
+    if uncountable:
+        record = record.replace(uncountable=uncountable)
     arguments = {"run": folder, "progress": progress, "recipe": recipe}
     trainer = _trainer(recipe, backbone, train_data, eval_data, taught, arguments)
     if processes.is_main_process:
@@ -221,11 +228,16 @@ def _write_tiny(name: str, folder: Path) -> None:
         write_tiny_vision(folder, (*picture_texts(3000), *questions))
 
 
-def _samples(manifest: Path, num: int | None) -> list[Sample]:
-    samples = read_manifest(manifest)[:num]
-    if not samples:
-        raise InputError(f"{manifest}: has no rows; a run needs at least one")
-    return samples
+def _count_uncountable(recipe: Recipe, rows: dict[str, Rows]) -> dict[str, Any]:
+    """What run.json keeps of rows without countable gold, which is printed too; empty where there is none."""
+    rule, kept = recipe.data.uncountable, {}
+    for part, item in rows.items():
+        if num := item.uncountable.reasons.total():
+            kept[part] = item.uncountable.as_json()
+            done = "dropped" if rule == "drop" else "kept with advantage 0"
+            if is_first_process():
+                print(f"data.{part}: {num} rows without countable gold are {done}: {item.uncountable}", file=sys.stderr)
+    return {"rule": rule, **kept} if kept else {}
 
 
 def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe, record: RunRecord) -> None:

@@ -7,19 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
-from mer_r1.data.labels import read_labels
 from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.errors import InputError
-from mer_r1.metrics.accuracy import gold_error
-from mer_r1.metrics.open_vocabulary import set_statistics
+from mer_r1.metrics.countable import gold_words, uncountable
 from mer_r1.models.types import Prompt, PromptBatch
-from mer_r1.objectives import needs_choice, needs_reflection, needs_wheels
 
 
 @dataclass(frozen=True)
 class RlExample:
-    """One prompt with its gold words, and the sample that it was made of."""
+    """One prompt with its gold words, () where no answer to it can be paid, and the sample that it was made of."""
 
     prompt: Prompt
     gold: tuple[str, ...]
@@ -39,26 +35,15 @@ class RlBatch:
 class RlPrompts(torch.utils.data.Dataset[RlExample]):
     """Prompts with gold words, as the protocol's parser reads them.
 
-    Raises InputError for a sample that has no reward under the objective: one without gold, or, where the objective
-    pays categories, one whose gold no wheel counts. Without candidates coherence pays categories too.
+    A sample that has no reward under the objective (metrics/countable.py) has the gold ().
     """
 
     def __init__(
         self, samples: Sequence[Sample], prompts: Sequence[Prompt], wheels: WheelSet, objective: str = "mer_r1"
     ) -> None:
-        parser = wheels.protocol.parser
-        self._gold = [read_labels(sample.labels, parser)[0] for sample in samples]
-        for sample, gold in zip(samples, self._gold, strict=True):
-            if not gold:
-                raise InputError(f"sample {sample.id!r}: no labels, and RL pays answers by them; run mer-r1 check")
-            chosen = bool(sample.candidates) and needs_choice(objective)
-            if chosen and (error := gold_error(sample)):
-                raise InputError(f"sample {sample.id!r}: {error}, so no answer is right; correct its row")
-            asks_wheels = needs_wheels(objective) or (needs_reflection(objective) and not sample.candidates)
-            if asks_wheels and not any(set_statistics(gold, (), wheels).num_gold):
-                raise InputError(
-                    f"sample {sample.id!r}: no label maps to a category of the {wheels.source} wheels; run mer-r1 check"
-                )
+        self._gold = [
+            () if uncountable(sample, wheels, objective) else gold_words(sample, wheels) for sample in samples
+        ]
         self._samples, self._prompts = samples, prompts
 
     def __len__(self) -> int:

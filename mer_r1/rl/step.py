@@ -85,7 +85,13 @@ def rewards_before_pass(
     rewards_PGK = text_rewards(rollouts, wheels, rl.length_penalty)
     if reflection is not None:
         rewards_PGK[..., _REFLECTION] = reflection.scores_PG3
-    return rewards_PGK
+    return _paid(rewards_PGK, rollouts)
+
+
+def _paid(rewards_PGK: Tensor, rollouts: RolloutBatch) -> Tensor:
+    """The rewards, of which a prompt without countable gold has none (NaN), so that its group has advantage 0."""
+    without_P = torch.tensor([not gold for gold in rollouts.golds], device=rewards_PGK.device)
+    return rewards_PGK.masked_fill(without_P[:, None, None], torch.nan)
 
 
 def advantages_of(rewards_PGK: Tensor, rl: RlSection) -> Tensor:
@@ -127,6 +133,7 @@ def score_first_pass(
     found = calibration_rewards(rewarded.rollouts, rewarded.contexts, first.confidences, tokens, wheels, level)
     rewards_PGK = rewarded.rewards_PGK.clone()
     rewards_PGK[..., _CALIBRATION] = found.pairs_B2.view(*rewards_PGK.shape[:2], 2)
+    rewards_PGK = _paid(rewards_PGK, rewarded.rollouts)
     return Scored(rewarded, rewards_PGK, advantages_of(rewards_PGK, rl), old_log_probs_BR, found.words)
 
 

@@ -257,5 +257,6 @@ class GrpoTrainer(RunTrainer):
         scores = []
         for text, gold in zip(made.texts, batch.golds, strict=True):
             score = score_response(parse_response(text, self.response_format.name), gold, self.wheels)
-            scores.append(({name: getattr(score, name) for name in ("recall", "precision", "f1", "accuracy")}, 1.0))
+            values = {name: getattr(score, name) for name in ("recall", "precision", "f1", "accuracy")}
+            scores.append((values if gold else dict.fromkeys(values, float("nan")), 1.0))
         return scores

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mer_r1.media import TINY_BUDGET, MediaBudget, audio_tokens, most_tokens
 from mer_r1.recipe import TINY, ModelSection, Recipe, read_recipe, recipe_names
 from mer_r1.training import cost
 from mer_r1.training.model_shape import KNOWN, Shape, shape_of
+from mer_r1.training.rows import read_rows
 
 GIB = 2**30
 _CHARACTERS_A_TOKEN = 4  # of English under Qwen's tokenizer, rounded down
@@ -225,6 +227,9 @@ def _work(recipe: Recipe, shape: Shape, tokens: cost.Tokens, answer: int) -> Wor
 
 def _rows(recipe: Recipe) -> int | None:
     """Rows that will be learned from; those the recipe names where the manifest is not here."""
+    if recipe.kind == "rl":
+        with suppress(InputError):  # without manifest or wheels, and with a wrong row, the lines are counted
+            return len(read_rows(recipe, recipe.data.train, recipe.data.num).samples)
     try:
         with recipe.data.train.open("rb") as lines:
             rows = sum(1 for line in lines if line.strip())

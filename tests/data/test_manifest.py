@@ -12,7 +12,8 @@ from mer_r1.data.manifest import MAX_VALENCE, read_manifest, scan_manifest, writ
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 
-TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+MENDED = "".join(map(chr, range(0x80, 0xA0))) + "\ufeff"  # test_characters.py
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters=MENDED), max_size=20)
 WORD = TEXT.filter(lambda text: bool(text.strip()))
 NAME = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=20).filter(
     lambda name: name.strip() and name not in (".", "..")
@@ -117,7 +118,10 @@ FAULTS = [
     ({"id": "a", "subtitle": ["x"]}, "subtitle must be a text in quotes, found a list"),
     ({"id": "a", "subtitle": "\ud800"}, "subtitle holds half a surrogate pair"),
     ({"id": "a", "subtitle": "x", "cluster": 3}, "cluster must be a text in quotes, found a number"),
-    ({"id": "a", "subtitle": "x", "labels": "happy"}, 'labels must be a list, found a text; write "labels": ["happy"]'),
+    (
+        {"id": "a", "subtitle": "x", "labels": "happy"},
+        'labels must be a list of words, found a text; write "labels": ["happy"]',
+    ),
     ({"id": "a", "subtitle": "x", "labels": {"happy": 1}}, "labels must be a list of words, found an object"),
     ({"id": "a", "subtitle": "x", "labels": ["happy", 1]}, "labels[1] must be a word in quotes, found a number"),
     ({"id": "a", "subtitle": "x", "labels": [" "]}, "labels[0] is empty"),
@@ -138,6 +142,71 @@ def test_a_fault_names_file_line_and_field(row: dict[str, Any], message: str, tm
     assert str(caught.value).startswith(f"{path}:2: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+NO_LISTS = [
+    ("happy, sad", ["happy", "sad"]),
+    ("Happy; sad and angry", ["happy", "sad", "angry"]),
+    ("['happy','sad']", ["happy", "sad"]),
+    ('["happy", "sad"]', ["happy", "sad"]),
+    ([["happy"], ["sad", "happy"]], ["happy", "sad"]),
+    ([None, "happy", 3], ["happy"]),
+    ("é, “sad”", ["é", "sad"]),
+    ("none", None),
+    ("", None),
+    (float("nan"), None),
+    ({"happy": 0.8}, None),
+]
+
+
+@pytest.mark.parametrize(("value", "words"), NO_LISTS, ids=[repr(value) for value, _ in NO_LISTS])
+@pytest.mark.parametrize("key", ["labels", "candidates"])
+def test_the_hint_for_what_is_no_list_of_words_can_be_followed(
+    key: str, value: Any, words: list[str] | None, tmp_path: Path
+) -> None:
+    """Pasted over the value it gives a row that is taken; without a word to read the key may go."""
+    scan = scan_manifest(write_rows(tmp_path / "m.jsonl", {"id": "a", "subtitle": "x", key: value}))
+    hint = scan.problems[0].partition("; ")[2]
+    if words is None:
+        assert hint == f'leave {key} out where none is known, or write words such as "{key}": ["happy"]'
+        return
+    fixed = json.loads("{" + hint.removeprefix("write ") + "}")
+    assert fixed == {key: words}
+    assert scan_manifest(write_rows(tmp_path / "n.jsonl", {"id": "a", "subtitle": "x", **fixed})).problems == ()
+
+
+def test_a_list_too_long_for_a_message_is_counted(tmp_path: Path) -> None:
+    words = ", ".join(f"word{number}" for number in range(200))
+    (problem,) = scan_manifest(write_rows(tmp_path / "m.jsonl", {"id": "a", "subtitle": "x", "labels": words})).problems
+    assert problem.endswith("write its 200 words as one list")
+    assert (
+        "found a list" in scan_manifest(write_rows(tmp_path / "n.jsonl", {"id": "a", "subtitle": [[]] * 3})).problems[0]
+    )
+
+
+def test_words_are_mended_names_are_not_and_the_lines_are_told(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a\x92", "subtitle": "It\x92s fine", "labels": ["happy\ufeff"], "candidates": ["caf\xe9\x85"]},
+        {"id": "b", "subtitle": "fine", "cluster": "\x92"},
+        {"id": "c", "subtitle": "\ufeff", "labels": ["\ufeff"]},
+    ]
+    scan = scan_manifest(write_rows(tmp_path / "m.jsonl", *rows))
+    first, second = scan.samples
+    assert (first.id, first.subtitle, first.labels, first.candidates) == ("a\x92", "It’s fine", ("happy",), ("café…",))
+    assert second.cluster == "\x92"
+    assert scan.mended == (1, 3)
+    assert [problem.partition(": ")[2][:12] for problem in scan.problems] == ["labels[0] is", "no medium; g"]
+    write_manifest(tmp_path / "out.jsonl", [Sample("a", subtitle="It\x92s")])
+    assert "It’s" in (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+
+
+def test_a_medium_in_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    path = write_rows(tmp_path / "m.jsonl", {"id": "a", "video": "~/a.mp4", "audio": "./~/a.wav"})
+    (sample,) = read_manifest(path)
+    assert (sample.video, sample.audio) == (tmp_path / "home" / "a.mp4", tmp_path / "~" / "a.wav")
+    write_manifest(path, [sample])
+    assert read_manifest(path) == [sample]
 
 
 def test_a_repeated_id_names_both_lines(tmp_path: Path) -> None:

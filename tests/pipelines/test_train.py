@@ -101,6 +101,40 @@ def test_rl_writes_rollouts_and_starts_from_a_run(tree: dict[str, Any], tmp_path
     assert len(rollouts) % 2 == 0
 
 
+@pytest.mark.parametrize("rule", ["drop", "keep"])
+def test_rows_without_countable_gold_are_told_and_written_down(
+    rule: str, tree: dict[str, Any], corpus_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As `prepare` writes them: "neutral", which no wheel has. Kept ones earn nothing, in evaluation too."""
+    rows = rows_of(corpus_folder / "train.jsonl")
+    for row in rows[::2]:
+        row["labels"] = ["neutral"]
+    manifest = corpus_folder / f"{rule}.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    data = {"train": str(manifest), "num": 2, "eval": str(manifest), "uncountable": rule}
+    optim = {"max_steps": 1, "eval_steps": 1}
+    train(recipe_of(tree | {"kind": "rl"}, data=data, optim=optim, rl={"objective": "accuracy"}), tmp_path / "free")
+    train(recipe_of(tree | {"kind": "rl"}, data=data, optim=optim), tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    ids = {row["id"]: row for row in rows_of(tmp_path / "run" / "rollouts.jsonl")}
+    neutral = {row["id"] for row in rows[::2]}
+    met = 2 if rule == "drop" and len(rows) > 2 else 1
+    assert record["rows"] == 2
+    assert record["uncountable"]["rule"] == rule
+    assert record["uncountable"]["train"]["labels"] == {"neutral": met}
+    assert record["uncountable"]["eval"]["rows"] == len(neutral)
+    assert f"data.train: {met} rows without countable gold are {'dropped' if rule == 'drop' else 'kept'}" in (
+        capfd.readouterr().err
+    )
+    assert (neutral & ids.keys() == set()) == (rule == "drop")
+    for identity in neutral & ids.keys():
+        assert ids[identity]["advantage"] == 0
+        assert set(ids[identity]["rewards"].values()) == {None}
+    evaluated = [row for row in rows_of(tmp_path / "run" / "metrics.jsonl") if "eval/recall" in row]
+    assert evaluated and all(row["eval/recall"] == row["eval/recall"] for row in evaluated)
+    assert "uncountable" not in json.loads((tmp_path / "free" / "run.json").read_text())
+
+
 @pytest.mark.parametrize("protocol", ["official", "corrected"])
 def test_the_protocol_of_the_recipe_reaches_the_rewards(
     protocol: str, tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -170,21 +170,6 @@ def test_steps_are_paid_only_where_the_prompt_asks_for_steps(
         train(recipe, tmp_path)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_gold_must_reach_a_wheel_only_where_wheels_are_paid(objective: str) -> None:
-    strange, listed = Sample("a", labels=("zzz",)), Sample("b", labels=("zzz",), candidates=("zzz", "yyy"))
-    prompts: list[Any] = [None]
-    pays_categories = objective not in ("accuracy", "emo_r3")
-    for sample, refused in ((strange, objective != "accuracy"), (listed, pays_categories)):
-        if refused:
-            with pytest.raises(InputError, match="no label maps"):
-                RlPrompts([sample], prompts, WHEELS, objective)
-        else:
-            assert RlPrompts([sample], prompts, WHEELS, objective)[0].gold == ("zzz",)
-    with pytest.raises(InputError, match="'c': no labels"):
-        RlPrompts([Sample("c")], prompts, WHEELS, objective)
-
-
 @pytest.mark.parametrize(
     "section",
     [{"judge": "endpoint"}, {"judge": "endpoint", "url": "http://127.0.0.1:1/v1"}, {"url": "http://127.0.0.1:1/v1"}],

@@ -41,21 +41,24 @@ TEXTS = (
     "<think>Nothing.</think><answer>calm</answer>",
     "<answer>happy</answer>",
 )
+Golds = tuple[tuple[str, ...], ...]
+GOLDS: Golds = (("happy", "joyful"), ("angry", "calm"))
 CALIBRATION = [REWARDS.index(name) for name in CALIBRATION_REWARDS]
 
 
-def _rollouts(backbone: OmniBackbone, prompts: Sequence[Prompt]) -> RolloutBatch:
+def _rollouts(backbone: OmniBackbone, prompts: Sequence[Prompt], golds: Golds = GOLDS) -> RolloutBatch:
     encoded = backbone.encode(backbone.collate(prompts[:2]))
     rows = [[*backbone.text_ids(text), backbone.tokenizer.eos_token_id] for text in TEXTS]
     stopped = torch.ones(len(rows), dtype=torch.bool)
     generated = Generated(*pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device), stopped)
-    golds = (("happy", "joyful"), ("angry", "calm"))
     return RolloutBatch(("a", "b"), golds, encoded, generated, rows, list(TEXTS), [parse_response(t) for t in TEXTS])
 
 
-def _step(backbone: OmniBackbone, prompts: Sequence[Prompt], rl: RlSection) -> tuple[Rewarded, GroupPass, Scored]:
+def _step(
+    backbone: OmniBackbone, prompts: Sequence[Prompt], rl: RlSection, golds: Golds = GOLDS
+) -> tuple[Rewarded, GroupPass, Scored]:
     tokens = category_tokens(backbone, WHEELS) if rl.objective == "mer_r1" else None
-    rollouts = _rollouts(backbone, prompts)
+    rollouts = _rollouts(backbone, prompts, golds)
     branches = contexts(backbone, rollouts, RESPONSE_FORMATS["think_answer"], tokens is not None)
     rewards = rewards_before_pass(rollouts, None, WHEELS, rl)
     before = None if tokens else advantages_of(rewards, rl)
@@ -177,3 +180,17 @@ def test_lines_of_a_step_hold_its_rewards_and_advantages(tiny: OmniBackbone, pro
     assert [row.advantage for row in rows] == scored.advantages_PG.flatten().tolist()
     assert {row.step for row in rows} == {3}
     assert rows[3].rewards["format"] == 0.0
+
+
+@pytest.mark.parametrize("objective", ["mer_r1", "baseline", "gdpo", "accuracy"])
+def test_a_prompt_without_countable_gold_is_paid_nothing(
+    tiny: OmniBackbone, prompts: Sequence[Prompt], objective: Any
+) -> None:
+    """Not its format either: all its rewards are absent, and its group's advantages 0."""
+    rewarded, first, scored = _step(tiny, prompts, RlSection(objective=objective), golds=(("happy",), ()))
+    assert rewarded.rewards_PGK[1].isnan().all()
+    assert scored.rewards_PGK[1].isnan().all()
+    assert (scored.advantages_PG[1] == 0).all()
+    assert not scored.rewards_PGK[0].isnan().all()
+    weights = {name: weight for name, _, weight in measurements(scored, first)}
+    assert weights["reward/format"] == scored.advantages_PG.shape[1]

@@ -1,0 +1,113 @@
+"""Which rows of a manifest a run learns from, known before a model is loaded.
+
+RL takes the first `data.num` rows whose gold can be counted (metrics/countable.py); what it passes over on the way is
+counted by reason. `data.uncountable` says what becomes of such a row: "drop" it, "keep" it in its place with advantage
+0, or "stop" the run. SFT takes the first `data.num` rows; slow targets need a reasoning in each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mer_r1.data.manifest import read_manifest
+from mer_r1.data.sample import Sample
+from mer_r1.emotion.wheel import WheelSet
+from mer_r1.errors import InputError
+from mer_r1.metrics.countable import NO_CATEGORY, uncountable
+from mer_r1.recipe import Recipe
+from mer_r1.text import printable
+
+NUM_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Uncountable:
+    """Rows without countable gold: how many of each reason, and the labels of those that reach no category."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+
+    def add(self, sample: Sample, reason: str) -> None:
+        """Count one more."""
+        self.reasons[reason] += 1
+        if reason == NO_CATEGORY:
+            self.labels.update(sample.labels)
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{printable(label)} {num}" for label, num in self.labels.most_common(NUM_SHOWN))
+        more = ", …" if len(self.labels) > NUM_SHOWN else ""
+        by_reason = {reason: f"{reason}: {num}" for reason, num in self.reasons.most_common()}
+        if shown:
+            by_reason[NO_CATEGORY] += f" ({shown}{more})"
+        return "; ".join(by_reason.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts, most frequent first."""
+        return {
+            "rows": self.reasons.total(),
+            "reasons": dict(self.reasons.most_common()),
+            "labels": dict(self.labels.most_common()),
+        }
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The samples of a run in the manifest's order, and the uncountable rows that were met on the way."""
+
+    samples: list[Sample]
+    uncountable: Uncountable
+
+
+def read_rows(recipe: Recipe, manifest: Path, num: int | None) -> Rows:
+    """The first `num` rows of a manifest that the recipe's run can use; None for all.
+
+    Raises InputError where none is left, for an uncountable row where the recipe says stop, and for rows without the
+    reasoning that SFT on slow targets needs.
+    """
+    samples = read_manifest(manifest)
+    if not samples:
+        raise InputError(f"{manifest}: has no rows; a run needs at least one")
+    return (
+        _countable(recipe, manifest, samples, num) if recipe.kind == "rl" else _taught(recipe, manifest, samples[:num])
+    )
+
+
+def _taught(recipe: Recipe, manifest: Path, samples: list[Sample]) -> Rows:
+    without = [sample.id for sample in samples if not (sample.reasoning or "").strip()]
+    if without and "slow" in recipe.sft.targets:
+        raise InputError(
+            f"{manifest}: {len(without)} of {len(samples)} rows have no reasoning, which slow targets are made of (the "
+            f"first is {printable(without[0])!r}); add `reasoning`, leave those rows out, or train the answers alone "
+            "with sft.targets=[fast]"
+        )
+    return Rows(samples, Uncountable())
+
+
+def _countable(recipe: Recipe, manifest: Path, samples: list[Sample], num: int | None) -> Rows:
+    wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
+    rows, rule, num_countable = Rows([], Uncountable()), recipe.data.uncountable, 0
+    for sample in samples:
+        if len(rows.samples) == num:
+            break
+        reason = uncountable(sample, wheels, recipe.rl.objective)
+        if reason and rule == "stop":
+            raise InputError(
+                f"{manifest}: sample {sample.id!r}: {reason}, so that {recipe.rl.objective} with the {wheels.source} "
+                "wheels pays no answer; correct the row, or set data.uncountable to drop or keep (`mer-r1 check --for "
+                "train` lists such rows)"
+            )
+        if reason:
+            rows.uncountable.add(sample, reason)
+        else:
+            num_countable += 1
+        if not reason or rule == "keep":
+            rows.samples.append(sample)
+    if not num_countable:
+        raise InputError(
+            f"{manifest}: no row has gold that {recipe.rl.objective} can pay with the {wheels.source} wheels "
+            f"({rows.uncountable}); correct the labels, or take other wheels"
+        )
+    return rows
