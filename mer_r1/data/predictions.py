@@ -2,9 +2,10 @@
 
     {"id", "labels": [..] | "raw text" | null, "mode"?, "status"?, "raw"?, "sentiment"?, ..}     one row a clip and mode
 
-Convention: null means absent; the status is "ok" where none is given. A row with status "error" is no answer and needs
-no labels: an answer of the same clip and mode takes its place, wherever it stands; two answers are an error. Keys that
-look like a misspelt one are an error, others are passed over. Every error names file and line.
+Convention: null means absent; the status is "ok" where none is given. An answer needs labels; where sentiment alone is
+scored its sentiment is enough. A row with status "error" is no answer and needs no labels: an answer of the same clip
+and mode takes its place, wherever it stands; two answers are an error. Keys that look like a misspelt one are an error,
+others are passed over. Every error names file and line.
 
 `read_modes` keeps the labels as they stand in the row, for the scoring protocol's parser to judge: a field that it
 cannot read is counted there, for the official code meets such fields too. `read_predictions` gives `Prediction`, whose
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from mer_r1.data.files import read_json_lines
 from mer_r1.data.labels import read_labels
@@ -29,6 +30,8 @@ from mer_r1.errors import InputError
 from mer_r1.text import printable
 
 Row = dict[str, Any]
+Needed = Literal["labels", "raw", "sentiment"]
+"""What an answer is read by. Where it is its sentiment, a row with labels may go without: who scores it says so."""
 Extract = Callable[[str], tuple[tuple[str, ...], Status]]
 """Reads labels out of a model's whole text, and says how the text ended."""
 
@@ -40,6 +43,12 @@ UNSTATED = "unstated"
 """The name of the mode of rows that name none."""
 KEYS = (*Prediction.__dataclass_fields__, "sentiment")
 STATUSES = get_args(Status)
+_MISSING: dict[Needed, str] = {
+    "labels": "no labels; give a list of words, the raw answer, or null where the model gave none; or give a `raw` "
+    "text and --style, or a `sentiment` and --task sentiment",
+    "raw": "no raw, the text that --style reads; give the model's whole answer, or null where there is none",
+    "sentiment": 'no sentiment and no labels; give one of them, or "status": "error"',
+}
 
 
 @dataclass(frozen=True)
@@ -103,14 +112,18 @@ def read_predictions(path: Path, parser: str = "official") -> list[Prediction]:
     return list(found.values())
 
 
-def read_modes(path: Path, mode: str | None = None, extract: Extract | None = None) -> dict[str, ModePredictions]:
+def read_modes(
+    path: Path, mode: str | None = None, extract: Extract | None = None, *, by_sentiment: bool = False
+) -> dict[str, ModePredictions]:
     """The modes of a predictions file in the order of their names, or the one named.
 
-    `extract` reads the labels out of each row's `raw`, instead of `labels`.
+    `extract` reads the labels out of each row's `raw`, instead of `labels`. With `by_sentiment` rows that have a
+    sentiment need neither, and `extract` is not used.
     Raises InputError that names file and line, or for a mode that the file does not have.
     """
     modes: dict[str, ModePredictions] = {}
-    for number, row in _rows(path, from_raw=extract is not None):
+    extract = None if by_sentiment else extract
+    for number, row in _rows(path, "sentiment" if by_sentiment else "raw" if extract else "labels"):
         named = row.get("mode") or None
         _add(modes.setdefault(named or UNSTATED, ModePredictions(named)), number, row, extract)
     if not modes:
@@ -130,7 +143,7 @@ def _add(found: ModePredictions, number: int, row: Row, extract: Extract | None)
     found.failed.discard(identity)
     found.line[identity] = number
     if extract is None:
-        found.labels[identity] = row["labels"]
+        found.labels[identity] = row.get("labels")
     else:
         found.labels[identity], ended = extract(row["raw"] or "")
         status = ended if status == "ok" else status
@@ -140,11 +153,11 @@ def _add(found: ModePredictions, number: int, row: Row, extract: Extract | None)
         found.unanswered.add(identity)
 
 
-def _rows(path: Path, from_raw: bool = False) -> Iterator[tuple[int, Row]]:
+def _rows(path: Path, needed: Needed = "labels") -> Iterator[tuple[int, Row]]:
     """The rows that count, each with its line: every answer, and errors as long as there is no answer."""
     answered: dict[tuple[str, str | None], int] = {}
     for number, row in read_json_lines(path):
-        if error := next(_row_errors(row, from_raw), None):
+        if error := next(_row_errors(row, needed), None):
             raise InputError(f"{path}:{number}: {error}")
         key, failed = (row["id"], row.get("mode") or None), row.get("status") == "error"
         if key not in answered:
@@ -159,7 +172,7 @@ def _rows(path: Path, from_raw: bool = False) -> Iterator[tuple[int, Row]]:
             answered[key] = number
 
 
-def _row_errors(row: Row, from_raw: bool) -> Iterator[str]:
+def _row_errors(row: Row, needed: Needed) -> Iterator[str]:
     """What is wrong with a row whoever reads it."""
     yield from id_errors(row)
     yield from (error for key in row if (error := _key_error(key)))
@@ -168,15 +181,11 @@ def _row_errors(row: Row, from_raw: bool) -> Iterator[str]:
         yield f"status must be one of {', '.join(STATUSES)}"
     if not isinstance(row.get("mode"), str | None) or row.get("mode") == UNSTATED:
         yield 'mode must be a text, such as "fast" or "slow", or left out'
-    if from_raw and "raw" not in row and status != "error":
-        yield "no raw, the text that --style reads; give the model's whole answer, or null where there is none"
-    if from_raw and not isinstance(row.get("raw"), str | None):
+    is_given = needed in row or (needed == "sentiment" and "labels" in row)
+    if not is_given and status != "error":
+        yield _MISSING[needed]
+    if needed == "raw" and not isinstance(row.get("raw"), str | None):
         yield "raw must be a text in quotes"
-    if not from_raw and "labels" not in row and status != "error":
-        yield (
-            "no labels; give a list of words, the raw answer, or null where the model gave none; or give a `raw` text "
-            "and --style"
-        )
     if not isinstance(row.get("sentiment"), str | None):
         yield 'sentiment must be a text: "positive", "negative" or "neutral"'
 

@@ -192,9 +192,18 @@ class _Files:
             validate_style(settings.style)
         self.extract = None if settings.style is None else partial(extract_labels, style=settings.style)
 
+    @property
+    def is_sentiment_alone(self) -> bool:
+        """Whether no words are scored: by the task, or because the gold has none."""
+        task = self.settings.task
+        return task == "sentiment" or (
+            task == "auto" and bool(self.gold.valence) and not any(self.gold.labels.values())
+        )
+
     def read(self, pred: Path) -> dict[str, ModePredictions]:
         """The modes of a predictions file."""
-        modes = read_modes(pred, self.settings.mode, self.extract)
+        by_sentiment = self.is_sentiment_alone and self.settings.sentiment.name is None
+        modes = read_modes(pred, self.settings.mode, self.extract, by_sentiment=by_sentiment)
         if self.settings.strict:
             validate_strict(self.path, self.gold, pred, modes, self.wheels.protocol.parser)
         return modes

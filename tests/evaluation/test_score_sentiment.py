@@ -72,6 +72,36 @@ def test_the_lexicon_scores_words_and_stands_in_table_json_and_signature(
     assert printed.count(result["signature"]) == 2
 
 
+@pytest.mark.parametrize("task", ["sentiment", "auto"])
+def test_a_sentiment_is_enough_where_no_words_are_scored(task: Any, gold: Path, tmp_path: Path) -> None:
+    """The numbers are those of the same rows with labels beside."""
+    if task == "auto":  # where the gold has no words either
+        gold = write(tmp_path / "v.jsonl", {"id": "a", "valence": 1.5}, {"id": "b", "valence": -2})
+    words = {"a": "positive", "b": "positive", "e": "negative"}
+    bare = [{"id": name, "sentiment": word} for name, word in words.items() if task == "sentiment" or name != "e"]
+    beside = write(tmp_path / "beside.jsonl", *({"labels": []} | row for row in bare))
+    pred = write(tmp_path / "bare.jsonl", *bare)
+    assert run(gold, pred, Settings(task=task)) == run(gold, beside, Settings(task=task))
+    assert run(gold, pred, Settings(task=task))["sentiment"]["accuracy"] == pytest.approx(
+        1 / 3 if len(bare) > 2 else 0.5
+    )
+    compared = run_compare(gold, pred, beside, Settings(task=task))
+    assert compared["difference"]["waf"]["delta"] == 0
+
+
+def test_without_words_to_score_a_row_needs_a_sentiment_and_with_them_labels(gold: Path, tmp_path: Path) -> None:
+    bare = write(tmp_path / "bare.jsonl", {"id": "a", "sentiment": "positive"}, {"id": "b", "sentiment": "negative"})
+    for settings in (Settings(), Settings(task="open-vocabulary"), lexicon(task="sentiment")):
+        with pytest.raises(InputError, match=r"bare\.jsonl:1: no labels; .*--task sentiment"):
+            run(gold, bare, settings)
+    torn = write(tmp_path / "torn.jsonl", {"id": "a", "sentiment": "positive"}, {"id": "b"})
+    with pytest.raises(InputError, match=r"torn\.jsonl:2: no sentiment and no labels"):
+        run(gold, torn, Settings(task="sentiment"))
+    mixed = write(tmp_path / "mixed.jsonl", {"id": "a", "sentiment": "positive"}, {"id": "b", "labels": ["sad"]})
+    with pytest.raises(InputError, match=r"mixed\.jsonl:2: no sentiment, which other rows have"):
+        run(gold, mixed, Settings(task="sentiment"))
+
+
 def test_the_predictions_own_words_are_taken_as_they_stand(gold: Path, tmp_path: Path) -> None:
     words = ("positive", "Positive", "mixed", "positive", "positive")
     carried = [row | {"sentiment": word} for row, word in zip(rows([None] * 5), words, strict=True)]

@@ -10,14 +10,11 @@ from typing import Any
 
 import pytest
 
-from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.models.qwen2_5_vl import load_vision
-from mer_r1.objectives import OBJECTIVES
 from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
-from mer_r1.rl.data import RlPrompts
 from mer_r1.rl.reflection.judges import PolicyJudge
 from mer_r1.rl.reflection.scores import StepQuestion, coherence_score, consistency_score
 from tests.judge.endpoint import Reply, says, serve
