@@ -332,6 +332,8 @@ def _lines(error: ValidationError, where: str) -> str:
         for part in problem["loc"][:-1]:
             section = section.model_fields[part].annotation
         known = list(section.model_fields)
+        if len(problem["loc"]) == 1 and (owner := _owner(path)):
+            return f"{where}: {path}: unknown key; did you mean {owner}.{path}?"
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
         return f"{where}: {path}: unknown key; {hint}"
@@ -342,6 +344,13 @@ def _lines(error: ValidationError, where: str) -> str:
         "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
     )  # a whole section says nothing
     return f"{where}: {path}: {message}{found}" if path else f"{where}: {message}"
+
+
+def _owner(key: str) -> str | None:
+    """The one section that has this key; None where none has, or several have."""
+    sections: dict[str, Any] = {name: field.annotation for name, field in Recipe.model_fields.items()}
+    owners = [name for name, section in sections.items() if key in getattr(section, "model_fields", ())]
+    return owners[0] if len(owners) == 1 else None
 
 
 def recipe_names() -> list[str]:

@@ -7,10 +7,13 @@ missing). 2: a wrong input, named in one line on standard error. 130: stopped by
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mer_r1.commands import (
@@ -92,22 +95,55 @@ def _error(message: str) -> int:
     return 2
 
 
+_OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=")
+
+
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line in one line, as every other wrong input."""
+    """Takes options and arguments in any order, "~" as the user's folder, and reports a wrong line in one line."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.register("type", None, os.path.expanduser)  # of what is a text or a path: a shell leaves --out=~/x alone
+        self.register("type", Path, lambda text: Path(os.path.expanduser(text)))
 
     def error(self, message: str) -> NoReturn:
         self.exit(_error(f"{message}; see {self.prog} --help"))
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """A list of arguments continues after an option, where argparse ends it: `train RECIPE --dry-run KEY=VALUE`."""
+        """Overrides stand anywhere, other lists of arguments go on after an option, where argparse ends them."""
+        args, overrides = self._without_overrides(sys.argv[1:] if args is None else args)
         parsed, rest = super().parse_known_args(args, namespace)
+        if unknown := next((argument for argument in rest if argument.startswith("-") and argument != "--"), None):
+            self.error(f"{unknown.partition('=')[0]}: no such option{self._meant(unknown)}")
         lists = [action for action in self._get_positional_actions() if action.nargs in ("*", "+")]
-        if lists and not any(argument.startswith("-") for argument in rest):
-            name, convert = lists[-1].dest, lists[-1].type
-            more = [convert(argument) if callable(convert) else argument for argument in rest]
-            setattr(parsed, name, [*getattr(parsed, name), *more])
-            rest = []
-        return parsed, rest
+        more = [argument for argument in rest if argument != "--"]
+        if lists and more:
+            values = self._get_values(lists[-1], more)
+            setattr(parsed, lists[-1].dest, [*getattr(parsed, lists[-1].dest), *values])
+            more = []
+        if overrides:
+            parsed.overrides = [*parsed.overrides, *overrides]
+        return parsed, more
+
+    def _without_overrides(self, args: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The arguments, and the overrides among them: KEY=VALUE that is not the value of the option before it."""
+        left: list[str] = []
+        overrides: list[str] = []
+        takes = any(action.dest == "overrides" for action in self._actions)
+        for argument in args:
+            before = left[-1] if left and left[-1].startswith("--") else " "
+            options = [action for name, action in self._option_string_actions.items() if name.startswith(before)]
+            is_value = any(action.nargs is None for action in options)
+            (overrides if takes and not is_value and _OVERRIDE.match(argument) else left).append(argument)
+        return left, overrides
+
+    def _meant(self, unknown: str) -> str:
+        """What an unknown option was probably meant to be."""
+        name = unknown.partition("=")[0]
+        if "." in name:
+            return f"; an override is written without dashes, {name.lstrip('-')}=VALUE"
+        close = difflib.get_close_matches(name, self._option_string_actions, n=1)
+        return f"; did you mean {close[0]}?" if close else ""
 
 
 def _os_error(error: OSError) -> int:

@@ -237,6 +237,85 @@ def test_a_wrong_command_line_is_one_line_too_and_points_to_the_help(
     assert "--help" in line
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "seed=5", "mine.yaml", "--dry-run"),
+        ("train", "--dry-run", "seed=5", "mine.yaml"),
+        ("train", "mine.yaml", "--dry-run", "--gpu", "h100", "seed=5"),
+        ("train", "mine.yaml", "--gpus=1", "seed=5", "--dry-run"),
+        ("train", "mine.yaml", "--dry-run", "--", "seed=5"),
+    ],
+    ids=" ".join,
+)
+def test_an_override_stands_anywhere(
+    arguments: tuple[str, ...], files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(*arguments) == 0
+    assert "seed: 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("zz", "--vary", "rl.objective=baseline", "--seeds", "0", "1", "rl.beta=0"),
+        ("rl.beta=0", "zz", "--va", "rl.objective=baseline", "--seeds", "0"),
+        ("--seeds", "0", "rl.beta=0", "--vary=rl.objective=baseline", "zz"),
+    ],
+    ids=" ".join,
+)
+def test_an_override_is_told_from_the_value_of_an_option(
+    order: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("mer_r1.pipelines.sweep.sweep", lambda *values: seen.append(values))
+    assert status("sweep", *order, "--test", "t", "--out", "o") == 0
+    source, vary, seeds, *_ = seen[0]
+    assert (source, vary, seeds[0], seen[0][5]) == ("zz", "rl.objective=baseline", 0, ["rl.beta=0"])
+
+
+MISTYPED = [
+    (
+        ("train", "mine.yaml", "--dryrun", "seed=5"),
+        "--dryrun: no such option; did you mean --dry-run?; see mer-r1 train",
+    ),
+    (("train", "mine.yaml", "--optim.max_steps=3"), "written without dashes, optim.max_steps=VALUE"),
+    (("train", "mine.yaml", "--optim.max_steps", "3"), "written without dashes, optim.max_steps=VALUE"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTYPED, ids=[" ".join(words) for words, _ in MISTYPED])
+def test_an_unknown_option_says_what_was_meant(arguments: tuple[str, ...], message: str, fault: Fault) -> None:
+    assert message in fault(*arguments)
+
+
+def test_a_mistyped_override_says_what_was_meant(fault: Fault) -> None:
+    for arguments, message in (
+        (("max_steps=3",), "did you mean optim.max_steps?"),
+        (("optim.max_stepps=3",), "did you mean 'max_steps'?"),
+        (("optim.max_steps", "3"), "an override is written section.key=value"),
+        (("optim.max_steps:3",), "an override is written section.key=value"),
+    ):
+        assert message in fault("train", "mine.yaml", "--dry-run", *arguments)
+
+
+def test_the_users_folder_is_known_to_options_arguments_and_overrides(
+    files: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a shell does not expand it: behind = and in quotes."""
+    home = files / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    (home / "mine.yaml").write_text((files / "mine.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    assert status("train", "~/mine.yaml", "--dry-run", "data.train=~/t.jsonl", "model.source=~/m", "rl.wheels=~/w") == 0
+    printed = capsys.readouterr().out
+    for name in ("t.jsonl", "m", "w"):
+        assert f"{home}/{name}\n" in printed
+    assert f"{home}/none.jsonl" in fault("check", "~/none.jsonl")
+    assert f"{home}/none" in fault("score", "--gold=~/none", "--pred", "pred.jsonl")
+    assert str(home) in fault("wheels", "show", "happy", "--wheels=~/none")
+
+
 def test_a_list_of_arguments_continues_behind_an_option(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = status("train", "mine.yaml", "seed=5", "data.num=1", "--dry-run"), capsys.readouterr()
     assert "seed: 5" in before[1].out
