@@ -15,6 +15,7 @@ from mer_r1.analysis.check import Findings, _compare, check_manifest, gold_error
 from mer_r1.benchmarks.prepare import prepare
 from mer_r1.data.sample import Sample
 from mer_r1.display.check import print_findings
+from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.media import validate as check_media
@@ -245,3 +246,57 @@ def test_a_clip_is_odd_only_above_ten_times_the_median_length() -> None:
     found = Findings()
     _compare([(1, 1.0), (2, 1.0), (3, 1.0), (4, 10.0), (5, 10.01)], [], found)
     assert found.notices["clips over 10 times the median length"] == [5]
+
+
+def test_rows_that_rl_would_drop_are_told_beforehand_with_their_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They stop no run, so that they are no problem; a manifest of nothing else is one."""
+    labels: list[Any] = [["neutral"], ["happy"], ["polite-ish", "neutral"], None, ["sad", "neutral"]]
+    rows = [{"id": str(number), "subtitle": "x", "labels": words} for number, words in enumerate(labels)]
+    path = write(tmp_path / "m.jsonl", *rows)
+    assert run(path, json_out=tmp_path / "plain.json") == 1
+    assert json.loads((tmp_path / "plain.json").read_text())["uncountable"] is None
+    capsys.readouterr()
+    assert run(path, objective="mer_r1", json_out=tmp_path / "found.json") == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["uncountable"] == {
+        "rows": 3,
+        "reasons": {"no label reaches a category of the wheels": 2, "no labels": 1},
+        "labels": {"neutral": 2, "polite-ish": 1},
+    }
+    assert found["notices"]["rows that RL drops (data.uncountable): no label reaches a category of the wheels"] == [
+        1,
+        3,
+    ]
+    printed = squeezed(capsys.readouterr().out)
+    for line in ("rows that RL learns from | 2", "rows that RL drops (data.uncountable) | 3", 'labelled "neutral" | 2'):
+        assert line in printed
+    alone = write(tmp_path / "alone.jsonl", rows[0])
+    assert check_manifest(alone, objective="mer_r1").problems == [
+        "alone.jsonl: RL by mer_r1 would drop every row; correct the labels"
+    ]
+    assert check_manifest(alone, wheels=load_wheels("builtin", "corrected"), objective="mer_r1").problems == []
+
+
+def test_a_manifest_that_is_no_longer_as_it_was_typed_is_told(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "subtitle": "It\x92s", "labels": ["happy"]},
+        {"id": "b", "subtitle": "itâ€™s", "labels": ["happy"]},
+        {"id": "c", "subtitle": "x", "labels": ["happy"], "reasoning": "a\0b \ufffd"},
+    ]
+    found = check_manifest(write(tmp_path / "m.jsonl", *rows))
+    assert {notice: lines for notice, lines in found.notices.items() if lines and "alone" not in notice} == {
+        "rows with characters of another encoding, mended on reading": [1],
+        "rows whose text has the look of UTF-8 read as cp1252 (such as “â€™”)": [2],
+        "rows whose text has control characters": [3],
+        "rows whose text has U+FFFD, which stands for a character that was lost": [3],
+    }
+
+
+@pytest.mark.parametrize("label", ["happy, sad", "['happy','sad']", "happy and sad"])
+def test_several_words_in_one_label_are_written_out_as_a_list(label: str, tmp_path: Path) -> None:
+    (problem,) = check_manifest(write(tmp_path / "m.jsonl", {"id": "a", "subtitle": "x", "labels": [label]})).problems
+    assert problem.endswith('; write "labels": ["happy", "sad"]')
+    fixed = write(tmp_path / "n.jsonl", {"id": "a", "subtitle": "x", "labels": ["happy", "sad"]})
+    assert check_manifest(fixed).problems == []

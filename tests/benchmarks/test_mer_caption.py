@@ -81,3 +81,37 @@ def test_a_clip_without_description_is_missing(tmp_path: Path) -> None:
     assert ids(prepared) == ["samplenew3_00000001"]
     assert prepared.missing[0].path == "mer2025-dataset/track3_train_mercaptionplus.csv"
     assert "MERChallenge/MER2025" in prepared.where
+
+
+@pytest.mark.parametrize("named", ["mer2026-dataset", "mer2025-dataset"])
+def test_mer2026s_copy_has_the_labels_without_the_descriptions(named: str, tmp_path: Path) -> None:
+    folder = write_layout("mer-caption", tmp_path, 4)
+    (folder / "track3_train_mercaptionplus.csv").unlink()
+    folder.rename(tmp_path / named)
+    for root in (tmp_path, tmp_path / named):
+        prepared = read_caption(root)
+        assert len(prepared.samples) == 4
+        assert {sample.reasoning for sample in prepared.samples} == {None}
+        assert prepared.samples[0].labels == ("happy", "excited")
+        assert prepared.missing == ()
+        assert f"no track3_train_mercaptionplus.csv in {named}" in prepared.notes[-1]
+        assert "none of the 4 clips has a reasoning" in prepared.notes[-1]
+        assert "sft.targets=[fast]" in prepared.notes[-1]
+
+
+def test_of_both_copies_the_one_with_descriptions_is_read(root: Path, tmp_path: Path) -> None:
+    folder = write_layout("mer-caption", tmp_path, 2)
+    folder.rename(tmp_path / "mer2026-dataset")
+    write_layout("mer-caption", tmp_path, 3)
+    assert len(read_caption(tmp_path).samples) == 3
+
+
+def test_text_of_another_encoding_is_mended_and_counted(tmp_path: Path) -> None:
+    folder = write_layout("mer-caption", tmp_path, 2)
+    rows = [["samplenew3_00000000", "A \x93smile\x94\x85"], ["samplenew3_00000001", "None."]]
+    write_table(folder / "track3_train_mercaptionplus.csv", ["name", "reason"], rows)
+    prepared = read_caption(tmp_path)
+    assert prepared.samples[0].reasoning == "A “smile”…"
+    assert prepared.notes[-1] == (
+        "1 rows of track3_train_mercaptionplus.csv with characters of another encoding are mended"
+    )

@@ -274,6 +274,15 @@ def test_an_override_is_told_from_the_value_of_an_option(
     assert (source, vary, seeds[0], seen[0][5]) == ("zz", "rl.objective=baseline", 0, ["rl.beta=0"])
 
 
+def test_check_for_training_takes_the_objective(files: Path, fault: Fault, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"id": name, "subtitle": "x", "labels": [label]} for name, label in (("a", "happy"), ("b", "zzz"))]
+    (files / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for arguments, num in ((("--for", "train"), 1), (("--for", "train", "--objective", "accuracy"), 0)):
+        assert status("check", "m.jsonl", *arguments, "--json", "found.json") == 0
+        assert json.loads((files / "found.json").read_text(encoding="utf-8"))["uncountable"]["rows"] == num
+    assert "--objective goes with --for train" in fault("check", "m.jsonl", "--objective", "accuracy")
+
+
 MISTYPED = [
     (
         ("train", "mine.yaml", "--dryrun", "seed=5"),
@@ -307,7 +316,8 @@ def test_the_users_folder_is_known_to_options_arguments_and_overrides(
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     (home / "mine.yaml").write_text((files / "mine.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    assert status("train", "~/mine.yaml", "--dry-run", "data.train=~/t.jsonl", "model.source=~/m", "rl.wheels=~/w") == 0
+    overrides = ("kind=rl", "data.train=~/t.jsonl", "model.source=~/m", "rl.wheels=~/w")
+    assert status("train", "~/mine.yaml", "--dry-run", *overrides) == 0
     printed = capsys.readouterr().out
     for name in ("t.jsonl", "m", "w"):
         assert f"{home}/{name}\n" in printed

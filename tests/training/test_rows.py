@@ -97,3 +97,5 @@ def test_slow_targets_without_reasoning_say_how_many_and_what_to_do(manifest: Pa
     with pytest.raises(InputError, match="2 of 2 rows"):
         taken(recipe(manifest, "sft", sft={"targets": ["fast", "slow"]}), 2)
     assert taken(recipe(manifest, "sft", sft={"targets": ["fast"]}), 2) == (["0", "1"], {})
+    with pytest.raises(ValueError, match=r"data\.uncountable does nothing"):
+        recipe(manifest, "sft", data={"uncountable": "keep"})
