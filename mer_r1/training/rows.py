@@ -2,7 +2,7 @@
 
 RL takes the first `data.num` rows whose gold can be counted (metrics/countable.py); what it passes over on the way is
 counted by reason. `data.uncountable` says what becomes of such a row: "drop" it, "keep" it in its place with advantage
-0, or "stop" the run. SFT takes the first `data.num` rows; slow targets need a reasoning in each.
+0, or "stop" the run. SFT takes the first `data.num` rows; each needs labels, and for slow targets a reasoning.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Rows:
 def read_rows(recipe: Recipe, manifest: Path, num: int | None) -> Rows:
     """The first `num` rows of a manifest that the recipe's run can use; None for all.
 
-    Raises InputError where none is left, for an uncountable row where the recipe says stop, and for rows without the
-    reasoning that SFT on slow targets needs.
+    Raises InputError where none is left, for an uncountable row where the recipe says stop, and for rows without what
+    SFT learns.
     """
     samples = read_manifest(manifest)
     if not samples:
@@ -76,6 +76,11 @@ def read_rows(recipe: Recipe, manifest: Path, num: int | None) -> Rows:
 
 
 def _taught(recipe: Recipe, manifest: Path, samples: list[Sample]) -> Rows:
+    if unlabelled := [sample.id for sample in samples if not sample.labels]:
+        raise InputError(
+            f"{manifest}: {len(unlabelled)} of {len(samples)} rows have no labels to learn from (the first is "
+            f"{printable(unlabelled[0])!r}); add `labels`, or leave those rows out"
+        )
     without = [sample.id for sample in samples if not (sample.reasoning or "").strip()]
     if without and "slow" in recipe.sft.targets:
         raise InputError(

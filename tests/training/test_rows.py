@@ -90,10 +90,12 @@ def test_the_protocol_and_the_objective_decide(manifest: Path) -> None:
 
 
 def test_slow_targets_without_reasoning_say_how_many_and_what_to_do(manifest: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"m\.jsonl: 6 of 6 rows have no reasoning.*first is '0'.*sft\.targets=\[fast\]"
-    ):
+    with pytest.raises(InputError, match=r"1 of 6 rows have no labels to learn from \(the first is '4'\)"):
         taken(recipe(manifest, "sft"))
+    with pytest.raises(
+        InputError, match=r"m\.jsonl: 4 of 4 rows have no reasoning.*first is '0'.*sft\.targets=\[fast\]"
+    ):
+        taken(recipe(manifest, "sft"), 4)
     with pytest.raises(InputError, match="2 of 2 rows"):
         taken(recipe(manifest, "sft", sft={"targets": ["fast", "slow"]}), 2)
     assert taken(recipe(manifest, "sft", sft={"targets": ["fast"]}), 2) == (["0", "1"], {})
