@@ -15,17 +15,15 @@ from typing import NamedTuple
 
 import av
 from av.container import InputContainer
-from av.error import FFmpegError
 from av.stream import Stream
 
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget
+from mer_r1.media.cut_short import is_cut_short
 from mer_r1.media.formats import open_media, packets
 
 _USUAL_FRAME_S = 0.04
 _ANEW_S = 1.0
-_SEGMENT = b"\x18\x53\x80\x67"
-_HEAD_BYTES = 4096
 
 
 class Span(NamedTuple):
@@ -69,7 +67,7 @@ def read_spans(path: Path, budget: MediaBudget, indexes: Collection[int], deadli
             clocks[packet.stream.index].read(packet)
             last = packet if packet.size else last
             deadline.check()
-        cut_short = (last is not None and _broken_off(container, last)) or _ends_outside(path, container)
+        cut_short = is_cut_short(path, container, last)
         return {index: clock.span(cut_short=cut_short) for index, clock in clocks.items() if clock.num_timed}
 
 
@@ -145,40 +143,13 @@ class _Clock:
         return Span(start_s, end_s, max(end_s, self._whole_end_s(declared_s)) if cut_short else end_s)
 
     def _whole_end_s(self, declared_s: float) -> float:
-        if self._container.format.name == "mov":
-            entries = self._stream.index_entries
-            return entries[len(entries) - 1].timestamp * float(self._stream.time_base or 0) if len(entries) else 0.0
-        return declared_s
-
-
-def _broken_off(container: InputContainer, last: av.Packet[Stream]) -> bool:
-    """Whether a file's last packet is incomplete. A demuxer says so, except that of flac, whose packets stand alone."""
-    if container.format.name != "flac":
-        return last.is_corrupt
-    try:
-        last.decode()
-    except FFmpegError:
-        return True
-    return False
-
-
-def _ends_outside(path: Path, container: InputContainer) -> bool:
-    """Whether an mp4's index or a Matroska's segment leads beyond the end of the file."""
-    size = path.stat().st_size
-    if container.format.name == "matroska":
-        return _segment_end(path) > size
-    for stream in container.streams if container.format.name == "mov" else ():
-        entries = stream.index_entries
-        if len(entries) and entries[len(entries) - 1].pos + entries[len(entries) - 1].size > size:
-            return True
-    return False
-
-
-def _segment_end(path: Path) -> int:
-    """Where a Matroska file says that it ends, in bytes; 0 where it does not say, as in one that was streamed."""
-    with path.open("rb") as handle:
-        head = handle.read(_HEAD_BYTES)
-    at = head.find(_SEGMENT) + len(_SEGMENT)
-    length = 9 - head[at : at + 1].ljust(1, b"\1")[0].bit_length()
-    size = int.from_bytes(head[at : at + length], "big") - (1 << 7 * length)
-    return 0 if at < len(_SEGMENT) or size == (1 << 7 * length) - 1 else at + length + size
+        """The stream's end in a whole file, 0 where nothing says so."""
+        base_s = float(self._stream.time_base or 0)
+        if self._by_slots:
+            return self._stream.frames * base_s  # FFmpeg shortens an avi's length by what is missing
+        if self._container.format.name != "mov":
+            return declared_s
+        if self._stream.frames:
+            return self._first * base_s + declared_s
+        entries = self._stream.index_entries  # of the fragments whose header was read
+        return entries[len(entries) - 1].timestamp * base_s if len(entries) else 0.0

@@ -96,6 +96,14 @@ def test_other_containers_cut_short_are_refused(tmp_path: Path, name: str, codec
     assert "its pictures end at" in refusal(path)
 
 
+@pytest.mark.parametrize(("name", "mark"), [("cut.mkv", b"\xa3"), ("cut.avi", b"00dc")])
+def test_a_file_that_ends_between_two_packets_is_refused(tmp_path: Path, name: str, mark: bytes) -> None:
+    path = write_media(tmp_path / name, frames=gray_frames(12) * 4, video_codec="ffv1", video_options={"g": "1"})
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(mark, len(data) // 2)])
+    assert "its pictures end at" in refusal(path)
+
+
 def test_damage_in_the_middle_is_refused(noise_mp4: Path, tmp_path: Path) -> None:
     data = bytearray(noise_mp4.read_bytes())
     middle = len(data) // 2
