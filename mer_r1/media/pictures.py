@@ -28,6 +28,7 @@ Picture = NDArray[np.uint8]
 _BLEND_ROWS = 256
 _GRACE_S = 0.25
 _THREADED_PIXELS = 1280 * 720
+_MOST_REORDERED = 16  # frames that a codec may hold back
 
 
 class PictureTaker:
@@ -183,6 +184,7 @@ class VideoTrack:
         self._by_slots = by_slots
         self._first_dts: int | None = None
         self._delay: int | None = None
+        self._at_s: float | None = None
         self._next_s = 0.0
         self._frame_s = 0.0
         self._max_gif_pixels = budget.max_source_pixels if stream.codec_context.name == "gif" else 0
@@ -230,6 +232,8 @@ class VideoTrack:
         """Seconds from the clip's start; a frame without a time follows the one before it."""
         if self._delay is None and frame.dts is not None and self._first_dts is not None:
             self._delay = frame.dts - self._first_dts
+            if self._by_slots:
+                self._delay = min(self._delay, _MOST_REORDERED)
         stamp = None if self._by_slots else frame.pts
         if stamp is None and frame.dts is not None:
             stamp = frame.dts - (self._delay or 0)
@@ -237,5 +241,7 @@ class VideoTrack:
         if stamp is not None and self._zero_s is None:
             self._zero_s = stamp * self._base_s
         at_s = self._next_s if stamp is None else stamp * self._base_s - (self._zero_s or 0.0)
-        self._next_s = at_s + self._frame_s
+        if self._by_slots and self._at_s is not None:
+            self._frame_s = max(self._frame_s, at_s - self._at_s)  # the last frames leave the decoder without a place
+        self._at_s, self._next_s = at_s, at_s + self._frame_s
         return at_s
