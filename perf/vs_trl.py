@@ -78,7 +78,7 @@ def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     try:
         for _ in range(options.steps + 1):
             for side in SIDES:
-                steps[side].append(_next_step(workers[side], side))
+                steps[side].append(next_step(workers[side], side))
     finally:
         for worker in workers.values():
             worker.kill()
@@ -95,7 +95,7 @@ def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def _next_step(worker: subprocess.Popen[str], side: str) -> dict[str, float]:
+def next_step(worker: subprocess.Popen[str], side: str) -> dict[str, float]:
     """Let a process do one step; its numbers."""
     assert worker.stdin
     assert worker.stdout
@@ -150,7 +150,7 @@ def _prepare(options: argparse.Namespace) -> None:
     write_manifest(options.folder / "train.jsonl", samples)
 
 
-class _Turns:
+class Turns:
     """Steps on demand: a trainer waits for a line before each, and writes its numbers after it."""
 
     def __init__(self) -> None:
@@ -209,7 +209,7 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def _never(backbone: Any) -> list[int]:
+def endings(backbone: Any) -> list[int]:
     """The ids that would end an answer."""
     return [int(backbone.tokenizer.eos_token_id), *backbone.text_ids("</answer>")]
 
@@ -238,7 +238,7 @@ def _train_ours(options: argparse.Namespace) -> None:
     from mer_r1.training.run_folder import RunFolder
 
     backbone, (samples, prompts) = _load(options)
-    backbone.suppressed_V[_never(backbone)] = float("-inf")
+    backbone.suppressed_V[endings(backbone)] = float("-inf")
     num_steps, wheels = options.steps + 1, WheelSet.load()
     recipe = Recipe.model_validate(
         {
@@ -255,9 +255,8 @@ def _train_ours(options: argparse.Namespace) -> None:
             },
         }
     )
-    run = options.folder / "ours"
-    run.mkdir()
-    turns = _Turns()
+    run = Path(tempfile.mkdtemp(dir=options.folder))
+    turns = Turns()
     turns.generates(backbone, "encode")
     turns.generates(backbone, "generate", lambda made: made.mask_BR.sum(1).tolist())
     trainer = GrpoTrainer(
@@ -276,12 +275,12 @@ def _train_trl(options: argparse.Namespace) -> None:
     from trl import GRPOConfig, GRPOTrainer
 
     backbone, (_, prompts) = _load(options)
-    tokenizer, never = backbone.tokenizer, _never(backbone)
+    tokenizer, never = backbone.tokenizer, endings(backbone)
     model = AutoModelForCausalLM.from_pretrained(options.folder / "model", dtype=torch.float32)
     del backbone
     texts = [tokenizer.decode(prompt.input_ids_T) for prompt in prompts]
     assert tokenizer(texts)["input_ids"] == [prompt.input_ids_T.tolist() for prompt in prompts]
-    turns = _Turns()
+    turns = Turns()
     micro_batch = options.trl_micro_batch or options.generations
     config = GRPOConfig(
         output_dir=str(options.folder / "trl"),

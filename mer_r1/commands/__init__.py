@@ -33,6 +33,7 @@ from mer_r1.commands import (
     wheels,
 )
 from mer_r1.errors import InputError
+from mer_r1.threads import choose_threads
 from mer_r1.version import __version__
 
 COMMANDS = (
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status."""
     parsed = _parser().parse_args(arguments)
     try:
+        choose_threads(getattr(parsed, "model", None))
         status: int = parsed.command(parsed)
         return status
     except InputError as error:

@@ -20,6 +20,7 @@ from mer_r1.evaluation.records import RUN_FILE, RunRecord, versions
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.pipelines.resume import is_finished, validate_rows
 from mer_r1.recipe import TINY, ModelSection, Recipe
+from mer_r1.threads import choose_threads
 from mer_r1.training.rows import Rows, read_rows
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def train(recipe: Recipe, out: Path, progress: Progress | None = None, prepared:
     `data.keep_features` reads all of them first. Each of several processes calls this. Raises InputError where `out`
     holds another recipe's run or one that cannot go on so, or another process trains into it.
     """
+    choose_threads(recipe.model.source)
     with locked(out) if is_first_process() else nullcontext():  # of several processes the first one writes
         return _train(recipe, out, progress, prepared)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mer_r1.display.progress import LINE_EVERY_S, Stages, progress_bar
+from mer_r1.display.progress import LINE_EVERY_S, Stages, progress_bar, training_bars
 
 EXPECTED = {"first": 100.0, "second": 300.0}
 
@@ -46,7 +46,7 @@ def test_without_a_terminal_each_stage_is_a_plain_line_with_what_is_left(
             clock(30.0)
     lines = printed(console).rstrip().splitlines()
     assert lines == [
-        "About 7 min on two CPU cores.",
+        "About 7 min on two idle CPU cores.",
         "first ... (about 7 min left)",
         "first done in 200 s",
         "second ... (about 10 min left)",  # the machine is half as fast as the reference
@@ -61,13 +61,48 @@ def test_reports_are_printed_now_and_then_and_correct_the_estimate(
 ) -> None:
     console = plain()
     with Stages(dict(EXPECTED), tmp_path / "stages.json", console) as stages, stages.stage("first"):
-        stages.report(1, 10, "soon")
+        stages.report(0, 10, "soon")
         clock(LINE_EVERY_S + 30)
         stages.report(5, 10, "half")  # 50 s for half of 100 s: as fast as the reference
         stages.report(6, 10, "too soon after")
     lines = printed(console).rstrip().splitlines()
     assert lines[2] == "  5/10  half  about 6 min left"
     assert len(lines) == 4
+
+
+def test_what_is_left_follows_the_pace_of_the_last_minute(clock: Callable[[float], None], tmp_path: Path) -> None:
+    """Another program comes after 20 of 100 units and goes after 32; the mean of the whole stage would hide both."""
+    with Stages(dict(EXPECTED), tmp_path / "stages.json", plain()) as stages, stages.stage("first"):
+        left = {0: stages._left(0.0)}
+        for done in range(1, 100):
+            clock(5.0 if 20 < done <= 32 else 1.0)
+            stages.report(done, 100)
+            left[done] = stages._left(done / 100)
+    assert (left[0], left[20]) == ("about 7 min left", "about 6 min left")
+    assert left[32] == "about 31 min left"  # 368 s at a fifth of the speed
+    assert left[99] == "about 5 min left"
+
+
+def test_a_stage_that_begins_goes_on_at_the_pace_of_late(clock: Callable[[float], None], tmp_path: Path) -> None:
+    with Stages(dict(EXPECTED), tmp_path / "stages.json", plain()) as stages:
+        with stages.stage("first"):
+            for done in (80, 90, 100):  # 80 of them by an earlier call
+                stages.report(done, 100)
+                clock(30.0)
+        with stages.stage("second"):
+            assert stages._left(0.0) == "about 15 min left"
+
+
+def test_bars_of_long_steps_say_what_is_left_and_a_resumed_run_does_not_count_what_was_there(
+    clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(file=io.StringIO(), width=150, force_terminal=True)
+    monkeypatch.setattr("mer_r1.display.progress.Console", lambda: console)
+    with training_bars(reads_clips=False) as (progress, _):
+        progress(600, 700, {})
+        clock(90.0)  # longer than a minute is a step where answers are long
+        progress(601, 700, {"loss": 1.0})
+    assert "about 2.5 h left" in printed(console)
 
 
 def test_a_short_rest_is_given_in_seconds_and_never_as_nothing(clock: Callable[[float], None], tmp_path: Path) -> None:

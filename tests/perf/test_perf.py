@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -141,3 +143,58 @@ def test_gpu_step_refuses_a_real_shape_without_a_gpu(script: Any, capsys: pytest
 def test_steps_prints_what_comes_before_rl(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
     result = printed(script("steps"), capsys, "--clips", "8", "--steps", "1", "--threads", "1")
     assert all(result[name] > 0 for name in ("clip_ms", "feature_ms", "sft_step_ms"))
+
+
+COUNTS = """
+import json, sys
+for number, _ in enumerate(sys.stdin):
+    print(json.dumps({"step_s": float(sys.argv[1]) * (100 if number == 0 else 1)}), flush=True)
+"""
+
+
+def test_busy_divides_the_steps_of_each_choice_by_the_defaults(
+    script: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its workers are replaced by ones that only name their seconds; the first step of each warms it up."""
+    module, begun = script("busy"), []
+
+    def start(work: str, part: str, options: Namespace, folder: Path, choice: dict[str, str]) -> Any:
+        begun.append((work, part, choice))
+        command = [sys.executable, "-c", COUNTS if part == "step" else "", "2.0" if choice else "4.0"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    monkeypatch.setattr(module, "_start", start)
+    result = printed(module, capsys, "--choices", "passive", "one_thread", "--rounds", "2", "--text-rounds", "1")
+    for work in ("minimer", "text"):
+        assert [choice for name, part, choice in begun if (name, part) == (work, "step")] == [
+            module.CHOICES[name] for name in ("default", "passive", "one_thread")
+        ]
+        assert result[work]["seconds"]["busy"] == {"default": 4.0, "passive": 2.0, "one_thread": 2.0}
+        for state in ("quiet", "busy"):
+            assert result[work]["to_default"][state] == {"default": 1.0, "passive": 0.5, "one_thread": 0.5}
+        assert result[work]["busy_cost"] == {"default": 1.0, "passive": 1.0, "one_thread": 1.0}
+
+
+def test_busy_gives_a_worker_the_variables_of_its_choice_alone(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("busy")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    given = []
+    monkeypatch.setattr(module.subprocess, "Popen", lambda command, env, **_: given.append((command, env)))
+    options = Namespace(
+        rounds=1,
+        text_rounds=1,
+        prompts=2,
+        prompt_tokens=9,
+        completion_tokens=8,
+        generations=2,
+        hidden_size=64,
+        layers=1,
+    )
+    for work in module.WORKS:
+        module._start(work, "step", options, Path("folder"), module.CHOICES["both"])
+        command, environment = given[-1]
+        names = {name: environment.get(name) for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")}
+        assert names == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": None}
+        assert command[-2:] == ["--folder", "folder"]
+    assert "--threads 1 --prompt-tokens 9" in " ".join(given[-1][0])  # torch.set_num_threads would undo the choice
