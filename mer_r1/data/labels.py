@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from mer_r1.data.refusals import is_refusal
 from mer_r1.text import kind_of
 
 Span = tuple[int, int, str]
@@ -57,7 +58,9 @@ def corrected_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:
     """The words of a label field by `split_labels`; the items of a list are split too."""
     if field is None:
         return ()
-    return split_labels(field if isinstance(field, str) else "\n".join(field))
+    if isinstance(field, str):
+        return () if is_refusal(field) else split_labels(field)
+    return split_labels("\n".join(field))
 
 
 def official_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from typing import Any, Literal, get_args
 from mer_r1.data.files import read_json_lines
 from mer_r1.data.labels import read_labels
 from mer_r1.data.manifest import id_errors
+from mer_r1.data.refusals import is_refusal, refuses
 from mer_r1.data.sample import Mode, Prediction, Status
 from mer_r1.errors import InputError
 from mer_r1.text import printable
@@ -56,13 +57,15 @@ class ModePredictions:
     """The rows of one mode (None: unstated), by id, in the order of the file.
 
     `labels` has the answers; `failed` the ids of which there are errors only; `unanswered` those of answers that are
-    cut off or hold no label. `sentiment` has the word of those rows that carry one. `line` counts from 1.
+    cut off or hold no label, `refused` those of them that refuse to answer. `sentiment` has the word of those rows that
+    carry one. `line` counts from 1.
     """
 
     mode: str | None = None
     labels: dict[str, Any] = field(default_factory=dict)
     sentiment: dict[str, str] = field(default_factory=dict)
     unanswered: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     line: dict[str, int] = field(default_factory=dict)
 
@@ -75,9 +78,16 @@ class ModePredictions:
                 found.failed.add(row.id)
                 continue
             found.labels[row.id] = row.labels
-            if row.status != "ok":
-                found.unanswered.add(row.id)
+            found.note_status(row.id, row.status, row.raw)
         return found
+
+    def note_status(self, identity: str, status: str, raw: object) -> None:
+        """Note whether an answer is one: `raw` is its whole text, where that is known."""
+        if status == "ok":
+            return
+        self.unanswered.add(identity)
+        if status == "no_answer" and isinstance(raw, str) and refuses(raw):
+            self.refused.add(identity)
 
     @property
     def statuses(self) -> dict[str, str]:
@@ -149,8 +159,10 @@ def _add(found: ModePredictions, number: int, row: Row, extract: Extract | None)
         status = ended if status == "ok" else status
     if row.get("sentiment") is not None:
         found.sentiment[identity] = row["sentiment"]
-    if status != "ok":
-        found.unanswered.add(identity)
+    labels = found.labels[identity]
+    if isinstance(labels, str) and is_refusal(labels):
+        found.note_status(identity, "no_answer", labels)
+    found.note_status(identity, status, row.get("raw"))
 
 
 def _rows(path: Path, needed: Needed = "labels") -> Iterator[tuple[int, Row]]:

@@ -54,7 +54,10 @@ def print_unibench(outcome: Outcome, benchmark: MerUniBench, console: Console) -
         console.print(f"The first {outcome.run.request.limit} clips of each set, not the whole sets.", style="yellow")
     records = [record for item in sets.values() for mode in modes if (record := item.of_mode(mode))]
     if unanswered := sum(record.unanswered or 0 for record in records):
-        line = f"unanswered: {unanswered} answers are cut off or empty, and scored by the words they hold, if any"
+        refusals = sum(record.refusals or 0 for record in records)
+        line = f"unanswered: {unanswered} answers are cut off or empty"
+        line += f" ({refusals} refusals)" if refusals else ""
+        line += ", and scored by the words they hold, if any"
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
     print_failed(sum(record.failed or 0 for record in records), outcome.run.request.failed, console)
     print_line(metrics.signature, console)

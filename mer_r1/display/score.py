@@ -134,7 +134,8 @@ def _count_lines(report: ScoreReport) -> Iterator[str]:
     if report.malformed:
         yield f"{report.malformed} malformed rows, scored by the words they hold, if any"
     if report.unanswered:
-        yield f"{report.unanswered} unfinished or empty answers, scored by the words they hold, if any"
+        refusals = f", {report.refusals} of them refusals" if report.refusals else ""
+        yield f"{report.unanswered} unfinished or empty answers{refusals}, scored by the words they hold, if any"
     if report.extra_predictions:
         yield f"{report.extra_predictions} predictions without a gold sample are left out"
     yield f"{report.unscorable_gold} gold samples reach no wheel and are not scored"

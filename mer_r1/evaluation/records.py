@@ -152,6 +152,7 @@ class ScoreRecord(Record):
     cot: Number = None
     missing: Count = None
     unanswered: Count = None
+    refusals: Count = None
     invalid: Count = None
     unjudged: Count = None
 

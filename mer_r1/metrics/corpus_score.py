@@ -66,12 +66,12 @@ class ScoreReport:
     """Everything `mer-r1 score` says about one set of predictions.
 
     `n` gold samples. `missing` of them have no prediction; of `malformed` ones a field is not what the protocol can
-    read (`malformed_ids`); `unanswered` have a prediction that is None or that the caller says was not finished. All
-    are scored by the words they hold. `extra_predictions` have no gold and are left out. `unmapped_predictions` counts
-    predicted words that reach no wheel (`unmapped_words`: how often each, the most frequent first), and
-    `unmapped_gold_words` has the same of gold; `unscorable_gold` are the samples that no wheel counts. `arrays` and
-    `clusters` hold what any other resampling needs, in the order of the gold samples; reports with the same `gold_key`
-    may be compared.
+    read (`malformed_ids`); `unanswered` have a prediction that is None or that the caller says was not finished, and
+    `refusals` are those of them that refuse to answer. All are scored by the words they hold. `extra_predictions` have
+    no gold and are left out. `unmapped_predictions` counts predicted words that reach no wheel (`unmapped_words`: how
+    often each, the most frequent first), and `unmapped_gold_words` has the same of gold; `unscorable_gold` are the
+    samples that no wheel counts. `arrays` and `clusters` hold what any other resampling needs, in the order of the gold
+    samples; reports with the same `gold_key` may be compared.
     """
 
     signature: str
@@ -81,6 +81,7 @@ class ScoreReport:
     malformed_ids: tuple[str, ...]
     missing_ids: tuple[str, ...]
     unanswered: int
+    refusals: int
     extra_predictions: int
     unmapped_predictions: int
     unscorable_gold: int
@@ -122,9 +123,10 @@ class ScoreReport:
         wheels = {
             name: {"n": wheel.n, **_numbers(wheel)} for name, wheel in zip(self.wheel_names, score.wheels, strict=True)
         }
-        plain = ("signature", "protocol", "task", "n", "malformed", "missing", "unanswered", "extra_predictions")
+        plain = ("signature", "protocol", "task", "n", "malformed", "missing", "unanswered", "refusals")
         return {
             **{name: getattr(self, name) for name in plain},
+            "extra_predictions": self.extra_predictions,
             "unmapped_predictions": self.unmapped_predictions,
             "unscorable_gold": self.unscorable_gold,
             "open_vocabulary": {**_numbers(score), "wheels": wheels},
@@ -154,12 +156,14 @@ def score(
     mode: str | None = None,
     clusters: Mapping[str, str] | None = None,
     unanswered: AbstractSet[str] = frozenset(),
+    refused: AbstractSet[str] = frozenset(),
 ) -> ScoreReport:
     """Score predictions against gold labels; both map a sample's id to a list of words, a raw string, or None.
 
     `protocol` is "official" (default) or "corrected"; a `WheelSet` brings the one it was compiled for. The task "basic"
     puts HIT before F1, "auto" takes it where every gold field is one word. `name` and `mode` stand in the signature.
-    `clusters` maps ids to the cluster that the intervals resample. `unanswered` are ids of unfinished answers.
+    `clusters` maps ids to the cluster that the intervals resample. `unanswered` are ids of unfinished answers,
+    `refused` those of them that refuse.
 
     Raises InputError for an unknown protocol or name of wheels, and when no prediction belongs to the gold; with
     `strict` also for a malformed field, a missing prediction and one without gold.
@@ -179,6 +183,7 @@ def score(
         malformed_ids=tuple(fields.errors),
         missing_ids=fields.missing,
         unanswered=sum(i in unanswered or predictions.get(i, "") is None for i in gold),
+        refusals=len(refused & gold.keys()),
         extra_predictions=len(fields.extra),
         unmapped_predictions=sum(unmapped.values()),
         unscorable_gold=int((~arrays.num_gold_NW.any(axis=1)).sum()),
@@ -207,6 +212,7 @@ def score_mode(
         mode=found.mode,
         clusters=gold.clusters,
         unanswered=found.unanswered,
+        refused=found.refused,
     )
 
 

@@ -11,10 +11,12 @@
     description          any text: the emotion words in it, negated ones left out
 
 Convention of a description: words and phrases of up to 5 words that the wheels know, the longest first, in order and
-once each, and "neutral". A word is negated where one of _NEGATIONS is at most 5 words before it in the same clause
-("not happy", "no sign of fear"); a clause ends at a mark, or at a word such as "but". A list shares its negation
-("without anger, fear or shame"). "not only" negates nothing. Words that mostly describe the clip (_OUTWARD: "content",
-"attention") are left out. The extraction is lexical: it knows neither irony nor whose emotion it is.
+once each, and "neutral". A word is negated where one of _NEGATIONS or _PAIRS is at most 5 words before it in the same
+clause ("not happy", "no sign of fear", "anything but calm"), or where it is denied behind it ("anger is absent"); a
+clause ends at a mark, or at a word such as "but". A list shares its negation ("without anger, fear or shame"). "not
+only" and "cannot hide" negate nothing. Words that mostly describe the clip (_OUTWARD: "content", "attention") are left
+out. What refuses to answer names no emotion, in any style (data/refusals.py); a second clause may answer. The
+extraction is lexical: it knows neither irony nor whose emotion it is.
 
 MER-UniBench has a language model extract the words of every answer, so scores of descriptions extracted here are not
 comparable with the published ones (docs/endpoints.md). All functions take time linear in the text and never raise.
@@ -23,10 +25,11 @@ comparable with the published ones (docs/endpoints.md). All functions take time 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from mer_r1.data.labels import split_labels
+from mer_r1.data.refusals import refuses, without_refusals
 from mer_r1.data.sample import Status
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
@@ -57,12 +60,38 @@ _LONGEST_WORD = 40
 _TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*+|[,;:.!?\n。！？；，]")
 _NEGATIONS = frozenset(
     {"no", "not", "never", "none", "nor", "neither", "without", "cannot", "nothing", "hardly", "barely", "scarcely"}
-    | {"lack", "lacks", "lacked", "lacking", "absence", "absent", "devoid", "unlike"}
+    | {"rarely", "seldom", "lack", "lacks", "lacked", "lacking", "absence", "absent", "devoid", "unlike"}
 )
-_PAIRS = frozenset({("rather", "than"), ("instead", "of"), ("free", "of"), ("free", "from")})  # negate what follows
-_ASSERTED = frozenset({("not", "only"), ("not", "just"), ("not", "merely"), ("not", "simply"), ("no", "doubt")})
+_PAIRS = frozenset(  # negate what follows
+    {("rather", "than"), ("less", "than"), ("instead", "of"), ("free", "of"), ("free", "from"), ("far", "from")}
+    | {("anything", "but"), ("everything", "but"), ("nowhere", "near"), ("opposed", "to")}
+)
+_FAILURES = frozenset(  # negate the verb alone
+    (word, "to") for word in ("unable", "fail", "fails", "failed", "failing", "refuses", "refused", "refusing")
+)
+_ASSERTED = frozenset(
+    {("not", "only"), ("not", "just"), ("not", "merely"), ("not", "simply"), ("not", "without"), ("no", "doubt")}
+    | {("no", "question"), ("without", "doubt"), ("without", "question"), ("nothing", "short"), ("nothing", "less")}
+)
+_REVEALS = frozenset(  # "cannot hide her joy" says that there is joy
+    {"hide", "hides", "hiding", "conceal", "conceals", "concealing", "contain", "contains", "containing", "suppress"}
+    | {"suppresses", "suppressing", "mask", "masks", "masking", "disguise", "help", "stop", "stops", "resist"}
+)
+_LIGHT = frozenset({"be", "to", "very", "really", "particularly", "especially", "any", "of", "sort", "sign", "signs"})
+_UNSURE = frozenset(
+    {"tell", "determine", "know", "known", "say", "sure", "certain", "unclear", "see", "judge", "assess"}
+)
+_NEW_CLAUSE = frozenset(  # after "and": a subject, or a verb of the same one
+    {"he", "she", "they", "it", "there", "the", "his", "her", "their", "i", "we", "is", "are", "has", "looks", "seems"}
+    | {"appears", "feels", "sounds", "speaks"}
+)
+_ABSENT = frozenset({"absent", "missing", "lacking"})
+_VISIBLE = frozenset(
+    {"present", "visible", "evident", "detected", "apparent", "seen", "shown", "observed", "expressed"}
+)
 _CONTRASTS = frozenset({"but", "however", "yet", "although", "though", "while", "whereas", "except", "because"})
 _JOINS = frozenset({",", "，", "and", "or", "nor"})
+_ADDS = frozenset({"and", "so"})
 _MARKS = frozenset(",;:.!?\n。！？；，")
 _OUTWARD = frozenset(
     {"attention", "attentive", "concentrate", "concentrated", "concentration", "content", "focus", "focused"}
@@ -89,19 +118,23 @@ def validate_style(style: str) -> None:
         raise InputError(f"style {printable(style)!r} is not known; use one of: {', '.join(LABEL_EXTRACTORS)}")
 
 
-def _tagged(text: str, response_format: str = "think_answer") -> Extracted:
+def _tagged(text: str, wheels: KnownWords, response_format: str = "think_answer") -> Extracted:
     response = parse_response(text, response_format)
+    if response.status == "no_answer" and response.answers:  # it may refuse, and answer beside
+        return _description(response.answers[-1], wheels)
     return Extracted(response.labels, response.status)
 
 
-def _humanomni(text: str) -> Extracted:
+def _humanomni(text: str, wheels: KnownWords) -> Extracted:
     context, closed, rest = text.partition("</context>")
     if not closed and "<context>" in context:
         return Extracted((), "truncated")
-    return _tagged(rest if closed else text)
+    return _tagged(rest if closed else text, wheels)
 
 
-def _list(text: str) -> Extracted:
+def _list(text: str, wheels: KnownWords) -> Extracted:
+    if refuses(text):
+        return _description(text, wheels)
     _, opened, rest = text.partition("[")
     inside, closed, _ = rest.partition("]")
     return _with_status(split_labels(inside if opened and closed else text))
@@ -118,15 +151,16 @@ def _affectgpt(text: str, wheels: KnownWords) -> Extracted:
 
 
 def _description(text: str, wheels: KnownWords) -> Extracted:
-    return _with_status(tuple(dict.fromkeys(_asserted_words(text.lower(), wheels))))
+    return _with_status(tuple(dict.fromkeys(_asserted_words(without_refusals(text), wheels))))
 
 
 def _with_status(labels: Labels) -> Extracted:
     return Extracted(labels, "ok" if labels else "no_answer")
 
 
-def _asserted_words(text: str, wheels: KnownWords) -> Iterator[str]:
+def _asserted_words(text: str, wheels: KnownWords) -> list[str]:
     tokens = _TOKEN.findall(text)
+    found: list[str] = []
     reach = 0  # words that a negation still reaches
     listed = False  # only commas and joining words stand between here and a negated emotion word
     at = 0
@@ -135,20 +169,38 @@ def _asserted_words(text: str, wheels: KnownWords) -> Iterator[str]:
         size = _phrase(tokens, at, wheels)
         if size:
             listed = reach > 0 or listed
-            if not listed:
-                yield " ".join(tokens[at : at + size])
+            if not listed and not _denied_after(tokens, at + size):
+                found.append(" ".join(tokens[at : at + size]))
             reach = max(0, reach - size)
             at += size
             continue
         listed = listed and token in _JOINS
-        if pair in _ASSERTED:
-            at += 1  # both words are passed over
-        elif token in _NEGATIONS or pair in _PAIRS or token.endswith(("n't", "n’t")):
-            reach = REACH + (pair in _PAIRS) + 1
-        elif token in _MARKS or token in _CONTRASTS:
+        if pair in _ASSERTED or pair in _PAIRS or pair in _FAILURES:
+            reach = REACH if pair in _PAIRS else 2 if pair in _FAILURES else reach
+            at += 2
+            continue
+        if token in _NEGATIONS or token.endswith(("n't", "n’t")):
+            reach = REACH + 1
+        elif token == "whether" or (token == "if" and at and tokens[at - 1] in _UNSURE):
+            reach = len(tokens)  # to the end of the clause
+        elif (
+            token in _MARKS or token in _CONTRASTS or token in _REVEALS or (token in _ADDS and pair[-1] in _NEW_CLAUSE)
+        ):
             reach = 0
-        reach = max(0, reach - 1)
+        reach = max(0, reach - (token not in _LIGHT))
         at += 1
+    return found
+
+
+def _denied_after(tokens: list[str], at: int) -> bool:
+    """Whether what stands before `at` is denied behind it: "anger is absent", "joy is not visible"."""
+    rest = tokens[at : at + 5]
+    if rest[:1] and rest[0] in _MARKS:
+        return rest[1:4] == ["not", "at", "all"] and (len(rest) == 4 or rest[4] in _MARKS)
+    rest = rest[1:] if rest[:1] and rest[0] in ("is", "are", "was", "were", "seems") else rest
+    if rest[:1] and rest[0] in ("not", "isn't", "isn’t", "aren't", "aren’t", "wasn't", "wasn’t"):
+        return len(rest) > 1 and rest[1] in _VISIBLE
+    return bool(rest) and rest[0] in _ABSENT
 
 
 def _phrase(tokens: list[str], at: int, wheels: KnownWords) -> int:
@@ -169,11 +221,11 @@ def _phrase(tokens: list[str], at: int, wheels: KnownWords) -> int:
 
 LABEL_EXTRACTORS: dict[str, Callable[[str, KnownWords], Extracted]] = {
     "description": _description,
-    "list": lambda text, wheels: _list(text),
-    "r1-omni": lambda text, wheels: _tagged(text),
-    "humanomni-v2": lambda text, wheels: _humanomni(text),
+    "list": _list,
+    "r1-omni": _tagged,
+    "humanomni-v2": _humanomni,
     "affectgpt": _affectgpt,
-    "think_answer": lambda text, wheels: _tagged(text),
-    "answer_think_answer": lambda text, wheels: _tagged(text, "answer_think_answer"),
-    "set_steps": lambda text, wheels: _tagged(text, "set_steps"),
+    "think_answer": _tagged,
+    "answer_think_answer": lambda text, wheels: _tagged(text, wheels, "answer_think_answer"),
+    "set_steps": lambda text, wheels: _tagged(text, wheels, "set_steps"),
 }

@@ -12,9 +12,10 @@ answer's, those of the first are `initial_labels`. A first answer that is put of
 no word. `set_steps` (EMO-R3) has three steps and a box in place of tags; steps.py says how they are read.
 
 Status of a text: "truncated" when an open tag is never closed; else "no_answer" when there is no answer block or the
-last one holds no word; else "ok". Text around the blocks does not change the status: the strict form, which the format
-reward pays, is `Response.well_formed` (the same as `is_well_formed`). The status "error" is for callers whose media or
-model failed; no text has it. So a first answer alone is "ok", which fast thinking writes, but not strictly formed.
+last one holds no word or refuses to answer (data/refusals.py); else "ok". Text around the blocks does not change the
+status: the strict form, which the format reward pays, is `Response.well_formed` (the same as `is_well_formed`). The
+status "error" is for callers whose media or model failed; no text has it. So a first answer alone is "ok", which fast
+thinking writes, but not strictly formed.
 
 An answer block is always read by the corrected parser of data/labels.py, so that what a policy is paid for and what
 "corrected" scores are the same words.
@@ -23,12 +24,13 @@ An answer block is always read by the corrected parser of data/labels.py, so tha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 from mer_r1.data.labels import Span, split_labels, word_spans
+from mer_r1.data.refusals import refuses
 from mer_r1.data.sample import Mode, Response, Status
 from mer_r1.prompting.steps import BOX, keeps_form, read_steps
 
@@ -152,8 +154,7 @@ def _parse_tagged(text: str, order: tuple[str, ...], strict: re.Pattern[str]) ->
         blocks = _blocks(text)
         thinks, answers = ([text[start:end] for start, end in spans] for spans in (blocks.thinks, blocks.answers))
         unclosed = blocks.unclosed
-    labels = split_labels(answers[-1]) if answers else ()
-    labels = () if labels == _FALLBACK else labels
+    labels = _labels(answers)
     status: Status = "truncated" if unclosed else "ok" if labels else "no_answer"
     return Response(
         reasoning="\n".join([body.strip() for body in thinks]),
@@ -166,14 +167,13 @@ def _parse_tagged(text: str, order: tuple[str, ...], strict: re.Pattern[str]) ->
 
 def _tagged_spans(text: str) -> tuple[Span, ...]:
     answers = _blocks(text).answers
-    spans = word_spans(text, *answers[-1]) if answers else ()
-    return () if tuple(dict.fromkeys(word for _, _, word in spans)) == _FALLBACK else spans
+    return word_spans(text, *answers[-1]) if _labels([text[start:end] for start, end in answers[-1:]]) else ()
 
 
 def _parse_steps(text: str) -> Response:
     steps, boxes, unclosed = read_steps(text)
     answers = tuple([text[start:end] for start, end in boxes])
-    labels = split_labels(answers[-1]) if answers else ()
+    labels = _labels(answers)
     return Response(
         reasoning="\n".join([text[step.start : step.end].strip() for step in steps]),
         answers=answers,
@@ -185,7 +185,13 @@ def _parse_steps(text: str) -> Response:
 
 def _step_spans(text: str) -> tuple[Span, ...]:
     boxes = read_steps(text).boxes
-    return word_spans(text, *boxes[-1]) if boxes else ()
+    return word_spans(text, *boxes[-1]) if _labels([text[start:end] for start, end in boxes[-1:]]) else ()
+
+
+def _labels(answers: Sequence[str]) -> tuple[str, ...]:
+    """The words of the last answer; none where it puts the answer off, or refuses one."""
+    labels = split_labels(answers[-1]) if answers else ()
+    return () if labels == _FALLBACK or (labels and refuses(answers[-1])) else labels
 
 
 RESPONSE_FORMATS: dict[str, ResponseFormat] = {

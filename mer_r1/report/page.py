@@ -254,6 +254,7 @@ def _counted(row: ScoreRow) -> str:
         (score.missing, "without an answer"),
         (score.failed, "failed, to be asked again"),
         (score.report.unanswered, "unfinished or empty"),
+        (score.report.refusals, "of these refusals"),
         (score.extra, "answers without a sample"),
     )
     line = ", ".join(f"{count} {what}" for count, what in counts if count)

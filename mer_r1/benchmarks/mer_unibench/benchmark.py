@@ -151,7 +151,8 @@ class MerUniBench:
             )
             for mode, predictions in modes.items():
                 unanswered = len(predictions.unanswered & gold.valence.keys())
-                reports[mode] = found[mode].to_json() | {"unanswered": unanswered}
+                refusals = len(predictions.refused & gold.valence.keys())
+                reports[mode] = found[mode].to_json() | {"unanswered": unanswered, "refusals": refusals}
         return {mode: report | {"failed": len(item.failed[mode])} for mode, report in reports.items()}
 
 
