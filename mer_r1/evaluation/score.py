@@ -267,6 +267,11 @@ def validate_strict(path: Path, gold: Gold, pred: Path, modes: Modes, parser: st
                 raise InputError(f"{side}:{line[identity]}: {error}; fix it, or leave out --strict")
     for mode in modes.values():
         named = f" in mode {printable(mode.mode)}" if mode.mode else ""
+        if failed := [identity for identity in gold.labels if identity in mode.failed]:
+            raise InputError(
+                f'{pred}: the answer to "{printable(failed[0])}"{named} failed, {len(failed)} in all; ask again, or '
+                "leave out --strict"
+            )
         if missing := [identity for identity in gold.labels if identity not in mode.labels]:
             raise InputError(
                 f'{pred}: no prediction for "{printable(missing[0])}" (line {gold.line[missing[0]]} of {path}){named}, '

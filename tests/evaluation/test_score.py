@@ -252,6 +252,9 @@ def test_what_the_official_code_stops_at_is_counted_and_strict_names_its_line(go
     sound = {"id": "a", "labels": []}, {"id": "b", "labels": None}
     with pytest.raises(InputError, match=r'no prediction for "c" \(line 3 of .*meld\.jsonl\), 1 missing in all'):
         run(gold, write(tmp_path / "short.jsonl", *sound), Settings(strict=True))
+    broken = *sound, {"id": "c", "status": "error", "labels": None}
+    with pytest.raises(InputError, match=r'failed\.jsonl: the answer to "c" failed, 1 in all; ask again, or leave'):
+        run(gold, write(tmp_path / "failed.jsonl", *broken), Settings(strict=True))
     whole = *sound, {"id": "c", "labels": "sad"}
     with pytest.raises(InputError, match=r'long\.jsonl:4: id "zzz" is not in'):
         run(gold, write(tmp_path / "long.jsonl", *whole, {"id": "zzz", "labels": []}), Settings(strict=True))
