@@ -3,8 +3,8 @@
 A model is asked about the same clips with everything, without the pictures, without the sound, without the subtitle,
 and with the subtitle alone. Recall, precision and F1 are the scorer's, each beside its difference from `everything` by
 the paired bootstrap; where the subtitle alone keeps most of the F1, the labels leak into the words, or the model reads
-little else. A clip with a failed answer under one condition is in the numbers of none. A medium that a clip does not
-have cannot be taken away: its answer stays, and the clip counts (`num_had` says how many had it).
+little else. A clip with a failed answer, under one condition or in one mode, is in no number. A medium that a clip does
+not have cannot be taken away: its answer stays, and the clip counts (`num_had` says how many had it).
 
 It runs through evaluation/suite.py, a condition in the place of a set; OUT/modality.json holds the numbers by mode and
 condition. Memory: as generation/local.py says.
@@ -25,7 +25,7 @@ from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Clip, Mode, Prediction, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.evaluation.answered import answered
+from mer_r1.evaluation.answered import Answered, answered
 from mer_r1.evaluation.records import Json, MetricsRecord, ScoreRecord, ScoresByMode
 from mer_r1.evaluation.suite import AnsweredRun, FoundSets, Outcome, Request
 from mer_r1.generation import Generator
@@ -122,7 +122,13 @@ class Modality:
     def score(self, run: AnsweredRun) -> ModalityOutcome:
         """The scores of every condition, and in words what follows. Raises InputError where no clip is left."""
         modes, name = run.request.modes, run.request.data.stem
-        by_mode = {mode: score_without(run, mode, self.wheels, name) for mode in modes}
+        by_condition = [{mode: _statuses(item.rows[mode]) for mode in modes} for item in run.sets.values()]
+        ids = [sample.id for sample in run.sets[EVERYTHING].prepared.samples]
+        counted = answered(ids, *by_condition, rule=run.request.failed, all_asked=True)
+        if not counted.ids:
+            one = ", or score one mode alone (--mode)" if len(modes) > 1 else ""
+            raise InputError(f"{run.out}: every clip has a failed answer; ask them again{one}")
+        by_mode = {mode: score_without(run, mode, counted, self.wheels, name) for mode in modes}
         num = len(next(iter(run.sets.values())).prepared.samples)
         numbers: Json = {"model": run.request.model_name, "n": num, "modes": by_mode}
         numbers["finding"] = {mode: finding(rows) for mode, rows in by_mode.items()}
@@ -137,24 +143,23 @@ class Modality:
         return ModalityOutcome(run, MetricsRecord(sets=sets), numbers=numbers)
 
 
-def score_without(run: AnsweredRun, mode: Mode, wheels: WheelSet, name: str = "gold") -> dict[str, Json]:
+def _statuses(rows: Mapping[str, Prediction]) -> dict[str, str]:
+    return {identity: row.status for identity, row in rows.items()}
+
+
+def score_without(
+    run: AnsweredRun, mode: Mode, counted: Answered[Mode], wheels: WheelSet, name: str = "gold"
+) -> dict[str, Json]:
     """By condition `{"n", "num_had", "failed", "signature", measure.., "intervals", "delta"}`, JSON values, fractions.
 
     `delta` is the condition minus `everything`, by measure, with its 95 % interval. `n` is how many clips count, those
-    that were answered under every condition; `failed` counts the condition's own failures. Raises InputError where no
-    clip is left.
+    that `counted` says were answered under every condition in every mode; `failed` counts the condition's own failures
+    in this mode.
     """
     rows = {condition: item.rows[mode] for condition, item in run.sets.items()}
     everything = run.sets[EVERYTHING]
-    statuses = [{mode: {i: row.status for i, row in of_condition.items()}} for of_condition in rows.values()]
-    ids = [sample.id for sample in everything.prepared.samples]
-    counted = answered(ids, *statuses, rule=run.request.failed, all_asked=True)
     kept = set(counted.ids)
     samples = [sample for sample in everything.prepared.samples if sample.id in kept]
-    if not samples:
-        raise InputError(
-            f"{run.out}: every clip has a failed {mode} answer; ask them again, or score one mode alone (--mode)"
-        )
     gold = Gold.of(samples)
     had = _had(samples, everything.folder / PREDICTIONS_FILE)
     whole: ScoreReport | None = None
