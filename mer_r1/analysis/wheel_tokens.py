@@ -102,6 +102,7 @@ def load_tokenizer(source: str) -> Any:
     Raises InputError for a folder without a whole tokenizer, a Hub id that cannot be had, and one that is not
     byte-level. Code that comes with a checkpoint is never run.
     """
+    from mer_r1.models.checkpoint import require_source
     from mer_r1.models.token_offsets import require_byte_level
 
     if source == "tiny":
@@ -110,8 +111,7 @@ def load_tokenizer(source: str) -> Any:
 
         return tiny_tokenizer(minimer_texts())
     folder = Path(source)
-    if not folder.exists() and (source.startswith(("/", ".", "~")) or source.count("/") > 1):
-        raise InputError(f"{source}: no such folder; {_FIX}")
+    require_source(source, _FIX)
     if folder.is_file():
         raise InputError(f"{source}: a file, not a folder; {_FIX}")
     import transformers

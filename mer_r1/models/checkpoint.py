@@ -17,6 +17,7 @@ from mer_r1.media import MediaBudget
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
 SETTINGS_FILE = "mer_r1.json"
+CONNECT_S = 5.0
 RUN_FIX = "give a run's folder or its `model`"
 CAUSAL_FIX = (
     "give the folder of a causal language model with its tokenizer, or a Hub id such as Qwen/Qwen2.5-7B-Instruct"
@@ -71,6 +72,26 @@ def looks_like_hub_id(source: str) -> bool:
     """Whether this may be owner/name on the Hub rather than a path."""
     owner = source.partition("/")[0]
     return not source.startswith(("/", ".", "~")) and source.count("/") == 1 and not Path(owner).is_dir()
+
+
+def require_source(source: str, fix: str) -> None:
+    """Raises InputError, ending in `fix`, where `source` is neither there nor like a Hub id (owner/name).
+
+    The Hub is asked once whether it can be reached. Where it cannot, this process reads what is kept of it: the Hub's
+    library would ask six times for every file, and wait half a minute between.
+    """
+    if Path(source).exists():
+        return
+    if not looks_like_hub_id(source):
+        raise InputError(f"{source}: no such folder; {fix}")
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    try:
+        get_session().head(constants.ENDPOINT, timeout=CONNECT_S)
+    except Exception:  # of the HTTP library, which is another one from version to version
+        constants.HF_HUB_OFFLINE = True
 
 
 def folder_kind(folder: Path, fix: str) -> str:

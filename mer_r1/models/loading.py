@@ -15,7 +15,14 @@ from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.causal_lm import load_causal_lm
-from mer_r1.models.checkpoint import RUN_FIX, SETTINGS_FILE, folder_kind, looks_like_hub_id, settings_of
+from mer_r1.models.checkpoint import (
+    RUN_FIX,
+    SETTINGS_FILE,
+    folder_kind,
+    looks_like_hub_id,
+    require_source,
+    settings_of,
+)
 from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, first_not_finite, merged, peft_is_behind
 from mer_r1.models.qwen2_5_omni import load_omni
 from mer_r1.models.qwen2_5_vl import load_vision
@@ -35,8 +42,7 @@ def load_backbone(source: str, budget: MediaBudget | None = None, prompt_style: 
     Raises InputError for a folder that holds no whole checkpoint or adapter, and for a Hub id that cannot be had.
     """
     folder = Path(source)
-    if not folder.exists() and not looks_like_hub_id(source):
-        raise InputError(f"{source}: no such folder; give a run, a checkpoint's folder, or a Hub id")
+    require_source(source, "give a run, a checkpoint's folder, or a Hub id")
     if (folder / ADAPTER_CONFIG).is_file():  # whatever else is there: transformers reads such a folder so, too
         return _load_adapted(folder, budget, prompt_style)
     kind = folder_kind(folder, RUN_FIX) if folder.exists() else _hub_kind(source)

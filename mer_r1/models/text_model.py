@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from mer_r1.errors import InputError
-from mer_r1.models.checkpoint import CAUSAL_FIX, folder_kind, read_parts
+from mer_r1.models.checkpoint import CAUSAL_FIX, folder_kind, read_parts, require_source
 from mer_r1.models.decoding import NotFiniteError, is_drawable
 
 
@@ -36,11 +36,9 @@ class TextModel:
 
         Raises InputError for a folder without a whole causal language model, and for a Hub id that cannot be loaded.
         """
-        folder = Path(source)
-        if folder.exists():
-            folder_kind(folder, CAUSAL_FIX)
-        elif source.startswith(("/", ".", "~")) or source.count("/") > 1:  # no Hub id, so nothing asks the network
-            raise InputError(f"{source}: no such folder; {CAUSAL_FIX}")
+        require_source(source, CAUSAL_FIX)
+        if Path(source).exists():
+            folder_kind(Path(source), CAUSAL_FIX)
         import transformers
 
         cuda = torch.cuda.is_available()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,26 @@ def test_settings_that_say_nothing_known_are_refused(tiny_folder: Path, tmp_path
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
     (folder / "mer_r1.json").write_text(json.dumps(settings))
     _refused(folder)
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its library would wait between six questions for every file."""
+    asked = []
+
+    class Unreachable:
+        def head(self, url: str, **_: Any) -> None:
+            asked.append(url)
+            raise ConnectionError("no network")
+
+    def never(seconds: float) -> None:
+        raise AssertionError(f"waited {seconds} s for another question")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "get_session", Unreachable)
+    monkeypatch.setattr(time, "sleep", never)
+    for _ in range(2):
+        _refused("nobody/no-such-model", "Hub id", load=load_backbone)
+    assert asked == [huggingface_hub.constants.ENDPOINT]
 
 
 @LOADERS
