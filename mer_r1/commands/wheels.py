@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mer_r1.commands.options import Commands, add_command, add_protocol_option, add_wheel_options
 from mer_r1.errors import InputError
@@ -29,6 +30,7 @@ def add(commands: Commands) -> None:
     counted = add_command(kinds, "tokens", text, _tokens)
     counted.add_argument("--model", required=True, help="a tokenizer's or a run's folder, a Hub id, or tiny")
     add_wheel_options(counted)
+    counted.add_argument("--manifest", type=Path, help="weigh sharing by how often each gold word occurs in these rows")
     counted.add_argument("--out", type=Path, metavar="FILE", help="write every shared token there, as JSON")
     fetched = add_command(kinds, "download", "Fetch the published tables, each checked against its known hash.", _fetch)
     fetched.add_argument("names", nargs="*", metavar="official|mer2026", help="which (default both)")
@@ -65,21 +67,33 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _tokens(options: argparse.Namespace) -> int:
+    from mer_r1.analysis.gold_tokens import gold_report
     from mer_r1.analysis.wheel_tokens import load_tokenizer, token_report
     from mer_r1.data.files import write_json
-    from mer_r1.display.wheel_tokens import print_wheel_tokens
+    from mer_r1.data.gold import read_gold
+    from mer_r1.display.wheel_tokens import print_gold_tokens, print_wheel_tokens
     from mer_r1.emotion.wheel import WheelSet
     from mer_r1.metrics.signature import wheels_part
 
     wheels = WheelSet.load(options.wheels, protocol=options.protocol)
+    gold = None if options.manifest is None else read_gold(options.manifest)
     tokenizer = load_tokenizer(options.model)
     report, name = token_report(tokenizer, wheels), wheels_part(wheels.source, wheels.sha256)
+    try:
+        of_gold = None if gold is None else gold_report(tokenizer, wheels, gold)
+    except InputError as error:
+        raise InputError(f"{options.manifest}: {error}") from None
     if options.out is not None:
         head = {"model": options.model, "num_ids": len(tokenizer), "wheels": wheels.source}
         head |= {"wheels_sha256": wheels.sha256, "protocol": options.protocol}
-        write_json(options.out, head | {"by_wheel": [asdict(item) for item in report]})
+        found: dict[str, Any] = {"by_wheel": [asdict(item) for item in report]}
+        if of_gold is not None:
+            found |= {"manifest": str(options.manifest), "gold": asdict(of_gold)}
+        write_json(options.out, head | found)
     title = f"{options.model}, {len(tokenizer):,} ids; wheels {name}, protocol {options.protocol}"
     print_wheel_tokens(report, title)
+    if of_gold is not None:
+        print_gold_tokens(of_gold, str(options.manifest))
     return 0
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mer_r1.analysis.gold_tokens import GoldTokens
 from mer_r1.analysis.wheel_tokens import SharedId, TokenCount, WheelTokens
+from mer_r1.text import printable
 
 NUM_EXAMPLES = 3
+NUM_WORDS = 10
 _NUM_WORDS_SHOWN = 2
 
 
@@ -35,8 +41,46 @@ def print_wheel_tokens(report: tuple[WheelTokens, ...], title: str) -> None:
     )
 
 
+def print_gold_tokens(report: GoldTokens, manifest: str) -> None:
+    """Print how often the gold words of a manifest open with a shared id."""
+    console = Console(emoji=False, markup=False, highlight=False)
+    wrong = (
+        f", {report.num_malformed:,} of them with labels that are not wholly readable" if report.num_malformed else ""
+    )
+    console.print(
+        f"\n{manifest}: {report.num_times:,} gold words in {report.num_rows:,} rows{wrong}; each occurrence counts",
+        soft_wrap=True,
+    )
+    table = Table("wheel", "category")
+    for head in ("words", "one token", "occurrences", "touched", "lost"):
+        table.add_column(head, justify="right")
+    for item in report.by_wheel:
+        for index, count in enumerate((*item.categories, item.total)):
+            name = "all" if count is item.total else count.name
+            shares = [_share(part, count.num_times) for part in (count.num_touched, count.num_lost)]
+            numbers = (f"{part:,}" for part in (count.num_words, count.num_single, count.num_times))
+            table.add_row(item.total.name if index == 0 else "", escape(name), *numbers, *shares)
+        table.add_section()
+    console.print(table)
+    for item in report.by_wheel:
+        if item.touched:
+            console.print(f"{item.total.name}, touched: {_most_frequent(item.touched)}", soft_wrap=True)
+    if report.unknown:
+        num_unknown = sum(report.unknown.values())
+        console.print(f"in no wheel, {num_unknown:,} occurrences: {_most_frequent(report.unknown)}", soft_wrap=True)
+
+
+def _most_frequent(times: Mapping[str, int]) -> str:
+    rest = f" and {len(times) - NUM_WORDS:,} more" if len(times) > NUM_WORDS else ""
+    return ", ".join(f"{printable(word)} {num:,}" for word, num in islice(times.items(), NUM_WORDS)) + rest
+
+
+def _share(num: int, whole: int) -> str:
+    return f"{num / whole:.1%}" if whole else "-"
+
+
 def _cells(count: TokenCount) -> tuple[str, ...]:
-    shares = [f"{num / count.num_words:.1%}" if count.num_words else "-" for num in (count.num_touched, count.num_lost)]
+    shares = [_share(num, count.num_words) for num in (count.num_touched, count.num_lost)]
     return f"{count.num_words:,}", f"{count.num_ids:,}", f"{count.num_shared_ids:,}", *shares
 
 

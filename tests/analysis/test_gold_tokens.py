@@ -1,0 +1,80 @@
+"""`mer-r1 wheels tokens --manifest`: occurrences of gold words worked out by hand, and a file that agrees with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mer_r1.analysis.gold_tokens import GoldCount, gold_report
+from mer_r1.commands import main
+from mer_r1.data.gold import Gold
+from mer_r1.errors import InputError
+from tests.small_wheels import SMALL
+from tests.word_pieces import Pieces
+
+
+def gold(*labels: object) -> Gold:
+    return Gold({str(number): field for number, field in enumerate(labels)}, {}, {}, {})
+
+
+def test_every_occurrence_of_a_gold_word_counts() -> None:
+    """One id a byte: "angry" and "at ease" open with the same letter, and every word with a space after another."""
+    found = gold_report(
+        Pieces(), SMALL, gold(("happy", "angry"), "happy, qwerty", ("happy", "sad"), ("angry",), 3, None)
+    )
+    assert (found.num_rows, found.num_malformed, found.num_times, found.unknown) == (6, 1, 7, {"qwerty": 1})
+    assert found.by_wheel[0].categories == (
+        GoldCount("joy", num_words=1, num_single=0, num_times=3, num_touched=3, num_lost=0),
+        GoldCount("anger", num_words=1, num_single=0, num_times=2, num_touched=2, num_lost=2),
+        GoldCount("sadness", num_words=1, num_single=0, num_times=1, num_touched=1, num_lost=0),
+    )
+    assert found.by_wheel[0].total == GoldCount("w1", 3, 0, 6, 6, 2)
+    assert found.by_wheel[0].touched == {"happy": 3, "angry": 2, "sad": 1}
+    assert found.by_wheel[4].total.num_times == 5  # sad has no home in w5
+
+
+def test_words_that_share_nothing_are_not_touched() -> None:
+    class Whole:
+        """An id a text."""
+
+        def encode(self, text: str, **_: bool) -> list[int]:
+            return [sum(ord(character) * 1000**place for place, character in enumerate(text))]
+
+    found = gold_report(Whole(), SMALL, gold(("happy", "angry"), ("happy",)))
+    assert found.by_wheel[0].total == GoldCount("w1", num_words=2, num_single=2, num_times=3, num_touched=0, num_lost=0)
+    assert found.by_wheel[0].touched == {}
+
+
+def test_a_corpus_without_a_word_that_a_wheel_knows_is_refused() -> None:
+    with pytest.raises(InputError, match="no gold word that a wheel knows"):
+        gold_report(Pieces(), SMALL, gold(("qwerty",), None))
+
+
+def test_the_command_prints_and_writes_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("mer_r1.analysis.wheel_tokens.load_tokenizer", lambda _: _Sized())
+    manifest, out = tmp_path / "train.jsonl", tmp_path / "tokens.json"
+    rows = [{"id": "a", "labels": ["happy", "[red]x"]}, {"id": "b", "labels": ["happy", "tired"]}]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["wheels", "tokens", "--model", "m", "--manifest", str(manifest)]
+    assert main([*arguments, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    written = json.loads(out.read_text())["gold"]
+    assert (written["num_rows"], written["num_times"], written["unknown"]) == (2, 4, {"[red]x": 1})
+    assert written["by_wheel"][0]["total"]["num_times"] == 3
+    assert f"{manifest}: 4 gold words in 2 rows; each occurrence counts" in printed
+    assert "w1, touched: happy 2, tired 1" in printed
+    assert "in no wheel, 1 occurrences: [red]x 1" in printed
+    manifest.write_text(json.dumps({"id": "a", "labels": ["qwerty"]}) + "\n")
+    assert main(arguments) == 2
+    assert f"{manifest}: no gold word that a wheel knows" in capsys.readouterr().err
+    assert main([*arguments[:-1], str(tmp_path / "none.jsonl")]) == 2
+
+
+class _Sized(Pieces):
+    def __len__(self) -> int:
+        return 256
