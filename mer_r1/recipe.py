@@ -164,18 +164,21 @@ def _known_objective(name: str) -> str:
 class RlSection(_Section):
     """Names of TRL's GRPOConfig where TRL has the thing. `objective` names an entry of objectives.OBJECTIVES.
 
-    `top_k` (0: all), `top_p` and `min_p` limit what answers are drawn from, in this order, behind the temperature; what
-    is scored is the whole distribution at that temperature, as in TRL, so with them a ratio of 1 and the KL estimates
-    are those of other draws. `mask_truncated_completions` leaves answers that were cut at max_completion_length out of
-    the loss; their rewards stay in their group. `kl` is the estimator of the KL term (rl/kl.py) and `beta_schedule`
-    "decay" lets beta fall linearly to a quarter in the first half of the run. `importance_sampling_level` and `delta`,
-    the upper bound of a bad answer's ratio (dual clip), are of the loss (rl/losses.py). `shared_tokens` says whether an
-    id that opens words of two categories counts for both (the paper's reading) or for neither.
+    `end_token`: an answer is paid for ending. One id behind its last tag is drawn and scored too, which
+    `max_completion_length` counts; where it is not the end token the answer earns no format reward. `top_k` (0: all),
+    `top_p` and `min_p` limit what answers are drawn from, in this order, behind the temperature; what is scored is the
+    whole distribution at that temperature, as in TRL, so with them a ratio of 1 and the KL estimates are those of other
+    draws. `mask_truncated_completions` leaves answers that were cut at max_completion_length out of the loss; their
+    rewards stay in their group. `kl` is the estimator of the KL term (rl/kl.py) and `beta_schedule` "decay" lets beta
+    fall linearly to a quarter in the first half of the run. `importance_sampling_level` and `delta`, the upper bound of
+    a bad answer's ratio (dual clip), are of the loss (rl/losses.py). `shared_tokens` says whether an id that opens
+    words of two categories counts for both (the paper's reading) or for neither.
     """
 
     objective: Annotated[str, AfterValidator(_known_objective)] = "mer_r1"
     num_generations: Positive = 4
     max_completion_length: Positive = 1024
+    end_token: bool = True
     temperature: float = Field(default=1.0, gt=0)
     top_k: int = Field(default=0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)

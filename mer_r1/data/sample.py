@@ -124,6 +124,7 @@ class Rollout:
     `confidences` maps an answer word to its (slow, fast) log-confidence: that of its category, averaged over the wheels
     that know it, or under ablation A1 its own. None where nothing is calibrated. `reflection` holds what the judge of
     its steps said, "coherence" and "consistency", as written; what was not graded is missing, None without a judge.
+    `ended` says whether the end token followed the text; None where it was not asked for.
     """
 
     step: int
@@ -135,3 +136,4 @@ class Rollout:
     advantage: float
     confidences: dict[str, tuple[float, float]] | None = None
     reflection: dict[str, str] | None = None
+    ended: bool | None = None

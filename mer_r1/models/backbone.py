@@ -231,8 +231,9 @@ class Backbone(ABC):
 
         All answers read the one cache of their prompt. Sampling continues until every row has written `stop` as often
         as `num_stops` says, or the end token, or `max_new_tokens` are written; a `stop` before `stop_after` does not
-        count. `uniform_BR` are the draws, in [0, 1), one for each id; without it they come from torch's global
-        generator. Raises NotFiniteError where the model's scores for a row are not numbers.
+        count. With `sampling.end_token` a row goes on for one id behind its last stop. `uniform_BR` are the draws, in
+        [0, 1), one for each id; without it they come from torch's global generator. Raises NotFiniteError where the
+        model's scores for a row are not numbers.
         """
         padding_PT = encoded.prompts.mask_PT == 0
         bias_PT = torch.zeros(padding_PT.shape, device=self.device).masked_fill(padding_PT, -torch.inf)
@@ -251,7 +252,7 @@ class Backbone(ABC):
         sound_B = open_B  # looked at after the last step: to ask a GPU at every step takes time
         ids, kept = [], []
         after = "" if stop_after in prefill else stop_after
-        finished = StopText(self.tokenizer, stop, rows, self.device, num_stops, after)
+        finished = StopText(self.tokenizer, stop, rows, self.device, num_stops, after, sampling.end_token)
         for index in range(sampling.max_new_tokens):
             logits_BV = logits_BV + self.suppressed_V
             sound_B = sound_B & (is_drawable(logits_BV) | ~open_B)
@@ -265,7 +266,8 @@ class Backbone(ABC):
             logits_BV = decoder.step(chosen_B[:, None])
         if not sound_B.all():
             raise NotFiniteError((~sound_B).nonzero()[:, 0].tolist())
-        return Generated(torch.stack(ids, dim=1), torch.stack(kept, dim=1).long(), ~open_B)
+        behind_stop_B = finished.behind_stop_B if sampling.end_token else None
+        return Generated(torch.stack(ids, dim=1), torch.stack(kept, dim=1).long(), ~open_B, behind_stop_B)
 
 
 def next_positions(positions_3BT: Tensor, num: int) -> Tensor:

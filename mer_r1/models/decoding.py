@@ -112,11 +112,19 @@ class StopText:
     """Says, id by id, which rows are finished: the end token, or a text that a tokenizer may cut in any way.
 
     Keeps the last ids of every row, long enough to hold what it waits for, and decodes those of rows that are not
-    finished. A row is finished when it has written `stop` `num_stops` times; a stop before `after` does not count.
+    finished. A row is finished when it has written `stop` `num_stops` times; a stop before `after` does not count. With
+    `one_more` it is finished by the next id, whatever that is: `behind_stop_B` says which rows' last id was such a one.
     """
 
     def __init__(
-        self, tokenizer: Any, stop: str, num_rows: int, device: torch.device, num_stops: int = 1, after: str = ""
+        self,
+        tokenizer: Any,
+        stop: str,
+        num_rows: int,
+        device: torch.device,
+        num_stops: int = 1,
+        after: str = "",
+        one_more: bool = False,
     ) -> None:
         self._tokenizer, self._stop, self._after = tokenizer, stop, after
         self._eos = int(tokenizer.eos_token_id)
@@ -125,8 +133,11 @@ class StopText:
         self._tail: list[list[int]] = [[] for _ in range(num_rows)]
         self._waits = [after != ""] * num_rows
         self._left_B = torch.full((num_rows,), num_stops, device=device)
+        self._one_more = one_more
+        self.behind_stop_B = torch.zeros(num_rows, dtype=torch.bool, device=device)
 
     def __call__(self, ids_B: Tensor) -> Tensor:
+        self.behind_stop_B = stopped_B = self._left_B <= 0  # padding behind a finished row changes nothing
         if self._single is not None:
             self._left_B -= (ids_B == self._single).long()
         else:
@@ -143,7 +154,7 @@ class StopText:
                 if self._stop in text:
                     self._tail[row] = []
                     self._left_B[row] -= 1
-        return (ids_B == self._eos) | (self._left_B <= 0)
+        return (ids_B == self._eos) | (stopped_B if self._one_more else self._left_B <= 0)
 
 
 @contextmanager

@@ -62,25 +62,32 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is drawn, with transformers' names. Temperature 0 is greedy; `top_k` 0 is no limit."""
+    """How an answer is drawn, with transformers' names. Temperature 0 is greedy; `top_k` 0 is no limit.
+
+    With `end_token` an answer that has written its stop draws one id more, which should be the end token;
+    `max_new_tokens` counts it.
+    """
 
     max_new_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
+    end_token: bool = False
 
 
 @dataclass(frozen=True)
 class Generated:
-    """B responses: the ids after the prefill, up to and with the stop, padded on the right; mask 1 on real ids.
+    """B responses: the ids after the prefill, padded on the right; mask 1 on real ids.
 
-    A response that is not in `stopped_B` was cut at its largest length.
+    A response ends with its stop, or where `behind_stop_B` is True with the one id that was drawn behind it; None where
+    none was to be drawn. A response that is not in `stopped_B` was cut at its largest length.
     """
 
     ids_BR: Tensor
     mask_BR: Tensor
     stopped_B: Tensor
+    behind_stop_B: Tensor | None = None
 
     def rows(self) -> list[list[int]]:
         """The ids of every response, without padding."""

@@ -10,7 +10,8 @@ response's own reasoning and once in the fast context of the same ids (models/to
 R+ is the mean of Delta over words of correct category, R- the mean of -Delta over words of an incorrect one (Eq.
 10-11). The paper has no wheel index: here correctness is judged per wheel, and a word's Delta is averaged over the
 wheels in which it is correct (for R+) or incorrect (for R-); wheels without gold say nothing. A
-category whose confidence is NaN gives its words no Delta in that wheel. Ablation A1 takes the generated
+category whose confidence is NaN gives its words no Delta in that wheel. A response without reasoning (no think block,
+an empty one, no steps) has y_cot = {}, so its two contexts are one and its Delta is 0. Ablation A1 takes the generated
 id's own log p(first token of e) for conf; correctness stays that of the wheels. No gradient flows through confidence.
 """
 
@@ -92,6 +93,8 @@ def calibration_rewards(
     words: list[dict[str, tuple[float, float]]] = [{} for _ in batch.rows]
     for order, (row, answer) in enumerate(branches.answers.items()):
         slow, fast = confidences[order], confidences[len(branches.answers) + branches.fast_of[row]]
+        if not batch.responses[row].reasoning.strip():
+            slow = fast  # y_cot is empty: the two contexts of Eq. 8 are one, however the response's tags are written
         gold = wheels.map_set(batch.golds[batch.prompt_of(row)])
         pairs_B2[row] = torch.tensor(calibration_pair(answer.words, slow, fast, gold, tokens, wheels, level))
         sides = (slow.category_AC.tolist(), fast.category_AC.tolist(), slow.word_A.tolist(), fast.word_A.tolist())

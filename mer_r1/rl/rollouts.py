@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,7 +32,11 @@ from mer_r1.text import printable
 
 @dataclass(frozen=True)
 class RolloutBatch:
-    """Sampled responses of P groups, one row each, a group's rows side by side. `rows` are the ids without padding."""
+    """Sampled responses of P groups, one row each, a group's rows side by side.
+
+    `rows` are the ids without padding, all of which the loss reads. Where an id was drawn behind the stop, `ended` says
+    whether a row's last id is the end token; a response that has not ended is not well formed.
+    """
 
     ids: tuple[str, ...]
     golds: tuple[tuple[str, ...], ...]
@@ -41,11 +45,17 @@ class RolloutBatch:
     rows: list[list[int]]
     texts: list[str]
     responses: list[Response]
+    ended: list[bool] | None = None
 
     @property
     def num_generations(self) -> int:
         """G."""
         return len(self.rows) // len(self.ids)
+
+    @property
+    def written(self) -> list[list[int]]:
+        """The ids of the texts: those of `rows` without one that was drawn behind the stop."""
+        return written_ids(self.rows, self.generated)
 
     def prompt_of(self, row: int) -> int:
         """The prompt that a row answers."""
@@ -95,9 +105,21 @@ def make_rollouts(
     except NotFiniteError as error:
         raise InputError(f"sample {printable(ids[error.rows[0] // num_generations])!r}: {error}") from None
     rows = generated.rows()
-    texts = [backbone.decode(row) for row in rows]
+    texts = [backbone.decode(row) for row in written_ids(rows, generated)]
     responses = [parse_response(text, response_format.name) for text in texts]
-    return RolloutBatch(tuple(ids), tuple(golds), encoded.without_cache(), generated, rows, texts, responses)
+    ended = None
+    if generated.behind_stop_B is not None:
+        ended = [row[-1] == backbone.tokenizer.eos_token_id for row in rows]
+        pairs = zip(responses, ended, strict=True)
+        responses = [replace(response, well_formed=response.well_formed and end) for response, end in pairs]
+    return RolloutBatch(tuple(ids), tuple(golds), encoded.without_cache(), generated, rows, texts, responses, ended)
+
+
+def written_ids(rows: Sequence[list[int]], generated: Generated) -> list[list[int]]:
+    """The ids of the texts: the rows of `generated` without one that was drawn behind the stop."""
+    if generated.behind_stop_B is None:
+        return [*rows]
+    return [row[:-1] if has_more else row for row, has_more in zip(rows, generated.behind_stop_B.tolist(), strict=True)]
 
 
 def text_rewards(batch: RolloutBatch, wheels: WheelSet, length_penalty: LengthPenalty = "none") -> Tensor:
@@ -126,7 +148,7 @@ def contexts(backbone: Backbone, batch: RolloutBatch, response_format: ResponseF
     """What the packed pass reads of a batch: every response and, to calibrate, every distinct fast context."""
     located = {
         row: answer
-        for row, ids in enumerate(batch.rows)
+        for row, ids in enumerate(batch.written)
         if calibrate and (answer := locate_answer(backbone, ids, response_format))
     }
     slow, fast_number, fast_of = [], dict[Branch, int](), dict[int, int]()

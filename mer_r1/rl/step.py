@@ -185,6 +185,8 @@ def measurements(scored: Scored, first: GroupPass) -> Iterator[Measurement]:
     yield Measurement("frac_reward_zero_std", float((scored.advantages_PG == 0).all(1).float().mean()), 1)
     yield Measurement("answer_words", sum(len(response.labels) for response in rollouts.responses) / size, 1)
     yield Measurement("answered_share", sum(response.status == "ok" for response in rollouts.responses) / size, 1)
+    if rollouts.ended is not None:
+        yield Measurement("ended_share", sum(rollouts.ended) / size, 1)
     yield Measurement("response_tokens", sum(map(len, rollouts.rows)) / size, 1)
     yield Measurement("truncated_share", 1 - float(rollouts.generated.stopped_B.float().mean()), 1)
     if reflection is not None:
@@ -211,6 +213,7 @@ def rollout_rows(scored: Scored) -> list[Rollout]:
                 advantage=float(scored.advantages_PG[prompt, index]),
                 confidences=scored.words[row] if scored.words else None,
                 reflection=reflection.answers[row] if reflection else None,
+                ended=batch.ended[row] if batch.ended else None,
             )
         )
     return rows

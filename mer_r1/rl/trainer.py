@@ -60,7 +60,8 @@ class GrpoTrainer(RunTrainer):
         self.backbone, self.rl, self.wheels = backbone, recipe.rl, wheels
         rl = recipe.rl
         self.response_format = backbone.response_format
-        self.sampling = Sampling(rl.max_completion_length, rl.temperature, rl.top_p, rl.top_k, rl.min_p or 0.0)
+        limits = {"top_p": rl.top_p, "top_k": rl.top_k, "min_p": rl.min_p or 0.0}
+        self.sampling = Sampling(rl.max_completion_length, rl.temperature, **limits, end_token=rl.end_token)
         self._towers_learn, self.steps_a_batch = recipe.model.train_towers, rl.num_iterations
         self._kept: list[Rewarded | Scored] = []  # of the step's micro-batches, in order
         super().__init__(recipe=recipe, model=backbone.wrapped_model, collate=self._collate, **kwargs)
@@ -251,7 +252,7 @@ class GrpoTrainer(RunTrainer):
     def evaluate_batch(self, inputs: dict[str, RlBatch]) -> list[tuple[dict[str, float], float]]:
         """Rewards of the greedy slow answer of every sample."""
         batch = inputs["batch"]
-        greedy = replace(self.sampling, temperature=0.0)
+        greedy = replace(self.sampling, temperature=0.0, end_token=False)
         draws = torch.zeros(len(batch.ids), greedy.max_new_tokens)
         made = self._make_rollouts(batch, greedy, draws)
         scores = []

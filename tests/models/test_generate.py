@@ -308,6 +308,30 @@ def test_a_profile_with_two_answers_ends_with_the_second_stop(tiny: OmniBackbone
             assert num_stops == 1 or len(_rows(made)[1]) == made.ids_BR.shape[1]
 
 
+@pytest.mark.parametrize("is_tagged", [True, False])
+@pytest.mark.parametrize("num_stops", [1, 2])
+def test_asked_for_the_end_a_row_goes_on_for_one_id(
+    tiny: OmniBackbone, untagged: OmniBackbone, is_tagged: bool, num_stops: int
+) -> None:
+    """Whatever that id is; rows that end by themselves, or have no room, have none."""
+    backbone = tiny if is_tagged else untagged
+    end, text = backbone.tokenizer.eos_token_id, "<answer>sad</answer><answer>calm</answer>"
+    whole = backbone.text_ids("<answer>sad</answer>" if num_stops == 1 else text)
+    more = backbone.text_ids(" and so on")
+    rows = [[*whole, end, *more], [*whole, *more], [*whole, *whole], [*whole[:-1], end, *more]]
+    encoded = backbone.encode(backbone.collate(prompts_of_all_kinds(backbone)[:2]))
+    for room, wanted in ((len(whole) + 3, len(whole) + 1), (len(whole), len(whole))):
+        with saying(rows):
+            made = backbone.generate(encoded, 2, Sampling(room, end_token=True), num_stops=num_stops)
+        assert _rows(made) == [row[: len(whole) if number == 3 else wanted] for number, row in enumerate(rows)]
+        assert made.behind_stop_B is not None
+        assert made.behind_stop_B.tolist() == [wanted > len(whole)] * 3 + [False]
+    with saying(rows):
+        plain = backbone.generate(encoded, 2, Sampling(len(whole) + 3), num_stops=num_stops)
+    assert _rows(plain) == [row[: len(whole)] for row in rows]
+    assert plain.behind_stop_B is None
+
+
 def test_sampling_ends_as_soon_as_all_rows_have(tiny: OmniBackbone) -> None:
     rows = [tiny.text_ids(text) for text in ("<answer>happy</answer>", "<answer>a longer answer, sad</answer>")]
     with saying(rows):

@@ -148,6 +148,7 @@ def test_calibration_rewards_are_those_of_asking_slow_and_fast_one_by_one(
             tokens.confidence(_alone(tiny, prompts[index // 3], ids, [start + step for step in steps]), said)
             for ids, start in ((slow_ids, slow_at), (fast_ids, fast_at))
         )
+        slow = slow if parse_response(text).reasoning else fast  # without thought the contexts are one
         gold = WHEELS.map_set(GOLD[index // 3])
         expected = calibration_pair(words, slow, fast, gold, tokens, WHEELS, level)
         assert pair == pytest.approx(expected, abs=1e-4, nan_ok=True)
@@ -178,10 +179,25 @@ def _check_words(
 
 
 def test_an_answer_without_thought_has_no_gap(tiny: OmniBackbone, encoded: Encoded, tokens: CategoryTokens) -> None:
-    """Its slow context is the fast one."""
-    pairs = _calibrated(tiny, _batch(tiny, encoded, TEXTS[4:]), tokens).pairs_B2.tolist()
-    assert all(isnan(value) or abs(value) < 1e-4 for value in pairs[1])
-    assert any(abs(value) > 1e-4 for value in pairs[0] if not isnan(value))
+    """Its slow context is the fast one, whether or not its empty thought is written: y_cot is empty (Eq. 8)."""
+    thoughts = ("", "<think></think>", "<think> \n</think>", "<think>A smile.</think>")
+    texts = [f"{thought}<answer>happy, sad</answer>" for thought in thoughts]
+    found = _calibrated(tiny, _batch(tiny, encoded, texts), tokens)
+    assert found.pairs_B2[[0, 1]].tolist() == [[0, 0], [0, 0]]  # of "happy" and "sad": both apply
+    assert found.pairs_B2[2].nan_to_num().tolist() == [0, 0]
+    assert all(slow == fast for words in found.words[:3] for slow, fast in words.values())
+    assert any(abs(value) > 1e-4 for value in found.pairs_B2[3].tolist() if not isnan(value))
+
+
+def test_so_has_a_box_without_steps(tiny: OmniBackbone, encoded: Encoded, tokens: CategoryTokens) -> None:
+    texts = ["\\boxed{happy}", "<step1>a</step1><step2>b</step2><step3>c</step3>\\boxed{happy}"]
+    batch = _batch(tiny, encoded, texts, "set_steps")
+    where = contexts(tiny, batch, RESPONSE_FORMATS["set_steps"], True)
+    packed = pack(batch.encoded.prompts, where.slow, where.fast)
+    found = group_pass(tiny, tiny.model, packed, batch.encoded, tokens=tokens).confidences
+    (bare, stepped) = calibration_rewards(batch, where, found, tokens, WHEELS, "category").pairs_B2.tolist()
+    assert bare[0] == 0
+    assert abs(stepped[1]) > 1e-4
 
 
 def test_calibration_leaves_no_gradient(tiny: OmniBackbone, encoded: Encoded, tokens: CategoryTokens) -> None:
