@@ -60,8 +60,8 @@ class GrpoTrainer(RunTrainer):
         self.backbone, self.rl, self.wheels = backbone, recipe.rl, wheels
         rl = recipe.rl
         self.response_format = backbone.response_format
-        limits = {"top_p": rl.top_p, "top_k": rl.top_k, "min_p": rl.min_p or 0.0}
-        self.sampling = Sampling(rl.max_completion_length, rl.temperature, **limits, end_token=rl.end_token)
+        length, min_p = rl.max_completion_length, rl.min_p or 0.0
+        self.sampling = Sampling(length, rl.temperature, rl.top_p, rl.top_k, min_p, rl.end_token)
         self._towers_learn, self.steps_a_batch = recipe.model.train_towers, rl.num_iterations
         self._kept: list[Rewarded | Scored] = []  # of the step's micro-batches, in order
         super().__init__(recipe=recipe, model=backbone.wrapped_model, collate=self._collate, **kwargs)
