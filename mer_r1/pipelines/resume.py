@@ -12,10 +12,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
+
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import RUN_FILE, RunRecord
 from mer_r1.recipe import Recipe, read_recipe_without_idle_keys
+
+_OTHER = "holds a run of another recipe; give another --out, or remove the folder"
+_BEFORE = ("rl.end_token=false", "rl.kl=k3")  # what RL did before its recipes had these keys
 
 
 def is_finished(out: Path, recipe: Recipe) -> bool:
@@ -37,8 +42,16 @@ def is_finished(out: Path, recipe: Recipe) -> bool:
         return True
     if not finished and not _has_checkpoint(out):
         return False  # it ended before anything was learned that could be lost
-    if finished or saved is None or _without_batches(saved) != _without_batches(recipe):
-        raise InputError(f"{out}: holds a run of another recipe; give another --out, or remove the folder")
+    if finished or saved is None:
+        raise InputError(f"{out}: {_OTHER}")
+    begun, assignments = _as_begun(path)
+    if _without_batches(begun) != _without_batches(recipe):
+        if _without_batches(saved) == _without_batches(recipe):
+            raise InputError(
+                f"{out}: the stopped run was begun by a version that trained with {' '.join(assignments)}; give that, "
+                "or another --out"
+            )
+        raise InputError(f"{out}: {_OTHER}")
     now = rank_and_world_size()[1]
     before = RunRecord.read(out / RUN_FILE).processes or now
     if _samples_a_step(saved, before) != _samples_a_step(recipe, now):
@@ -58,6 +71,14 @@ def validate_rows(out: Path, manifest: Path, rows: int) -> None:
             f"{manifest}: has {rows} rows, and the stopped run in {out} began with {before}; "
             "give the manifest that it began with, or another --out"
         )
+
+
+def _as_begun(path: Path) -> tuple[Recipe, list[str]]:
+    """A stopped run's recipe with what its version did in place of today's defaults, and these assignments."""
+    given = yaml.safe_load(path.read_text(encoding="utf-8")).get("rl") or {}
+    lacking = [assignment for assignment in _BEFORE if assignment.partition("=")[0].removeprefix("rl.") not in given]
+    recipe, idle = read_recipe_without_idle_keys(str(path), lacking)
+    return recipe, [assignment for assignment in lacking if assignment.partition("=")[0] not in idle]
 
 
 def _has_checkpoint(out: Path) -> bool:

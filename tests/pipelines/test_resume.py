@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from mer_r1.errors import InputError
+from mer_r1.pipelines.resume import is_finished
 from mer_r1.pipelines.train import train
-from mer_r1.recipe import Recipe
+from mer_r1.recipe import Recipe, read_recipe
 from tests.training.runs import lines, make_recipe, run_stopped_at
 from tests.training.two_processes import assert_alike
 
@@ -107,3 +109,31 @@ def test_a_sharded_checkpoint_is_not_taken_for_a_whole_one(
     (tmp_path / "run" / "checkpoints" / "checkpoint-2" / "pytorch_model_fsdp.bin").touch()
     with pytest.raises(InputError, match="was written under FSDP; start the run as before"):
         train(recipe, tmp_path / "run")
+
+
+def test_a_run_that_was_begun_before_a_key_goes_on_as_it_began(tmp_path: Path) -> None:
+    """Today's defaults would change what is paid in the middle of it; a finished run is the same run."""
+    today = read_recipe("minimer-rl", ["rl.beta_schedule=decay"])
+    whole = today.as_yaml().splitlines()
+    before = [line for line in whole if line.partition(":")[0].strip() not in ("end_token", "kl")]
+    assert len(before) == len(whole) - 2
+    (tmp_path / "recipe.yaml").write_text("\n".join(before))
+    (tmp_path / "run.json").write_text('{"status": "running"}')
+    (tmp_path / "checkpoints" / "checkpoint-2").mkdir(parents=True)
+    message = "was begun by a version that trained with rl.end_token=false rl.kl=k3; give that, or another --out"
+    with pytest.raises(InputError, match=re.escape(message)):
+        is_finished(tmp_path, today)
+    with pytest.raises(InputError, match="another recipe"):
+        is_finished(tmp_path, read_recipe("minimer-rl", ["rl.objective=rd"]))
+    as_begun = ["rl.beta_schedule=decay", "rl.end_token=false", "rl.kl=k3"]
+    assert not is_finished(tmp_path, read_recipe("minimer-rl", as_begun))
+    (tmp_path / "model").mkdir()
+    assert is_finished(tmp_path, today)
+
+
+def test_what_a_key_s_absence_means_is_not_asked_of_a_key_that_is_idle(tmp_path: Path) -> None:
+    today = read_recipe("minimer-rl", ["rl.beta=0"])
+    (tmp_path / "recipe.yaml").write_text(today.as_yaml())
+    (tmp_path / "run.json").write_text('{"status": "running"}')
+    (tmp_path / "checkpoints" / "checkpoint-2").mkdir(parents=True)
+    assert not is_finished(tmp_path, today)
