@@ -250,8 +250,11 @@ def _write_record(
     for name, mode in modes.items():
         named = {"mode": mode.mode} if mode.mode else {}
         for identity, words in _words(set(mode.labels), mode, protocol).items():
-            sentiment = {"sentiment": answers[name][identity]} if identity in answers[name] else {}
-            rows.append({"id": identity, **named, "labels": list(words), **sentiment})
+            alone = mode.labels[identity] is None and identity in mode.sentiment  # without labels, not with none
+            row: dict[str, Any] = {"id": identity, **named, **({} if alone else {"labels": list(words)})}
+            if sentiment := answers[name].get(identity, mode.sentiment[identity] if alone else None):
+                row["sentiment"] = sentiment
+            rows.append(row)
         rows += [{"id": identity, **named, "labels": [], "status": "error"} for identity in sorted(mode.failed)]
     write_json_lines(out, rows)
 

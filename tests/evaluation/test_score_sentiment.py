@@ -89,6 +89,15 @@ def test_a_sentiment_is_enough_where_no_words_are_scored(task: Any, gold: Path, 
     assert compared["difference"]["waf"]["delta"] == 0
 
 
+def test_the_record_of_sentiments_alone_makes_up_no_labels(gold: Path, tmp_path: Path) -> None:
+    """So that a score of words still refuses it. c has the valence 0, which this protocol leaves out."""
+    bare = [{"id": name, "sentiment": word} for name, word in (("a", "positive"), ("c", "neutral"))]
+    pred, out = write(tmp_path / "bare.jsonl", *bare), tmp_path / "out.jsonl"
+    first = run(gold, pred, by(SentimentChoice(out=out), task="sentiment"))
+    assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == bare
+    assert run(gold, out, Settings(task="sentiment")) == first
+
+
 def test_without_words_to_score_a_row_needs_a_sentiment_and_with_them_labels(gold: Path, tmp_path: Path) -> None:
     bare = write(tmp_path / "bare.jsonl", {"id": "a", "sentiment": "positive"}, {"id": "b", "sentiment": "negative"})
     for settings in (Settings(), Settings(task="open-vocabulary"), lexicon(task="sentiment")):

@@ -181,12 +181,10 @@ def staged(
     answered = {
         row.id: row.labels for row in read_predictions(swept[0] / "baseline/0/predictions.jsonl") if row.mode == "slow"
     }
-    samples = [
-        replace(
-            sample, labels=answered[sample.id][:1] if answered[sample.id] else ("calm",), candidates=("calm", "sad")
-        )
-        for sample in read_manifest(corpus["train"])
-    ]
+    samples = []
+    for sample in read_manifest(corpus["train"]):
+        gold = answered[sample.id][:1] or ("calm",)
+        samples.append(replace(sample, labels=gold, candidates=tuple(dict.fromkeys((*gold, "calm", "sad")))))
     write_manifest(folder / "chosen.jsonl", samples)
     return folder, _staged(folder, corpus)
 
