@@ -26,7 +26,7 @@ from av.video.stream import VideoStream
 from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget, frame_times
-from mer_r1.media.formats import FIX, STILL_DEMUXERS, open_media
+from mer_r1.media.formats import FIX, STILL_DEMUXERS, demuxer_of, open_media
 from mer_r1.media.lengths import Deadline, Span, by_slots, read_spans, timed_packets
 from mer_r1.media.orientation import Turn, still_turn
 from mer_r1.media.photos import Photograph, open_photograph
@@ -87,10 +87,11 @@ def decode_file(
     path = Path(path)
     deadline = Deadline(path, budget)
     if pictures != "none":
-        photograph = open_photograph(path, budget, deadline)
+        demuxer = demuxer_of(path)
+        photograph = open_photograph(path, demuxer, budget, deadline)
         if photograph is not None:
             return _photo_clip(path, photograph, budget)
-        check_whole(path)
+        check_whole(path, demuxer)
     with open_media(path, budget) as container:
         shown, heard, notices = choose_streams(path, container, budget, video=pictures != "none", sound=sound)
         still = pictures == "image" or container.format.name in STILL_DEMUXERS

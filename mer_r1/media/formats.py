@@ -22,6 +22,7 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from mer_r1.errors import InputError
+from mer_r1.media import gif
 from mer_r1.media.budget import MediaBudget
 
 KINDS = "mp4, mov, mkv, webm, avi, gif, wav, mp3, flac, m4a, ogg, jpg, png, webp, heic, avif"
@@ -174,9 +175,15 @@ def open_media(path: Path, budget: MediaBudget) -> Iterator[InputContainer]:
 
 
 def packets(container: InputContainer, streams: Sequence[Stream] = ()) -> Iterator[av.Packet[Stream]]:
-    """The packets of some streams, or of all, in the file's order, and an empty one to flush each decoder."""
+    """The packets of some streams, or of all, in the file's order, and an empty one to flush each decoder.
+
+    Packets of a gif that hold no frame are left out.
+    """
+    is_gif = container.format.name == "gif"
     try:
-        yield from container.demux(*streams)
+        for packet in container.demux(*streams):
+            if not (is_gif and packet.size) or gif.holds_frame(bytes(packet)):
+                yield packet
     except IndexError:
         # PyAV ends like this on a stream that appeared after the opening (mpeg-ts), when all others are flushed.
         return

@@ -20,7 +20,7 @@ from PIL import Image
 
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget
-from mer_r1.media.formats import FIX, HEIF, demuxer_of, open_media, packets
+from mer_r1.media.formats import FIX, HEIF, open_media, packets
 from mer_r1.media.heif import CONVERT, Grid, read_photo
 from mer_r1.media.lengths import Deadline
 from mer_r1.media.orientation import Turn, still_turn
@@ -38,12 +38,11 @@ class Photograph(NamedTuple):
     decoder: str
 
 
-def open_photograph(path: Path, budget: MediaBudget, deadline: Deadline) -> Photograph | None:
+def open_photograph(path: Path, demuxer: str, budget: MediaBudget, deadline: Deadline) -> Photograph | None:
     """The photograph of a file; None where the file is one that FFmpeg reads whole.
 
     Raises InputError for a photograph that is damaged, too large, or of a kind that is not read.
     """
-    demuxer = demuxer_of(path)
     if demuxer == HEIF:
         return _heif(path, budget, deadline)
     if demuxer == "webp_pipe":

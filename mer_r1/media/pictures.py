@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget, target_size
 from mer_r1.media.formats import FIX
+from mer_r1.media.gif import frame_is_whole
 from mer_r1.media.orientation import Turn, frame_turn
-from mer_r1.media.whole import gif_frame_is_whole
 
 Picture = NDArray[np.uint8]
 
@@ -207,7 +207,7 @@ class VideoTrack:
 
     def read(self, packet: av.Packet[Stream]) -> None:
         """Decode the next packet. One that fails before the first frame is passed over: a stream may start mid-way."""
-        if self._max_gif_pixels and packet.size and not gif_frame_is_whole(bytes(packet), self._max_gif_pixels):
+        if self._max_gif_pixels and packet.size and not frame_is_whole(bytes(packet), self._max_gif_pixels):
             raise InputError(f"{self._path}: the picture at {self._next_s:.2f} s is cut short or damaged; {FIX}")
         try:
             frames = self.stream.decode(packet)

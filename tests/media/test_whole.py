@@ -1,5 +1,6 @@
 """A picture is whole or refused: cut short, without its end, or damaged within, in every still format and in gifs."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from PIL import Image
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, decode_file
+from mer_r1.media.gif import frame_is_whole, holds_frame
 from mer_r1.media.validate import MediaRow, inspect_row
-from mer_r1.media.whole import gif_frame_is_whole
 
 BUDGET = MediaBudget(num_frames=8, fps=None, size_multiple=2, min_pixels=0)
 
@@ -159,14 +160,48 @@ def test_a_gif_cut_within_a_frame_is_refused_where_that_frame_is_wanted(tmp_path
 def test_pixels_of_a_gif_frame_are_counted_by_a_decoder_within_bounds(tmp_path: Path) -> None:
     data = animated(tmp_path / "a.gif")
     first = data[: data.index(b"\x21\xf9", 800)]
-    assert gif_frame_is_whole(first, 160 * 120)
-    assert not gif_frame_is_whole(first, 160 * 120 - 1)
-    assert not gif_frame_is_whole(first[:-40], 160 * 120)
+    assert frame_is_whole(first, 160 * 120)
+    assert not frame_is_whole(first, 160 * 120 - 1)
+    assert not frame_is_whole(first[:-40], 160 * 120)
     for kept in range(0, 900, 7):
-        assert not gif_frame_is_whole(first[:kept], 160 * 120)
+        assert not frame_is_whole(first[:kept], 160 * 120)
+    assert holds_frame(first[:100])
+    assert not holds_frame(first[:20])
+    assert not holds_frame(b"\x21\xfe\x02hi\0\x3b")
+    assert not holds_frame(b"\x21\xfe\x02hi")
     odd = bytearray(first)
     odd[first.index(b"\x2c\0\0\0\0") + 10] = 255  # a size of codes that does not exist
-    assert not gif_frame_is_whole(bytes(odd), 160 * 120)
+    assert not frame_is_whole(bytes(odd), 160 * 120)
+
+
+def test_a_gif_may_hold_remarks_and_be_followed_by_anything(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    data = animated(path)
+    whole_THWC = decode_file(path, BUDGET).frames_THWC
+    assert whole_THWC is not None
+    remark, first = b"\x21\xfe\x05hello\0", data.index(b"\x21\xf9")
+    before = data[:first] + remark + data[first:]
+    for changed in (before, data[:-1] + remark + b"\x3b", data[:-1] + remark, data + bytes(500)):
+        path.write_bytes(changed)
+        clip = decode_file(path, BUDGET)
+        assert clip.facts.video_s == pytest.approx(0.5)
+        assert clip.frames_THWC is not None
+        assert np.array_equal(clip.frames_THWC, whole_THWC)
+
+
+def test_a_bmp_in_run_lengths_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    rows = b"".join(bytes((32, 5 * y, 32, 255 - 5 * y)) + b"\0\0" for y in range(48)) + b"\0\1"
+    colours = b"".join(bytes((k, k, k, 0)) for k in range(256))
+    start = 54 + len(colours)
+    header = b"BM" + struct.pack(
+        "<IIIIiiHHIIIIII", start + len(rows), 0, start, 40, 64, 48, 1, 8, 1, len(rows), 0, 0, 0, 0
+    )
+    path = tmp_path / "a.bmp"
+    path.write_bytes(header + colours + rows)
+    assert taken(path)[-1, :32].mean() == pytest.approx(0, abs=8)
+    for cut in (1, 20, 100):
+        path.write_bytes((header + colours + rows)[:-cut])
+        assert "the picture is not whole, its rows end early" in str(refused(path))
 
 
 def test_a_tiff_in_jpeg_is_refused_by_name(tmp_path: Path) -> None:
