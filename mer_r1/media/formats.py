@@ -132,7 +132,8 @@ def _atoms(handle: BinaryIO) -> frozenset[bytes] | None:
         kinds.add(kind)
         if kind in (b"moov", b"moof"):
             handle.seek(at)
-            body = handle.read(size if length == 0 else wide if length == 1 else length)
+            # Never more than there is: `read` makes room for all it is asked for.
+            body = handle.read(min(size, length if length > 1 else wide if length == 1 else size))
             for table, skip in ((b"stsz", 12), (b"trun", 8)):
                 for found in re.finditer(table, body):
                     count = body[found.start() + skip : found.start() + skip + 4]

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from mer_r1.errors import InputError
 from mer_r1.media.formats import FIX
 from mer_r1.media.orientation import Turn, mirrored, quarter_turned
+from mer_r1.text import printable
 
 CONVERT = "convert it to jpg or png"
 
@@ -126,7 +127,7 @@ def _grid(path: Path, data: mmap.mmap, meta: _Meta, item: int) -> Grid:
 
 
 def _word(kind: bytes) -> str:
-    return kind.decode("ascii", "backslashreplace")
+    return printable(kind.decode("latin-1"))
 
 
 def _boxes(data: bytes | mmap.mmap, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:

@@ -14,9 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mer_r1.media import MediaBudget, decode_file
+from tests.media.make_heif import coded, grid, irot, write_heif
 from tests.media.make_media import gray_frames, png_declaring, tone, with_declared_seconds, write_image, write_media
 
 pytestmark = pytest.mark.slow
@@ -101,6 +104,28 @@ def test_damaged_headers_give_a_clip_or_one_error_in_bounded_memory(
     assert found["peak_mb"] < 250
 
 
+@pytest.mark.parametrize("name", ["tiles.heic", "alpha.avif", "moving.webp", "moving.gif", "a.tif", "a.jpg"])
+def test_damaged_photographs_give_a_picture_or_one_error_in_bounded_memory(tmp_path: Path, name: str) -> None:
+    rng, path = np.random.default_rng(0), tmp_path / name
+    pictures = [rng.integers(0, 255, (64, 64, 3 + name.startswith("alpha")), dtype=np.uint8) for _ in range(4)]
+    if name.endswith("heic"):
+        write_heif(
+            path, [*(coded(tmp_path, picture_HWC) for picture_HWC in pictures), grid(2, 2, 120, 100, irot(1))], 5
+        )
+    else:
+        others = [Image.fromarray(picture_HWC) for picture_HWC in pictures[1:]]
+        Image.fromarray(pictures[0]).save(path, save_all=name.startswith("moving"), append_images=others)
+    whole, draws, paths = path.read_bytes(), random.Random(name), []
+    for k in range(80):
+        paths.append(tmp_path / f"{k}.mp4")
+        paths[-1].write_bytes(damaged(whole, draws))
+    found = decoded([path, *paths])
+    outcomes = list(found["outcomes"].values())
+    assert outcomes[0] == "a clip"
+    assert outcomes.count("a clip") < 80
+    assert found["peak_mb"] < 250
+
+
 def with_size(path: Path, side: int) -> Path:
     """Have an mp4's track and sample headers claim a picture of side x side."""
     data = bytearray(path.read_bytes())
@@ -146,6 +171,7 @@ def test_lying_and_foreign_files_are_refused_or_taken_as_what_they_are(tmp_path:
             "list.mkv": b"ffconcat version 1.0\nfile real.mp4\n",
             "reference.mp4": atom(b"moov", atom(b"rmra", atom(b"rmda", reference))),
             "endless.mp4": b"\0\0\0\x08free" * 200_000,
+            "wide.mp4": b"\0\0\0\x10ftypisom" + bytes(4) + struct.pack(">I4sQ", 1, b"moov", 1 << 62) + bytes(40),
         },
         "a clip": {"picture.mp4": write_image(tmp_path / "a.png", gray_frames(1)[0]).read_bytes(), "film.png": real},
     }  # fmt: skip
