@@ -33,10 +33,9 @@ def validate_generator(model: str, service: Service | None = None, *, max_new_to
     if service is not None:
         make_generator(model, service, max_new_tokens=max_new_tokens)  # which sends no request yet
         return
-    from mer_r1.models.checkpoint import looks_like_hub_id
+    from mer_r1.models.checkpoint import require_source
 
-    if not Path(model).exists() and not looks_like_hub_id(model):
-        raise InputError(f"{model}: no such folder; give a run, a checkpoint's folder, or a Hub id")
+    require_source(model)
 
 
 def make_generator(

@@ -18,6 +18,7 @@ from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
 SETTINGS_FILE = "mer_r1.json"
 CONNECT_S = 5.0
+SOURCE_FIX = "give a run, a checkpoint's folder, or a Hub id"
 RUN_FIX = "give a run's folder or its `model`"
 CAUSAL_FIX = (
     "give the folder of a causal language model with its tokenizer, or a Hub id such as Qwen/Qwen2.5-7B-Instruct"
@@ -74,7 +75,7 @@ def looks_like_hub_id(source: str) -> bool:
     return not source.startswith(("/", ".", "~")) and source.count("/") == 1 and not Path(owner).is_dir()
 
 
-def require_source(source: str, fix: str) -> None:
+def require_source(source: str, fix: str = SOURCE_FIX) -> None:
     """Raises InputError, ending in `fix`, where `source` is neither there nor like a Hub id (owner/name).
 
     The Hub is asked once whether it can be reached. Where it cannot, this process reads what is kept of it: the Hub's

@@ -42,7 +42,7 @@ def load_backbone(source: str, budget: MediaBudget | None = None, prompt_style: 
     Raises InputError for a folder that holds no whole checkpoint or adapter, and for a Hub id that cannot be had.
     """
     folder = Path(source)
-    require_source(source, "give a run, a checkpoint's folder, or a Hub id")
+    require_source(source)
     if (folder / ADAPTER_CONFIG).is_file():  # whatever else is there: transformers reads such a folder so, too
         return _load_adapted(folder, budget, prompt_style)
     kind = folder_kind(folder, RUN_FIX) if folder.exists() else _hub_kind(source)

@@ -19,7 +19,7 @@ from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.checkpoint import MEDIA_FIX, RUN_FIX, folder_kind, looks_like_hub_id, read_parts, settings_of
+from mer_r1.models.checkpoint import MEDIA_FIX, RUN_FIX, folder_kind, read_parts, require_source, settings_of
 from mer_r1.models.frames import frame_arguments, frame_media
 from mer_r1.models.types import Prompt
 from mer_r1.prompting.templates import media_chat
@@ -80,6 +80,7 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
 
     Raises InputError for a folder that is no checkpoint or one of another kind, and for a Hub id that cannot be loaded.
     """
+    require_source(source)
     folder = Path(source)
     if folder.exists():
         kind = folder_kind(folder, RUN_FIX)
@@ -87,8 +88,6 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
             raise InputError(
                 f"{folder}: a checkpoint of kind {kind!r}; a Qwen2.5-Omni Thinker ({MODEL_TYPES[1]}) is needed"
             )
-    elif not looks_like_hub_id(source):
-        raise InputError(f"{source}: no such folder; give a run, a checkpoint's folder, or a Hub id")
     shown_as = settings_of(source, budget, prompt_style)
     import transformers
 
