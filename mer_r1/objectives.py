@@ -143,6 +143,7 @@ def keys_of(objective: str) -> dict[str, bool]:
     return {
         **{name: name in weights for name in COEFFICIENTS},
         "length_penalty": "f1" in rewards,
+        "calibration_floor": needs_calibration(objective),
         "shared_tokens": needs_calibration(objective) and chosen.confidence == "category",
         "scale_rewards": chosen.scale,
         "reflection": needs_reflection(objective),

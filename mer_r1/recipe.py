@@ -172,7 +172,8 @@ class RlSection(_Section):
     rewards stay in their group. `kl` is the estimator of the KL term (rl/kl.py) and `beta_schedule` "decay" lets beta
     fall linearly to a quarter in the first half of the run. `importance_sampling_level` and `delta`, the upper bound of
     a bad answer's ratio (dual clip), are of the loss (rl/losses.py). `shared_tokens` says whether an id that opens
-    words of two categories counts for both (the paper's reading) or for neither.
+    words of two categories counts for both (the paper's reading) or for neither. `calibration_floor`, in nat: a group
+    whose calibration rewards spread less than this counts as without spread, for that much is noise of bfloat16.
     """
 
     objective: Annotated[str, AfterValidator(_known_objective)] = "mer_r1"
@@ -199,6 +200,7 @@ class RlSection(_Section):
     lambda_rer: float = Field(default=0.1, ge=0)
     length_penalty: LengthPenalty = "none"
     shared_tokens: SharedTokens = "count"
+    calibration_floor: float = Field(default=0.02, ge=0)
     reflection: ReflectionSection = ReflectionSection()
     wheels: HomeText = "builtin"
     protocol: ProtocolName = "official"

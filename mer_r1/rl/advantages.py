@@ -59,19 +59,19 @@ def advantages(
 def normalise(values_PG: Tensor, scale_rewards: ScaleRewards = "group") -> Tensor:
     """norm(x) over each group (row), NaN-aware; see the module's convention."""
     present_PG = ~values_PG.isnan()
-    mean_P1, std_P1 = _moments(values_PG, present_PG)
+    mean_P1, std_P1 = moments(values_PG, present_PG)
     centred_PG = (values_PG - mean_P1).masked_fill(~present_PG, 0.0)
     # Equal rewards may differ in the last bit of their sum, which must not become an advantage.
     centred_PG = centred_PG.masked_fill(std_P1 <= 1e-6 * mean_P1.abs().clamp_min(1.0), 0.0)
     if scale_rewards == "none":
         return centred_PG
     if scale_rewards == "batch":
-        std_P1 = _moments(values_PG.reshape(1, -1), present_PG.reshape(1, -1))[1]
+        std_P1 = moments(values_PG.reshape(1, -1), present_PG.reshape(1, -1))[1]
     return centred_PG / (std_P1 + EPS)
 
 
-def _moments(values_PG: Tensor, present_PG: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased std (P, 1) of what is present in each row; 0 for none, std 0 for one."""
+def moments(values_PG: Tensor, present_PG: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased std over the second axis, which is kept as 1, of what is present; 0 for none, std 0 for one."""
     count_P1 = present_PG.sum(1, keepdim=True)
     mean_P1 = values_PG.nansum(1, keepdim=True) / count_P1.clamp_min(1)
     centred_PG = (values_PG - mean_P1).masked_fill(~present_PG, 0.0)

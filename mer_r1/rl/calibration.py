@@ -13,6 +13,9 @@ wheels in which it is correct (for R+) or incorrect (for R-); wheels without gol
 category whose confidence is NaN gives its words no Delta in that wheel. A response without reasoning (no think block,
 an empty one, no steps) has y_cot = {}, so its two contexts are one and its Delta is 0. Ablation A1 takes the generated
 id's own log p(first token of e) for conf; correctness stays that of the wheels. No gradient flows through confidence.
+
+Confidences carry the noise of the precision they are computed in, and dividing by a group's std turns any spread into
+advantages of size 1. So where the rewards of a group spread less than a floor, they count as equal (`without_noise`).
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from torch import Tensor
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.category_confidence import AnchorConfidence, CategoryTokens
 from mer_r1.objectives import ConfidenceLevel
+from mer_r1.rl.advantages import moments
 from mer_r1.rl.rollouts import Contexts, RolloutBatch
 
 CLIP = 5.0  # of one word's Delta; a log of almost nothing should not rule a group
@@ -67,6 +71,13 @@ def calibration_pair(
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else nan
+
+
+def without_noise(pairs_PG2: Tensor, floor: float) -> Tensor:
+    """R+ and R- (P, G, 2); a group's that spread by an unbiased std under `floor` nat all at its mean; NaN stays NaN."""
+    present_PG2 = ~pairs_PG2.isnan()
+    mean_P12, std_P12 = moments(pairs_PG2, present_PG2)
+    return torch.where(present_PG2 & (std_P12 < floor), mean_P12.expand_as(pairs_PG2), pairs_PG2)
 
 
 @dataclass(frozen=True)

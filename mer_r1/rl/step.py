@@ -30,7 +30,7 @@ from mer_r1.models.packing import GroupPass, group_pass, pack
 from mer_r1.objectives import CALIBRATION_REWARDS, COEFFICIENTS, REFLECTION_REWARDS, REWARDS, confidence_level
 from mer_r1.recipe import RlSection
 from mer_r1.rl.advantages import advantages
-from mer_r1.rl.calibration import calibration_rewards
+from mer_r1.rl.calibration import calibration_rewards, without_noise
 from mer_r1.rl.kl import kl_advantages
 from mer_r1.rl.losses import PolicyLoss, policy_loss
 from mer_r1.rl.reflection.scores import Reflection
@@ -132,7 +132,8 @@ def score_first_pass(
     level = confidence_level(rl.objective)
     found = calibration_rewards(rewarded.rollouts, rewarded.contexts, first.confidences, tokens, wheels, level)
     rewards_PGK = rewarded.rewards_PGK.clone()
-    rewards_PGK[..., _CALIBRATION] = found.pairs_B2.view(*rewards_PGK.shape[:2], 2)
+    pairs_PG2 = found.pairs_B2.view(*rewards_PGK.shape[:2], 2)
+    rewards_PGK[..., _CALIBRATION] = without_noise(pairs_PG2, rl.calibration_floor)
     rewards_PGK = _paid(rewards_PGK, rewarded.rollouts)
     return Scored(rewarded, rewards_PGK, advantages_of(rewards_PGK, rl), old_log_probs_BR, found.words)
 
