@@ -74,7 +74,7 @@ def _mean(values: list[float]) -> float:
 
 
 def without_noise(pairs_PG2: Tensor, floor: float) -> Tensor:
-    """R+ and R- (P, G, 2); a group's that spread by an unbiased std under `floor` nat all at its mean; NaN stays NaN."""
+    """R+ and R- (P, G, 2), those of a group whose unbiased std is under `floor` nat all at its mean; NaN stays NaN."""
     present_PG2 = ~pairs_PG2.isnan()
     mean_P12, std_P12 = moments(pairs_PG2, present_PG2)
     return torch.where(present_PG2 & (std_P12 < floor), mean_P12.expand_as(pairs_PG2), pairs_PG2)

@@ -29,7 +29,7 @@ from mer_r1.models.category_confidence import CategoryTokens
 from mer_r1.models.packing import GroupPass, group_pass, pack
 from mer_r1.objectives import CALIBRATION_REWARDS, COEFFICIENTS, REFLECTION_REWARDS, REWARDS, confidence_level
 from mer_r1.recipe import RlSection
-from mer_r1.rl.advantages import advantages
+from mer_r1.rl.advantages import advantages, moments
 from mer_r1.rl.calibration import calibration_rewards, without_noise
 from mer_r1.rl.kl import kl_advantages
 from mer_r1.rl.losses import PolicyLoss, policy_loss
@@ -37,6 +37,7 @@ from mer_r1.rl.reflection.scores import Reflection
 from mer_r1.rl.rollouts import Contexts, RolloutBatch, text_rewards
 
 _CALIBRATION = [REWARDS.index(name) for name in CALIBRATION_REWARDS]
+_SAME = 1e-6  # what float32 leaves of the std of equal rewards
 _REFLECTION = [REWARDS.index(name) for name in REFLECTION_REWARDS]
 
 
@@ -175,7 +176,8 @@ def num_loss_tokens(rollouts: RolloutBatch, rl: RlSection) -> int:
 def measurements(scored: Scored, first: GroupPass) -> Iterator[Measurement]:
     """The numbers of new rollouts. A mean reward weighs as many rollouts as it applies to; entropy weighs ids.
 
-    `frac_reward_zero_std` is the share of groups whose answers all have advantage 0.
+    `frac_reward_zero_std` is the share of groups whose answers all have advantage 0. `frac_calibration_zero_std` is the
+    share without spread, or with less than rl.calibration_floor, of all R+ and R- of groups that two answers have.
     """
     rollouts, reflection = scored.rewarded.rollouts, scored.rewarded.reflection
     rewards_BK = scored.rewards_PGK.flatten(0, 1)
@@ -184,6 +186,12 @@ def measurements(scored: Scored, first: GroupPass) -> Iterator[Measurement]:
         yield Measurement(f"reward/{name}", mean, num)
     size = len(rollouts.responses)
     yield Measurement("frac_reward_zero_std", float((scored.advantages_PG == 0).all(1).float().mean()), 1)
+    pairs_PG2 = scored.rewards_PGK[..., _CALIBRATION]
+    is_compared_P2 = (~pairs_PG2.isnan()).sum(1) > 1
+    if num_compared := int(is_compared_P2.sum()):
+        std_P12 = moments(pairs_PG2, ~pairs_PG2.isnan())[1]
+        flat = float((std_P12[:, 0] < _SAME)[is_compared_P2].float().mean())
+        yield Measurement("frac_calibration_zero_std", flat, num_compared)
     yield Measurement("answer_words", sum(len(response.labels) for response in rollouts.responses) / size, 1)
     yield Measurement("answered_share", sum(response.status == "ok" for response in rollouts.responses) / size, 1)
     if rollouts.ended is not None:

@@ -264,6 +264,44 @@ def test_under_autocast_it_runs_in_bfloat16_from_float32_weights(
         assert all(value.isfinite().all() for value in gradients.values())
 
 
+def test_under_autocast_the_head_reads_confidences_in_float32(
+    tiny: OmniBackbone, tokens: dict[str, CategoryTokens], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = copy_of(tiny, torch.float32)
+    head = backbone.model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(10 * head.weight.detach())  # logits as large as a trained model's
+    case = make_case(prompts_of(backbone, 3), 4)
+    batch = backbone.collate(case.prompts)
+
+    @torch.no_grad()
+    def confidences(autocast: bool) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            packed = pack(batch, case.slow, case.fast)
+            made = group_pass(backbone, backbone.model, packed, backbone.encode(batch), tokens=tokens["omni"])
+        return torch.cat([item.category_AC for item in made.confidences])
+
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+    plain = packing._Head._float32_logits
+
+    def watched(head: Any, hidden_AD: Tensor, project: Any) -> Tensor:
+        made = plain(head, hidden_AD, project)
+        seen.append((made, hidden_AD.float(), project(hidden_AD).float()))
+        return made
+
+    monkeypatch.setattr(packing._Head, "_float32_logits", watched)
+    exact, ours = confidences(False), confidences(True)
+    made, hidden_AD, rounded_AV = seen[-1]
+    right_AV = hidden_AD @ head.weight.detach().T
+    assert float((made - right_AV).abs().max()) < 1e-4
+    assert float((rounded_AV - right_AV).abs().max()) > 0.01
+    monkeypatch.setattr(packing._Head, "_float32_logits", lambda _, hidden_AD, project: project(hidden_AD).float())
+    assert torch.equal(confidences(False), exact)
+    rounded = confidences(True)
+    known = ~exact.isnan()
+    error, error_rounded = ((made - exact)[known].square().mean().sqrt() for made in (ours, rounded))
+    assert 0 < error < error_rounded
+
+
 @pytest.mark.parametrize("temperature", [0.6, 1.7])
 def test_temperature_divides_the_logits_of_answers_and_leaves_confidence(
     exact: OmniBackbone, tokens: dict[str, CategoryTokens], temperature: float

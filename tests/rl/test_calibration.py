@@ -20,7 +20,7 @@ from mer_r1.models.category_confidence import AnchorConfidence, CategoryTokens, 
 from mer_r1.models.tiny.omni import tiny_tokenizer
 from mer_r1.models.token_offsets import require_byte_level, text_and_starts
 from mer_r1.objectives import ConfidenceLevel, SharedTokens
-from mer_r1.rl.calibration import CLIP, calibration_pair
+from mer_r1.rl.calibration import CLIP, calibration_pair, without_noise
 from mer_r1.synthetic.corpus import minimer_texts
 from tests.small_wheels import CATEGORIES, IDS, SMALL
 from tests.word_pieces import Pieces, Words, glued_tokenizer, sentence_pieces, whole_words
@@ -279,3 +279,18 @@ def test_a_gap_of_words_is_bounded_and_words_without_a_place_say_nothing() -> No
     slow, fast = (AnchorConfidence(row_C.repeat(2, 1), torch.tensor([word, word])) for word in (-0.1, -23.0))
     made = calibration_pair(["happy", "lost"], slow, fast, SMALL.map_set(["glad"]), tokens, SMALL, "word")
     assert made == pytest.approx((CLIP, nan), nan_ok=True)
+
+
+def test_a_group_that_spreads_less_than_the_floor_has_no_spread_and_keeps_its_mean() -> None:
+    near, far, absent = [0.30, 0.31, 0.32, 0.31], [0.1, 0.4, 0.2, 0.3], [nan, 0.5, 0.51, nan]
+    pairs_PG2 = torch.stack([torch.tensor([near, far, absent]), torch.tensor([far, near, [nan] * 4])], dim=-1)
+    made = without_noise(pairs_PG2, 0.02)
+    assert made[0, :, 0].tolist() == pytest.approx([0.31] * 4)
+    assert torch.equal(made[0, :, 1], pairs_PG2[0, :, 1])
+    assert torch.equal(made[1, :, 0], pairs_PG2[1, :, 0])
+    assert made[2, :, 0].nan_to_num(-1).tolist() == pytest.approx([-1, 0.505, 0.505, -1])
+    assert made[2, :, 1].isnan().all()
+    assert torch.equal(without_noise(pairs_PG2, 0.0).nan_to_num(-1), pairs_PG2.nan_to_num(-1))
+    std = pairs_PG2[0, :, 0].std()
+    assert made[0, :, 0].std() < 1e-6 < std < 0.02
+    assert torch.equal(without_noise(pairs_PG2, float(std) * 0.99)[0, :, 0], pairs_PG2[0, :, 0])

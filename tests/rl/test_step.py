@@ -194,3 +194,22 @@ def test_a_prompt_without_countable_gold_is_paid_nothing(
     assert not scored.rewards_PGK[0].isnan().all()
     weights = {name: weight for name, _, weight in measurements(scored, first)}
     assert weights["reward/format"] == scored.advantages_PG.shape[1]
+
+
+def test_calibration_that_spreads_less_than_the_floor_has_no_advantage_and_is_counted(
+    tiny: OmniBackbone, prompts: Sequence[Prompt]
+) -> None:
+    found = {}
+    for floor in (0.0, 100.0):
+        _, first, scored = _step(tiny, prompts, RlSection(objective="mer_r1", calibration_floor=floor))
+        measured = {item.name: item.value for item in measurements(scored, first)}
+        found[floor] = scored.rewards_PGK[..., CALIBRATION], scored.advantages_PG, measured["frac_calibration_zero_std"]
+    (exact, with_noise, num_exact), (level, without, num_level) = found.values()
+    assert torch.equal(exact.isnan(), level.isnan())
+    assert torch.allclose(exact.nanmean(1), level.nanmean(1), equal_nan=True)
+    compared = (~exact.isnan()).sum(1) > 1
+    assert compared.any()
+    assert (num_exact, num_level) == (0.0, 1.0)
+    _, _, uncalibrated = _step(tiny, prompts, RlSection(objective="rd_ad"))
+    assert torch.allclose(without, uncalibrated.advantages_PG)
+    assert not torch.allclose(with_noise, without)
