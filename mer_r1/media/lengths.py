@@ -105,6 +105,7 @@ class _Clock:
 
     def __init__(self, container: InputContainer, stream: Stream) -> None:
         self._container, self._stream = container, stream
+        self._base_s = float(stream.time_base or 0)
         self._by_slots = by_slots(container)
         self.num_timed = 0
         self._first = self._last = self._last_length = 0
@@ -130,26 +131,26 @@ class _Clock:
 
     def span(self, *, cut_short: bool) -> Span:
         """What has been read. `cut_short`: part of the file is missing, so that its declared end counts too."""
-        base_s = float(self._stream.time_base or 0)
-        declared_s = (self._stream.duration or 0) * base_s or (self._container.duration or 0) * 1e-6
-        start_s, last_s = self._first * base_s, self._last * base_s
-        length_s = self._last_length * base_s
-        between_s = (self._last - self._last_but_one) * base_s if self._last_but_one is not None else 0.0
+        start_s, last_s = self._first * self._base_s, self._last * self._base_s
+        length_s = self._last_length * self._base_s
+        between_s = (self._last - self._last_but_one) * self._base_s if self._last_but_one is not None else 0.0
         if self._reordered and self._container.format.name == "mov":
             # The duration of an mp4's packet leads to the next decoding time, which is another frame's.
-            rest_s = start_s + declared_s - last_s
+            rest_s = start_s + (self._stream.duration or 0) * self._base_s - last_s
             length_s = min(between_s, rest_s if rest_s > 0 else length_s or between_s)
         end_s = last_s + (length_s or between_s or _USUAL_FRAME_S)
-        return Span(start_s, end_s, max(end_s, self._whole_end_s(declared_s)) if cut_short else end_s)
+        return Span(start_s, end_s, max(end_s, self._declared_end_s()) if cut_short else end_s)
 
-    def _whole_end_s(self, declared_s: float) -> float:
-        """The stream's end in a whole file, 0 where nothing says so."""
-        base_s = float(self._stream.time_base or 0)
-        if self._by_slots:
-            return self._stream.frames * base_s  # FFmpeg shortens an avi's length by what is missing
-        if self._container.format.name != "mov":
-            return declared_s
-        if self._stream.frames:
-            return self._first * base_s + declared_s
-        entries = self._stream.index_entries  # of the fragments whose header was read
-        return entries[len(entries) - 1].timestamp * base_s if len(entries) else 0.0
+    def _declared_end_s(self) -> float:
+        """The stream's end in a whole file, as its container states it; -inf where it does not."""
+        start_s, entries = self._first * self._base_s, self._stream.index_entries
+        match self._container.format.name:
+            case "avi":  # whose length FFmpeg shortens by what is missing
+                return self._stream.frames * self._base_s
+            case "mov" if not self._stream.frames:  # fragments: what the last header that was read lists
+                return entries[len(entries) - 1].timestamp * self._base_s if len(entries) else -math.inf
+            case "mov" | "flac":
+                return start_s + (self._stream.duration or 0) * self._base_s
+            case "matroska" | "flv":
+                return (self._container.duration or 0) * 1e-6
+        return -math.inf

@@ -104,8 +104,7 @@ class PictureTaker:
         missing_s = [at_s for at_s in self._wanted_s[len(self.pictures) :] if at_s > end_s + _GRACE_S]
         if missing_s:
             raise InputError(
-                f"{self._path}: its pictures end at {end_s:.2f} s, and the file's own length asks for one at "
-                f"{missing_s[0]:.2f} s; {FIX}"
+                f"{self._path}: its pictures end at {end_s:.2f} s, and one is wanted at {missing_s[0]:.2f} s; {FIX}"
             )
         if self._num_fed == 1:
             # A video of one frame: more than one multiple of it would only cost tokens.
