@@ -23,11 +23,12 @@ def write_text_model(
     prompts have different answers.
     """
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
 
     from mer_r1.models.tiny.omni import tiny_tokenizer
 
     torch.set_num_threads(1)
+    from transformers import Qwen2Config, Qwen2ForCausalLM  # after mer_r1.models, which makes torchvision importable
+
     tokenizer = tiny_tokenizer(texts, vocab_size=400)
     if template:
         tokenizer.chat_template = TEMPLATE
