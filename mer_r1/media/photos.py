@@ -77,30 +77,30 @@ def _animated_webp(path: Path) -> Photograph:
 
 def _heif(path: Path, budget: MediaBudget, deadline: Deadline) -> Photograph:
     photo = read_photo(path)
-    colour, alpha = _Canvas(path, photo.colour, budget), None
-    canvases = [colour]
+    pixels_HWC = _empty(path, photo.colour, 3 if photo.alpha is None else 4, budget)
+    canvases = [_Canvas(path, photo.colour, pixels_HWC[..., :3])]
     if photo.alpha is not None:
-        alpha = _Canvas(path, photo.alpha, budget)
-        canvases.append(alpha)
+        canvases.append(_Canvas(path, photo.alpha, _empty(path, photo.alpha, 1, budget)))
     with open_media(path, budget) as container:
         codec = _fill(path, container, canvases, budget, deadline)
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(colour.pixels_HWC[photo.crop]), format="rgb24")
-    if alpha is not None:
-        rgba_HWC = np.empty((frame.height, frame.width, 4), np.uint8)
-        rgba_HWC[..., :3] = colour.pixels_HWC[photo.crop]
-        grid = photo.colour
-        whole = av.VideoFrame.from_ndarray(alpha.pixels_HWC, format="rgb24").reformat(grid.width, grid.height)
-        rgba_HWC[..., 3] = cast(Pixels, whole.to_ndarray())[photo.crop][..., 0]
-        frame = av.VideoFrame.from_ndarray(rgba_HWC, format="rgba")
+    if photo.alpha is not None:
+        alpha = av.VideoFrame.from_ndarray(canvases[1].pixels_HWC[..., 0], format="gray")
+        pixels_HWC[..., 3] = alpha.reformat(photo.colour.width, photo.colour.height).to_ndarray()
+    kept_HWC = np.ascontiguousarray(pixels_HWC[photo.crop])
+    frame = av.VideoFrame.from_ndarray(kept_HWC, format="rgb24" if photo.alpha is None else "rgba")
     return Photograph(frame, photo.turn, f"PyAV {av.__version__}, {codec}")
 
 
-class _Canvas:
-    """A grid's picture while its tiles come in: uint8 H x W x 3."""
+def _empty(path: Path, grid: Grid, channels: int, budget: MediaBudget) -> Pixels:
+    _check_size(path, grid.width, grid.height, budget)
+    return np.empty((grid.height, grid.width, channels), np.uint8)
 
-    def __init__(self, path: Path, grid: Grid, budget: MediaBudget) -> None:
-        _check_size(path, grid.width, grid.height, budget)
-        self.pixels_HWC = np.empty((grid.height, grid.width, 3), np.uint8)
+
+class _Canvas:
+    """A grid's picture while its tiles come in: uint8 H x W x 3, of transparency H x W x 1."""
+
+    def __init__(self, path: Path, grid: Grid, pixels_HWC: Pixels) -> None:
+        self.pixels_HWC = pixels_HWC
         self.cells: defaultdict[int, list[int]] = defaultdict(list)
         for cell, item in enumerate(grid.items):
             self.cells[item].append(cell)
@@ -118,7 +118,8 @@ class _Canvas:
         for cell in self.cells.pop(item):
             top, left = cell // grid.columns * height, cell % grid.columns * width
             part_HWC = self.pixels_HWC[top : top + height, left : left + width]
-            part_HWC[:] = tile_HWC[: part_HWC.shape[0], : part_HWC.shape[1]]
+            height_kept, width_kept, channels = part_HWC.shape
+            part_HWC[:] = tile_HWC[:height_kept, :width_kept, :channels]
 
 
 def _fill(

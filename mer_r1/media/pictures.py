@@ -74,8 +74,11 @@ class PictureTaker:
         """A frame has been fed."""
         return self._shown is not None
 
-    def feed(self, frame: av.VideoFrame, time_s: float) -> None:
-        """The next frame in order of presentation, and its time in seconds from the clip's start."""
+    def feed(self, frame: av.VideoFrame, time_s: float, *, is_part: bool = False) -> None:
+        """The next frame in order of presentation, and its time in seconds from the clip's start.
+
+        `is_part`: rows of it are missing, whatever its decoder says.
+        """
         self._num_fed += 1
         if self._num_fed > self._budget.max_decoded_frames:
             raise InputError(
@@ -87,7 +90,7 @@ class PictureTaker:
             while not self.done and self._wanted_s[len(self.pictures)] < time_s:
                 self._take()
             self._longest_s = max(self._longest_s, time_s - self._shown_s)
-        self._damaged = frame.is_corrupt or (self._damaged and not frame.key_frame)
+        self._damaged = is_part or frame.is_corrupt or (self._damaged and not frame.key_frame)
         self._shown, self._shown_s = frame, time_s
 
     def finish(self, frame_s: float) -> None:
@@ -186,7 +189,7 @@ class VideoTrack:
         self._at_s: float | None = None
         self._next_s = 0.0
         self._frame_s = 0.0
-        self._max_gif_pixels = budget.max_source_pixels if stream.codec_context.name == "gif" else 0
+        self._max_pixels = budget.max_source_pixels
         self._base_s = float(stream.time_base or 0)
         self._usual_s = float(1 / stream.average_rate) if stream.average_rate else 0.0
         # `open_media` limits FFmpeg's own analysis of the file; the decoder needs the limit too.
@@ -206,8 +209,6 @@ class VideoTrack:
 
     def read(self, packet: av.Packet[Stream]) -> None:
         """Decode the next packet. One that fails before the first frame is passed over: a stream may start mid-way."""
-        if self._max_gif_pixels and packet.size and not frame_is_whole(bytes(packet), self._max_gif_pixels):
-            raise InputError(f"{self._path}: the picture at {self._next_s:.2f} s is cut short or damaged; {FIX}")
         try:
             frames = self.stream.decode(packet)
         except FFmpegError as error:
@@ -219,13 +220,19 @@ class VideoTrack:
         if self._first_dts is None:
             self._first_dts = packet.dts
         for frame in frames:
-            self.taker.feed(frame, self._time(frame))
+            self.taker.feed(frame, self._time(frame), is_part=self._is_part(packet))
             if self.taker.done:
                 return
 
     def finish(self) -> None:
         """No packet follows. Raises InputError where wanted pictures are missing."""
         self.taker.finish(self._frame_s)
+
+    def _is_part(self, packet: av.Packet[Stream]) -> bool:
+        """Whether a packet ends early, for the codecs that then fill the frame with a colour and say nothing."""
+        if self.stream.codec_context.name == "gif":
+            return not frame_is_whole(bytes(packet), self._max_pixels)
+        return self.stream.codec_context.name == "mjpeg" and packet.is_corrupt
 
     def _time(self, frame: av.VideoFrame) -> float:
         """Seconds from the clip's start; a frame without a time follows the one before it."""

@@ -125,10 +125,11 @@ def _mux_sound(
     container.mux(stream.encode())
 
 
-def write_two_tracks(path: Path, hz: tuple[float, float], *, default: int) -> Path:
-    """1.5 s of gray frames in two video tracks of 96 x 96 and 64 x 64, and two tracks of sound with a tone each.
+def write_tracks(path: Path, hz: tuple[float, ...], *, default: int, described: int | None = None) -> Path:
+    """1.5 s of gray frames in two video tracks of 96 x 96 and 64 x 64, and tracks of sound with a tone each.
 
-    `default` is the track of each kind that is marked as the preferred one.
+    `default` is the track of each kind that is marked as the preferred one, `described` a track of sound that is marked
+    as made for those who do not see.
     """
     with av.open(path, "w") as container:
         videos, sounds = [], []
@@ -139,10 +140,12 @@ def write_two_tracks(path: Path, hz: tuple[float, float], *, default: int) -> Pa
             video.pix_fmt = "yuv420p"
             video.disposition = Disposition.default if k == default else Disposition(0)
             videos.append(video)
-        for k in range(2):
+        for k in range(len(hz)):
             sound = container.add_stream("aac", rate=16_000, layout="mono")
             assert isinstance(sound, AudioStream)
             sound.disposition = Disposition.default if k == default else Disposition(0)
+            if k == described:
+                sound.disposition = Disposition.visual_impaired
             sounds.append(sound)
         for video in videos:
             _mux_frames(

@@ -8,7 +8,7 @@ from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, decode_file, read_clip
 from mer_r1.media.validate import MediaRow, inspect_row
-from tests.media.make_media import peak_hz, tone, with_unknown_codec, write_media, write_two_tracks
+from tests.media.make_media import peak_hz, tone, with_unknown_codec, write_media, write_tracks
 
 AAC = (b"mp4a", b"esds")  # the codec of an mp4's sound is named twice
 FOUR = MediaBudget(num_frames=4, fps=None)
@@ -19,7 +19,7 @@ VIDEO_PASSED_OVER = "files whose main video track cannot be decoded (another tra
 @pytest.mark.parametrize("default", [0, 1])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_of_two_tracks_the_preferred_one_is_taken(tmp_path: Path, suffix: str, default: int) -> None:
-    clip = decode_file(write_two_tracks(tmp_path / f"a.{suffix}", (440, 880), default=default), FOUR)
+    clip = decode_file(write_tracks(tmp_path / f"a.{suffix}", (440, 880), default=default), FOUR)
     assert clip.waveform_N is not None
     assert peak_hz(clip.waveform_N) == pytest.approx((440, 880)[default], abs=2)
     assert clip.facts.size == ((96, 96), (64, 64))[default]
@@ -31,7 +31,7 @@ def test_of_two_tracks_the_preferred_one_is_taken(tmp_path: Path, suffix: str, d
 def test_a_sound_track_that_cannot_be_decoded_gives_way_to_one_that_can(
     tmp_path: Path, suffix: str, codec: tuple[bytes, ...], unknown: int
 ) -> None:
-    path = write_two_tracks(tmp_path / f"a.{suffix}", (440, 880), default=unknown)
+    path = write_tracks(tmp_path / f"a.{suffix}", (440, 880), default=unknown)
     clip = read_clip(Sample("a", video=with_unknown_codec(path, codec, (unknown,))), FOUR)
     assert clip.waveform_N is not None
     assert peak_hz(clip.waveform_N) == pytest.approx((880, 440)[unknown], abs=2)
@@ -42,7 +42,7 @@ def test_a_sound_track_that_cannot_be_decoded_gives_way_to_one_that_can(
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mp4", (b"avc1", b"avcC")), ("mkv", (b"V_MPEG4/ISO/AVC",))])
 def test_pictures_that_cannot_be_decoded_give_way_too(tmp_path: Path, suffix: str, codec: tuple[bytes, ...]) -> None:
-    path = write_two_tracks(tmp_path / f"a.{suffix}", (440, 880), default=0)
+    path = write_tracks(tmp_path / f"a.{suffix}", (440, 880), default=0)
     data = path.read_bytes()
     path.write_bytes(data.replace(b"isomiso2avc1mp41", b"isomiso2iso2mp41"))  # the brands name the codec too
     clip = decode_file(with_unknown_codec(path, codec, (0,)), FOUR)
@@ -50,13 +50,20 @@ def test_pictures_that_cannot_be_decoded_give_way_too(tmp_path: Path, suffix: st
     assert clip.facts.notices == (VIDEO_PASSED_OVER,)
 
 
+def test_of_those_that_can_be_decoded_one_for_all_listeners_is_taken(tmp_path: Path) -> None:
+    path = write_tracks(tmp_path / "a.mkv", (440, 880, 1320), default=0, described=1)
+    clip = decode_file(with_unknown_codec(path, (b"A_AAC",), (0,)), FOUR)
+    assert clip.waveform_N is not None
+    assert peak_hz(clip.waveform_N) == pytest.approx(1320, abs=2)
+
+
 def test_an_unknown_track_beside_the_preferred_one_is_no_news(tmp_path: Path) -> None:
-    path = with_unknown_codec(write_two_tracks(tmp_path / "a.mp4", (440, 880), default=0), AAC, (1,))
+    path = with_unknown_codec(write_tracks(tmp_path / "a.mp4", (440, 880), default=0), AAC, (1,))
     assert decode_file(path, FOUR).facts.notices == ()
 
 
 def test_where_no_track_can_be_decoded_the_file_is_refused(tmp_path: Path) -> None:
-    two = with_unknown_codec(write_two_tracks(tmp_path / "two.mp4", (440, 880), default=0), AAC, (0, 1))
+    two = with_unknown_codec(write_tracks(tmp_path / "two.mp4", (440, 880), default=0), AAC, (0, 1))
     one = with_unknown_codec(write_media(tmp_path / "one.mp4", sound=tone(1.5, 16_000)), AAC, (0,))
     with pytest.raises(
         InputError, match=r"two.mp4: all its 2 audio tracks are in codecs that cannot be decoded here; co"

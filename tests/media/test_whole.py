@@ -14,6 +14,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, decode_file
 from mer_r1.media.gif import frame_is_whole, holds_frame
 from mer_r1.media.validate import MediaRow, inspect_row
+from tests.media.make_media import write_media
 
 BUDGET = MediaBudget(num_frames=8, fps=None, size_multiple=2, min_pixels=0)
 
@@ -146,15 +147,31 @@ def test_a_gif_cut_within_a_frame_is_refused_where_that_frame_is_wanted(tmp_path
     assert whole_THWC is not None
     for kept in (len(data) - 60, len(data) * 2 // 3, len(data) // 2):
         path.write_bytes(data[:kept])
-        with pytest.raises(InputError, match=r"the picture at 0\.\d\d s is cut short or damaged"):
+        with pytest.raises(InputError, match=r"the picture at 0\.\d\d s is damaged"):
             decode_file(path, BUDGET)
         assert (taken(path) == whole_THWC[0]).all()  # the first frame is there
-        early = decode_file(path, MediaBudget(num_frames=2, fps=None, max_video_s=0.1, size_multiple=2, min_pixels=0))
-        assert early.facts.frame_times_s == (0.0, 0.0)
+    path.write_bytes(data[:-60])
+    early = decode_file(path, MediaBudget(num_frames=4, fps=None, max_video_s=0.4, size_multiple=2, min_pixels=0))
+    assert early.frames_THWC is not None
+    assert early.frames_THWC.mean((1, 2, 3)) == pytest.approx([43.5, 83.5, 123.5, 163.5], abs=2)  # all but the cut one
     path.write_bytes(data[:-1])  # the trailer alone
     without_THWC = decode_file(path, BUDGET).frames_THWC
     assert without_THWC is not None
     assert np.array_equal(without_THWC, whole_THWC)
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mov"])
+def test_a_film_of_jpgs_cut_within_one_is_refused_where_that_one_is_wanted(tmp_path: Path, suffix: str) -> None:
+    path, rng = tmp_path / f"a.{suffix}", np.random.default_rng(0)
+    frames = [rng.integers(0, 255, (96, 96, 3), dtype=np.uint8) for _ in range(8)]
+    write_media(path, frames=frames, video_codec="mjpeg", pix_fmt="yuvj420p", options={"movflags": "faststart"})
+    data = path.read_bytes()
+    index_bytes = len(data) - data.rindex(b"idx1") if suffix == "avi" else 0
+    path.write_bytes(data[: -index_bytes - 2000])
+    with pytest.raises(InputError, match=r"the picture at 0\.88 s is damaged"):
+        decode_file(path, BUDGET)
+    early = decode_file(path, MediaBudget(num_frames=4, fps=None, max_video_s=0.75))
+    assert early.facts.frame_times_s == pytest.approx((0.0, 0.25, 0.375, 0.625), abs=0.13)
 
 
 def test_pixels_of_a_gif_frame_are_counted_by_a_decoder_within_bounds(tmp_path: Path) -> None:
