@@ -1,10 +1,10 @@
 """How threads should wait and how many there should be, quiet and beside a program on one core, as one JSON object.
 
-    python perf/busy.py [--works minimer text] [--rounds 3] [--text-rounds 2]
+    python perf/busy.py [--works sft rl text] [--rounds 2]
 
-Two works, an optimiser step of RL each: `minimer` is the quickstart's (the tiny Qwen2.5-Omni on MiniMER's clips, 16
-prompts of 4 answers), `text` that of perf/vs_trl.py (1024 prompt tokens, 8 answers of 128, hidden 512, 6 layers). Both
-have random weights, so answers are as long as they may be. The choices are environments, set before torch is loaded:
+A work is an optimiser step: `sft` and `rl` are the quickstart's (the tiny Qwen2.5-Omni on MiniMER's clips; 32 targets,
+16 prompts of 4 answers), `text` is RL of the size of perf/vs_trl.py (1024 prompt tokens, 8 answers of 128, hidden 512,
+6 layers). Weights are random and no answer ends early. The choices are environments, set before torch is loaded:
 
     default      none of the variables: threads spin before they sleep, one a core
     passive      OMP_WAIT_POLICY=PASSIVE: threads sleep at once
@@ -19,7 +19,7 @@ seconds      median step by state and choice
 to_default   that divided by the default's in the same state: below 1 is faster
 busy_cost    a choice's busy step divided by its quiet one; 2 is what sharing one of two cores should cost at most
 
-Run it alone on the machine: any other program is a busy state too. About five minutes on two cores. What follows from
+Run it alone on the machine: any other program is a busy state too. About six minutes on two cores. What follows from
 it stands in mer_r1/threads.py.
 """
 
@@ -50,7 +50,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "one_thread": {"OMP_NUM_THREADS": "1"},
     "both": {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"},
 }
-WORKS = ("minimer", "text")
+WORKS = {"sft": 5, "rl": 3, "text": 1}  # how many steps are a round
 STATES = ("quiet", "busy")
 TEXT_SIZES = ("--prompt-tokens", "--completion-tokens", "--generations", "--hidden-size", "--layers")
 
@@ -61,20 +61,19 @@ Seconds = dict[str, dict[str, float]]
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=[*WORKS])
     parser.add_argument(
         "--choices", nargs="+", choices=CHOICES, default=[*CHOICES], help="default is always among them"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="counted steps of minimer in each state")
-    parser.add_argument("--text-rounds", type=int, default=2, help="counted steps of text in each state")
-    parser.add_argument("--prompts", type=int, default=16, help="prompts of a step of minimer")
+    parser.add_argument("--rounds", type=int, default=2, help="in each state, after one step to warm up")
+    parser.add_argument("--batch", type=int, help="samples of a step of sft and rl (default: the recipes')")
     for name, value in zip(TEXT_SIZES, (1024, 128, 8, 512, 6), strict=True):
         parser.add_argument(name, type=int, default=value, help="of text")
-    parser.add_argument("--part", choices=("prepare", "step"), help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=("prepare", "sft", "rl"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.part:
-        {"prepare": _prepare_minimer, "step": _train_minimer}[options.part](options)
+        (_prepare_minimer if options.part == "prepare" else _train_minimer)(options)
         return
     result: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": version("torch")}
     for work in options.works:
@@ -85,7 +84,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _measured(work: str, options: argparse.Namespace, folder: Path) -> Seconds:
     """The median step of every choice in both states."""
-    rounds = options.rounds if work == "minimer" else options.text_rounds
     names = ["default", *(name for name in options.choices if name != "default")]
     preparing = _start(work, "prepare", options, folder, {})
     preparing.communicate()
@@ -95,9 +93,9 @@ def _measured(work: str, options: argparse.Namespace, folder: Path) -> Seconds:
     try:
         for name in names:
             vs_trl.next_step(workers[name], name)
-        quiet = _rounds(workers, rounds)
+        quiet = _rounds(workers, options.rounds, WORKS[work])
         with _busy_core():
-            busy = _rounds(workers, rounds)
+            busy = _rounds(workers, options.rounds, WORKS[work])
     finally:
         for worker in workers.values():
             worker.kill()
@@ -105,14 +103,14 @@ def _measured(work: str, options: argparse.Namespace, folder: Path) -> Seconds:
     return {"quiet": quiet, "busy": busy}
 
 
-def _rounds(workers: dict[str, subprocess.Popen[str]], rounds: int) -> dict[str, float]:
+def _rounds(workers: dict[str, subprocess.Popen[str]], rounds: int, num_steps: int) -> dict[str, float]:
     """The median step of every worker; who goes first changes from round to round."""
     names = [*workers]
     steps: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            steps[name].append(vs_trl.next_step(workers[name], name)["step_s"])
+            steps[name] += [vs_trl.next_step(workers[name], name)["step_s"] for _ in range(num_steps)]
     return {name: round(median(seconds), 3) for name, seconds in steps.items()}
 
 
@@ -130,14 +128,14 @@ def _start(
 ) -> subprocess.Popen[str]:
     """A process that does a part of a work with the choice's variables alone."""
     environment = {name: value for name, value in os.environ.items() if name not in (*WAITING, *NUMBER)}
-    steps = 2 * (options.rounds if work == "minimer" else options.text_rounds)
-    if work == "minimer":
-        command = [__file__, "--part", part, "--rounds", str(options.rounds), "--prompts", str(options.prompts)]
-    else:
+    if work == "text":
         threads = choice.get("OMP_NUM_THREADS", str(os.cpu_count()))
         sizes = [str(given) for name in TEXT_SIZES for given in (name, getattr(options, name[2:].replace("-", "_")))]
-        command = [vs_trl.__file__, "--part", {"step": "ours"}.get(part, part), "--steps", str(steps)]
+        command = [vs_trl.__file__, "--part", {"step": "ours"}.get(part, part), "--steps", str(2 * options.rounds)]
         command += ["--threads", threads, *sizes]
+    else:
+        command = [__file__, "--part", {"step": work}.get(part, part), "--rounds", str(options.rounds)]
+        command += ["--batch", str(options.batch)] if options.batch else []
     return subprocess.Popen(
         [sys.executable, *command, "--folder", str(folder)],
         env={**environment, **choice, "HF_HUB_OFFLINE": "1"},
@@ -164,12 +162,12 @@ def _prepare_minimer(options: argparse.Namespace) -> None:
     from mer_r1.models.tiny.omni import write_tiny
     from mer_r1.synthetic.corpus import Plan, minimer_texts, write_corpus
 
-    write_corpus(Plan(max(20, 2 * options.prompts), 0), options.folder / "data")
+    write_corpus(Plan(60, 0), options.folder / "data")
     write_tiny(options.folder / "tiny", minimer_texts(300))
 
 
 def _train_minimer(options: argparse.Namespace) -> None:
-    """The quickstart's RL, a step on demand."""
+    """The quickstart's SFT or RL, a step on demand."""
     from mer_r1.data.manifest import read_manifest
     from mer_r1.emotion.wheel import WheelSet
     from mer_r1.models.features import read_prompts
@@ -178,26 +176,31 @@ def _train_minimer(options: argparse.Namespace) -> None:
     from mer_r1.rl.data import RlPrompts
     from mer_r1.rl.trainer import GrpoTrainer
     from mer_r1.training.run_folder import RunFolder
+    from mer_r1.training.sft import SftExamples, SftTrainer
 
     folder, wheels = options.folder, WheelSet.load()
     backbone = load_omni(str(folder / "tiny"))
-    backbone.suppressed_V[vs_trl.endings(backbone)] = float("-inf")
     samples = read_manifest(folder / "data" / "train.jsonl")
-    dataset = RlPrompts(samples, read_prompts(backbone, samples, folder / "features", 0), wheels)
+    prompts = read_prompts(backbone, samples, folder / "features", 0)
     overrides = {
         "model.source": folder / "tiny",
         "data.train": folder / "data" / "train.jsonl",
-        "optim.batch_size": options.prompts,
-        "optim.max_steps": 2 * options.rounds + 1,
+        "optim.max_steps": 2 * options.rounds * WORKS[options.part] + 1,
         "optim.save_steps": 10**6,
         "optim.logging_steps": 10**6,
+        **({"optim.batch_size": options.batch} if options.batch else {}),
     }
-    recipe = read_recipe("minimer-rl", [f"{key}={value}" for key, value in overrides.items()])
-    run = Path(tempfile.mkdtemp(dir=folder))
-    turns = vs_trl.Turns()
+    recipe = read_recipe(f"minimer-{options.part}", [f"{key}={value}" for key, value in overrides.items()])
+    run, turns = RunFolder(Path(tempfile.mkdtemp(dir=folder))), vs_trl.Turns()
+    if options.part == "sft":
+        backbone.set_towers_trainable(recipe.model.train_towers)
+        examples = SftExamples.of(backbone, samples, prompts, recipe.sft.targets)
+        turns.take(SftTrainer(backbone, recipe=recipe, run=run, train_dataset=examples), None)
+        return
+    backbone.suppressed_V[vs_trl.endings(backbone)] = float("-inf")
     turns.generates(backbone, "generate", lambda made: made.mask_BR.sum(1).tolist())
-    trainer = GrpoTrainer(backbone, recipe, wheels, run=RunFolder(run), train_dataset=dataset)
-    turns.take(trainer, recipe.rl.max_completion_length)
+    dataset = RlPrompts(samples, prompts, wheels)
+    turns.take(GrpoTrainer(backbone, recipe, wheels, run=run, train_dataset=dataset), recipe.rl.max_completion_length)
 
 
 if __name__ == "__main__":

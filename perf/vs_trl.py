@@ -172,8 +172,8 @@ class Turns:
 
         setattr(owner, name, timed)
 
-    def take(self, trainer: Any, completion_tokens: int) -> None:
-        """Train to the end."""
+    def take(self, trainer: Any, completion_tokens: int | None) -> None:
+        """Train to the end. Answers have `completion_tokens`; None where none are made."""
         from transformers import TrainerCallback
 
         turns, next_batches = self, trainer.get_batch_samples
@@ -191,9 +191,9 @@ class Turns:
         trainer.add_callback(Report())
         trainer.train()
 
-    def _report(self, completion_tokens: int) -> None:
+    def _report(self, completion_tokens: int | None) -> None:
         step_s, peak_mb = time.perf_counter() - self._started, _peak_mb()
-        assert self._lengths == {completion_tokens}, f"answers of {self._lengths} tokens"
+        assert self._lengths == {completion_tokens} - {None}, f"answers of {self._lengths} tokens"
         numbers = {
             "step_s": step_s,
             "generation_s": self._generating,

@@ -120,6 +120,7 @@ class RunRecord(Record):
     base_model: str | None = None
     license: str = ""
     rows: Count = None
+    row_ids: str = ""
     uncountable: dict[str, Any] = {}
     processes: Count = None
     steps: Count = None

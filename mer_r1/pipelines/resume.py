@@ -10,10 +10,14 @@ is what it was. How these divide among the three may change.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
+from mer_r1.data.sample import Sample
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import RUN_FILE, RunRecord
@@ -63,14 +67,19 @@ def is_finished(out: Path, recipe: Recipe) -> bool:
     return False
 
 
-def validate_rows(out: Path, manifest: Path, rows: int) -> None:
-    """Raises InputError where a stopped run would go on with more or fewer rows: their order would be another."""
-    before = RunRecord.read(out / RUN_FILE).rows if _has_checkpoint(out) else None
-    if before is not None and before != rows:
-        raise InputError(
-            f"{manifest}: has {rows} rows, and the stopped run in {out} began with {before}; "
-            "give the manifest that it began with, or another --out"
-        )
+def validate_rows(out: Path, manifest: Path, samples: Sequence[Sample]) -> None:
+    """Raises InputError where a stopped run would go on with other rows, or with the same in another order."""
+    before = RunRecord.read(out / RUN_FILE) if _has_checkpoint(out) else RunRecord()
+    fix = f"give {out} the manifest that it began with, or give another --out"
+    if before.rows not in (None, len(samples)):
+        raise InputError(f"{manifest}: gives {len(samples)} rows, and the stopped run began with {before.rows}; {fix}")
+    if before.row_ids not in ("", row_ids(samples)):
+        raise InputError(f"{manifest}: its rows are not those that the stopped run began with, or not in order; {fix}")
+
+
+def row_ids(samples: Sequence[Sample]) -> str:
+    """What tells the ids of rows, in their order, from others."""
+    return hashlib.sha256(json.dumps([sample.id for sample in samples]).encode()).hexdigest()[:16]
 
 
 def _as_begun(path: Path) -> tuple[Recipe, list[str]]:

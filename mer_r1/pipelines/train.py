@@ -18,7 +18,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import RUN_FILE, RunRecord, versions
 from mer_r1.metrics.signature import wheels_part
-from mer_r1.pipelines.resume import is_finished, validate_rows
+from mer_r1.pipelines.resume import is_finished, row_ids, validate_rows
 from mer_r1.recipe import TINY, ModelSection, Recipe
 from mer_r1.threads import choose_threads
 from mer_r1.training.rows import Rows, read_rows
@@ -62,7 +62,7 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
         rows["eval"] = read_rows(recipe, data.eval, data.eval_num)
     uncountable = _count_uncountable(recipe, rows)
     samples, held_out = rows["train"].samples, rows["eval"].samples if data.eval else None
-    validate_rows(out, data.train, len(samples))
+    validate_rows(out, data.train, samples)
     import torch
     from accelerate import PartialState
 
@@ -80,7 +80,9 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
             eval_data = _Data(held_out, _prompts(recipe, recipe.data.eval, backbone, held_out))
         taught = _lessons(recipe, backbone, samples) if recipe.kind == "sft" and recipe.sft.reflection else ()
     folder = RunFolder(out)
-    record = _record(recipe, backbone).replace(rows=len(samples), processes=processes.num_processes)
+    record = _record(recipe, backbone).replace(
+        rows=len(samples), row_ids=row_ids(samples), processes=processes.num_processes
+    )
     if uncountable:
         record = record.replace(uncountable=uncountable)
     arguments = {"run": folder, "progress": progress, "recipe": recipe}

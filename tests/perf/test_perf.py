@@ -164,8 +164,9 @@ def test_busy_divides_the_steps_of_each_choice_by_the_defaults(
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     monkeypatch.setattr(module, "_start", start)
-    result = printed(module, capsys, "--choices", "passive", "one_thread", "--rounds", "2", "--text-rounds", "1")
-    for work in ("minimer", "text"):
+    result = printed(module, capsys, "--choices", "passive", "one_thread", "--rounds", "2")
+    assert [*module.WORKS] == ["sft", "rl", "text"]
+    for work in module.WORKS:
         assert [choice for name, part, choice in begun if (name, part) == (work, "step")] == [
             module.CHOICES[name] for name in ("default", "passive", "one_thread")
         ]
@@ -183,8 +184,7 @@ def test_busy_gives_a_worker_the_variables_of_its_choice_alone(script: Any, monk
     monkeypatch.setattr(module.subprocess, "Popen", lambda command, env, **_: given.append((command, env)))
     options = Namespace(
         rounds=1,
-        text_rounds=1,
-        prompts=2,
+        batch=2,
         prompt_tokens=9,
         completion_tokens=8,
         generations=2,

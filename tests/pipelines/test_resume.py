@@ -86,17 +86,20 @@ def test_a_finished_run_is_kept_by_any_number_of_processes(
         train(with_optim(recipe, batch_size=1, gradient_accumulation_steps=2), tmp_path)
 
 
-def test_a_manifest_that_has_grown_is_refused_with_both_numbers(
-    tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path
-) -> None:
+def test_other_rows_are_refused(tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
     rows = corpus["train"].read_text().splitlines(keepends=True)
     manifest = corpus["train"].with_name(f"{tmp_path.name}.jsonl")
     manifest.write_text("".join(rows[:6]))
     recipe = an_epoch("sft", tiny_folder, manifest)
     run_stopped_at(recipe, tmp_path / "run", 3)
-    manifest.write_text("".join(rows[:8]))
-    with pytest.raises(InputError, match=r"has 8 rows, and the stopped run in .* began with 6"):
-        train(recipe, tmp_path / "run")
+    for others, message in (
+        (rows[:8], r"gives 8 rows, and the stopped run began with 6"),
+        (rows[1:7], r"its rows are not those that the stopped run began with"),
+        (rows[5::-1], r"or not in order; give .* the manifest that it began with"),
+    ):
+        manifest.write_text("".join(others))
+        with pytest.raises(InputError, match=message):
+            train(recipe, tmp_path / "run")
     manifest.write_text("".join(rows[:6]))
     train(recipe, tmp_path / "run")
 
