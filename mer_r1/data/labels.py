@@ -5,7 +5,8 @@ Label fields have two parsers, one of each scoring protocol (PARSERS); `read_lab
     official    what MER-UniBench's scoring code does: split on `'`, `"` and `,` only, nothing else is stripped
     corrected   split on `, ; ； ， 、 /`, line ends and the word "and" standing alone; list marks ("1.", "-"), quotes,
                 brackets, punctuation and Markdown stripped on both sides; a number alone is a list mark and no word;
-                lower case, inner white space as one space, repeats removed in order
+                lower case, inner white space as one space, repeats removed in order. What chat models write around
+                a list (JSON, fences, boxes, headings, scores, sentences) is no word: answer_forms.py
 
 "and" stands alone where white space, a separator or an edge of the piece is on either side of it: "sad, and angry" is
 two words, "brand new" is one. Every function takes time linear in the text, also for adversarial text.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from mer_r1.data.answer_forms import is_plain, plain
 from mer_r1.data.refusals import is_refusal
 from mer_r1.text import kind_of
 
@@ -44,7 +46,8 @@ def names_gold(labels: Sequence[str], gold: Sequence[str]) -> bool:
 def split_labels(answer: str) -> tuple[str, ...]:
     """The emotion words of an answer's text: normal form, repeats removed, order kept. Never raises."""
     words: list[str] = []
-    for piece in _GAP.split(answer.strip("[] ")):  # the brackets of a list would go later, at more cost
+    answer = answer.strip("[] ")  # the brackets of a list, which need no other reading
+    for piece in _GAP.split(answer if is_plain(answer) else plain(answer)):
         word = piece.strip()
         if _PLAIN.fullmatch(word):
             words.append(word.lower())
@@ -103,9 +106,17 @@ def read_labels(field: object, parser: str) -> tuple[tuple[str, ...], str | None
     return (), f"labels is {kind_of(field)}, not a text or a list of texts"
 
 
+def is_misread(field: object) -> bool:
+    """Whether the official parser reads other words than the corrected one, apart from white space and repeats."""
+    official = (" ".join(word.split()) for word in read_labels(field, "official")[0])
+    return tuple(dict.fromkeys(filter(None, official))) != read_labels(field, "corrected")[0]
+
+
 def word_spans(text: str, start: int, end: int) -> tuple[Span, ...]:
     """The words of text[start:end], read as a text of its own; the spans count in `text`."""
     answer, begin = text[start:end], 0
+    if not is_plain(core := answer.strip("[] ")):
+        answer = answer.replace(core, plain(core), 1)
     spans: list[Span] = []
     for piece_end, next_begin in (*(gap.span() for gap in _GAP.finditer(answer)), (len(answer), 0)):
         first, last = _bare(answer, begin, piece_end)

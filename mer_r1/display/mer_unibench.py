@@ -59,6 +59,9 @@ def print_unibench(outcome: Outcome, benchmark: MerUniBench, console: Console) -
         line += f" ({refusals} refusals)" if refusals else ""
         line += ", and scored by the words they hold, if any"
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    if misread := sum(record.misread or 0 for record in records):
+        line = f"misread: of {misread} answers the official parser reads other words than the corrected one"
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
     print_failed(sum(record.failed or 0 for record in records), outcome.run.request.failed, console)
     print_line(metrics.signature, console)
     print_closing(outcome, console)

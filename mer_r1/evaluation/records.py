@@ -154,6 +154,7 @@ class ScoreRecord(Record):
     missing: Count = None
     unanswered: Count = None
     refusals: Count = None
+    misread: Count = None
     invalid: Count = None
     unjudged: Count = None
 

@@ -22,7 +22,7 @@ from os import PathLike
 from typing import Any, Literal, get_args
 
 from mer_r1.data.gold import Gold
-from mer_r1.data.labels import read_labels
+from mer_r1.data.labels import is_misread, read_labels
 from mer_r1.data.predictions import ModePredictions
 from mer_r1.emotion.compiled import pack
 from mer_r1.emotion.wheel import MappedWords, WheelSet, load_wheels
@@ -67,11 +67,12 @@ class ScoreReport:
 
     `n` gold samples. `missing` of them have no prediction; of `malformed` ones a field is not what the protocol can
     read (`malformed_ids`); `unanswered` have a prediction that is None or that the caller says was not finished, and
-    `refusals` are those of them that refuse to answer. All are scored by the words they hold. `extra_predictions` have
-    no gold and are left out. `unmapped_predictions` counts predicted words that reach no wheel (`unmapped_words`: how
-    often each, the most frequent first), and `unmapped_gold_words` has the same of gold; `unscorable_gold` are the
-    samples that no wheel counts. `arrays` and `clusters` hold what any other resampling needs, in the order of the gold
-    samples; reports with the same `gold_key` may be compared.
+    `refusals` are those of them that refuse to answer; of `misread` ones the official parser reads other words than the
+    corrected one. All are scored by the words they hold. `extra_predictions` have no gold and are left out.
+    `unmapped_predictions` counts predicted words that reach no wheel (`unmapped_words`: how often each, the most
+    frequent first), and `unmapped_gold_words` has the same of gold; `unscorable_gold` are the samples that no wheel
+    counts. `arrays` and `clusters` hold what any other resampling needs, in the order of the gold samples; reports with
+    the same `gold_key` may be compared.
     """
 
     signature: str
@@ -82,6 +83,7 @@ class ScoreReport:
     missing_ids: tuple[str, ...]
     unanswered: int
     refusals: int
+    misread: int
     extra_predictions: int
     unmapped_predictions: int
     unscorable_gold: int
@@ -123,7 +125,7 @@ class ScoreReport:
         wheels = {
             name: {"n": wheel.n, **_numbers(wheel)} for name, wheel in zip(self.wheel_names, score.wheels, strict=True)
         }
-        plain = ("signature", "protocol", "task", "n", "malformed", "missing", "unanswered", "refusals")
+        plain = ("signature", "protocol", "task", "n", "malformed", "missing", "unanswered", "refusals", "misread")
         return {
             **{name: getattr(self, name) for name in plain},
             "extra_predictions": self.extra_predictions,
@@ -184,6 +186,7 @@ def score(
         missing_ids=fields.missing,
         unanswered=sum(i in unanswered or predictions.get(i, "") is None for i in gold),
         refusals=len(refused & gold.keys()),
+        misread=sum(is_misread(predictions[identity]) for identity in gold if identity in predictions),
         extra_predictions=len(fields.extra),
         unmapped_predictions=sum(unmapped.values()),
         unscorable_gold=int((~arrays.num_gold_NW.any(axis=1)).sum()),

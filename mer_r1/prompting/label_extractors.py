@@ -99,6 +99,7 @@ _OUTWARD = frozenset(
 )
 _STATE = re.compile(r"(?:the )?[\w’' ]{1,40}['’]s emotional states? (?:is|are)[\s:]*+", re.IGNORECASE)
 _WORDS_OF_A_LABEL = 3
+_LISTED = re.compile(r"[,;/\n]|\band\b")
 _TURN_END = re.compile(r"###|</s>")
 
 
@@ -137,15 +138,17 @@ def _list(text: str, wheels: KnownWords) -> Extracted:
         return _description(text, wheels)
     _, opened, rest = text.partition("[")
     inside, closed, _ = rest.partition("]")
-    return _with_status(split_labels(inside if opened and closed else text))
+    is_list = opened and closed and "{" not in text and split_labels(inside)
+    return _with_status(split_labels(inside if is_list else text))
 
 
 def _affectgpt(text: str, wheels: KnownWords) -> Extracted:
     text = _TURN_END.split(text, maxsplit=1)[0]
     stripped = text.strip()
     if match := _STATE.match(stripped):
-        labels = split_labels(stripped[match.end() :])
-        if labels and all(len(label.split()) <= _WORDS_OF_A_LABEL for label in labels):
+        named = stripped[match.end() :]
+        labels = split_labels(named)
+        if labels and all(len(piece.split()) <= _WORDS_OF_A_LABEL for piece in _LISTED.split(named)):
             return Extracted(labels, "ok")
     return _description(text, wheels)
 
