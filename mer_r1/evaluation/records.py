@@ -251,6 +251,7 @@ class RolloutRecord(Record):
     labels: tuple[str, ...] = ()
     rewards: dict[str, Number] = {}
     advantage: Number = None
+    ended: Any = None
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

@@ -40,13 +40,17 @@ REWARDS = {
 
 @dataclass(frozen=True)
 class ShownRollout:
-    """A sampled answer, its rewards by title, its advantage, and that as a share of the group's largest."""
+    """A sampled answer, its rewards by title, its advantage, and that as a share of the group's largest.
+
+    `is_open` says that the end token was asked for and did not follow.
+    """
 
     words: list[Word]
     reasoning: str
     rewards: dict[str, float | None]
     advantage: float
     share: float
+    is_open: bool
 
 
 @dataclass(frozen=True)
@@ -120,4 +124,5 @@ def _rollout(
         rewards={title: row.rewards.get(key) for key, title in REWARDS.items()},
         advantage=advantage,
         share=abs(advantage) / largest,
+        is_open=row.ended is False,
     )

@@ -54,3 +54,13 @@ def test_a_group_of_rollouts_shows_the_rewards_that_it_has(tmp_path: Path) -> No
     assert "answer advantage format accuracy coherence consistency reflection" in page.text
     assert "+0.00 1.00 1.00 1.00 0.50 0.75" in page.text
     assert "reflection: their mean" in page.text
+    assert "end token" not in page.text  # a run that did not ask for it
+
+
+def test_a_rollout_that_did_not_end_says_why_its_format_is_not_paid(tmp_path: Path) -> None:
+    rows = [{"step": 1, "id": "x", "labels": ["awe"], "rewards": {"format": float(end)}, "advantage": 0.0, "ended": end}
+            for end in (True, False)]  # fmt: skip
+    write_lines(tmp_path / "rl" / "rollouts.jsonl", rows)
+    write_lines(tmp_path / "rl" / "metrics.jsonl", [{"step": 1, "reward/format": 0.5}])
+    page = Page(page_of(tmp_path / "rl").read_text(encoding="utf-8"))
+    assert page.text.count("The end token did not follow") == 1
