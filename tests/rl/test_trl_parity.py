@@ -232,7 +232,7 @@ def _ours(folder: Path, case: Case, out: Path, monkeypatch: pytest.MonkeyPatch) 
                 "epsilon": EPSILON,
                 "num_iterations": NUM_ITERATIONS,
                 "lambda_fmt": LAMBDA_FMT,
-                "kl": case.kl,
+                **({"kl": case.kl} if case.rl["beta"] else {}),
                 **case.rl,
             },
         }
