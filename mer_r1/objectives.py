@@ -40,7 +40,8 @@ class Rewards:
 TEXT_REWARDS = tuple(field.name for field in fields(Rewards))
 CALIBRATION_REWARDS = ("calibration_plus", "calibration_minus")  # from the model's confidences
 REFLECTION_REWARDS = ("coherence", "consistency", "reflection")  # from a judge
-REWARDS = (*TEXT_REWARDS, *CALIBRATION_REWARDS, *REFLECTION_REWARDS)
+LENGTH_REWARDS = ("overlong",)  # from a response's number of tokens
+REWARDS = (*TEXT_REWARDS, *CALIBRATION_REWARDS, *REFLECTION_REWARDS, *LENGTH_REWARDS)
 
 COEFFICIENTS = ("lambda_cali", "lambda_fmt", "lambda_rer")
 """Keys of a recipe's rl section that a term may name as a weight."""
@@ -102,6 +103,7 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "gdpo": Objective(_DUAL, whiten=True),
     "dr_grpo": Objective(_BASELINE, scale=False),
+    "dapo": Objective((Term({"f1": 1.0, "format": "lambda_fmt", "overlong": 1.0}),)),
     "affectgpt_r1": Objective((Term({"f1": 1.0, "format": 1.0}),)),
     "videoauto_r1": Objective((Term({"initial_f1": 0.9, "f1": 1.1, "format": 1.0, "fallback": 0.3}),)),
     "accuracy": Objective((Term({"accuracy": 0.9, "format": 0.1}),)),
@@ -147,6 +149,7 @@ def keys_of(objective: str) -> dict[str, bool]:
         "shared_tokens": needs_calibration(objective) and chosen.confidence == "category",
         "scale_rewards": chosen.scale,
         "reflection": needs_reflection(objective),
+        "soft_punish_cache": needs_length(objective),
     }
 
 
@@ -163,6 +166,11 @@ def needs_initial_answer(objective: str) -> bool:
 def needs_reflection(objective: str) -> bool:
     """Whether the objective pays what a judge says of an answer's steps, and so needs a format with steps."""
     return not _reads(objective).isdisjoint(REFLECTION_REWARDS)
+
+
+def needs_length(objective: str) -> bool:
+    """Whether the objective pays a response's number of tokens."""
+    return not _reads(objective).isdisjoint(LENGTH_REWARDS)
 
 
 def needs_wheels(objective: str) -> bool:

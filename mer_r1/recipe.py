@@ -32,6 +32,7 @@ from mer_r1.objectives import (
     keys_of,
     misnamed,
     needs_calibration,
+    needs_reflection,
 )
 from mer_r1.yaml_text import names_in, override, read_yaml
 
@@ -171,9 +172,12 @@ class RlSection(_Section):
     draws. `mask_truncated_completions` leaves answers that were cut at max_completion_length out of the loss; their
     rewards stay in their group. `kl` is the estimator of the KL term (rl/kl.py) and `beta_schedule` "decay" lets beta
     fall linearly to a quarter in the first half of the run. `importance_sampling_level` and `delta`, the upper bound of
-    a bad answer's ratio (dual clip), are of the loss (rl/losses.py). `shared_tokens` says whether an id that opens
-    words of two categories counts for both (the paper's reading) or for neither. `calibration_floor`, in nat: a group
-    whose calibration rewards spread less than this counts as without spread, for that much is noise of bfloat16.
+    a bad answer's ratio (dual clip), are of the loss (rl/losses.py). `soft_punish_cache`, TRL's name, is the number of
+    last tokens over which the reward `overlong` falls to -1; None is a fifth of max_completion_length.
+    `dynamic_sampling` is how often a step replaces prompts whose answers all have advantage 0 (rl/dynamic_sampling.py).
+    `shared_tokens` says whether an id that opens words of two categories counts for both (the paper's reading) or for
+    neither. `calibration_floor`, in nat: a group whose calibration rewards spread less than this counts as without
+    spread, for that much is noise of bfloat16.
     """
 
     objective: Annotated[str, AfterValidator(_known_objective)] = "mer_r1"
@@ -185,6 +189,7 @@ class RlSection(_Section):
     top_p: float = Field(default=1.0, gt=0, le=1)
     min_p: float | None = Field(default=None, ge=0, le=1)
     mask_truncated_completions: bool = False
+    dynamic_sampling: int = Field(default=0, ge=0)
     kl: KlEstimator = "k3_corrected"
     beta: float = Field(default=0.04, ge=0)
     beta_schedule: BetaSchedule = "constant"
@@ -199,6 +204,7 @@ class RlSection(_Section):
     lambda_fmt: float = Field(default=0.1, ge=0)
     lambda_rer: float = Field(default=0.1, ge=0)
     length_penalty: LengthPenalty = "none"
+    soft_punish_cache: Positive | None = None
     shared_tokens: SharedTokens = "count"
     calibration_floor: float = Field(default=0.02, ge=0)
     reflection: ReflectionSection = ReflectionSection()
@@ -209,6 +215,15 @@ class RlSection(_Section):
     def _group_is_a_group(self) -> RlSection:
         if self.num_generations < 2:
             raise ValueError("num_generations must be at least 2: an advantage compares the answers of a group")
+        return self
+
+    @model_validator(mode="after")
+    def _cache_fits(self) -> RlSection:
+        if self.soft_punish_cache is not None and self.soft_punish_cache > self.max_completion_length:
+            raise ValueError(
+                f"soft_punish_cache: {self.soft_punish_cache} tokens are more than max_completion_length has "
+                f"({self.max_completion_length}); lower it"
+            )
         return self
 
     @model_validator(mode="after")
@@ -257,6 +272,12 @@ class Recipe(_Section):
             raise ValueError(
                 f"rl.scale_rewards: batch needs all rewards of a step before its first pass, and {self.rl.objective} "
                 "reads confidences in that pass; use group or none"
+            )
+        late = needs_calibration(self.rl.objective) or needs_reflection(self.rl.objective)
+        if self.kind == "rl" and self.rl.dynamic_sampling and late:
+            raise ValueError(
+                f"rl.dynamic_sampling: {self.rl.objective} pays confidences or a judge's scores, which are not known "
+                "when answers are sampled; remove it, or choose an objective that pays texts"
             )
         if self.kind == "rl" and self.optim.save_steps % self.rl.num_iterations:
             raise ValueError(

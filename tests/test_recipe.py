@@ -114,6 +114,8 @@ WRONG = [
     ("rl.kl=k4", "rl.kl: "),
     ("rl.importance_sampling_level=word", "rl.importance_sampling_level: "),
     ("rl.beta=-1", "rl.beta: "),
+    ("rl.soft_punish_cache=0", "rl.soft_punish_cache: "),
+    ("rl.dynamic_sampling=-1", "rl.dynamic_sampling: "),
     ("seed=1.5", "seed: "),
     ("seed=-1", "seed: "),
     ("seed=4294967296", "seed: "),
@@ -131,6 +133,7 @@ def test_a_wrong_value_names_file_key_and_what_was_found(override: str, place: s
     ("overrides", "message"),
     [
         (["optim.save_steps=3", "rl.num_iterations=2"], "optim.save_steps: 3 is no multiple of rl.num_iterations (2);"),
+        (["rl.dynamic_sampling=2"], "rl.dynamic_sampling: mer_r1 pays confidences or a judge's scores, which are not"),
         (["rl.scale_rewards=batch"], "rl.scale_rewards: batch needs all rewards of a step before its first pass"),
     ],
 )

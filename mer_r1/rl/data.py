@@ -10,7 +10,7 @@ import torch
 from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.countable import gold_words, uncountable
-from mer_r1.models.types import Prompt, PromptBatch
+from mer_r1.models.types import Prompt
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,25 @@ class RlExample:
 
 @dataclass(frozen=True)
 class RlBatch:
-    """Prompts of one micro-batch with their gold words and the samples they were made of."""
+    """Examples of one micro-batch. Their prompts are put together where they are used: some may be replaced before."""
 
-    prompts: PromptBatch
-    ids: tuple[str, ...]
-    golds: tuple[tuple[str, ...], ...]
-    samples: tuple[Sample, ...]
+    examples: tuple[RlExample, ...]
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        return [example.prompt for example in self.examples]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(example.prompt.id for example in self.examples)
+
+    @property
+    def golds(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(example.gold for example in self.examples)
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        return tuple(example.sample for example in self.examples)
 
 
 class RlPrompts(torch.utils.data.Dataset[RlExample]):
@@ -44,6 +57,7 @@ class RlPrompts(torch.utils.data.Dataset[RlExample]):
         self._gold = [
             () if uncountable(sample, wheels, objective) else gold_words(sample, wheels) for sample in samples
         ]
+        self.ids = tuple(sample.id for sample in samples)
         self._samples, self._prompts = samples, prompts
 
     def __len__(self) -> int:

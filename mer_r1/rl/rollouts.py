@@ -72,10 +72,14 @@ def uniform_draws(
     draws = []
     for ident in ids:
         key = f"{question} {seed} {step} {ident}" if question else f"{seed} {step} {ident}"
-        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        draws.append(torch.rand(num_generations, length, generator=generator, dtype=torch.float64))
+        draws.append(torch.rand(num_generations, length, generator=seeded_generator(key), dtype=torch.float64))
     return torch.cat(draws)
+
+
+def seeded_generator(key: str) -> torch.Generator:
+    """A generator on the CPU whose draws follow from a text."""
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def make_rollouts(
@@ -130,6 +134,11 @@ def text_rewards(batch: RolloutBatch, wheels: WheelSet, length_penalty: LengthPe
         score = score_response(response, gold, wheels, length_penalty=length_penalty)
         rewards_BK[row] = torch.tensor([getattr(score, name, torch.nan) for name in REWARDS])
     return rewards_BK.view(len(batch.ids), -1, len(REWARDS))
+
+
+def soft_overlong(length: int, max_completion_length: int, cache: int) -> float:
+    """DAPO's soft overlong punishment (Eq. 13): 0 up to max - cache tokens, from there on a line to -1 at max."""
+    return -max(0, length - (max_completion_length - cache)) / cache
 
 
 @dataclass(frozen=True)

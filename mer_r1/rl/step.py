@@ -27,18 +27,26 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens
 from mer_r1.models.packing import GroupPass, group_pass, pack
-from mer_r1.objectives import CALIBRATION_REWARDS, COEFFICIENTS, REFLECTION_REWARDS, REWARDS, confidence_level
+from mer_r1.objectives import (
+    CALIBRATION_REWARDS,
+    COEFFICIENTS,
+    REFLECTION_REWARDS,
+    REWARDS,
+    confidence_level,
+    needs_length,
+)
 from mer_r1.recipe import RlSection
 from mer_r1.rl.advantages import advantages, moments
 from mer_r1.rl.calibration import calibration_rewards, without_noise
 from mer_r1.rl.kl import kl_advantages
 from mer_r1.rl.losses import PolicyLoss, policy_loss
 from mer_r1.rl.reflection.scores import Reflection
-from mer_r1.rl.rollouts import Contexts, RolloutBatch, text_rewards
+from mer_r1.rl.rollouts import Contexts, RolloutBatch, soft_overlong, text_rewards
 
 _CALIBRATION = [REWARDS.index(name) for name in CALIBRATION_REWARDS]
 _SAME = 1e-6  # what float32 leaves of the std of equal rewards
 _REFLECTION = [REWARDS.index(name) for name in REFLECTION_REWARDS]
+_OVERLONG = REWARDS.index("overlong")
 
 
 @dataclass(frozen=True)
@@ -82,8 +90,12 @@ class Measurement(NamedTuple):
 def rewards_before_pass(
     rollouts: RolloutBatch, reflection: Reflection | None, wheels: WheelSet, rl: RlSection
 ) -> Tensor:
-    """Rewards (P, G, K) that the texts and a judge decide; NaN for the others."""
+    """Rewards (P, G, K) that the texts, their lengths and a judge decide; NaN for the others."""
     rewards_PGK = text_rewards(rollouts, wheels, rl.length_penalty)
+    if needs_length(rl.objective):
+        cache = rl.soft_punish_cache or max(1, rl.max_completion_length // 5)
+        overlong = [soft_overlong(len(row), rl.max_completion_length, cache) for row in rollouts.rows]
+        rewards_PGK[..., _OVERLONG] = torch.tensor(overlong).view(rewards_PGK.shape[:2])
     if reflection is not None:
         rewards_PGK[..., _REFLECTION] = reflection.scores_PG3
     return _paid(rewards_PGK, rollouts)

@@ -34,6 +34,7 @@ from mer_r1.objectives import needs_calibration, needs_initial_answer, needs_ref
 from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe
 from mer_r1.rl.data import BlockOrder, RlBatch, RlExample
+from mer_r1.rl.dynamic_sampling import OpenBatch, groups_with_spread, spare_indices, stand_ins
 from mer_r1.rl.kl import scheduled_beta
 from mer_r1.rl.reflection.judges import make_judge
 from mer_r1.rl.reflection.scores import Reflection, reflect
@@ -50,6 +51,7 @@ from mer_r1.rl.step import (
     rollout_rows,
     score_first_pass,
 )
+from mer_r1.training.arguments import error_of, raise_unreadable
 from mer_r1.training.trainer import RunTrainer
 
 
@@ -62,6 +64,7 @@ class GrpoTrainer(RunTrainer):
         self.response_format = backbone.response_format
         length, min_p = rl.max_completion_length, rl.min_p or 0.0
         self.sampling = Sampling(length, rl.temperature, rl.top_p, rl.top_k, min_p, rl.end_token)
+        self._ids = kwargs["train_dataset"].ids
         self._towers_learn, self.steps_a_batch = recipe.model.train_towers, rl.num_iterations
         self._kept: list[Rewarded | Scored] = []  # of the step's micro-batches, in order
         super().__init__(recipe=recipe, model=backbone.wrapped_model, collate=self._collate, **kwargs)
@@ -91,6 +94,11 @@ class GrpoTrainer(RunTrainer):
         if self.is_fsdp_enabled:
             self._validate_sharding()
         size, block = len(self.train_dataset), self._prompts_a_step()
+        if self.rl.dynamic_sampling and size <= block:
+            raise InputError(
+                f"rl.dynamic_sampling: a step takes {block} prompts and data.train has {size}, so none can stand in; "
+                "lower optim.batch_size, or remove it"
+            )
         if size < block and (self.args.world_size > 1 or self.rl.num_iterations > 1):
             raise InputError(
                 f"data.train: {size} samples are fewer than one step takes ({block}, on {self.args.world_size} "
@@ -127,9 +135,7 @@ class GrpoTrainer(RunTrainer):
         return replace(self.backbone, model=reference.to(self.args.device), wrapped_model=None)
 
     def _collate(self, rows: Sequence[RlExample]) -> RlBatch:
-        prompts = [row.prompt for row in rows]
-        ids, golds = tuple(prompt.id for prompt in prompts), tuple(row.gold for row in rows)
-        return RlBatch(self.backbone.collate(prompts), ids, golds, tuple(row.sample for row in rows))
+        return RlBatch(tuple(rows))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         size = len(self.train_dataset if train_dataset is None else train_dataset)
@@ -146,10 +152,9 @@ class GrpoTrainer(RunTrainer):
         """Rollouts of a step's micro-batches, and all that is known of them before the policy's first pass."""
         step, rl = self.state.global_step + 1, self.rl
         self.backbone.wrapped_model.eval()
-        made = []
-        for batch in batches:
-            draws = uniform_draws(self.args.seed, step, batch.ids, rl.num_generations, rl.max_completion_length)
-            made.append(self._make_rollouts(batch, self.sampling, draws))
+        made = [self._sample(batch, step) for batch in batches]
+        if rl.dynamic_sampling:
+            batches, made = self._with_spread(batches, made, step)
         tokens = self._from_all([sum(num_loss_tokens(rollouts, rl) for rollouts in made)])
         num_tokens = sum(tokens) / (len(made) * len(tokens))
         reflections = self._reflections(made, batches, step)
@@ -175,11 +180,54 @@ class GrpoTrainer(RunTrainer):
         self.backbone.wrapped_model.train()
         return rewarded
 
+    def _sample(self, batch: RlBatch, step: int) -> RolloutBatch:
+        """Answers of a step's prompts, by the draws that are theirs."""
+        rl = self.rl
+        draws = uniform_draws(self.args.seed, step, batch.ids, rl.num_generations, rl.max_completion_length)
+        return self._make_rollouts(batch, self.sampling, draws)
+
+    def _with_spread(
+        self, batches: Sequence[RlBatch], made: Sequence[RolloutBatch], step: int
+    ) -> tuple[list[RlBatch], list[RolloutBatch]]:
+        """A step's micro-batches and their answers, prompts without spread replaced (dynamic_sampling.py).
+
+        All processes call it together. Raises InputError, in all, for a sample that cannot be read.
+        """
+        open_batches = [
+            OpenBatch(batch, rollouts, groups_with_spread(rollouts, self.wheels, self.rl))
+            for batch, rollouts in zip(batches, made, strict=True)
+        ]
+        taken = set(self._from_all([ident for batch in batches for ident in batch.ids]))
+        spare = spare_indices(self.args.seed, step, self._ids, taken)
+        for _ in range(self.rl.dynamic_sampling):
+            lacking = self._from_all([ident for batch in open_batches for ident in batch.lacking()])
+            chosen = stand_ins(lacking, spare)
+            spare = spare[len(chosen) :]
+            items = [
+                {slot: self.train_dataset[chosen[ident]] for ident, slot in batch.lacking().items() if ident in chosen}
+                for batch in open_batches
+            ]
+            raise_unreadable(self._from_all([error_of(item) for found in items for item in found.values()]))
+            for batch, found in zip(open_batches, items, strict=True):
+                if found:
+                    fresh = RlBatch(tuple(item.value for item in found.values()))
+                    rollouts = self._sample(fresh, step)
+                    batch.put(list(found), fresh, rollouts, groups_with_spread(rollouts, self.wheels, self.rl))
+                    self.count("replaced_prompts", len(found))
+        with self.accelerator.autocast():
+            return [batch.batch() for batch in open_batches], [batch.rollouts(self.backbone) for batch in open_batches]
+
     def _make_rollouts(self, batch: RlBatch, sampling: Sampling, uniform_BR: Tensor) -> RolloutBatch:
         """Responses of a batch; one autocast over all of it, so that weights are taken to bfloat16 once."""
         with self.accelerator.autocast():
             return make_rollouts(
-                self.backbone, batch.prompts, batch.ids, batch.golds, self.response_format, sampling, uniform_BR
+                self.backbone,
+                self.backbone.collate(batch.prompts),
+                batch.ids,
+                batch.golds,
+                self.response_format,
+                sampling,
+                uniform_BR,
             )
 
     def _reflections(

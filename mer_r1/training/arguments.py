@@ -109,15 +109,19 @@ class ReadableItems(torch.utils.data.Dataset[Item]):
 def batch_of(collate: Callable[[list[Any]], Any], items: list[Item]) -> dict[str, Any]:
     """The inputs of a step: `batch`, its samples' `indices` and the number of unreadable ones that were skipped; or the
     `error` that ends the run."""
-    values = [item.value for item in items]
-    for value in values:
-        if isinstance(value, InputError):
-            return {"error": str(value)}
+    for item in items:
+        if error := error_of(item):
+            return {"error": error}
     return {
-        "batch": collate(values),
+        "batch": collate([item.value for item in items]),
         "indices": tuple(item.index for item in items),
         "num_unreadable": sum(item.num_unreadable for item in items),
     }
+
+
+def error_of(item: Item) -> str | None:
+    """Why an item could not be read."""
+    return str(item.value) if isinstance(item.value, InputError) else None
 
 
 def raise_unreadable(errors: Iterable[str | None]) -> None:

@@ -28,7 +28,7 @@ from mer_r1.recipe import RlSection
 from mer_r1.rl.advantages import advantages, normalise
 
 LAMBDAS = {"lambda_cali": 0.1, "lambda_fmt": 0.3, "lambda_rer": 0.2}
-R, P, F, FMT, FIRST, BACK, ACC, PLUS, MINUS, _, _, RER = range(12)
+R, P, F, FMT, FIRST, BACK, ACC, PLUS, MINUS, _, _, RER, LONG = range(13)
 K = len(REWARDS)
 SCALES: tuple[ScaleRewards, ...] = ("group", "batch", "none")
 GROUPS = arrays.arrays(
@@ -59,6 +59,8 @@ def _by_hand(rewards: Floats, objective: str) -> Floats:
         return _norm(get[F] + 0.3 * get[FMT], scale=objective == "baseline")
     if objective == "rd":
         return _norm(get[R] + get[P] + 0.3 * get[FMT])
+    if objective == "dapo":
+        return _norm(get[F] + 0.3 * get[FMT] + zero[LONG])
     if objective == "affectgpt_r1":
         return _norm(get[F] + get[FMT])
     if objective == "videoauto_r1":

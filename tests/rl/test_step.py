@@ -147,6 +147,26 @@ def test_an_answer_that_was_cut_is_left_out_of_the_loss_where_the_recipe_says_so
     assert shares["truncated_share"] == 0.25
 
 
+def test_overlong_answers_are_punished_as_trl_punishes_them(tiny: OmniBackbone, prompts: Sequence[Prompt]) -> None:
+    """Within the one reward, before it is normalised; other objectives pay no length."""
+    pytest.importorskip("trl")
+    from trl.rewards import get_soft_overlong_punishment
+
+    rollouts = _rollouts(tiny, prompts)
+    lengths = [len(row) for row in rollouts.rows]
+    most = max(lengths)
+    rl = RlSection(objective="dapo", max_completion_length=most, soft_punish_cache=most - min(lengths))
+    rewards_PGK = rewards_before_pass(rollouts, None, WHEELS, rl)
+    theirs = get_soft_overlong_punishment(most, most - min(lengths))(rollouts.rows)
+    assert rewards_PGK[..., REWARDS.index("overlong")].flatten().tolist() == pytest.approx(theirs)
+    assert min(theirs) == -1 < max(theirs) == 0
+    assert not torch.equal(advantages_of(rewards_PGK, rl), advantages_of(rewards_PGK, RlSection(objective="baseline")))
+    plain = rewards_before_pass(rollouts, None, WHEELS, RlSection(objective="baseline"))
+    assert plain[..., REWARDS.index("overlong")].isnan().all()
+    fifth = RlSection(objective="dapo", max_completion_length=5 * most)
+    assert rewards_before_pass(rollouts, None, WHEELS, fifth)[..., REWARDS.index("overlong")].eq(0).all()
+
+
 def test_k1_in_reward_joins_the_advantages_of_the_loss_and_not_the_recorded_ones(
     tiny: OmniBackbone, prompts: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
 ) -> None:

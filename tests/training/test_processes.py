@@ -26,6 +26,10 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "mer_r1": {"kind": "rl"},
     "dapo": {"kind": "rl", "rl": {"objective": "rd_ad", "loss_type": "dapo", "num_iterations": 2}},
     "gdpo": {"kind": "rl", "rl": {"objective": "gdpo"}},
+    "dynamic": {
+        "kind": "rl",
+        "rl": {"objective": "dapo", "num_generations": 2, "dynamic_sampling": 2, "mask_truncated_completions": True},
+    },
     "sft": {"kind": "sft", "sft": {"targets": ["slow", "fast"]}},
     "lora": {"kind": "rl", "model": {"lora": {"r": 4, "lora_alpha": 8}}},
     "towers": {"kind": "rl", "model": {"train_towers": True}},
@@ -88,9 +92,11 @@ def test_two_processes_end_as_one(singles: Path, ddp: Path, name: str) -> None:
     assert_alike(singles / name, ddp / name)
     steps = [row["step"] for row in lines(ddp / name / "metrics.jsonl")]
     assert steps == ([1, 2, 2, 3, 3, 3] if name in EVALUATED else [1, 2, 2])  # each written once
+    replaced = [row["replaced_prompts"] for row in lines(ddp / name / "metrics.jsonl") if "replaced_prompts" in row]
+    assert bool(replaced) == (name == "dynamic")
 
 
-@pytest.mark.parametrize("name", ["mer_r1", "dapo", "gdpo", "sft"])
+@pytest.mark.parametrize("name", ["mer_r1", "dapo", "gdpo", "dynamic", "sft"])
 def test_accumulated_micro_batches_end_as_one_batch(
     singles: Path, taught_folder: Path, corpus: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
