@@ -98,7 +98,9 @@ def merged(model: Any, folder: Path) -> Any:
 
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
-        raise InputError(f"{folder}: the adapter's weights are missing (adapter_model.safetensors); copy it again")
+        pickled = (folder / "adapter_model.bin").is_file()
+        fix = "adapter_model.bin is a pickle and not read, save it as safetensors" if pickled else "copy it again"
+        raise InputError(f"{folder}: the adapter's weights are missing (adapter_model.safetensors); {fix}")
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
         if not isinstance(config, peft.LoraConfig):

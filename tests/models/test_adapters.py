@@ -128,7 +128,12 @@ def test_an_adapter_without_whole_weights_is_refused(adapter: Path, damage: str)
         path.unlink()
     if damage == "pickle":
         torch.save({}, adapter / "adapter_model.bin")
-    _refused(adapter, "cannot be merged" if damage == "cut" else "weights are missing (adapter_model.safetensors)")
+    messages = {
+        "missing": "(adapter_model.safetensors); copy it again",
+        "cut": "cannot be merged",
+        "pickle": "is a pickle",
+    }
+    _refused(adapter, messages[damage])
 
 
 @pytest.mark.parametrize("text", ["{", "[]", ""])
