@@ -1,10 +1,11 @@
 """Media files -> frames, a 16 kHz mono waveform, and the facts of what was taken.
 
-One pass over the file, in bounded memory: packets are decoded in order, the frame being shown at each wanted time
-(`budget.frame_times`) is resized at once and kept, every other frame is dropped, and reading stops when all is there.
+The packets are read once for their times (`lengths.py`), then decoded in one pass, in bounded memory: the frame being
+shown at each wanted time (`budget.frame_times`) is resized at once and kept, every other frame is dropped, and reading
+stops when all is there.
 
-Frames and sound stand at the times of what was decoded, on one clock (`lengths.py`). Time zero is the video's start, or
-the sound's where that is over 0.1 s earlier, so that face and voice stay together.
+Frames and sound stand at the times of what was decoded, on one clock. Time zero is the video's start, or the sound's
+where that is over 0.1 s earlier, so that face and voice stay together.
 
 A wrong file is one InputError with the file's name; docs/media.md lists what is refused and why.
 """
