@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from mer_r1.display.benchmark import benchmark_bars
 from mer_r1.display.progress import LINE_EVERY_S, Stages, progress_bar, training_bars
 
 EXPECTED = {"first": 100.0, "second": 300.0}
@@ -103,6 +104,12 @@ def test_bars_of_long_steps_say_what_is_left_and_a_resumed_run_does_not_count_wh
         clock(90.0)  # longer than a minute is a step where answers are long
         progress(601, 700, {"loss": 1.0})
     assert "about 2.5 h left" in printed(console)
+    monkeypatch.setattr("rich.progress.get_console", lambda: console)
+    with benchmark_bars() as answered:
+        answered("meld slow", 1, 10)
+        clock(120.0)
+        answered("meld slow", 2, 10)
+    assert "about 16 min left" in printed(console)
 
 
 def test_a_short_rest_is_given_in_seconds_and_never_as_nothing(clock: Callable[[float], None], tmp_path: Path) -> None:
