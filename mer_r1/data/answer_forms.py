@@ -20,7 +20,7 @@ import re
 _FORM = re.compile(
     r"[\d:：={}()（）\[\]【】`*\\|&+•●▪■◦‣→\t\"“”「」『』«»<>$?!]|[.。]\s*\S|\s[-–—]+\s|[态感绪情案和及]"
     r"|[\u2460-\u2473\u2600-\u27bf\U0001f300-\U0001faff]"
-    r"|[^\s,;/]\s+[^\s,;/]+\s+[^\s,;/]"
+    r"|[^\s,;/]\s+[^\s,;/]+\s+[^\s,;/]|['’]\s{1,3}['‘]"
 )
 """What a text holds that is not plain words between separators."""
 
@@ -35,7 +35,7 @@ _REASONED = "</think>"
 _WORD = re.compile(r"[^\W\d_]")
 _MARKUP = re.compile(
     r"\\(?:text\w{0,6}|math\w{0,6}|emph|quad|qquad)\b|\\n(?![a-z])|\\[,;()\[\]\"']|</?[a-zA-Z]\w{0,15}\s?/?>"
-    r"|<\|[^|<>\s]{1,30}\|>",
+    r"|<\|[^|<>\s]{1,30}\|>|['’]\s{1,3}['‘]",
     re.IGNORECASE,
 )
 _ZERO = re.compile(
@@ -47,7 +47,9 @@ _NOTE = re.compile(
     r"(?<=[^\W\d_])[\"'”’*_`]{0,3}[^\S\n]?(?:\([^()\n]{0,200}\)|（[^（）\n]{0,200}）|\[[\d.,%/ ]{1,20}\])"
 )
 _SCORE = re.compile(r"(?<![\w.])[-+~≈]?(?:\d{1,9}(?:\.\d{1,9})?\s?%|\d{0,9}\.\d{1,9}|\d{1,9}\s?/\s?\d{1,9})(?![\w.]\w)")
-_NUMBER = re.compile(r"(?<![\w.,])\(?\d{1,3}(?:[.)、．](?!\d)|[)）])|[\u2460-\u2473]|(?<![\w.,])\(?[A-Ha-h]\)(?=\s)")
+_NUMBER = re.compile(
+    r"(?<![\w.,])\(?\d{1,3}(?:[.)、．](?!\d)|[)）])|[\u2460-\u2473]|(?<![\w.,])\(?[A-Ha-h]\)(?=\s)|(?:^|(?<=\n))[A-Ha-h]\.(?=\s)"
+)
 _COMMAS = str.maketrans(
     dict.fromkeys(';；，、/|&+•●○▪■◦‣→\t"“”「」『』«»{}()（）[]【】*`$?!？！。…', ",") | {"：": ":", "=": ":"}
 ) | dict.fromkeys([*range(0x2600, 0x27C0), *range(0x1F300, 0x1FB00)], ",")  # pictures
@@ -65,7 +67,7 @@ _PARAGRAPH = re.compile(r"\n\s{0,80}\n")
 
 _NAMES = (
     r"(?:emotion(?:al)?s?|feelings?|moods?|sentiments?|states?|labels?|answers?|words?|keywords?|tags?|categor(?:y|ies)"
-    r"|class(?:es)?|outputs?|results?|predictions?|response|list|option|choice|primary|secondary|main|dominant|overall"
+    r"|class(?:es)?|outputs?|results?|predictions?|response|list|option|choice|names?|types?|values?|items?|primary|secondary|main|dominant|overall"
     r"|face|faces|facial|expressions?|voice|vocal|tone|audio|video|visual|text|subtitle|speech|body|person|speaker"
     r"|character|man|woman|boy|girl|subject|individual)"
 )
@@ -83,8 +85,9 @@ _OPENING = re.compile(
     r"(?:(?:described as|as follows)[^\S\n:]?)?(?!and\b)"
     r"|(?:^|(?<=[\n,])[^\S\n]?)(?:(?:based on|from|in|according to|judging by|given)\b[^\n,:]{0,80},[^\S\n])?"
     r"(?:i (?:think|believe|would say)(?: that)? )?(?:(?:the|this|that) (?:\w+ )?(?:person|speaker|man|woman|character"
-    r"|individual|subject|boy|girl)|he|she|they)\s(?:is|are|looks?|feels?|seems?|appears?|sounds?)[^\S\n]"
-    r"(?:to be[^\S\n]|to feel[^\S\n]|feeling[^\S\n])?(?!and\b)"
+    r"|individual|subject|boy|girl)(?: in the (?:video|clip|image|picture))?|he|she|they)\s(?:is|are|looks?|feels?"
+    r"|seems?|appears?|sounds?|expresse?s?|shows?|displays?)[^\S\n](?:to be[^\S\n]|to feel[^\S\n])?"
+    r"(?:(?:feeling|experiencing|expressing|showing)[^\S\n])?(?!and\b)"
     r"|(?:^|(?<=[\n,]))[^\n:,]{0,30}(?:情绪|情感|心情|感受)(?:状态)?(?:是|为|包括|有)",
     re.IGNORECASE,
 )
@@ -99,6 +102,7 @@ _SCORES = re.compile(
     r"|置信度|强度",
     re.IGNORECASE,
 )
+_SENTENCE = re.compile(r"(?:he|she|they|it|the|his|her|their|there)\s", re.IGNORECASE)
 _DEGREE = re.compile(
     r"(?:very |quite |fairly )?(?:high|low|medium|moderate|strong|weak|mild|slight|true|yes|present|likely)",
     re.IGNORECASE,
@@ -191,7 +195,7 @@ def _cut(text: str, key: tuple[int, int, int, int], next_key: int) -> tuple[int,
         return lead, colon + 1
     match = _PIECE.match(rest)
     said = match[0].strip() if match else ""
-    is_remark = len(said.split()) > _REMARK or _DEGREE.fullmatch(said)
+    is_remark = len(said.split()) > _REMARK or _DEGREE.fullmatch(said) or _SENTENCE.match(said)
     return colon, line_end if name and is_remark else colon + 1
 
 

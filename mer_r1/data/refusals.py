@@ -20,7 +20,8 @@ REFUSED = "¶."
 
 _DECLINE = (
     r"(?:can['’]?t|can ?not|could ?n['’]t|could not|won['’]t|will not|wouldn['’]t|would not|would rather not|don['’]t"
-    r"|do not|shouldn['’]t|should not|must not|not|unable|uncomfortable|decline|refuse|avoid|prefer not|refrain)"
+    r"|do not|shouldn['’]t|should not|must not|not|unable|uncomfortable|hesitant|hesitate|reluctant"
+    r"|decline|refuse|avoid|prefer not|refrain)"
 )
 _JUDGE = (
     r"(?:determin\w+|identif\w+|infer\w*|recogni[sz]\w+|tell|say(?:ing)?|assess\w*|analy[sz]\w+"
@@ -32,15 +33,18 @@ _JUDGE = (
 )
 _SELF = r"\b(?:i|we|(?:language|ai|this) models?|an ai)(?:['’](?:m|d|re|ll))?"
 _BETWEEN = r"(?:[\w'’-]+\s+){0,6}?"
-_ADVERBS = r"(?:(?:\w+ly|am|are|would|will|do|must|have to|just|also|still)\s+){0,3}"
+_ADVERBS = r"(?:(?:\w+ly|rather|am|are|would|will|do|must|have to|just|also|still)\s+){0,3}"
 _REFUSING = re.compile(
     rf"{_SELF}\s+{_ADVERBS}{_DECLINE}\s+{_BETWEEN}{_JUDGE}\b"
+    rf"|{_SELF}\s+(?:have|has) no (?:way|ability|means|access)\b|\bbeyond (?:what i|my|the scope|this model)\b"
     rf"|^\W{{0,3}}(?:\w+\W{{1,3}})?(?:unable|not able|can ?not|can['’]t)\s+(?:to\s+)?(?:\w+ly\s+)?{_JUDGE}\b"
     r"|(?<!finds it )(?<!found it )\b(?:impossible|not possible|difficult|hard|inappropriate|not appropriate|unethical"
     rf"|wrong|not right|unfair)\s+(?:[\w'’-]+\s+){{0,3}}?to\s+(?:\w+ly\s+)?{_JUDGE}\b"
     r"|\b(?:cannot|can['’]?t|can not|could not|couldn['’]t|not)\s+be\s+(?:\w+ly\s+)?(?:determined|identified|inferred"
     r"|recogni[sz]ed|assessed|judged|known|told|discerned|classified|established|ascertained|answered|deduced)\b"
-    r"|\b(?:insufficient|not enough|not sufficient)\s+(?:\w+\s+)?(?:information|evidence|context|data|details?|cues)\b"
+    r"|^\W{0,3}no (?:\w+ ){1,3}can be (?:\w+ly )?(?:determined|identified|inferred|recogni[sz]ed|detected)\b"
+    r"|\b(?:insufficient|not enough|\w+n['’]t enough|not sufficient)\s+(?:\w+\s+)?(?:information|evidence|context|data"
+    r"|details?|cues)\b"
     r"|\b(?:as|i['’]?\s?a?m) (?:just )?an? (?:[\w-]+ ){0,3}(?:ai|language model|llm)\b"
     r"|\bas an? (?:virtual|helpful|responsible|digital) assistant\b"
     r"|\bagainst (?:my|our|the) (?:\w+ )?(?:guidelines|polic\w+|programming|principles)\b"
@@ -62,9 +66,9 @@ _CLAUSES = re.compile(
 _BEGIN = r"(?:^|(?<=[.!?\n¶])\s*|(?<=¶\.),?\s*)\W{0,3}"
 _COURTESIES = re.compile(
     # I am happy, we are sorry: the model's own
-    r"\b(?:i|we)(?:['’](?:m|d|ll|ve|re))?\s+(?:(?:am|are|be|been|was|would|will|do|must|should|could|have|so|very|really"
-    r"|truly|deeply|terribly|extremely|genuinely|more|than|always|also|only|just|quite|both)\s+)*"
-    r"(?!not\b|never\b|can\b|cannot\b|\w+n['’]t\b)[a-z-]+"
+    r"\b(?:i|we)(?:['’](?:m|d|ll|ve|re))?\s+(?:(?:am|are|be|been|was|would|will|do|must|should|could|have|so|very|\w+ly"
+    r"|more|than|always|also|just|quite|both)\s+)*(?!not\b|never\b|can\b|cannot\b|\w+n['’]t\b)[a-z-]+"
+    r"(?:\s+to disappoint\b)?"
     # Sorry, but; Afraid not
     rf"|{_BEGIN}(?:(?:oh|so|very|really|my|sincere|i)\s+)*(?:sorry|afraid|apologies|apologi[sz]e)\b"
     r"(?=[^\w¶]{0,3}(?:¶|(?:but|i|we|for|about|that|this|not|no|it|there|unable|can|cannot|can['’]t|as|unfortunately"
@@ -76,14 +80,16 @@ _COURTESIES = re.compile(
     rf"|{_BEGIN}(?:thanks?|thank you)\b[^.!?\n]*|\bif you(?:['’]re|\s+are|\s+feel)\b[^.!?,\n]*"
 )
 _SORRY = re.compile(
-    r"^\W{0,3}(?:so |very |my )*(?:sorry|apologies)\b[,.!]?\s*(?:but|i|i['’]\w+|we|for|about|that|this)\b"
-    r"|\b(?:i|we)(?:['’]m|['’]re| am| are) (?:so |very |really |truly )?(?:sorry|afraid)\b|\bi apologi[sz]e\b"
+    r"^\W{0,3}(?:so |very |my )*(?:sorry|apologies)\b[,.!]?\s*(?:but|i|i['’]\w+|we|for|about|that|this|no)\b"
+    r"|\b(?:i|we)(?:['’]m|['’]re| am| are) (?:so |very |really |truly )?(?:sorry|afraid)\b"
+    r"|\b(?:i|we) (?:\w+ )?apologi[sz]e\b"
     r"|\b(?:is|are|remains?) (?:unclear|unknown)\b|抱歉|对不起|不好意思"
     rf"|{_SELF}\s+{_ADVERBS}{_DECLINE}\s+{_BETWEEN}(?:see|view|watch|hear|access|open|play|listen)\b"
 )
 _MAYBE = re.compile(
     r"\b(?:i|we|ai|sorry|apologies|unable|unclear|unknown|can(?:not|['’]?t)|not|no|impossible|difficult|hard|wrong|unfair"
-    r"|inappropriate|unethical|speculati\w+|guesswork|insufficient|against|as an?)\b|[抱对不无难没作我看]",
+    r"|inappropriate|unethical|speculati\w+|guesswork|insufficient|enough|beyond|against|as an?)\b"
+    r"|[抱对不无难没作我看]",
     re.IGNORECASE,
 )  # what any of _REFUSING and _SORRY holds, found faster
 _ANSWERS = re.compile(

@@ -137,8 +137,7 @@ def _count_lines(report: ScoreReport) -> Iterator[str]:
         refusals = f", {report.refusals} of them refusals" if report.refusals else ""
         yield f"{report.unanswered} unfinished or empty answers{refusals}, scored by the words they hold, if any"
     if report.misread:
-        would = "" if report.protocol == OFFICIAL.name else "would "
-        yield f"{report.misread} answers {would}lose or gain words in the official parser, beside the corrected one"
+        yield f"{report.misread} answers hold other words to the official parser than to the corrected one"
     if report.extra_predictions:
         yield f"{report.extra_predictions} predictions without a gold sample are left out"
     yield f"{report.unscorable_gold} gold samples reach no wheel and are not scored"

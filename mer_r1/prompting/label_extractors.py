@@ -71,7 +71,16 @@ _FAILURES = frozenset(  # negate the verb alone
 )
 _ASSERTED = frozenset(
     {("not", "only"), ("not", "just"), ("not", "merely"), ("not", "simply"), ("not", "without"), ("no", "doubt")}
-    | {("no", "question"), ("without", "doubt"), ("without", "question"), ("nothing", "short"), ("nothing", "less")}
+    | {
+        ("don't", "doubt"),
+        ("don’t", "doubt"),
+        ("not", "doubt"),
+        ("no", "question"),
+        ("without", "doubt"),
+        ("without", "question"),
+        ("nothing", "short"),
+        ("nothing", "less"),
+    }
 )
 _REVEALS = frozenset(  # "cannot hide her joy" says that there is joy
     {"hide", "hides", "hiding", "conceal", "conceals", "concealing", "contain", "contains", "containing", "suppress"}
@@ -186,13 +195,18 @@ def _asserted_words(text: str, wheels: KnownWords) -> list[str]:
             reach = REACH + 1
         elif token == "whether" or (token == "if" and at and tokens[at - 1] in _UNSURE):
             reach = len(tokens)  # to the end of the clause
-        elif (
-            token in _MARKS or token in _CONTRASTS or token in _REVEALS or (token in _ADDS and pair[-1] in _NEW_CLAUSE)
-        ):
+        elif _ends_reach(token, pair[-1]):
             reach = 0
         reach = max(0, reach - (token not in _LIGHT))
         at += 1
     return found
+
+
+def _ends_reach(token: str, following: str) -> bool:
+    """Whether a negation does not reach behind `token`."""
+    if token in _MARKS:
+        return following != "such"  # "no emotions, such as joy"
+    return token in _CONTRASTS or token in _REVEALS or (token in _ADDS and following in _NEW_CLAUSE)
 
 
 def _denied_after(tokens: list[str], at: int) -> bool:
