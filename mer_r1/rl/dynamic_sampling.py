@@ -11,7 +11,7 @@ What differs from DAPO: a replaced prompt is not used up, and one that stands in
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch import Tensor
 from mer_r1.data.sample import Response
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.backbone import Backbone, pad_right
-from mer_r1.models.types import Generated
+from mer_r1.models.types import Encoded, Generated
 from mer_r1.recipe import RlSection
 from mer_r1.rl.data import RlBatch
 from mer_r1.rl.rollouts import RolloutBatch, seeded_generator
@@ -71,7 +71,7 @@ class OpenBatch:
         """The prompts as they stand now."""
         return RlBatch(tuple(self._examples))
 
-    def rollouts(self, backbone: Backbone) -> RolloutBatch:
+    def rollouts(self, backbone: Backbone, encode: Callable[[RlBatch], Encoded]) -> RolloutBatch:
         """Their answers. Where prompts were replaced all are read once more, so that towers and padding are theirs."""
         if self._whole is not None:
             return self._whole
@@ -90,7 +90,7 @@ class OpenBatch:
         return RolloutBatch(
             ids=batch.ids,
             golds=batch.golds,
-            encoded=backbone.encode(backbone.collate(batch.prompts)).without_cache(),
+            encoded=encode(batch).without_cache(),
             generated=Generated(*padded, torch.cat(stopped), torch.cat(behind_stop) if behind_stop else None),
             rows=rows,
             texts=texts,

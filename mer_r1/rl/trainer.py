@@ -29,7 +29,7 @@ from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
 from mer_r1.models.packing import GroupPass
-from mer_r1.models.types import Sampling
+from mer_r1.models.types import Encoded, Sampling
 from mer_r1.objectives import needs_calibration, needs_initial_answer, needs_reflection
 from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe
@@ -214,20 +214,21 @@ class GrpoTrainer(RunTrainer):
                     rollouts = self._sample(fresh, step)
                     batch.put(list(found), fresh, rollouts, groups_with_spread(rollouts, self.wheels, self.rl))
                     self.count("replaced_prompts", len(found))
+        final = [batch.batch() for batch in open_batches]
+        return final, [batch.rollouts(self.backbone, self._encode) for batch in open_batches]
+
+    def _encode(self, batch: RlBatch) -> Encoded:
+        """The prompts of a batch, read."""
+        prompts = self.backbone.collate(batch.prompts)  # float64 arrays, which autocast refuses to join
         with self.accelerator.autocast():
-            return [batch.batch() for batch in open_batches], [batch.rollouts(self.backbone) for batch in open_batches]
+            return self.backbone.encode(prompts)
 
     def _make_rollouts(self, batch: RlBatch, sampling: Sampling, uniform_BR: Tensor) -> RolloutBatch:
         """Responses of a batch; one autocast over all of it, so that weights are taken to bfloat16 once."""
+        prompts = self.backbone.collate(batch.prompts)
         with self.accelerator.autocast():
             return make_rollouts(
-                self.backbone,
-                self.backbone.collate(batch.prompts),
-                batch.ids,
-                batch.golds,
-                self.response_format,
-                sampling,
-                uniform_BR,
+                self.backbone, prompts, batch.ids, batch.golds, self.response_format, sampling, uniform_BR
             )
 
     def _reflections(

@@ -13,7 +13,7 @@ import torch
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.models.qwen2_5_omni import OmniBackbone
-from mer_r1.models.types import Prompt, Sampling
+from mer_r1.models.types import Encoded, Prompt, Sampling
 from mer_r1.pipelines.train import train
 from mer_r1.prompting.response import RESPONSE_FORMATS
 from mer_r1.recipe import Recipe
@@ -60,13 +60,16 @@ def test_a_batch_with_replaced_prompts_is_that_of_its_own_prompts(
         collated, sampling = taught.collate(batch.prompts), Sampling(40, end_token=end_token)
         return batch, make_rollouts(taught, collated, batch.ids, batch.golds, response_format, sampling, draws)
 
+    def encode(batch: RlBatch) -> Encoded:
+        return taught.encode(taught.collate(batch.prompts))
+
     first, others = sampled([0, 1, 2]), sampled([5, 4])
     batch = OpenBatch(*first, [False, True, False])
     assert batch.lacking() == {samples[0].id: 0, samples[2].id: 2}
-    assert batch.rollouts(taught) is first[1]
+    assert batch.rollouts(taught, encode) is first[1]
     batch.put([2, 0], *others, [True, False])
     assert batch.lacking() == {samples[4].id: 0}
-    made, (_, wanted) = batch.rollouts(taught), sampled([4, 1, 5])
+    made, (_, wanted) = batch.rollouts(taught, encode), sampled([4, 1, 5])
     assert batch.batch().ids == made.ids == wanted.ids
     assert (made.golds, made.rows, made.texts) == (wanted.golds, wanted.rows, wanted.texts)
     assert (made.responses, made.ended, made.written) == (wanted.responses, wanted.ended, wanted.written)
@@ -120,7 +123,7 @@ def test_only_prompts_without_spread_are_replaced_and_all_are_counted(
 def test_a_stopped_run_goes_on_with_the_same_prompts(
     taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
-    recipe = _recipe(taught_folder, corpus, {"save_steps": 1}, dynamic_sampling=2)
+    recipe = _recipe(taught_folder, corpus, {"save_steps": 1, "bf16": True}, dynamic_sampling=2)
     train(recipe, tmp_path / "whole")
     run_stopped_at(recipe, tmp_path / "resumed", 2)
     train(recipe, tmp_path / "resumed")
