@@ -53,6 +53,7 @@ KlEstimator = Literal["k3", "k3_corrected", "k2", "k1_in_reward"]
 BetaSchedule = Literal["constant", "decay"]
 LengthPenalty = Literal["none", "inverse", "ratio", "log"]
 SharedTokens = Literal["count", "drop"]
+FastThinking = Literal["prefill", "prompt"]
 ConfidenceLevel = Literal["category", "word"]
 
 
@@ -146,6 +147,7 @@ def keys_of(objective: str) -> dict[str, bool]:
         **{name: name in weights for name in COEFFICIENTS},
         "length_penalty": "f1" in rewards,
         "calibration_floor": needs_calibration(objective),
+        "fast": needs_calibration(objective),
         "shared_tokens": needs_calibration(objective) and chosen.confidence == "category",
         "scale_rewards": chosen.scale,
         "reflection": needs_reflection(objective),

@@ -23,6 +23,7 @@ from mer_r1.errors import InputError
 from mer_r1.objectives import (
     OBJECTIVES,
     BetaSchedule,
+    FastThinking,
     ImportanceLevel,
     KlEstimator,
     LengthPenalty,
@@ -177,7 +178,8 @@ class RlSection(_Section):
     `dynamic_sampling` is how often a step replaces prompts whose answers all have advantage 0 (rl/dynamic_sampling.py).
     `shared_tokens` says whether an id that opens words of two categories counts for both (the paper's reading) or for
     neither. `calibration_floor`, in nat: a group whose calibration rewards spread less than this counts as without
-    spread, for that much is noise of bfloat16.
+    spread, for that much is noise of bfloat16. `fast` is what calibration compares with: the answer behind the response
+    format's empty reasoning, or behind a prompt that asks for the answer alone.
     """
 
     objective: Annotated[str, AfterValidator(_known_objective)] = "mer_r1"
@@ -207,6 +209,7 @@ class RlSection(_Section):
     soft_punish_cache: Positive | None = None
     shared_tokens: SharedTokens = "count"
     calibration_floor: float = Field(default=0.02, ge=0)
+    fast: FastThinking = "prefill"
     reflection: ReflectionSection = ReflectionSection()
     wheels: HomeText = "builtin"
     protocol: ProtocolName = "official"

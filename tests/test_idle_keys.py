@@ -161,7 +161,7 @@ def test_a_name_that_a_new_objective_gets_wrong_is_an_error_of_the_recipe(
 def test_a_new_objective_s_keys_follow_from_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OBJECTIVES, "mine", Objective((Term({"f1": "lambda_rer"}), Term({"calibration_plus": 1.0}))))
     assert [key for key, reads in keys_of("mine").items() if reads] == [
-        "lambda_rer", "length_penalty", "calibration_floor", "shared_tokens", "scale_rewards",
+        "lambda_rer", "length_penalty", "calibration_floor", "fast", "shared_tokens", "scale_rewards",
     ]  # fmt: skip
     assert needs_calibration("mine")
     with pytest.raises(InputError, match=r"rl\.lambda_fmt does nothing: objective mine does not read it"):

@@ -98,7 +98,7 @@ def run(
     from mer_r1.generation.make import validate_generator
 
     console = console or Console(highlight=False, emoji=False)
-    validate_generator(request.model, request.service, max_new_tokens=request.max_new_tokens)
+    validate_generator(request.model, request.service, max_new_tokens=request.max_new_tokens, fast=request.fast)
     found = benchmark.find_sets(request)
     if is_first_process():
         print_found(found, console)
@@ -124,6 +124,7 @@ def request_of(options: argparse.Namespace) -> Request:
         max_new_tokens=options.max_new_tokens,
         service=service_of(options),
         failed=options.failed,
+        fast=options.fast,
     )
 
 

@@ -161,5 +161,6 @@ def _run_modality(options: argparse.Namespace) -> int:
         modes=modes_of(options),
         limit=options.limit,
         max_new_tokens=options.max_new_tokens,
+        fast=options.fast,
     )
     return benchmark.run(Modality(load_wheels(options.wheels, options.protocol)), request, print_run)

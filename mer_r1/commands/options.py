@@ -33,12 +33,19 @@ def add_command(
 
 
 def add_mode_option(parser: argparse._ActionsContainer, default: str = "both") -> None:
-    """--mode, read back by `modes_of`."""
+    """--mode, read back by `modes_of`, and --fast."""
     parser.add_argument(
         "--mode",
         choices=("fast", "slow", "both"),
         default=default,
         help="fast or slow thinking, or both (default %(default)s)",
+    )
+    parser.add_argument(
+        "--fast",
+        choices=("prefill", "prompt"),
+        default="prefill",
+        help="fast thinking by an empty reasoning that is written for the model, or by a prompt for the answer "
+        "alone (default %(default)s)",
     )
 
 

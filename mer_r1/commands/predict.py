@@ -66,6 +66,7 @@ def _run(options: argparse.Namespace) -> int:
         candidates=candidates,
         max_new_tokens=options.max_new_tokens,
         url=service,
+        fast=options.fast,
     )
     if options.json:
         print("\n".join(json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions))
@@ -86,7 +87,7 @@ def _run_manifest(options: argparse.Namespace, service: Service | None) -> int:
     from mer_r1.generation.make import make_generator
 
     samples = read_manifest(options.manifest)
-    generator = make_generator(options.model, service, max_new_tokens=options.max_new_tokens)
+    generator = make_generator(options.model, service, max_new_tokens=options.max_new_tokens, fast=options.fast)
     with progress_bar("Predicting") as progress:
         report = generate_to_store(options.out, samples, generator, modes_of(options), progress)
     if not is_first_process():

@@ -33,6 +33,7 @@ from mer_r1.evaluation.answered import FailedRule, answered
 from mer_r1.evaluation.records import METRICS_FILE, RUN_FILE, MetricsRecord, RunRecord, versions
 from mer_r1.generation import Generator, generate_to_store
 from mer_r1.generation.make import Service, make_generator
+from mer_r1.objectives import FastThinking
 from mer_r1.prompting.templates import PromptTemplate
 from mer_r1.text import printable
 
@@ -48,7 +49,8 @@ Progress = Callable[[str, int, int], None]
 class Request:
     """What every benchmark takes: which model answers, about what, and the run's folder (None: runs/BENCHMARK-MODEL).
 
-    `sets` names some of the sets in `data`, `limit` takes that many samples of each; `failed` is answered.py's rule.
+    `sets` names some of the sets in `data`, `limit` takes that many samples of each; `failed` is answered.py's rule,
+    `fast` how fast thinking is asked for (make_generator).
     """
 
     model: str
@@ -60,6 +62,7 @@ class Request:
     max_new_tokens: int = 1024
     service: Service | None = None
     failed: FailedRule = "left-out"
+    fast: FastThinking = "prefill"
 
     def __post_init__(self) -> None:
         """Raises InputError for a limit below 1."""
@@ -177,7 +180,9 @@ def same_generator(
     request: Request, sets: Sequence[str], template: PromptTemplate | None = None
 ) -> Mapping[str, Generator]:
     """The model of the request for every set; `template` is the question, None the model's own. Raises InputError."""
-    generator = make_generator(request.model, request.service, max_new_tokens=request.max_new_tokens, template=template)
+    generator = make_generator(
+        request.model, request.service, max_new_tokens=request.max_new_tokens, template=template, fast=request.fast
+    )
     return dict.fromkeys(sets, generator)
 
 

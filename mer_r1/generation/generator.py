@@ -25,6 +25,21 @@ class Generator(Protocol):
         """
 
 
+class FastByPrompt:
+    """Slow answers of one generator, fast ones of another, whose prompt asks for the answer alone."""
+
+    def __init__(self, slow: Generator, fast: Generator) -> None:
+        self._of: dict[Mode, Generator] = {"slow": slow, "fast": fast}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {**self._of["slow"].settings, "fast": self._of["fast"].settings["prompt"]}
+
+    def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
+        """As the generator of the mode."""
+        return self._of[mode].generate(samples, mode)
+
+
 def failed(identity: str, mode: Mode, error: Exception) -> Prediction:
     """The prediction of a sample for which nothing could be generated."""
     return Prediction(identity, mode, "", "", (), "error", error=first_line(error))

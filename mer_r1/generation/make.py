@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer_r1.errors import InputError
-from mer_r1.generation.generator import Generator
+from mer_r1.generation.generator import FastByPrompt, Generator
+from mer_r1.objectives import FastThinking
 from mer_r1.prompting.templates import PromptTemplate
 
 if TYPE_CHECKING:
@@ -26,12 +28,14 @@ class Service:
     num_workers: int = 8
 
 
-def validate_generator(model: str, service: Service | None = None, *, max_new_tokens: int = 1024) -> None:
+def validate_generator(
+    model: str, service: Service | None = None, *, max_new_tokens: int = 1024, fast: FastThinking = "prefill"
+) -> None:
     """Raises InputError for what `make_generator` finds wrong without loading a model, before anything is written."""
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
     if service is not None:
-        make_generator(model, service, max_new_tokens=max_new_tokens)  # which sends no request yet
+        make_generator(model, service, max_new_tokens=max_new_tokens, fast=fast)  # which sends no request yet
         return
     from mer_r1.models.checkpoint import require_source
 
@@ -44,30 +48,38 @@ def make_generator(
     *,
     max_new_tokens: int = 1024,
     template: PromptTemplate | None = None,
+    fast: FastThinking = "prefill",
 ) -> Generator:
     """The generator of `model`: a run, a checkpoint's folder, a Hub id or a loaded one; with `service` a name there.
 
-    `template` is the prompt template; None is the model's own. Raises InputError for a number below 1, an address or
-    key that cannot be used, and a model that cannot be loaded.
+    `template` is the prompt template; None is the model's own. `fast` is how fast thinking is asked for: by the
+    response format's prefill, or by a prompt for the answer alone. Raises InputError for a number below 1, an address
+    or key that cannot be used, a model that cannot be loaded, and a template without such a prompt.
     """
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
     if service is not None:
         if not isinstance(model, str):
             raise InputError("a model at an address is given by its name there, not as a loaded one")
-        from mer_r1.generation.endpoint import EndpointGenerator
+        from mer_r1.generation.endpoint import DEFAULT_TEMPLATE, EndpointGenerator
 
-        return EndpointGenerator(
+        served = partial(
+            EndpointGenerator,
             service.url,
             model,
             key_env=service.key_env,
-            template=template,
             max_new_tokens=max_new_tokens,
             num_workers=service.num_workers,
             sound=service.sound,
         )
+        if fast == "prefill":
+            return served(template=template)
+        return FastByPrompt(served(template=template), served(template=(template or DEFAULT_TEMPLATE).answer_only()))
     if model == DEFAULT_MODEL and not Path(DEFAULT_MODEL).exists():
         raise InputError(f"{model}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
     from mer_r1.generation.local import LocalGenerator
 
-    return LocalGenerator(model, max_new_tokens, template)
+    local = LocalGenerator(model, max_new_tokens, template)
+    return (
+        local if fast == "prefill" else FastByPrompt(local, local.with_template(local.backbone.template.answer_only()))
+    )

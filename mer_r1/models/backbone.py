@@ -164,7 +164,7 @@ class Backbone(ABC):
             ids[row, start:] = prompt.input_ids_T
             mask[row, start:] = 1
             positions[:, row, start:] = prompt.positions_3T
-        return PromptBatch(ids, mask, positions, _stack_media([prompt.media for prompt in prompts]))
+        return PromptBatch(ids, mask, positions, stack_media([prompt.media for prompt in prompts]))
 
     @cached_property
     def suppressed_V(self) -> Tensor:
@@ -281,7 +281,7 @@ def chosen_log_probs(logits_BRV: Tensor, ids_BR: Tensor) -> Tensor:
     return logits_BRV.gather(-1, ids_BR[..., None])[..., 0] - logits_BRV.logsumexp(-1)
 
 
-def _stack_media(media: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def stack_media(media: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Join the media of several prompts along their first axis; sounds of different length are padded at their end."""
     joined: dict[str, list[Tensor]] = {}
     for arrays in media:
@@ -294,6 +294,12 @@ def _stack_media(media: list[dict[str, Tensor]]) -> dict[str, Tensor]:
             values = [nn.functional.pad(value, (0, longest - value.shape[-1])) for value in values]
         stacked[name] = torch.cat(values)
     return stacked
+
+
+def join_left(parts: Sequence[Tensor]) -> Tensor:
+    """Rows (P, T) of different lengths under each other, padded with 0 on the left."""
+    length = max(part.shape[1] for part in parts)
+    return torch.cat([nn.functional.pad(part, (length - part.shape[1], 0)) for part in parts])
 
 
 def pad_right(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mer_r1.models.backbone import Backbone, pad_right
+from mer_r1.models.backbone import Backbone, join_left, pad_right, stack_media
 from mer_r1.models.category_confidence import AnchorConfidence, CategoryTokens
 from mer_r1.models.group_attention import NO_MASK_SHAPE, GroupLayout, make_grid
 from mer_r1.models.types import Encoded, PromptBatch
@@ -151,6 +151,27 @@ def group_pass(
     log_probs_BR = torch.zeros(real_BR.shape, device=log_probs_N.device).masked_scatter(real_BR, log_probs_N)
     entropy_BR = torch.zeros_like(log_probs_BR).masked_scatter(real_BR, torch.cat(head.entropy))
     return GroupPass(log_probs_BR, entropy_BR, packed.mask_BR, head.confidences())
+
+
+def with_same_media(backbone: Backbone, encoded: Encoded, others: PromptBatch) -> Encoded:
+    """P encoded prompts and behind them P other prompts over the same media, without running the towers again.
+
+    The result has no cache. It is what the towers gave for the first prompts, laid where the others hold media.
+    """
+    first, others = encoded.prompts, others.to(encoded.prompts.input_ids_PT.device)
+    ids_PT, mask_PT = join_left([first.input_ids_PT, others.input_ids_PT]), join_left([first.mask_PT, others.mask_PT])
+    positions_3PT = torch.stack(
+        [join_left([*pair]) for pair in zip(first.positions_3PT, others.positions_3PT, strict=True)]
+    )
+    prompts = PromptBatch(ids_PT, mask_PT, positions_3PT, stack_media([first.media, others.media]))
+    embeds_PTD = None
+    if encoded.embeds_PTD is not None:
+        placeholders = ids_PT.new_tensor(list(backbone.placeholder_ids()))
+        media_ND = encoded.embeds_PTD[torch.isin(first.input_ids_PT, placeholders)]
+        where_PT1 = torch.isin(ids_PT, placeholders)[..., None]
+        empty_PTD = media_ND.new_zeros((*ids_PT.shape, media_ND.shape[-1]))
+        embeds_PTD = empty_PTD.masked_scatter(where_PT1, torch.cat([media_ND, media_ND]))
+    return Encoded(prompts, embeds_PTD, (), (), encoded.logits_PV[:, :0])
 
 
 @contextmanager

@@ -190,7 +190,11 @@ def _trainer(
     from mer_r1.rl.trainer import GrpoTrainer
 
     wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
-    prompts = RlPrompts(*train_data, wheels, recipe.rl.objective)
+    fast = None
+    if recipe.rl.fast == "prompt":
+        answer_only = replace(backbone, template_override=backbone.template.answer_only())
+        fast = _prompts(recipe, recipe.data.train, answer_only, train_data.samples)
+    prompts = RlPrompts(*train_data, wheels, recipe.rl.objective, fast)
     eval_prompts = RlPrompts(*eval_data, wheels, recipe.rl.objective) if eval_data else None
     return GrpoTrainer(backbone, wheels=wheels, train_dataset=prompts, eval_dataset=eval_prompts, **arguments)
 

@@ -8,8 +8,9 @@ Convention of a tagged response format such as `think_answer` (`<think>…</thin
 `</answer>`; a second `<answer>` before it starts the block anew. `<answer>` inside a think block that is closed later
 is reasoning. A think block that is never closed ends where an answer begins. `answer_think_answer` (VideoAuto-R1) reads
 the same tags in the order `<answer>first</answer><think>…</think><answer>last</answer>`: the labels are the last
-answer's, those of the first are `initial_labels`. A first answer that is put off is FALLBACK_ANSWER, which holds
-no word. `set_steps` (EMO-R3) has three steps and a box in place of tags; steps.py says how they are read.
+answer's, those of the first are `initial_labels`. A first answer that is put off is FALLBACK_ANSWER, which holds no
+word. `answer_only` is an answer block alone. `set_steps` (EMO-R3) has three steps and a box in place of tags; steps.py
+says how they are read.
 
 Status of a text: "truncated" when an open tag is never closed; else "no_answer" when there is no answer block or the
 last one holds no word or refuses to answer (data/refusals.py); else "ok". Text around the blocks does not change the
@@ -212,6 +213,13 @@ RESPONSE_FORMATS: dict[str, ResponseFormat] = {
         spans=_tagged_spans,
         num_stops=2,
         fallback=FALLBACK_ANSWER,
+    ),
+    "answer_only": ResponseFormat(  # of a prompt that asks for no reasoning: fast thinking as a prompt
+        name="answer_only",
+        fast_prefill="<answer>",
+        stop="</answer>",
+        parse=partial(_parse_tagged, order=("answer",), strict=_blocks_only("answer")),
+        spans=_tagged_spans,
     ),
     "set_steps": ResponseFormat(
         name="set_steps",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 from mer_r1.errors import InputError
@@ -20,7 +20,8 @@ class PromptTemplate:
     """A system text ("" for none), the line that carries the subtitle, the question, and the response format.
 
     `{candidates}` in the question is replaced by a sample's candidate labels, which it then needs; `choices` is the
-    line that shows them where they are optional.
+    line that shows them where they are optional. `fast` are the system text and the question that ask for the answer
+    alone, where the template has them.
     """
 
     system: str
@@ -28,6 +29,18 @@ class PromptTemplate:
     question: str
     response_format: str = "think_answer"
     choices: str = ""
+    fast: tuple[str, str] | None = None
+
+    def answer_only(self) -> PromptTemplate:
+        """The template that asks for an answer without reasoning: fast thinking as a prompt.
+
+        Raises InputError where there is none.
+        """
+        if self.fast is None:
+            have = ", ".join(name for name, template in PROMPT_TEMPLATES.items() if template.fast)
+            raise InputError(f"this prompt template cannot ask for an answer alone; {have} can, or take fast: prefill")
+        system, question = self.fast
+        return replace(self, system=system, question=question, response_format="answer_only", fast=None)
 
     @property
     def needs_candidates(self) -> bool:
@@ -54,6 +67,7 @@ _STEPS = (
     "<step3> and </step3> judge whether this feeling is pleasant or unpleasant, and whether it is stirred up or calm. "
     "After the third step write your answer as \\boxed{{{answer}}} and nothing more."
 )
+_ALONE = "Answer at once, without writing any reasoning: your answer between <answer> and </answer>, and nothing more."
 _SUBTITLE = "The subtitle of this video is: <Subtitle>{subtitle}</Subtitle>."
 
 PROMPT_TEMPLATES: dict[str, PromptTemplate] = {
@@ -65,6 +79,11 @@ PROMPT_TEMPLATES: dict[str, PromptTemplate] = {
             "Which emotions does the main person feel? Consider the face, the body, the tone of voice and the words. "
             "Describe what you notice, then give the words for the emotions, separated by commas, "
             "within the <answer> </answer> tags."
+        ),
+        fast=(
+            _TASK + _ALONE,
+            "Which emotions does the main person feel? Consider the face, the body, the tone of voice and the words. "
+            "Give only the words for the emotions, separated by commas, within the <answer> </answer> tags.",
         ),
     ),
     "full_first": PromptTemplate(
@@ -98,16 +117,22 @@ PROMPT_TEMPLATES: dict[str, PromptTemplate] = {
         + "Write your reasoning between <think> and </think>, then your final answer between <answer> and </answer>.",
         subtitle=_SUBTITLE,
         question="Which emotion does this picture call up? Answer with one label: {candidates}.",
+        fast=(_TASK + _ALONE, "Which emotion does this picture call up? Answer with one label: {candidates}."),
     ),
     # For the tiny backbone, whose prompt should not be longer than its answer.
-    "brief": PromptTemplate(system="", subtitle="{subtitle}", question="Emotions?"),
+    "brief": PromptTemplate(system="", subtitle="{subtitle}", question="Emotions?", fast=("", "Emotions at once?")),
     "brief_first": PromptTemplate(
         system="", subtitle="{subtitle}", question="Emotions first?", response_format="answer_think_answer"
     ),
     "brief_set": PromptTemplate(
         system="", subtitle="{subtitle}", question="Steps? {candidates}", response_format="set_steps"
     ),
-    "brief_choice": PromptTemplate(system="", subtitle="{subtitle}", question="Emotion? {candidates}"),
+    "brief_choice": PromptTemplate(
+        system="",
+        subtitle="{subtitle}",
+        question="Emotion? {candidates}",
+        fast=("", "Emotion at once? {candidates}"),
+    ),
     "brief_set_clips": PromptTemplate(
         system="", subtitle="{subtitle}", question="Steps?", response_format="set_steps", choices="{candidates}"
     ),

@@ -15,11 +15,15 @@ from mer_r1.models.types import Prompt
 
 @dataclass(frozen=True)
 class RlExample:
-    """One prompt with its gold words, () where no answer to it can be paid, and the sample that it was made of."""
+    """One prompt with its gold words, () where no answer to it can be paid, and the sample that it was made of.
+
+    `fast` is the prompt that asks for the answer alone, where calibration compares with that (rl.fast: prompt).
+    """
 
     prompt: Prompt
     gold: tuple[str, ...]
     sample: Sample
+    fast: Prompt | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class RlBatch:
     def samples(self) -> tuple[Sample, ...]:
         return tuple(example.sample for example in self.examples)
 
+    @property
+    def fast_prompts(self) -> list[Prompt]:
+        """The prompts for the answer alone; none where calibration compares with a prefill."""
+        return [example.fast for example in self.examples if example.fast is not None]
+
 
 class RlPrompts(torch.utils.data.Dataset[RlExample]):
     """Prompts with gold words, as the protocol's parser reads them.
@@ -52,19 +61,25 @@ class RlPrompts(torch.utils.data.Dataset[RlExample]):
     """
 
     def __init__(
-        self, samples: Sequence[Sample], prompts: Sequence[Prompt], wheels: WheelSet, objective: str = "mer_r1"
+        self,
+        samples: Sequence[Sample],
+        prompts: Sequence[Prompt],
+        wheels: WheelSet,
+        objective: str = "mer_r1",
+        fast: Sequence[Prompt] | None = None,
     ) -> None:
         self._gold = [
             () if uncountable(sample, wheels, objective) else gold_words(sample, wheels) for sample in samples
         ]
         self.ids = tuple(sample.id for sample in samples)
-        self._samples, self._prompts = samples, prompts
+        self._samples, self._prompts, self._fast = samples, prompts, fast
 
     def __len__(self) -> int:
         return len(self._gold)
 
     def __getitem__(self, index: int) -> RlExample:
-        return RlExample(self._prompts[index], self._gold[index], self._samples[index])
+        fast = None if self._fast is None else self._fast[index]
+        return RlExample(self._prompts[index], self._gold[index], self._samples[index], fast)
 
 
 class BlockOrder(torch.utils.data.Sampler[int]):

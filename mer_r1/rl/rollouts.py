@@ -26,7 +26,7 @@ from mer_r1.models.packing import Branch
 from mer_r1.models.token_offsets import LocatedAnswer, fast_branch, locate_answer
 from mer_r1.models.types import Encoded, Generated, PromptBatch, Sampling
 from mer_r1.objectives import REWARDS, LengthPenalty
-from mer_r1.prompting.response import ResponseFormat, parse_response
+from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat, parse_response
 from mer_r1.text import printable
 
 
@@ -144,17 +144,27 @@ def soft_overlong(length: int, max_completion_length: int, cache: int) -> float:
 @dataclass(frozen=True)
 class Contexts:
     """The branches of a batch. Where calibration is asked for, `answers` holds the rows with an answer to calibrate
-    and `fast_of` the number of the row's fast branch; rollouts of one prompt with the same answer share one.
+    and `fast_of` the number of the row's fast branch; rollouts of one prompt with the same answer share one. With
+    `fast_prompts`, which ask for the answer alone, the fast branch of prompt p stands behind prompt P + p.
     """
 
     slow: list[Branch]
     fast: list[Branch]
     answers: dict[int, LocatedAnswer]
     fast_of: dict[int, int]
+    fast_prompts: PromptBatch | None = None
 
 
-def contexts(backbone: Backbone, batch: RolloutBatch, response_format: ResponseFormat, calibrate: bool) -> Contexts:
+def contexts(
+    backbone: Backbone,
+    batch: RolloutBatch,
+    response_format: ResponseFormat,
+    calibrate: bool,
+    fast_prompts: PromptBatch | None = None,
+) -> Contexts:
     """What the packed pass reads of a batch: every response and, to calibrate, every distinct fast context."""
+    if fast_prompts is not None:
+        response_format = RESPONSE_FORMATS["answer_only"]
     located = {
         row: answer
         for row, ids in enumerate(batch.written)
@@ -168,6 +178,7 @@ def contexts(backbone: Backbone, batch: RolloutBatch, response_format: ResponseF
             continue
         fast = fast_branch(ids, located[row])
         slow.append(Branch(prompt, tuple(ids), located[row].anchors, fast.targets))
-        branch = Branch(prompt, fast.ids, fast.anchors, fast.targets)
+        behind = prompt if fast_prompts is None else prompt + len(batch.ids)
+        branch = Branch(behind, fast.ids, fast.anchors, fast.targets)
         fast_of[row] = fast_number.setdefault(branch, len(fast_number))
-    return Contexts(slow, list(fast_number), located, fast_of)
+    return Contexts(slow, list(fast_number), located, fast_of, fast_prompts)

@@ -26,7 +26,7 @@ from mer_r1.data.sample import Rollout
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens
-from mer_r1.models.packing import GroupPass, group_pass, pack
+from mer_r1.models.packing import GroupPass, group_pass, pack, with_same_media
 from mer_r1.objectives import (
     CALIBRATION_REWARDS,
     COEFFICIENTS,
@@ -127,8 +127,11 @@ def read_rollouts(
 
     The towers' output is that of the rollouts, unless `run_towers`.
     """
-    packed = pack(rollouts.encoded.prompts, contexts.slow, contexts.fast if tokens else ())
-    return group_pass(backbone, model, packed, None if run_towers else rollouts.encoded, temperature, tokens)
+    encoded, fast = rollouts.encoded, contexts.fast if tokens else ()
+    if fast and contexts.fast_prompts is not None:
+        encoded = with_same_media(backbone, encoded, contexts.fast_prompts)
+    packed = pack(encoded.prompts, contexts.slow, fast)
+    return group_pass(backbone, model, packed, None if run_towers else encoded, temperature, tokens)
 
 
 def score_first_pass(

@@ -162,9 +162,10 @@ class GrpoTrainer(RunTrainer):
         rewards = [rewards_before_pass(rollouts, reflection, self.wheels, rl) for rollouts, reflection in pairs]
         advantages = self._advantages_before_pass(rewards)
         rewarded = []
-        parts = zip(made, reflections, rewards, advantages, strict=True)
-        for rollouts, reflection, rewards_PGK, advantages_PG in parts:
-            branches = contexts(self.backbone, rollouts, self.response_format, self.tokens is not None)
+        parts = zip(batches, made, reflections, rewards, advantages, strict=True)
+        for batch, rollouts, reflection, rewards_PGK, advantages_PG in parts:
+            fast = self.backbone.collate(batch.fast_prompts) if batch.fast_prompts else None
+            branches = contexts(self.backbone, rollouts, self.response_format, self.tokens is not None, fast)
             rewarded.append(
                 Rewarded(
                     rollouts=rollouts,

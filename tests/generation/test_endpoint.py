@@ -15,6 +15,7 @@ from mer_r1.errors import InputError
 from mer_r1.generation import Generator
 from mer_r1.generation import endpoint as endpoint_module
 from mer_r1.generation.endpoint import EndpointGenerator
+from mer_r1.generation.make import Service, make_generator
 from mer_r1.media import MediaBudget, decode_file
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 from tests.generation.server import (
@@ -257,3 +258,17 @@ def test_options_that_cannot_be_used_are_refused_before_the_first_question(optio
         generator("http://127.0.0.1:1/v1", **options)
     with pytest.raises(InputError, match="endpoint's address"):
         generator("localhost:8000")
+
+
+def test_fast_thinking_by_a_prompt_sends_another_question(film: Path) -> None:
+    with serve(lambda number, body: says("happy</answer>")) as endpoint:
+        made = make_generator("m", Service(endpoint.url), fast="prompt")
+        (fast,) = made.generate([Sample("a", video=film)], "fast")
+        (slow,) = made.generate([Sample("a", video=film)], "slow")
+    first, second = (asked.body["messages"] for asked in endpoint.asked)
+    assert "without writing any reasoning" in first[0]["content"]
+    assert first[-1] == {"role": "assistant", "content": "<answer>"}
+    assert (fast.labels, fast.raw) == (("happy",), "<answer>happy</answer>")
+    assert "<think>" in second[0]["content"]
+    assert second[-1]["role"] == "user"
+    assert slow.status == "no_answer"

@@ -161,3 +161,23 @@ def test_what_cannot_be_asked_is_said_without_loading_a_model() -> None:
         with pytest.raises(InputError, match=r"web address|API key is not set|\./no: no such folder"):
             validate_generator(model, service)
     validate_generator("owner/name")
+
+
+def test_fast_thinking_by_a_prompt_asks_for_the_answer_alone(tiny: OmniBackbone, samples: list[Sample]) -> None:
+    from mer_r1.generation.local import LocalGenerator
+
+    plain, generator = (
+        make_generator(tiny, max_new_tokens=SHORT),
+        make_generator(tiny, None, max_new_tokens=SHORT, fast="prompt"),
+    )
+    assert "fast" not in plain.settings
+    assert generator.settings["fast"]["question"] == "Emotions at once?"
+    assert {**generator.settings, "fast": 0} == {**plain.settings, "fast": 0}
+    asked = samples[:2]
+    assert list(generator.generate(asked, "slow")) == list(plain.generate(asked, "slow"))
+    fast = list(generator.generate(asked, "fast"))
+    assert all(row.raw.startswith("<answer>") for row in fast)
+    by_hand = replace(tiny, template_override=tiny.template.answer_only())
+    assert fast == list(LocalGenerator(by_hand, SHORT).generate(asked, "fast"))
+    with pytest.raises(InputError, match="cannot ask for an answer alone; full, choice, brief, brief_choice can"):
+        make_generator(tiny, max_new_tokens=SHORT, template=PROMPT_TEMPLATES["set"], fast="prompt")

@@ -101,6 +101,13 @@ def test_rl_writes_rollouts_and_starts_from_a_run(tree: dict[str, Any], tmp_path
     assert len(rollouts) % 2 == 0
 
 
+def test_rl_may_compare_with_a_prompt_for_the_answer_alone(tree: dict[str, Any], tmp_path: Path) -> None:
+    asked = {"num_generations": 2, "max_completion_length": 4, "fast": "prompt"}
+    assert (train(recipe_of(tree | {"kind": "rl"}, rl=asked), tmp_path / "rl") / "config.json").is_file()
+    with pytest.raises(InputError, match="cannot ask for an answer alone"):
+        train(recipe_of(tree | {"kind": "rl"}, rl=asked, model={"prompt_style": "brief_first"}), tmp_path / "other")
+
+
 @pytest.mark.parametrize("rule", ["drop", "keep"])
 def test_rows_without_countable_gold_are_told_and_written_down(
     rule: str, tree: dict[str, Any], corpus_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

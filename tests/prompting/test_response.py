@@ -148,6 +148,7 @@ def test_a_slow_text_ends_after_as_many_stops_as_its_profile_says() -> None:
 
 def test_the_fallback_is_the_profiles_and_holds_one_word_that_is_none() -> None:
     assert {name: response_format.fallback for name, response_format in RESPONSE_FORMATS.items()} == {
+        "answer_only": None,
         "think_answer": None,
         "answer_think_answer": FALLBACK_ANSWER,
         "set_steps": None,

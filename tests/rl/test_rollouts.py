@@ -16,11 +16,12 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import pad_right
 from mer_r1.models.category_confidence import AnchorConfidence, CategoryTokens, category_tokens
+from mer_r1.models.features import read_prompts
 from mer_r1.models.packing import group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.token_offsets import locate_answer
-from mer_r1.models.types import Encoded, Generated, Prompt, Sampling
-from mer_r1.objectives import REWARDS, ConfidenceLevel
+from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Sampling
+from mer_r1.objectives import REWARDS, ConfidenceLevel, FastThinking
 from mer_r1.prompting.response import FALLBACK_ANSWER, RESPONSE_FORMATS, parse_response
 from mer_r1.rl.calibration import CalibrationRewards, calibration_pair, calibration_rewards
 from mer_r1.rl.reflection.scores import Reflection
@@ -32,7 +33,7 @@ from mer_r1.rl.rollouts import (
     text_rewards,
     uniform_draws,
 )
-from mer_r1.rl.step import Rewarded, Scored, rollout_rows
+from mer_r1.rl.step import Rewarded, Scored, read_rollouts, rollout_rows
 from tests.media_samples import saying
 
 WHEELS = WheelSet.load("builtin")
@@ -61,13 +62,17 @@ def _batch(
 
 
 def _calibrated(
-    backbone: OmniBackbone, batch: RolloutBatch, tokens: CategoryTokens, level: ConfidenceLevel = "category"
+    backbone: OmniBackbone,
+    batch: RolloutBatch,
+    tokens: CategoryTokens,
+    level: ConfidenceLevel = "category",
+    fast_prompts: PromptBatch | None = None,
+    run_towers: bool = False,
 ) -> CalibrationRewards:
     """As the trainer does it: one pass over all branches."""
-    where = contexts(backbone, batch, FORMAT, True)
-    packed = pack(batch.encoded.prompts, where.slow, where.fast)
-    found = group_pass(backbone, backbone.model, packed, batch.encoded, tokens=tokens).confidences
-    return calibration_rewards(batch, where, found, tokens, WHEELS, level)
+    where = contexts(backbone, batch, FORMAT, True, fast_prompts)
+    found = read_rollouts(backbone, backbone.model, batch, where, 1.0, run_towers=run_towers, tokens=tokens)
+    return calibration_rewards(batch, where, found.confidences, tokens, WHEELS, level)
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +125,33 @@ def _alone(backbone: OmniBackbone, prompt: Prompt, ids: list[int], anchors: Sequ
         return backbone.response_logits(backbone.model, inputs, len(ids))[0, list(anchors)].log_softmax(-1)
 
 
-@pytest.mark.parametrize("level", ["category", "word"])
+@pytest.mark.parametrize(
+    ("level", "fast", "run_towers"),
+    [
+        ("category", "prefill", False),
+        ("word", "prefill", False),
+        ("category", "prompt", False),
+        ("word", "prompt", True),
+    ],
+)
 def test_calibration_rewards_are_those_of_asking_slow_and_fast_one_by_one(
-    tiny: OmniBackbone, prompts: Sequence[Prompt], encoded: Encoded, tokens: CategoryTokens, level: ConfidenceLevel
+    tiny: OmniBackbone,
+    samples: list[Sample],
+    prompts: Sequence[Prompt],
+    encoded: Encoded,
+    tokens: CategoryTokens,
+    level: ConfidenceLevel,
+    fast: FastThinking,
+    run_towers: bool,
 ) -> None:
     """The fast context is written here as a person would: prompt, prefill, the answer's text."""
-    found = _calibrated(tiny, _batch(tiny, encoded, TEXTS), tokens, level)
+    fast_prompts, prefill, asked = list(prompts), FORMAT.fast_prefill, None
+    if fast == "prompt":
+        answer_only = replace(tiny, template_override=tiny.template.answer_only())
+        fast_prompts, prefill = [*read_prompts(answer_only, samples)], "<answer>"
+        asked = tiny.collate(fast_prompts[:2])
+        assert tiny.decode(fast_prompts[0].input_ids_T.tolist()) != tiny.decode(prompts[0].input_ids_T.tolist())
+    found = _calibrated(tiny, _batch(tiny, encoded, TEXTS), tokens, level, asked, run_towers)
     answered = 0
     for index, text in enumerate(TEXTS):
         words, pair = parse_response(text).labels, found.pairs_B2[index].tolist()
@@ -134,7 +160,7 @@ def test_calibration_rewards_are_those_of_asking_slow_and_fast_one_by_one(
             assert found.words[index] == {}
             continue
         answered += 1
-        fast_text = FORMAT.fast_prefill + text[text.rindex("<answer>") + 8 :]
+        fast_text = prefill + text[text.rindex("<answer>") + 8 :]
         slow_ids, fast_ids = tiny.text_ids(text), tiny.text_ids(fast_text)
         slow_at, fast_at = [
             len(tiny.text_ids(whole[: whole.rindex("<answer>") + 8])) for whole in (text, tiny.decode(fast_ids))
@@ -144,16 +170,16 @@ def test_calibration_rewards_are_those_of_asking_slow_and_fast_one_by_one(
         assert located.anchors[0] == slow_at
         steps = [anchor - slow_at for anchor in located.anchors]
         said = torch.tensor([slow_ids[anchor] for anchor in located.anchors])
-        slow, fast = (
-            tokens.confidence(_alone(tiny, prompts[index // 3], ids, [start + step for step in steps]), said)
-            for ids, start in ((slow_ids, slow_at), (fast_ids, fast_at))
+        slow, at_once = (
+            tokens.confidence(_alone(tiny, of[index // 3], ids, [start + step for step in steps]), said)
+            for of, ids, start in ((prompts, slow_ids, slow_at), (fast_prompts, fast_ids, fast_at))
         )
-        slow = slow if parse_response(text).reasoning else fast  # without thought the contexts are one
+        slow = slow if parse_response(text).reasoning else at_once  # without thought the contexts are one
         gold = WHEELS.map_set(GOLD[index // 3])
-        expected = calibration_pair(words, slow, fast, gold, tokens, WHEELS, level)
+        expected = calibration_pair(words, slow, at_once, gold, tokens, WHEELS, level)
         assert pair == pytest.approx(expected, abs=1e-4, nan_ok=True)
         assert not all(isnan(value) for value in pair)
-        _check_words(found.words[index], words, slow, fast, tokens, level)
+        _check_words(found.words[index], words, slow, at_once, tokens, level)
     assert answered == 4
 
 

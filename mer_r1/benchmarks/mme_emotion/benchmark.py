@@ -128,6 +128,8 @@ class MmeEmotion:
 
     def generators(self, request: Request, sets: Sequence[str]) -> Mapping[str, Generator]:
         """The model, loaded once; at an address each prompt has a generator of its own, which loads nothing."""
+        if request.fast != "prefill":
+            raise InputError("--fast prompt: MME-Emotion's questions have no wording for an answer alone; leave it out")
         make = partial(make_generator, request.model, request.service, max_new_tokens=request.max_new_tokens)
         plain = make()
         if request.service is not None:
