@@ -66,7 +66,7 @@ def _animated_webp(path: Path) -> Photograph:
     try:
         with Image.open(path, formats=("WEBP",)) as image:
             rgba_HWC = np.asarray(image.convert("RGBA"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
         raise InputError(f"{path}: its first frame cannot be decoded; {FIX}") from None
     return Photograph(
         av.VideoFrame.from_ndarray(rgba_HWC, format="rgba"),
