@@ -28,7 +28,7 @@ from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget, frame_times
 from mer_r1.media.formats import FIX, STILL_DEMUXERS, demuxer_of, open_media
-from mer_r1.media.lengths import Deadline, Span, by_slots, read_spans, timed_packets
+from mer_r1.media.lengths import Deadline, Span, by_place, read_spans, timed_packets
 from mer_r1.media.orientation import Turn, still_turn
 from mer_r1.media.photos import Photograph, open_photograph
 from mer_r1.media.pictures import PictureTaker, VideoTrack
@@ -111,9 +111,8 @@ def decode_file(
             elif shown.codec_context.name in ("png", "apng"):
                 turn = Turn()  # its frames cannot be asked, see `still_turn`
             taker = PictureTaker(path, times, budget, shown.sample_aspect_ratio, turn)
-            slots = by_slots(container)
-            start_s = None if still else zero_s
-            video = VideoTrack(path, shown, taker, budget, zero_s=start_s, seconds=seconds, by_slots=slots)
+            start_s, places = None if still else zero_s, by_place(container)
+            video = VideoTrack(path, shown, taker, budget, zero_s=start_s, seconds=seconds, by_place=places)
         voice = SoundTrack(path, heard, budget, spans.get(heard.index), zero_s or 0.0) if heard is not None else None
         _read(container, video, voice, deadline)
         clip = _clip(video, voice)

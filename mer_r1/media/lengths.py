@@ -52,7 +52,7 @@ class Deadline:
             )
 
 
-def by_slots(container: InputContainer) -> bool:
+def by_place(container: InputContainer) -> bool:
     """Whether packets have a place in the file and no time of presentation: avi. A place without a packet counts."""
     return container.format.name == "avi"
 
@@ -106,7 +106,7 @@ class _Clock:
     def __init__(self, container: InputContainer, stream: Stream) -> None:
         self._container, self._stream = container, stream
         self._base_s = float(stream.time_base or 0)
-        self._by_slots = by_slots(container)
+        self._by_place = by_place(container)
         self.num_timed = 0
         self._first = self._last = self._last_length = 0
         self._last_but_one: int | None = None
@@ -114,7 +114,7 @@ class _Clock:
 
     def read(self, packet: av.Packet[Stream]) -> None:
         """The next packet. One that an edit list leaves out has no time."""
-        stamp = packet.dts if self._by_slots or packet.pts is None else packet.pts
+        stamp = packet.dts if self._by_place or packet.pts is None else packet.pts
         if stamp is None or packet.is_discard:
             return
         if not self.num_timed:

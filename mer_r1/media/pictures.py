@@ -162,7 +162,7 @@ class VideoTrack:
 
     `zero_s` is the clip's time zero on the file's clock, None for the first frame's time; `seconds` the clip's length
     from there, None for a still.
-    `by_slots`: packets have a place in the file (their dts) and no time of presentation. A frame then takes the place
+    `by_place`: packets have a place in the file (their dts) and no time of presentation. A frame then takes the place
     of the packet at which the decoder hands it out, less the delay of the first frame: places without a packet and
     packets without a frame of their own (not coded) keep what follows at its time, with reordered frames too.
     """
@@ -176,14 +176,14 @@ class VideoTrack:
         *,
         zero_s: float | None = None,
         seconds: float | None = None,
-        by_slots: bool = False,
+        by_place: bool = False,
     ) -> None:
         self.stream = stream
         self.taker = taker
         self.seconds = seconds
         self._path = path
         self._zero_s = zero_s
-        self._by_slots = by_slots
+        self._by_place = by_place
         self._first_dts: int | None = None
         self._delay: int | None = None
         self._at_s: float | None = None
@@ -238,16 +238,16 @@ class VideoTrack:
         """Seconds from the clip's start; a frame without a time follows the one before it."""
         if self._delay is None and frame.dts is not None and self._first_dts is not None:
             self._delay = frame.dts - self._first_dts
-            if self._by_slots:
+            if self._by_place:
                 self._delay = min(self._delay, _MOST_REORDERED)
-        stamp = None if self._by_slots else frame.pts
+        stamp = None if self._by_place else frame.pts
         if stamp is None and frame.dts is not None:
             stamp = frame.dts - (self._delay or 0)
         self._frame_s = frame.duration * self._base_s or self._usual_s
         if stamp is not None and self._zero_s is None:
             self._zero_s = stamp * self._base_s
         at_s = self._next_s if stamp is None else stamp * self._base_s - (self._zero_s or 0.0)
-        if self._by_slots and self._at_s is not None:
+        if self._by_place and self._at_s is not None:
             self._frame_s = max(self._frame_s, at_s - self._at_s)  # the last frames leave the decoder without a place
         self._at_s, self._next_s = at_s, at_s + self._frame_s
         return at_s
