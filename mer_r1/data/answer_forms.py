@@ -110,8 +110,8 @@ _DEGREE = re.compile(
 
 
 def is_plain(answer: str) -> bool:
-    """Whether a text is words between separators and nothing else."""
-    return _FORM.search(answer) is None
+    """Whether a text is words between separators and nothing else, or has no letters (a picture alone is a word)."""
+    return _FORM.search(answer) is None or _WORD.search(answer) is None
 
 
 def plain(answer: str) -> str:

@@ -13,6 +13,7 @@ key, and a server that `num_workers` requests in a row could not reach, end the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
 from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_servers_control
 
 DEFAULT_TEMPLATE = PROMPT_TEMPLATES["full"]
+_NOT_NUMBERS = re.compile(r"\s*!{8,}\s*")  # the argmax of NaN is id 0, "!" in the vocabularies of Qwen and GPT
 _WITHHELD = ("content_filter", "abort", "error")  # reasons of a server that has stopped the model
 
 
@@ -172,6 +174,10 @@ class EndpointGenerator:
             raise ChatError(
                 "the server began a new turn instead of continuing the prefilled one; fast thinking needs one that "
                 "knows continue_final_message, as vLLM does"
+            )
+        if _NOT_NUMBERS.fullmatch(text, len(prefill)):
+            raise ChatError(
+                'the answer is "!" alone, as the served model\'s scores are no numbers; check its weights and precision'
             )
         if self._response_format.stops(mode) == 1 and reply.finish_reason == "stop" and not reply.ended_by_model:
             text += self._stop_left_out(text)

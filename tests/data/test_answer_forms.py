@@ -201,6 +201,11 @@ def test_words_between_separators_stay_whole(answer: str) -> None:
 COMMAS = str.maketrans(";；，、/", ",,,,,")
 
 
+def test_a_picture_alone_is_a_word_and_beside_one_is_none() -> None:
+    assert split_labels("😀") == ("😀",)
+    assert split_labels("happy 😀") == ("happy",)
+
+
 def test_a_piece_of_many_words_is_a_word_where_no_other_is() -> None:
     sentence = "I will think before I name an emotion."
     assert split_labels(sentence) == ("i will think before i name an emotion",)
@@ -232,12 +237,15 @@ def test_an_answer_is_misread_where_the_official_parser_reads_other_words(field:
 
 
 @pytest.mark.parametrize("protocol", ["official", "corrected"])
-def test_a_score_says_how_many_answers_the_official_parser_misreads(tmp_path: Path, protocol: str) -> None:
+def test_a_score_says_how_many_answers_the_official_parser_misreads(
+    tmp_path: Path, protocol: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     answers = {"a": "Emotions: happy", "b": "happy", "c": ["happy"], "d": '```json\n["happy"]\n```'}
     gold = write(tmp_path / "gold.jsonl", *({"id": name, "labels": ["happy"]} for name in answers))
     pred = write(tmp_path / "pred.jsonl", *({"id": name, "labels": labels} for name, labels in answers.items()))
     result = run(gold, pred, Settings(protocol=protocol))
     assert result["misread"] == 2
+    assert "2 answers hold other words to the official parser than to the corrected one" in capsys.readouterr().out
     assert result["open_vocabulary"]["recall"] == pytest.approx(1.0 if protocol == "corrected" else 0.75)
 
 

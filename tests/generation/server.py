@@ -36,6 +36,7 @@ BAD: list[tuple[str, Reply, str]] = [
     ("bad gzip", Reply(body=b"nothing", headers={"Content-Encoding": "gzip"}), "cannot be unpacked"),
     ("huge", Reply(body=b" " * (17 * 2**20)), "longer than 16 MiB"),
     ("withheld", says(ANSWER, "content_filter"), "withheld"),
+    ("no numbers", says("!" * 40, "length"), "the served model's scores are no numbers"),
 ]
 
 

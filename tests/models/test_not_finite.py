@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,5 +155,15 @@ def test_a_merge_that_overflows_is_refused(adapter: Path, tmp_path: Path) -> Non
     for part in ("lora_A.weight", "lora_B.weight"):
         _write(adapter / "adapter_model.safetensors", [part], 3e38)
     with pytest.raises(InputError, match=r"adapter: merged, model\.language_model.*its precision is too small"):
+        merge_adapter(adapter, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_with_a_weight_that_is_no_number_is_not_merged(adapter: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(tiny_folder, tmp_path / "base")
+    name = _write(base / "model.safetensors", ["layers.1.mlp.up_proj.weight"], NAN)
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": str(base)}))
+    with pytest.raises(InputError, match=rf"adapter: merged, .*{name.removeprefix('thinker.')} holds .* base {base}"):
         merge_adapter(adapter, tmp_path / "out")
     assert not (tmp_path / "out").exists()

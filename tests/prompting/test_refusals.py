@@ -273,7 +273,7 @@ def test_a_raw_label_that_refuses_has_no_words_under_the_corrected_protocol_alon
     assert not is_refusal("I can't determine the cause, but she looks sad.")
 
 
-def test_refusals_are_counted_among_the_unanswered(tmp_path: Path) -> None:
+def test_refusals_are_counted_among_the_unanswered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["refusal", "answer", "empty", "tagged", "cut"]
     gold = write(tmp_path / "gold.jsonl", *({"id": name, "labels": ["happy"]} for name in names))
     raw = [
@@ -287,6 +287,7 @@ def test_refusals_are_counted_among_the_unanswered(tmp_path: Path) -> None:
     rows[-1] |= {"raw": "I can't tell whether", "status": "truncated"}
     result = run(gold, write(tmp_path / "pred.jsonl", *rows), Settings(style="description"))
     assert (result["unanswered"], result["refusals"]) == (4, 2)
+    assert "4 unfinished or empty answers, 2 of them refusals" in capsys.readouterr().out
     ours = [{**row, "labels": [], "status": row.get("status", "no_answer")} for row in rows]
     assert run(gold, write(tmp_path / "ours.jsonl", *ours))["refusals"] == 2
     labelled = [{"id": name, "labels": text} for name, text in zip(names, raw, strict=True)]
