@@ -41,8 +41,8 @@ def kl_advantages(
     """What k1_in_reward adds to the advantages (B,): -beta (k - mean of k in its group), k the sum of d of a response.
 
     PPO-style RLHF pays -beta k beside the reward. Every normalised reward here has a term of its own, and so has this
-    one: it is centred within its group and never divided by a std, which would take beta's size away. TRL's RLOO and
-    verl's use_kl_in_reward subtract beta k from the one reward before it is normalised.
+    one: it is centred within its group and never divided by a std, which would take beta's size away. OpenRLHF too
+    normalises the rewards first; TRL's RLOO and verl's use_kl_in_reward subtract beta k before.
     """
     k_B = (old_log_probs_BR - reference_BR).masked_fill(~mask_BR.bool(), 0.0).sum(1)
     k_PG = k_B.view(-1, num_generations)
