@@ -35,6 +35,7 @@ REWARDS = {
     "coherence": "coherence",
     "consistency": "consistency",
     "reflection": "reflection",
+    "overlong": "overlong",
 }
 
 
