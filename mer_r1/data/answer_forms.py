@@ -31,7 +31,7 @@ _FENCE = re.compile(
     r"```[^\S\n]{0,9}(?:(?:json|text|txt|plain|plaintext|python|yaml|csv|markdown|md|xml|html|javascript|list)(?=\s))?",
     re.IGNORECASE,
 )
-_REASONED = "</think>"
+_THOUGHT = re.compile("</think>", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]")
 _MARKUP = re.compile(
     r"\\(?:text\w{0,6}|math\w{0,6}|emph|quad|qquad)\b|\\n(?![a-z])|\\[,;()\[\]\"']|</?[a-zA-Z]\w{0,15}\s?/?>"
@@ -53,6 +53,7 @@ _NUMBER = re.compile(
 _COMMAS = str.maketrans(
     dict.fromkeys(';；，、/|&+•●○▪■◦‣→\t"“”「」『』«»{}()（）[]【】*`$?!？！。…', ",") | {"：": ":", "=": ":"}
 ) | dict.fromkeys([*range(0x2600, 0x27C0), *range(0x1F300, 0x1FB00)], ",")  # pictures
+_PICTURE = re.compile(r"[\u2600-\u27bf\U0001f300-\U0001faff\ufe0f\u200d]+")
 _DASH = re.compile(r"(?<=[^\S\n])[-–—]{1,3}(?=\s)")
 _FULL_STOP = re.compile(r"\.(?=\s)")
 _BECAUSE = re.compile(r"\s(?:because|due to)\b[^\n]*", re.IGNORECASE)
@@ -110,8 +111,8 @@ _DEGREE = re.compile(
 
 
 def is_plain(answer: str) -> bool:
-    """Whether a text is words between separators and nothing else, or has no letters (a picture alone is a word)."""
-    return _FORM.search(answer) is None or _WORD.search(answer) is None
+    """Whether a text is words between separators and nothing else, or a picture alone, which is a word."""
+    return _FORM.search(answer) is None or _PICTURE.fullmatch(answer) is not None
 
 
 def plain(answer: str) -> str:
@@ -144,8 +145,8 @@ def _answer_part(text: str) -> tuple[int, int]:
     for opened, closed in zip(fences[-2::-2], fences[::-2], strict=True):
         if _WORD.search(text, opened[1], closed[0]):
             return opened[1], closed[0]
-    start = text.rfind(_REASONED) + len(_REASONED)
-    return (start, len(text)) if _REASONED in text and _WORD.search(text, start) else (0, len(text))
+    start = max((thought.end() for thought in _THOUGHT.finditer(text)), default=0)
+    return (start, len(text)) if _WORD.search(text, start) else (0, len(text))
 
 
 def _closing(text: str, start: int) -> int:
