@@ -111,6 +111,15 @@ def fast_tokens(recipe: Recipe) -> int:
     return FAST_TOKENS if recipe.kind == "rl" and needs_calibration(recipe.rl.objective) else 0
 
 
+def pass_work(recipe: Recipe, prompt: float, answer: float) -> tuple[float, float]:
+    """Tokens and attended pairs of one group's learning pass. With rl.fast `prompt` it reads a second prompt."""
+    fast, num = fast_tokens(recipe), recipe.rl.num_generations if recipe.kind == "rl" else 1
+    tokens, pairs = packed_work(prompt, num, answer, fast)
+    if fast and recipe.rl.fast == "prompt":
+        return tokens + prompt, pairs + prompt**2 / 2
+    return tokens, pairs
+
+
 def layer_numbers(text: Text) -> int:
     """Numbers that one layer keeps of a token for its gradient, without checkpointing."""
     return 12 * text.hidden + 4 * text.mlp
@@ -122,7 +131,7 @@ def memory(shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, num_gpus: 
     spread = 1 if recipe.model.lora else num_gpus
     trained, b = trained_parameters(shape, recipe), 2 if optim.bf16 else 4
     num, is_rl = (recipe.rl.num_generations, True) if recipe.kind == "rl" else (1, False)
-    length = optim.batch_size * packed_work(tokens.prompt, num, answer, fast_tokens(recipe))[0]
+    length = optim.batch_size * pass_work(recipe, tokens.prompt, answer)[0]
     whole = length * b * layer_numbers(text)
     kept = length * b * text.hidden * text.layers
     logits = HEAD_CHUNK_BYTES if is_rl else 3 * 4 * optim.batch_size * answer * text.vocab
@@ -152,7 +161,7 @@ def step_seconds(
     micro, prompts = recipe.optim.gradient_accumulation_steps, recipe.optim.batch_size
     num = rl.num_generations if recipe.kind == "rl" else 1
     slow = packed_work(tokens.prompt, num, answer)
-    both = packed_work(tokens.prompt, num, answer, fast_tokens(recipe))
+    both = pass_work(recipe, tokens.prompt, answer)
     seconds = {"towers": prompts * tower_flops(shape, tokens) / speed}
     if recipe.kind == "rl":
         cache = 4 * text.layers * text.kv * prompts * (tokens.prompt + num * answer / 2)

@@ -218,7 +218,7 @@ def _fix(recipe: Recipe, memory: Callable[[int], dict[str, float]], num_gpus: in
 
 def _work(recipe: Recipe, shape: Shape, tokens: cost.Tokens, answer: int) -> Work:
     num, fast = recipe.rl.num_generations, cost.fast_tokens(recipe)
-    packed = cost.packed_work(tokens.prompt, num, answer, fast)
+    packed = cost.pass_work(recipe, tokens.prompt, answer)
     repeated = cost.repeated_work(tokens.prompt, num, answer, fast)
     head = num * (answer + fast)
     times = cost.forward_flops(shape.text, *repeated, head) / cost.forward_flops(shape.text, *packed, head)

@@ -303,6 +303,14 @@ def test_the_fast_branches_are_estimated_for_the_objectives_that_read_confidence
         assert (cost.fast_tokens(recipe_of(rl={"objective": name})) > 0) == needs_calibration(name), name
 
 
+def test_a_prompt_for_fast_thinking_is_a_second_prompt_of_the_pass() -> None:
+    prefill, prompt, none = (
+        cost.pass_work(recipe_of(rl=rl), 100, 20) for rl in ({}, {"fast": "prompt"}, {"objective": "baseline"})
+    )
+    assert (prompt[0] - prefill[0], prompt[1] - prefill[1]) == (100, 100**2 / 2)
+    assert none == cost.packed_work(100, 4, 20)
+
+
 def test_steps_are_those_of_the_paper() -> None:
     assert cost.num_steps(recipe_of(), 26101, 8) == 3262
     sft = recipe_of(kind="sft", optim={"gradient_accumulation_steps": 4, "num_train_epochs": 2})
