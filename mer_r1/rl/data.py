@@ -57,7 +57,7 @@ class RlBatch:
 class RlPrompts(torch.utils.data.Dataset[RlExample]):
     """Prompts with gold words, as the protocol's parser reads them.
 
-    A sample that has no reward under the objective (metrics/countable.py) has the gold ().
+    A sample that has no reward under the objective (metrics/countable.py) has the gold (); `unpaid` are their ids.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class RlPrompts(torch.utils.data.Dataset[RlExample]):
             () if uncountable(sample, wheels, objective) else gold_words(sample, wheels) for sample in samples
         ]
         self.ids = tuple(sample.id for sample in samples)
+        self.unpaid = frozenset(ident for ident, gold in zip(self.ids, self._gold, strict=True) if not gold)
         self._samples, self._prompts, self._fast = samples, prompts, fast
 
     def __len__(self) -> int:

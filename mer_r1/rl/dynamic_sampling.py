@@ -23,15 +23,13 @@ from mer_r1.models.types import Encoded, Generated
 from mer_r1.recipe import RlSection
 from mer_r1.rl.data import RlBatch
 from mer_r1.rl.rollouts import RolloutBatch, seeded_generator
-from mer_r1.rl.step import advantages_of, rewards_before_pass
-
-_LEAST = 1e-6  # an advantage that is only rounding
+from mer_r1.rl.step import advantages_of, has_spread, rewards_before_pass
 
 
 def groups_with_spread(rollouts: RolloutBatch, wheels: WheelSet, rl: RlSection) -> list[bool]:
     """Whether the answers of each prompt differ in advantage."""
-    advantages_PG = advantages_of(rewards_before_pass(rollouts, None, wheels, rl), rl)
-    return [bool(found) for found in (advantages_PG.abs() > _LEAST).any(1)]
+    found_P: list[bool] = has_spread(advantages_of(rewards_before_pass(rollouts, None, wheels, rl), rl)).tolist()
+    return found_P
 
 
 def spare_indices(seed: int, step: int, ids: Sequence[str], taken: Collection[str]) -> list[int]:
@@ -43,9 +41,10 @@ def spare_indices(seed: int, step: int, ids: Sequence[str], taken: Collection[st
 def stand_ins(lacking: Sequence[str], spare: Sequence[int]) -> dict[str, int]:
     """The spare index that takes the place of each sample, in whatever order the processes name them.
 
-    The last get none where there are fewer.
+    The last get none where there are fewer. A sample that stands twice in a step, for one that cannot be read, is
+    named twice.
     """
-    return dict(zip(sorted(lacking), spare, strict=False))
+    return dict(zip(sorted(set(lacking)), spare, strict=False))
 
 
 class OpenBatch:

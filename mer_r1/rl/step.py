@@ -44,7 +44,7 @@ from mer_r1.rl.reflection.scores import Reflection
 from mer_r1.rl.rollouts import Contexts, RolloutBatch, soft_overlong, text_rewards
 
 _CALIBRATION = [REWARDS.index(name) for name in CALIBRATION_REWARDS]
-_SAME = 1e-6  # what float32 leaves of the std of equal rewards
+_SAME = 1e-6  # what float32 leaves of the std of equal rewards, and of their advantages
 _REFLECTION = [REWARDS.index(name) for name in REFLECTION_REWARDS]
 _OVERLONG = REWARDS.index("overlong")
 
@@ -111,6 +111,11 @@ def advantages_of(rewards_PGK: Tensor, rl: RlSection) -> Tensor:
     """Advantages (P, G) under a recipe's objective and coefficients."""
     coefficients = {name: getattr(rl, name) for name in COEFFICIENTS}
     return advantages(rewards_PGK, rl.objective, coefficients, rl.scale_rewards)
+
+
+def has_spread(advantages_PG: Tensor) -> Tensor:
+    """Whether the answers of each prompt (P,) differ in advantage by more than rounding."""
+    return (advantages_PG.abs() > _SAME).any(1)
 
 
 def read_rollouts(
@@ -200,7 +205,7 @@ def measurements(scored: Scored, first: GroupPass) -> Iterator[Measurement]:
     for name, mean, num in zip(REWARDS, means, applies, strict=True):
         yield Measurement(f"reward/{name}", mean, num)
     size = len(rollouts.responses)
-    yield Measurement("frac_reward_zero_std", float((scored.advantages_PG == 0).all(1).float().mean()), 1)
+    yield Measurement("frac_reward_zero_std", float((~has_spread(scored.advantages_PG)).float().mean()), 1)
     pairs_PG2 = scored.rewards_PGK[..., _CALIBRATION]
     is_compared_P2 = (~pairs_PG2.isnan()).sum(1) > 1
     if num_compared := int(is_compared_P2.sum()):

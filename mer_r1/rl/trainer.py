@@ -33,7 +33,7 @@ from mer_r1.models.types import Encoded, Sampling
 from mer_r1.objectives import needs_calibration, needs_initial_answer, needs_reflection
 from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import Recipe
-from mer_r1.rl.data import BlockOrder, RlBatch, RlExample
+from mer_r1.rl.data import BlockOrder, RlBatch, RlExample, RlPrompts
 from mer_r1.rl.dynamic_sampling import OpenBatch, groups_with_spread, spare_indices, stand_ins
 from mer_r1.rl.kl import scheduled_beta
 from mer_r1.rl.reflection.judges import make_judge
@@ -64,7 +64,7 @@ class GrpoTrainer(RunTrainer):
         self.response_format = backbone.response_format
         length, min_p = rl.max_completion_length, rl.min_p or 0.0
         self.sampling = Sampling(length, rl.temperature, rl.top_p, rl.top_k, min_p, rl.end_token)
-        self._ids = kwargs["train_dataset"].ids
+        self._prompts: RlPrompts = kwargs["train_dataset"]
         self._towers_learn, self.steps_a_batch = recipe.model.train_towers, rl.num_iterations
         self._kept: list[Rewarded | Scored] = []  # of the step's micro-batches, in order
         super().__init__(recipe=recipe, model=backbone.wrapped_model, collate=self._collate, **kwargs)
@@ -198,8 +198,8 @@ class GrpoTrainer(RunTrainer):
             OpenBatch(batch, rollouts, groups_with_spread(rollouts, self.wheels, self.rl))
             for batch, rollouts in zip(batches, made, strict=True)
         ]
-        taken = set(self._from_all([ident for batch in batches for ident in batch.ids]))
-        spare = spare_indices(self.args.seed, step, self._ids, taken)
+        taken = self._prompts.unpaid.union(self._from_all([ident for batch in batches for ident in batch.ids]))
+        spare = spare_indices(self.args.seed, step, self._prompts.ids, taken)
         for _ in range(self.rl.dynamic_sampling):
             lacking = self._from_all([ident for batch in open_batches for ident in batch.lacking()])
             chosen = stand_ins(lacking, spare)
@@ -210,11 +210,14 @@ class GrpoTrainer(RunTrainer):
             ]
             raise_unreadable(self._from_all([error_of(item) for found in items for item in found.values()]))
             for batch, found in zip(open_batches, items, strict=True):
-                if found:
-                    fresh = RlBatch(tuple(item.value for item in found.values()))
+                read = {slot: item.value for slot, item in found.items() if not item.num_unreadable}
+                if num_unread := len(found) - len(read):
+                    self.count("unreadable", num_unread)  # what is read in its stead may stand in the step already
+                if read:
+                    fresh = RlBatch(tuple(read.values()))
                     rollouts = self._sample(fresh, step)
-                    batch.put(list(found), fresh, rollouts, groups_with_spread(rollouts, self.wheels, self.rl))
-                    self.count("replaced_prompts", len(found))
+                    batch.put(list(read), fresh, rollouts, groups_with_spread(rollouts, self.wheels, self.rl))
+                    self.count("replaced_prompts", len(read))
         final = [batch.batch() for batch in open_batches]
         return final, [batch.rollouts(self.backbone, self._encode) for batch in open_batches]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +47,7 @@ def test_a_place_goes_to_the_same_sample_whatever_process_names_it() -> None:
     assert stand_ins(["b", "a", "c"], [7, 3, 5, 1]) == {"a": 7, "b": 3, "c": 5}
     assert stand_ins(["c", "b", "a"], [7, 3, 5, 1]) == stand_ins(["a", "b", "c"], [7, 3, 5, 1])
     assert stand_ins(["b", "a"], [7]) == {"a": 7}
+    assert stand_ins(["b", "a", "a"], [7, 3, 5]) == {"a": 7, "b": 3}  # as many as the next round leaves out
 
 
 @pytest.mark.parametrize("end_token", [True, False])
@@ -131,6 +134,49 @@ def test_a_stopped_run_goes_on_with_the_same_prompts(
     assert resumed == whole
     assert weights(tmp_path / "whole") == weights(tmp_path / "resumed")
     assert sum(row.get("replaced_prompts", 0) for row in lines(tmp_path / "whole" / "metrics.jsonl")) > 0
+
+
+def _copy(corpus: dict[str, Path], folder: Path) -> Path:
+    """The train manifest of a copy of the corpus that a test may spoil."""
+    shutil.copytree(corpus["train"].parent, folder)
+    return folder / corpus["train"].name
+
+
+def test_a_stand_in_that_cannot_be_read_is_counted_and_the_place_keeps_its_prompt(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
+) -> None:
+    """All prompts that are not of the step are spoilt; what is read in the stead of one is of the step already."""
+    train(_recipe(taught_folder, corpus, {"max_steps": 1}), tmp_path / "plain")
+    plain = _groups(tmp_path / "plain")[1]
+    manifest = _copy(corpus, tmp_path / "corpus")
+    for row in lines(manifest):
+        for kind in ("video", "audio"):
+            if row["id"] not in plain and row.get(kind):
+                (manifest.parent / row[kind]).write_bytes(b"not media")
+    recipe = _recipe(taught_folder, {"train": manifest}, {"max_steps": 1}, dynamic_sampling=1)
+    data = recipe.data.model_copy(update={"keep_features": False, "unreadable": "skip"})
+    train(recipe.model_copy(update={"data": data}), tmp_path / "run")
+    found, (first, *_) = _groups(tmp_path / "run")[1], lines(tmp_path / "run" / "metrics.jsonl")
+    assert found == plain
+    assert "replaced_prompts" not in first
+    assert first["unreadable"] == len(_lack_spread(plain))
+
+
+def test_a_prompt_that_cannot_be_paid_stands_in_for_none(
+    taught_folder: Path, corpus: dict[str, Path], tmp_path: Path
+) -> None:
+    """Its answers never differ in advantage. No prompt outside of the step has countable gold."""
+    train(_recipe(taught_folder, corpus, {"max_steps": 1}), tmp_path / "plain")
+    plain = _groups(tmp_path / "plain")[1]
+    manifest = _copy(corpus, tmp_path / "corpus")
+    rows = [row if row["id"] in plain else {**row, "labels": ["qwertz"]} for row in lines(manifest)]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    recipe = _recipe(taught_folder, {"train": manifest}, {"max_steps": 1}, dynamic_sampling=3)
+    data = recipe.data.model_copy(update={"uncountable": "keep"})
+    train(recipe.model_copy(update={"data": data}), tmp_path / "run")
+    assert _lack_spread(plain)
+    assert _groups(tmp_path / "run")[1] == plain
+    assert "replaced_prompts" not in lines(tmp_path / "run" / "metrics.jsonl")[0]
 
 
 def test_where_no_prompt_is_left_to_stand_in_the_recipe_is_refused(

@@ -25,6 +25,7 @@ from mer_r1.rl.step import (
     Rewarded,
     Scored,
     advantages_of,
+    has_spread,
     loss_of,
     measurements,
     num_loss_tokens,
@@ -191,6 +192,20 @@ def test_a_mean_reward_weighs_the_rollouts_it_applies_to(tiny: OmniBackbone, pro
     assert found["reward/calibration_plus"] == pytest.approx((float(known.mean()), len(known)))
     assert found["reward/recall"][1] == 4
     assert found["entropy"][1] == sum(map(len, scored.rewarded.rollouts.rows))
+
+
+def test_a_group_whose_advantages_are_rounding_has_no_spread(tiny: OmniBackbone, prompts: Sequence[Prompt]) -> None:
+    """Whitening over the batch leaves a group of equal rewards some 1e-8 away from 0."""
+    rewards_PGK = torch.rand(8, 4, len(REWARDS), generator=torch.Generator().manual_seed(0))
+    rewards_PGK[::3] = rewards_PGK[::3, :1]
+    advantages_PG = advantages_of(rewards_PGK, RlSection(objective="gdpo"))
+    assert 0 < float(advantages_PG[::3].abs().max()) < 1e-6
+    assert has_spread(advantages_PG).tolist() == [bool(prompt % 3) for prompt in range(8)]
+    rl = RlSection(objective="baseline")
+    _, first, scored = _step(tiny, prompts, rl)
+    scored = replace(scored, advantages_PG=torch.tensor([[2e-8, -2e-8], [1.0, -1.0]]))
+    measured = {item.name: item.value for item in measurements(scored, first)}
+    assert measured["frac_reward_zero_std"] == 0.5
 
 
 def test_lines_of_a_step_hold_its_rewards_and_advantages(tiny: OmniBackbone, prompts: Sequence[Prompt]) -> None:
