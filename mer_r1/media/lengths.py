@@ -23,7 +23,10 @@ from mer_r1.media.cut_short import is_cut_short
 from mer_r1.media.formats import open_media, packets
 
 _USUAL_FRAME_S = 0.04
-_ANEW_S = 1.0
+# How far decoding times run back where a clock starts anew. In formats that may be joined as they are, it may also
+# run ahead of all streams: a gap in one of them does not.
+_BACK_S, _AHEAD_S = 1.0, 10.0
+_JOINED_AS_THEY_ARE = ("mpegts", "mpeg")
 
 
 class Span(NamedTuple):
@@ -74,30 +77,39 @@ def read_spans(path: Path, budget: MediaBudget, indexes: Collection[int], deadli
 def timed_packets(container: InputContainer, streams: Sequence[Stream]) -> Iterator[av.Packet[Stream]]:
     """The packets of some streams in the file's order, on one clock.
 
-    In recordings that were joined end to end the clock starts anew. A stream whose decoding times run back by over a
-    second continues where the file had got to, and the others are moved by as much when they run back in their turn.
+    In recordings that were joined end to end the clock starts anew. A stream whose decoding times run back, or in
+    mpeg-ts and -ps ahead of all the file's pictures and sound, continues where the file had got to, and the others are
+    moved by as much when they jump in their turn.
     """
-    base_s = {stream.index: float(stream.time_base or 0) for stream in streams}
+    may_run_ahead = container.format.name in _JOINED_AS_THEY_ARE
+    wanted = {stream.index for stream in streams}
+    read: Sequence[Stream] = [*container.streams.video, *container.streams.audio] if may_run_ahead else streams
+    base_s = {stream.index: float(stream.time_base or 0) for stream in read}
     decoded_s = dict.fromkeys(base_s, -math.inf)
     num_starts = dict.fromkeys(base_s, 0)
     moved_s, end_s = [0.0], -math.inf
-    for packet in packets(container, streams):
+    for packet in packets(container, read):
         index = packet.stream.index
         if packet.dts is not None and base_s[index]:
             at_s = packet.dts * base_s[index]
             shown_s = at_s if packet.pts is None else packet.pts * base_s[index]
-            if at_s + moved_s[num_starts[index]] < decoded_s[index] - _ANEW_S:
+            if may_run_ahead and abs(shown_s - at_s) > _AHEAD_S:  # FFmpeg's, where one packet touches both clocks
+                packet.pts, shown_s = packet.dts, at_s
+            by_s = moved_s[num_starts[index]]
+            runs_ahead = may_run_ahead and -math.inf < end_s < at_s + by_s - _AHEAD_S
+            if at_s + by_s < decoded_s[index] - _BACK_S or runs_ahead:
                 num_starts[index] += 1
                 if num_starts[index] == len(moved_s):
                     moved_s.append(end_s - shown_s)
-            by_s = moved_s[num_starts[index]]
+                by_s = moved_s[num_starts[index]]
             if by_s:
                 ticks = round(by_s / base_s[index])
                 packet.dts += ticks
                 packet.pts = None if packet.pts is None else packet.pts + ticks
             decoded_s[index] = at_s + by_s
             end_s = max(end_s, shown_s + by_s + (packet.duration or 0) * base_s[index])
-        yield packet
+        if index in wanted:
+            yield packet
 
 
 class _Clock:

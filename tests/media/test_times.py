@@ -55,15 +55,18 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         path = folder / f"source.{suffix}"
         if path.exists():
             return path
-        web = suffix == "webm"
+        codecs = {"webm": ("libvpx", "libopus", "s16"), "mpg": ("mpeg2video", "mp2", "s16")}
+        video_codec, audio_codec, audio_format = codecs.get(suffix, ("libx264", "aac", "fltp"))
+        repeats = 3 if suffix == "mpg" else 1  # which has no 8 frames a second
         return write_media(
             path,
-            frames=gray_frames(12),
+            frames=[frame for frame in gray_frames(12) for _ in range(repeats)],
+            fps=8 * repeats,
             sound=beeps(1.5, 48_000),
             rate=48_000,
-            video_codec="libvpx" if web else "libx264",
-            audio_codec="libopus" if web else "aac",
-            audio_format="s16" if web else "fltp",
+            video_codec=video_codec,
+            audio_codec=audio_codec,
+            audio_format=audio_format,
         )
 
     return source
@@ -173,16 +176,32 @@ def test_a_gap_of_ages_is_no_longer_than_what_is_taken(tmp_path: Path) -> None:
     assert clip.facts.audio_s == pytest.approx(1e9, rel=0.01)
 
 
+@pytest.mark.parametrize("suffix", ["ts", "mpg"])
+@pytest.mark.parametrize(
+    "starts_s", [(30.0, 0.0), (0.0, 30.0), (500.0, 0.0), (0.0, 500.0), (LONG_AGO_S - 20.0, 0.0), (500.0, 70.0)]
+)
 def test_recordings_that_were_joined_end_to_end_follow_each_other(
-    tmp_path: Path, sources: Callable[[str], Path]
+    tmp_path: Path, sources: Callable[[str], Path], suffix: str, starts_s: tuple[float, float]
 ) -> None:
-    one = remux(sources("ts"), tmp_path / "one.ts", video_s=30.0, sound_s=30.0)
-    both = tmp_path / "both.ts"
-    both.write_bytes(one.read_bytes() + sources("ts").read_bytes())
+    source = sources(suffix)
+    pieces = [remux(source, tmp_path / f"{s}.{suffix}", video_s=s, sound_s=s).read_bytes() for s in starts_s]
+    both = tmp_path / f"both.{suffix}"
+    both.write_bytes(b"".join(pieces))
     clip = decode_file(both, MediaBudget(num_frames=8, fps=None))
-    assert clip.facts.video_s == pytest.approx(3.0, abs=0.1)
+    assert clip.facts.video_s == pytest.approx(3.0, abs=0.15)
     assert indices(clip) == [1, 4, 7, 10, 1, 4, 7, 10]
     assert heard_at(clip) == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0, 2.5], abs=0.12)
+    assert decode_file(both, FOUR, pictures="none").facts.audio_s == pytest.approx(3.0, abs=0.15)
+
+
+def test_a_long_gap_in_the_sound_of_a_transport_stream_is_no_new_start(tmp_path: Path) -> None:
+    source = write_media(
+        tmp_path / "a.ts", frames=[*gray_frames(14)] * 9, sound=beeps(15.0, 48_000), rate=48_000, fps=8
+    )
+    path = remux(source, tmp_path / "b.ts", without_s=(2.4, 14.4))
+    for pictures in ("video", "none"):
+        clip = decode_file(path, FOUR, pictures=pictures)
+        assert clip.facts.audio_gap_s == pytest.approx(12.0, abs=0.1)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
