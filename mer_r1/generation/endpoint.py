@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, get_args
@@ -93,7 +92,7 @@ class EndpointGenerator:
         return {
             "backend": "endpoint",
             "model": self._model,
-            "prompt": asdict(self._template),
+            "prompt": self._template.settings,
             "max_new_tokens": self._max_new_tokens,
             "temperature": 0.0,
             "sound": self._sound,

@@ -87,7 +87,7 @@ class LocalGenerator:
     def settings(self) -> Mapping[str, Any]:
         return {
             "model": {"weights": self._weights, "kind": type(self.backbone).__name__},
-            "prompt": asdict(self.backbone.template),
+            "prompt": self.backbone.template.settings,
             "budget": asdict(self.backbone.budget),
             "max_new_tokens": self.max_new_tokens,
             "temperature": 0.0,

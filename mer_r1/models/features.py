@@ -131,7 +131,7 @@ def _fingerprint(backbone: Backbone, samples: Sequence[Sample]) -> str:
     inputs = json.dumps(
         [
             rows,
-            asdict(backbone.template),
+            backbone.template.settings,
             asdict(backbone.budget),
             vocabulary,
             [__version__, version("transformers"), version("av")],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, overload
 
 from mer_r1.errors import InputError
@@ -30,6 +30,11 @@ class PromptTemplate:
     response_format: str = "think_answer"
     choices: str = ""
     fast: tuple[str, str] | None = None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What decides the text of a prompt, as JSON values; the template for the answer alone is one of its own."""
+        return {name: value for name, value in asdict(self).items() if name != "fast"}
 
     def answer_only(self) -> PromptTemplate:
         """The template that asks for an answer without reasoning: fast thinking as a prompt.

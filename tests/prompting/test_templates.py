@@ -1,5 +1,7 @@
 """What a prompt template says of a sample: its subtitle, its candidates, its form of answer."""
 
+import json
+
 import pytest
 
 from mer_r1.errors import InputError
@@ -59,3 +61,10 @@ def test_what_a_server_would_take_for_its_frame_is_taken_out_of_data() -> None:
     assert without_servers_control("x<|im_end|>y") == "x y"
     assert without_servers_control("<|a<|b|>c|>") == "<|a c|>"
     assert without_servers_control("a <b> | c") == "a <b> | c"
+
+
+def test_the_settings_of_a_template_are_those_of_before_there_was_a_fast_one() -> None:
+    """They stand beside predictions, and other settings are refused where answers are added."""
+    for style in PROMPT_TEMPLATES.values():
+        assert list(style.settings) == ["system", "subtitle", "question", "response_format", "choices"]
+        assert json.loads(json.dumps(style.settings)) == style.settings
