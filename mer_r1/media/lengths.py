@@ -26,7 +26,6 @@ _USUAL_FRAME_S = 0.04
 # How far decoding times run back where a clock starts anew. In formats that may be joined as they are, it may also
 # run ahead of all streams: a gap in one of them does not.
 _BACK_S, _AHEAD_S = 1.0, 10.0
-_JOINED_AS_THEY_ARE = ("mpegts", "mpeg")
 
 
 class Span(NamedTuple):
@@ -81,7 +80,8 @@ def timed_packets(container: InputContainer, streams: Sequence[Stream]) -> Itera
     mpeg-ts and -ps ahead of all the file's pictures and sound, continues where the file had got to, and the others are
     moved by as much when they jump in their turn.
     """
-    may_run_ahead = container.format.name in _JOINED_AS_THEY_ARE
+    is_program_stream = container.format.name == "mpeg"
+    may_run_ahead = is_program_stream or container.format.name == "mpegts"
     wanted = {stream.index for stream in streams}
     read: Sequence[Stream] = [*container.streams.video, *container.streams.audio] if may_run_ahead else streams
     base_s = {stream.index: float(stream.time_base or 0) for stream in read}
@@ -93,11 +93,12 @@ def timed_packets(container: InputContainer, streams: Sequence[Stream]) -> Itera
         if packet.dts is not None and base_s[index]:
             at_s = packet.dts * base_s[index]
             shown_s = at_s if packet.pts is None else packet.pts * base_s[index]
-            if may_run_ahead and abs(shown_s - at_s) > _AHEAD_S:  # FFmpeg's, where one packet touches both clocks
-                packet.pts, shown_s = packet.dts, at_s
+            if is_program_stream and abs(shown_s - at_s) > _AHEAD_S:
+                packet.pts, shown_s = packet.dts, at_s  # FFmpeg gives a packet at the joint one time of either clock
             by_s = moved_s[num_starts[index]]
             runs_ahead = may_run_ahead and -math.inf < end_s < at_s + by_s - _AHEAD_S
-            if at_s + by_s < decoded_s[index] - _BACK_S or runs_ahead:
+            runs_back = at_s + by_s < decoded_s[index] - _BACK_S
+            if (runs_back or runs_ahead) and not packet.is_discard:
                 num_starts[index] += 1
                 if num_starts[index] == len(moved_s):
                     moved_s.append(end_s - shown_s)
@@ -106,7 +107,8 @@ def timed_packets(container: InputContainer, streams: Sequence[Stream]) -> Itera
                 ticks = round(by_s / base_s[index])
                 packet.dts += ticks
                 packet.pts = None if packet.pts is None else packet.pts + ticks
-            decoded_s[index] = at_s + by_s
+            if not packet.is_discard:  # by an edit list, whose pieces overlap in decoding times
+                decoded_s[index] = at_s + by_s
             end_s = max(end_s, shown_s + by_s + (packet.duration or 0) * base_s[index])
         if index in wanted:
             yield packet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from pathlib import Path
 
 import av
@@ -44,6 +45,24 @@ def remux(
             packet.stream = streams[packet.stream.index]
             made.mux(packet)
     return target
+
+
+def with_edits(path: Path, *edits: tuple[int, int]) -> Path:
+    """Have the single track of an mp4, whose index stands last, play these pieces: (lasts ms, starts at ms)."""
+    data = path.read_bytes()
+    scale_at = data.index(b"mdhd") + 16
+    ticks_a_second = int.from_bytes(data[scale_at : scale_at + 4])
+    at = data.index(b"elst")
+    end = at - 4 + int.from_bytes(data[at - 4 : at])
+    first = int.from_bytes(data[at + 16 : at + 20])
+    entries = [struct.pack(">III", lasts, first + start * ticks_a_second // 1000, 1 << 16) for lasts, start in edits]
+    made = bytearray(data[: at + 8] + struct.pack(">I", len(entries)) + b"".join(entries) + data[end:])
+    for kind in (b"moov", b"trak", b"edts", b"elst"):
+        size_at = data.index(kind) - 4
+        size = int.from_bytes(data[size_at : size_at + 4])
+        made[size_at : size_at + 4] = struct.pack(">I", size + len(made) - len(data))
+    path.write_bytes(made)
+    return path
 
 
 def chunks_of(path: Path) -> list[bytes]:

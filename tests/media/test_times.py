@@ -17,7 +17,7 @@ from mer_r1.media import MediaBudget, decode_file, frame_times
 from mer_r1.media.decode import GAPS
 from mer_r1.media.validate import MediaRow, inspect_row
 from tests.media.make_media import gray_frames, index_of, tone, write_media
-from tests.media.remux import NOT_CODED, PACKED, chunks_of, remux, write_chunks
+from tests.media.remux import NOT_CODED, PACKED, chunks_of, remux, with_edits, write_chunks
 
 FOUR = MediaBudget(num_frames=4, fps=None)
 FRAME_S = 0.125
@@ -202,6 +202,40 @@ def test_a_long_gap_in_the_sound_of_a_transport_stream_is_no_new_start(tmp_path:
     for pictures in ("video", "none"):
         clip = decode_file(path, FOUR, pictures=pictures)
         assert clip.facts.audio_gap_s == pytest.approx(12.0, abs=0.1)
+
+
+@pytest.mark.parametrize("edits", [((2500, 0), (2500, 3500)), ((2000, 0), (2000, 0)), ((1500, 4000), (1500, 2000))])
+def test_the_pieces_of_an_edit_list_follow_each_other(tmp_path: Path, edits: tuple[tuple[int, int], ...]) -> None:
+    """The packets that a piece needs from before its start, and those behind its end, have decoding times too."""
+    path = write_media(
+        tmp_path / "a.mp4", frames=gray_frames(12) * 4, video_options={"g": "16", "bf": "2", "sc_threshold": "0"}
+    )
+    budget = MediaBudget(num_frames=20, fps=None)
+    clip = decode_file(with_edits(path, *edits), budget)
+    length_s = sum(lasts for lasts, _ in edits) / 1000
+    assert clip.facts.video_s == pytest.approx(length_s, abs=0.01)
+    right = []
+    for t in frame_times(length_s, budget):
+        (first_ms, first_start), (_, second_start) = edits
+        played_s = t + first_start / 1000 if t < first_ms / 1000 else t - first_ms / 1000 + second_start / 1000
+        right.append(int(played_s * 8) % 12)
+    assert indices(clip) == right
+
+
+def test_slides_with_reordered_frames_keep_their_place_beside_the_sound(tmp_path: Path) -> None:
+    frames = gray_frames(4)
+    path = write_media(
+        tmp_path / "a.ts",
+        frames=frames,
+        times_ms=[0, 6000, 12_000, 18_000],
+        video_options={"bf": "2", "b_strategy": "0"},
+        sound=beeps(19.0, 48_000),
+        rate=48_000,
+    )
+    clip = decode_file(path, FOUR)
+    assert clip.facts.video_s == pytest.approx(24.0, abs=0.1)
+    assert indices(clip) == [0, 1, 2, 3]
+    assert heard_at(clip)[:3] == pytest.approx([0.0, 0.5, 1.0], abs=0.06)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
