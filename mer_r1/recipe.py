@@ -314,7 +314,7 @@ def _idle_keys(recipe: Recipe) -> Iterator[tuple[str, str]]:
         return
     for name, is_read in keys_of(rl.objective).items():
         if not is_read:
-            yield f"rl.{name}", f"objective {rl.objective} does not read it ({_readers(name)} do)"
+            yield f"rl.{name}", f"objective {rl.objective} does not read it (read by {_readers(name)})"
     if rl.beta == 0:
         for name in ("beta_schedule", "kl"):
             yield f"rl.{name}", "rl.beta is 0"
