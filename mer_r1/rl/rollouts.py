@@ -34,7 +34,7 @@ from mer_r1.text import printable
 class RolloutBatch:
     """Sampled responses of P groups, one row each, a group's rows side by side.
 
-    `rows` are the ids without padding, all of which the loss reads. Where an id was drawn behind the stop, `ended` says
+    `rows` are the ids without padding, all of which are scored. Where an id was drawn behind the stop, `ended` says
     whether a row's last id is the end token; a response that has not ended is not well formed.
     """
 

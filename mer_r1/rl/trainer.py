@@ -3,10 +3,11 @@
 Shape letters: P prompts, G rollouts of a group, B = P x G rollouts, R response ids, K rewards.
 
 An optimiser step: the towers and the prompts of all its micro-batches run once, `num_generations` slow responses are
-sampled for each prompt, and the text is scored by the functions the evaluator uses; where the objective pays for it, a
-judge reads the steps of every response again (reflection/). Then, micro-batch by micro-batch, one packed pass gives
-the log-probabilities of the policy and, where the objective reads them, the confidences of slow and fast thinking; the
-loss follows. With num_iterations > 1 the same rollouts serve that many optimiser steps.
+sampled for each prompt, and the text is scored by the functions the evaluator uses; with rl.dynamic_sampling prompts
+whose answers do not differ in advantage are replaced, and read again with their micro-batch; where the objective pays
+for it, a judge reads the steps of every response again (reflection/). Then, micro-batch by micro-batch, one packed pass
+gives the log-probabilities of the policy and, where the objective reads them, the confidences of slow and fast
+thinking; the loss follows. With num_iterations > 1 the same rollouts serve that many optimiser steps.
 
 What a step computes is in step.py. Here are the Trainer's hooks, what several processes share, and what is logged.
 """

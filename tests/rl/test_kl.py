@@ -93,6 +93,47 @@ def test_k1_in_reward_has_the_gradient_of_the_kl_by_the_advantage_alone(group: i
     torch.testing.assert_close(total, BETA * (1 - 1 / group) * wanted)
 
 
+def _pair_log_probs(tables_NV: Tensor, pair: tuple[int, ...]) -> Tensor:
+    """log p (2,) of a response of two tokens: the first by the first row, the second by the row of the first."""
+    return tables_NV.log_softmax(-1)[[0, 1 + pair[0]], list(pair)]
+
+
+@pytest.mark.parametrize("kind", get_args(KlEstimator))
+def test_only_k1_in_reward_charges_a_token_for_the_divergence_of_those_behind_it(kind: KlEstimator) -> None:
+    """Responses of two of three tokens, each in a group with each: gradients of sums over tokens (dr_grpo)."""
+    generator = torch.Generator().manual_seed(0)
+    start, reference = (torch.randn(4, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    pairs = list(product(range(3), repeat=2))
+    whole = start.clone().requires_grad_()
+    policy = torch.stack([_pair_log_probs(whole, pair).sum() for pair in pairs])
+    wanted = torch.autograd.grad(
+        _kl(policy, torch.stack([_pair_log_probs(reference, pair).sum() for pair in pairs])), whole
+    )[0]
+    own = start.clone().requires_grad_()
+    divergences = [_kl(own[row].log_softmax(-1), reference[row].log_softmax(-1)) for row in range(4)]
+    weights = [1.0, *start[0].softmax(-1).tolist()]
+    token_wise = torch.autograd.grad(sum(w * d for w, d in zip(weights, divergences, strict=True)), own)[0]
+    rl = RlSection(kl=kind, loss_type="dr_grpo", max_completion_length=1000)
+    total, mask = torch.zeros_like(start), torch.ones(2, 2, dtype=torch.long)
+    for group in product(pairs, repeat=2):
+        theta = start.clone().requires_grad_()
+        new_BR = torch.stack([_pair_log_probs(theta, pair) for pair in group])
+        reference_BR = torch.stack([_pair_log_probs(reference, pair) for pair in group])
+        advantages = torch.zeros(2, dtype=torch.float64)
+        if kind == "k1_in_reward":
+            advantages = 2 * kl_advantages(new_BR.detach(), reference_BR, mask, 2, 1.0)  # 1 - 1 / G is 1 / 2
+        loss = 1000 * policy_loss(new_BR, new_BR.detach(), reference_BR, advantages, mask, rl, 1.0).loss
+        total += new_BR.detach().sum().exp() * torch.autograd.grad(loss, theta)[0]
+    miss = float((total - wanted).norm() / wanted.norm())
+    if kind == "k1_in_reward":
+        assert miss < 1e-12
+    elif kind == "k3":
+        assert miss > 0.5
+    else:
+        torch.testing.assert_close(total, token_wise)
+        assert 0.05 < miss < 0.2
+
+
 def test_k1_in_reward_sums_over_a_response_and_compares_within_its_group() -> None:
     old = torch.tensor([[-1.0, -2.0], [-1.0, torch.nan], [0.0, 0.0], [-3.0, -1.0]])
     reference = torch.tensor([[-2.0, -2.5], [-1.5, 7.0], [0.0, 0.0], [-3.0, -1.0]])
