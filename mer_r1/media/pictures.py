@@ -29,6 +29,10 @@ _BLEND_ROWS = 256
 _GRACE_S = 0.25
 _THREADED_PIXELS = 1280 * 720
 _MOST_REORDERED = 16  # frames that a codec may hold back
+# The decoders of these begin anywhere, on gray. Those of other codecs wait for a frame that stands alone.
+_BEGIN_ANYWHERE = frozenset(
+    ("mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "h263", "h263i", "h263p", "flv", "rv10", "rv20")
+)
 
 
 class PictureTaker:
@@ -74,10 +78,11 @@ class PictureTaker:
         """A frame has been fed."""
         return self._shown is not None
 
-    def feed(self, frame: av.VideoFrame, time_s: float, *, is_part: bool = False) -> None:
+    def feed(self, frame: av.VideoFrame, time_s: float, *, is_part: bool = False, lacks_start: bool = False) -> None:
         """The next frame in order of presentation, and its time in seconds from the clip's start.
 
-        `is_part`: rows of it are missing, whatever its decoder says.
+        `is_part`: rows of it are missing, whatever its decoder says. `lacks_start`: it is predicted from frames before
+        the start of the file; it counts as decoded and is passed over.
         """
         self._num_fed += 1
         if self._num_fed > self._budget.max_decoded_frames:
@@ -85,6 +90,8 @@ class PictureTaker:
                 f"{self._path}: more than {self._budget.max_decoded_frames} frames are decoded to find the wanted "
                 "ones; shorten the video, or re-encode it with fewer frames a second"
             )
+        if lacks_start:
+            return
         if self._shown is not None:
             time_s = max(time_s, self._shown_s)
             while not self.done and self._wanted_s[len(self.pictures)] < time_s:
@@ -185,6 +192,7 @@ class VideoTrack:
         self._zero_s = zero_s
         self._by_place = by_place
         self._first_dts: int | None = None
+        self._lacks_start: bool | None = None
         self._delay: int | None = None
         self._at_s: float | None = None
         self._next_s = 0.0
@@ -219,8 +227,11 @@ class VideoTrack:
             ) from None
         if self._first_dts is None:
             self._first_dts = packet.dts
+        if self._lacks_start is None:  # what an edit list leaves out is decoded, and what follows stands on it
+            self._lacks_start = self.stream.codec_context.name in _BEGIN_ANYWHERE and not packet.is_discard
         for frame in frames:
-            self.taker.feed(frame, self._time(frame), is_part=self._is_part(packet))
+            self._lacks_start = self._lacks_start and not frame.key_frame
+            self.taker.feed(frame, self._time(frame), is_part=self._is_part(packet), lacks_start=self._lacks_start)
             if self.taker.done:
                 return
 

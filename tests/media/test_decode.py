@@ -236,9 +236,9 @@ def test_only_wanted_frames_are_converted_and_none_is_decoded_behind_the_last(
     fed, converted = [], []
     feed, convert = PictureTaker.feed, PictureTaker._picture
 
-    def counted_feed(self: PictureTaker, frame: av.VideoFrame, time_s: float, *, is_part: bool) -> None:
+    def counted_feed(self: PictureTaker, frame: av.VideoFrame, time_s: float, **flags: bool) -> None:
         fed.append(time_s)
-        feed(self, frame, time_s, is_part=is_part)
+        feed(self, frame, time_s, **flags)
 
     def counted_convert(self: PictureTaker, frame: av.VideoFrame) -> Picture:
         converted.append(frame)

@@ -360,3 +360,15 @@ def test_pictures_that_are_packed_two_in_a_chunk_stand_at_their_own_time(tmp_pat
         packed += [ahead + shown, NOT_CODED]
     clip = decode_file(write_chunks(tmp_path / "b.avi", source, packed), MediaBudget(num_frames=26, fps=None))
     assert indices(clip) == [k for k in range(13) for _ in range(2)]
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "flv", "wmv2"])
+def test_pictures_that_stand_on_what_came_before_the_file_are_not_shown(tmp_path: Path, codec: str) -> None:
+    frames, options = gray_frames(12), {"g": "6", "sc_threshold": "1000000000"}
+    source = write_media(tmp_path / "a.avi", frames=frames, video_codec=codec, video_options=options)
+    clip = decode_file(
+        write_chunks(tmp_path / "b.avi", source, chunks_of(source)[2:]), MediaBudget(num_frames=10, fps=None)
+    )
+    assert indices(clip) == [6, 6, 6, 6, 6, 7, 8, 9, 10, 11]
+    with pytest.raises(InputError, match="no picture that can be decoded"):
+        decode_file(write_chunks(tmp_path / "c.avi", source, chunks_of(source)[2:6]), FOUR)
