@@ -20,7 +20,7 @@ import re
 _FORM = re.compile(
     r"[\d:：={}()（）\[\]【】`*\\|&+•●▪■◦‣→\t\"“”「」『』«»<>$?!]|[.。]\s*\S|\s[-–—]+\s|[态感绪情案和及]"
     r"|[\u2460-\u2473\u2600-\u27bf\U0001f300-\U0001faff]"
-    r"|[^\s,;/]\s+[^\s,;/]+\s+[^\s,;/]|['’]\s{1,3}['‘]"
+    r"|[^\s,;/]\s+[^\s,;/]+\s+[^\s,;/]|['’]\s{1,3}['‘]|\s#\w|\b[Aa][Nn][Dd]/[Oo][Rr]\b|\b[Nn]/[Aa]\b"
 )
 """What a text holds that is not plain words between separators."""
 
@@ -35,7 +35,8 @@ _THOUGHT = re.compile("</think>", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]")
 _MARKUP = re.compile(
     r"\\(?:text\w{0,6}|math\w{0,6}|emph|quad|qquad)\b|\\n(?![a-z])|\\[,;()\[\]\"']|</?[a-zA-Z]\w{0,15}\s?/?>"
-    r"|<\|[^|<>\s]{1,30}\|>|['’]\s{1,3}['‘]",
+    r"|<\|[^|<>\s]{1,30}\|>|['’]\s{1,3}['‘]|&(?:quot|apos|amp|lt|gt|nbsp|#39);|[-=]{1,3}>|(?<=\s)#(?=\w)"
+    r"|\band/or\b|\bn/a\b",
     re.IGNORECASE,
 )
 _ZERO = re.compile(
@@ -52,7 +53,7 @@ _SCORE = re.compile(
 )
 _NUMBER = re.compile(
     r"(?<![\w.])(?<!\d,)\(?\d{1,3}(?:[.)、．](?!\d)|[)）])|[\u2460-\u2473]|(?<![\w.])(?<!\d,)\(?[A-Ha-h]\)(?=\s)"
-    r"|(?:^|(?<=\n))[A-Ha-h]\.(?=\s)"
+    r"|(?:^|(?<=\n)|(?<=: ))(?:[A-Ha-h]\.(?=\s)|\(?[ivxIVX]{1,4}[.)](?=\s))"
 )
 _COMMAS = str.maketrans(
     dict.fromkeys(';；，、/|&+•●○▪■◦‣→\t"“”「」『』«»{}()（）[]【】*`$?!？！。…', ",") | {"：": ":", "=": ":"}
@@ -62,7 +63,23 @@ _DASH = re.compile(r"(?<=[^\S\n])[-–—]{1,3}(?=\s)")
 _FULL_STOP = re.compile(r"\.(?=\s)")
 _BECAUSE = re.compile(r"\s(?:because|due to)\b[^\n]*", re.IGNORECASE)
 _AND = re.compile(
-    r"(?<=\s)and(?=\s)|(?<=[\u4e00-\u9fff]{2})(?<![平温缓柔谦祥随])(?:和|以及)(?=[\u4e00-\u9fff]{2})(?!和[蔼善平气睦谐解])",
+    r"(?<=\s)(?:and|as well as|(?:along|together|coupled|combined) with)(?=\s)"
+    r"|(?<=[\u4e00-\u9fff]{2})(?<![平温缓柔谦祥随])(?:和|以及)(?=[\u4e00-\u9fff]{2})(?!和[蔼善平气睦谐解])",
+    re.IGNORECASE,
+)
+_MIXTURE = re.compile(  # "a mix of joy and fear"; a "good sense of humor" is a word
+    r"\b(?:an? )?(?:mix|mixture|combination|blend) of(?=\s)"
+    r"|(?<!not )(?<!without )\ban? (?:\w+ )?(?:hint|touch|tinge|trace) of(?=\s)"
+    r"|\ba (?:strong |deep |clear |slight )?(?:sense|feeling) of(?=\s)|(?<=, )but(?: also)?(?=\s)",
+    re.IGNORECASE,
+)
+_FAREWELL = re.compile(  # what the model says to the user behind the answer
+    r"(?:(?<=[.!?,\n])\s|(?<=\n))\s{0,3}(?:i hope (?:this|that|it)|hope (?:this|that|it) helps|(?:please )?let me know"
+    r"|(?:please )?feel free to|if you (?:need|have|want|would)|is there anything|thank you for|please note)\b[^\n]*",
+    re.IGNORECASE,
+)
+_NAMED_LAST = re.compile(  # "Happiness is the main emotion."
+    r"\s(?:is|are|was|were) (?:the|her|his|their) (?:\w+ ){0,2}(?:emotions?|feelings?)\b[^\n,.:]{0,80}(?=[\n,.]|$)",
     re.IGNORECASE,
 )
 _BRACE = re.compile(r"[{}]")
@@ -79,20 +96,21 @@ _NAMES = (
 _HEADING = re.compile(rf"\b{_NAMES}\b|(?:情绪|情感|心情|答案|标签|状态|感受|类别|回答|结果|如下|包括)", re.IGNORECASE)
 _BARE = re.compile(
     r"(?:(?:the|final|predicted|detected|possible|main|primary)\s)*(?:emotions?|emotion labels?|emotional states?"
-    r"|labels?|answers?|scores?|confidence|probability|json|null)",
+    r"|labels?|answers?|scores?|confidence|probability|json|null|sure|certainly|of course)",
     re.IGNORECASE,
 )
 _OPENING = re.compile(
-    r"(?:^|(?<=\n))[^\n:]{0,160}?\b(?:emotions?|emotional states?|feelings?|moods?|sentiments?|labels?|answers?)\b"
+    r"(?:^|(?<=[\n:]))[^\n:]{0,160}?\b(?:emotions?|emotional states?|feelings?|moods?|sentiments?|labels?|answers?)\b"
     r"(?:\s(?:of|in|that|shown|expressed|being|conveyed|detected|displayed)\b[^\n,:.]{0,60}?)?\s(?:is|are|includes?"
     r"|would be|could be|might be|may be|seems? to be|appears? to be)[^\S\n]"
     r"(?:(?:best|most likely|likely|probably|mainly|primarily|clearly)[^\S\n])?"
     r"(?:(?:described as|as follows)[^\S\n:]?)?(?!and\b)"
-    r"|(?:^|(?<=[\n,])[^\S\n]?)(?:(?:based on|from|in|according to|judging by|given)\b[^\n,:]{0,80},[^\S\n])?"
+    r"|(?:^|(?<=[\n,.:])[^\S\n]?)(?:(?:based on|from|in|according to|judging by|given)\b[^\n,:]{0,80},[^\S\n])?"
     r"(?:i (?:think|believe|would say)(?: that)? )?(?:(?:the|this|that) (?:\w+ )?(?:person|speaker|man|woman|character"
     r"|individual|subject|boy|girl)(?: in the (?:video|clip|image|picture))?|he|she|they)\s(?:is|are|looks?|feels?"
     r"|seems?|appears?|sounds?|expresse?s?|shows?|displays?)[^\S\n](?:to be[^\S\n]|to feel[^\S\n])?"
     r"(?:(?:feeling|experiencing|expressing|showing)[^\S\n])?(?!and\b)"
+    r"|(?:^|(?<=[\n,.:])[^\S\n]?)i(?: would|['’]d)? (?:describe|call|characteri[sz]e|label)[^\n,:]{0,60}?\sas(?=\s)"
     r"|(?:^|(?<=[\n,]))[^\n:,]{0,30}(?:情绪|情感|心情|感受)(?:状态)?(?:是|为|包括|有)",
     re.IGNORECASE,
 )
@@ -121,12 +139,12 @@ def is_plain(answer: str) -> bool:
 
 def plain(answer: str) -> str:
     """The words of an answer in the form it is written in, at their places, and commas around them."""
-    text = _only(answer, *_answer_part(answer))
+    text = _commas(_FAREWELL, _only(answer, *_answer_part(answer)))
     for pattern in (_MARKUP, _ZERO, _NOTE, _SCORE, _NUMBER):
         text = _commas(pattern, text)
-    text = _commas(_BECAUSE, _commas(_OPENING, text.translate(_COMMAS)))
+    text = _commas(_NAMED_LAST, _commas(_BECAUSE, _commas(_OPENING, text.translate(_COMMAS))))
     text = _without_headings(_commas(_FULL_STOP, _DASH.sub(lambda match: ":" * len(match[0]), text)))
-    return _without_prose(_commas(_AND, text))
+    return _without_prose(_commas(_MIXTURE, _commas(_AND, text)))
 
 
 def _commas(pattern: re.Pattern[str], text: str) -> str:

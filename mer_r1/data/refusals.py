@@ -29,7 +29,7 @@ _JUDGE = (
     r"|classif\w+|label\w*|nam(?:e|ing)|know|describ\w+|discern\w*|gaug\w+|interpret\w*|evaluat\w+|estimat\w+|predict\w*"
     r"|mak(?:e|ing)|draw|offer|give|fulfil\w*|do (?:that|this|so)|process|continue|engag\w+|confirm\w*|verify"
     r"|attribut\w+|assign\w*|conclud\w+|discuss\w*|comment\w*|respond\w*|read|experience|feel|understand"
-    r"|hav(?:e|ing) (?:enough|access|the ability|feelings|emotions))"
+    r"|call(?:ing)? (?:him|her|them|it|this|that|the)|hav(?:e|ing) (?:enough|access|the ability|feelings|emotions))"
 )
 _SELF = r"\b(?:i|we|(?:language|ai|this) models?|an ai)(?:['’](?:m|d|re|ll))?"
 _BETWEEN = r"(?:[\w'’-]+\s+){0,6}?"
@@ -42,7 +42,7 @@ _REFUSING = re.compile(
     rf"|wrong|not right|unfair)\s+(?:[\w'’-]+\s+){{0,3}}?to\s+(?:\w+ly\s+)?{_JUDGE}\b"
     r"|\b(?:cannot|can['’]?t|can not|could not|couldn['’]t|not)\s+be\s+(?:\w+ly\s+)?(?:determined|identified|inferred"
     r"|recogni[sz]ed|assessed|judged|known|told|discerned|classified|established|ascertained|answered|deduced)\b"
-    r"|^\W{0,3}no (?:\w+ ){1,3}can be (?:\w+ly )?(?:determined|identified|inferred|recogni[sz]ed|detected)\b"
+    r"|^\W{0,3}(?:\w+, )?no (?:\w+ ){1,3}can be (?:\w+ly )?(?:determined|identified|inferred|recogni[sz]ed|detected)\b"
     r"|\b(?:insufficient|not enough|\w+n['’]t enough|not sufficient)\s+(?:\w+\s+)?(?:information|evidence|context|data"
     r"|details?|cues)\b"
     r"|\b(?:as|i['’]?\s?a?m) (?:just )?an? (?:[\w-]+ ){0,3}(?:ai|language model|llm)\b"
@@ -52,6 +52,7 @@ _REFUSING = re.compile(
     r"|\bno (?:video|image|picture|audio|clip|file|visual|information|data) (?:\w+ )?(?:is|was|has|have|provided|to)\b"
     r"|(?:无法|不能|难以|没办法|没法|不应|不便)(?!掩饰|抑制|控制|隐藏|自|忍|平静|平复|压抑|置信|相信|接受|释怀)"
     r"|作为(?:一个|一名|一款)?(?:ai|人工智能|语言模型|助手)|我不(?:会|知道|确定|清楚)|看不(?:出|到|清)"
+    r"|^\W{0,3}不(?:知道|确定|清楚|详)\W{0,3}$|没有足够的?(?:信息|线索|证据|依据)|(?:信息|线索|证据)不足"
 )
 # A clause ends at a mark, at a word of contrast, and where a new subject follows a comma or "and".
 _SUBJECT = (
@@ -73,7 +74,13 @@ _COURTESIES = re.compile(
     rf"|{_BEGIN}(?:(?:oh|so|very|really|my|sincere|i)\s+)*(?:sorry|afraid|apologies|apologi[sz]e)\b"
     r"(?=[^\w¶]{0,3}(?:¶|(?:but|i|we|for|about|that|this|not|no|it|there|unable|can|cannot|can['’]t|as|unfortunately"
     r"|to)\b))|(?<=¶\.)\W{0,3}(?:sorry|my apologies|apologies)\b(?=\W{0,3}$|[.!\n])"
-    # Happy to help with that
+    # Sadly, there is no video; sorry for any confusion
+    rf"|{_BEGIN}(?:sadly|unfortunately|regrettably)\s?,\s?"
+    r"(?=(?:i|we|there|no|it|the (?:video|clip|image|file|audio))\b)"
+    r"|\bfor (?:any|the) (?:confusion|frustration|disappointment|inconvenience|upset|trouble)\b"
+    # Sorry! Happy to help with that
+    rf"|{_BEGIN}(?:sorry|apologies)\s?[!.]"
+    r"(?=\s?(?:i[’']d be |i am |i[’']m )?(?:happy|glad|pleased) to (?:help|assist)\b)"
     rf"|{_BEGIN}(?:always\s+)?(?:happy|glad|pleased|delighted|eager)\s+to\s+(?:help|assist|answer|discuss|provide"
     r"|describe|try)\b(?=\s*(?:$|[.!,]|with\b|you\b|if\b|further\b|in\b|by\b|on\b|any\b|out\b))"
     # Thank you for …; if you are feeling sad
@@ -83,7 +90,8 @@ _SORRY = re.compile(
     r"^\W{0,3}(?:so |very |my )*(?:sorry|apologies)\b[,.!]?\s*(?:but|i|i['’]\w+|we|for|about|that|this|no)\b"
     r"|\b(?:i|we)(?:['’]m|['’]re| am| are) (?:so |very |really |truly )?(?:sorry|afraid)\b"
     r"|\b(?:i|we) (?:\w+ )?apologi[sz]e\b"
-    r"|\b(?:is|are|remains?) (?:unclear|unknown)\b|抱歉|对不起|不好意思"
+    r"|\b(?:is|are|remains?) (?:unclear|unknown)\b"
+    r"|(?:抱歉|对不起|不好意思)[，,。.！!]?\s?(?:但|我|这|该|视频|图|音频|由于|因|没|目前|不|无|作为|您|你)"
     rf"|{_SELF}\s+{_ADVERBS}{_DECLINE}\s+{_BETWEEN}(?:see|view|watch|hear|access|open|play|listen)\b"
 )
 _MAYBE = re.compile(

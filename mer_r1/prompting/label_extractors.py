@@ -65,6 +65,7 @@ _NEGATIONS = frozenset(
 _PAIRS = frozenset(  # negate what follows
     {("rather", "than"), ("less", "than"), ("instead", "of"), ("free", "of"), ("free", "from"), ("far", "from")}
     | {("anything", "but"), ("everything", "but"), ("nowhere", "near"), ("opposed", "to")}
+    | {("very", "little"), ("shows", "little"), ("showing", "little"), ("with", "little")}
 )
 _FAILURES = frozenset(  # negate the verb alone
     (word, "to") for word in ("unable", "fail", "fails", "failed", "failing", "refuses", "refused", "refusing")
@@ -75,6 +76,10 @@ _ASSERTED = frozenset(
         ("don't", "doubt"),
         ("don’t", "doubt"),
         ("not", "doubt"),
+        ("cannot", "deny"),
+        ("can't", "deny"),
+        ("can’t", "deny"),
+        ("not", "deny"),
         ("no", "question"),
         ("without", "doubt"),
         ("without", "question"),
@@ -87,6 +92,11 @@ _REVEALS = frozenset(  # "cannot hide her joy" says that there is joy
     | {"suppresses", "suppressing", "mask", "masks", "masking", "disguise", "help", "stop", "stops", "resist"}
 )
 _LIGHT = frozenset({"be", "to", "very", "really", "particularly", "especially", "any", "of", "sort", "sign", "signs"})
+_SUBJECTS = frozenset({"he", "she", "they", "it", "there"})
+_IDIOMS = (  # negations that deny nothing, or not what stands last
+    (re.compile(r"\b(?:could ?n['’]t|could not|cannot|can['’]t) be (?:more |(?=\w{2,20}er\b))"), "is "),
+    (re.compile(r"\bnot so much ([^.,;:!?\n]{1,60}?) as\b"), r"not \1 but"),
+)
 _UNSURE = frozenset(
     {"tell", "determine", "know", "known", "say", "sure", "certain", "unclear", "see", "judge", "assess"}
 )
@@ -157,7 +167,11 @@ def _affectgpt(text: str, wheels: KnownWords) -> Extracted:
     if match := _STATE.match(stripped):
         named = stripped[match.end() :]
         labels = split_labels(named)
-        if labels and all(len(piece.split()) <= _WORDS_OF_A_LABEL for piece in _LISTED.split(named)):
+        if (
+            labels
+            and not refuses(named)
+            and all(len(piece.split()) <= _WORDS_OF_A_LABEL for piece in _LISTED.split(named))
+        ):
             return Extracted(labels, "ok")
     return _description(text, wheels)
 
@@ -171,6 +185,8 @@ def _with_status(labels: Labels) -> Extracted:
 
 
 def _asserted_words(text: str, wheels: KnownWords) -> list[str]:
+    for idiom, meaning in _IDIOMS:
+        text = idiom.sub(meaning, text)
     tokens = _TOKEN.findall(text)
     found: list[str] = []
     reach = 0  # words that a negation still reaches
@@ -186,6 +202,8 @@ def _asserted_words(text: str, wheels: KnownWords) -> list[str]:
             reach = max(0, reach - size)
             at += size
             continue
+        if listed and token in _SUBJECTS:  # "instead of joy there is fear"
+            reach = 0
         listed = listed and token in _JOINS
         if pair in _ASSERTED or pair in _PAIRS or pair in _FAILURES:
             reach = REACH if pair in _PAIRS else 2 if pair in _FAILURES else reach

@@ -171,6 +171,25 @@ FORMS = {
     "```happy, sad```": "happy sad",
     "`happy, sad`": "happy sad",
     "happy: she smiles\nsad: he cries": "happy sad",
+    "i. happy\nii. sad": "happy sad",
+    "I. Happy\nII. Sad": "happy sad",
+    "Answer: B. happy": "happy",
+    "happy -> sad": "happy sad",
+    "#happy #sad": "happy sad",
+    "happy and/or sad": "happy sad",
+    "happy as well as sad": "happy sad",
+    "happy, along with a hint of sadness": "happy sadness",
+    "A mix of joy and fear": "joy fear",
+    "She seems happy, but also nervous.": "happy nervous",
+    "I would describe her as happy and sad": "happy sad",
+    "Happiness is the main emotion.": "happiness",
+    "Sure! happy, sad": "happy sad",
+    "Sure. The person is happy.": "happy",
+    "happy, sad. I hope this helps!": "happy sad",
+    "happy, sad. Let me know if so.": "happy sad",
+    "&quot;happy&quot;, &quot;sad&quot;": "happy sad",
+    "N/A": "",
+    ":the emotions are happy": "happy",
 }
 PLAIN = ["happy", "happy, sad", "Happy;SAD；calm，tense、shy", "at ease, happy/sad", "brand new, and-or"]
 WHOLE = [
@@ -178,6 +197,8 @@ WHOLE = [
     "over the moon, in a good mood",
     "self-conscious, don’t care",
     "over the moon and lost in thought",
+    "a good sense of humor, out of control",
+    "not a hint of fear, anything but happy",
 ]
 
 
@@ -272,6 +293,7 @@ def test_any_text_keeps_its_length_and_its_words_their_places(text: str) -> None
 
 HOSTILE = ["{", "}", "\\boxed{", "\\boxed{}", "```", "``` a", ":", "a:", "a:\n", "reason:", "emotion: ", "- ", " - ",
            "(", "a(", "1)", "0.", "1%", "the emotions of ", "she is ", ". ", "happy because ", "a ", " ", "\n",
+           " is the emotion", "i call as ", ". i hope ", "a hint of ", " #a", "and/or ",
            "\n \n:", "和高"]  # fmt: skip
 
 

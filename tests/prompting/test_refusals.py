@@ -55,6 +55,12 @@ REFUSALS = [
     "No video was provided, so I can't tell if anyone is happy.",
     "We are sorry, but this model cannot recognise emotions like fear, anger or surprise.",
     "Afraid I can't help there.",
+    "Unfortunately, no emotion can be determined with confidence.",
+    "I'm sorry for any confusion. The video did not load.",
+    "Sadly, I cannot view this content.",
+    "It would be wrong to call him happy.",
+    "没有足够的信息来判断",
+    "不知道。",
     "I do not experience joy or sadness.",
     "\"I'm sorry, I can't help with that.\"",
     "I don't feel comfortable labeling this person as sad, angry, or happy.",
@@ -129,6 +135,15 @@ ANSWERS = {
     "She is unable to hide her sadness.": ("sadness",),
     "He is unable to speak and looks afraid.": ("afraid",),
     "He is anything but happy.": (),
+    "Sorry! Happy to help with another video, though.": (),
+    "He couldn't be happier.": ("happier",),
+    "She could not be more excited.": ("excited",),
+    "He couldn't be happy there.": (),
+    "Instead of joy there is fear.": ("fear",),
+    "He is not so much angry as disappointed.": ("disappointed",),
+    "I cannot deny that she looks joyful.": ("joyful",),
+    "She shows little joy.": (),
+    "Sadly, she looks down.": ("sadly",),
     "She is far from calm.": (),
     "He is neither angry nor sad.": (),
     "Not at all happy.": (),
@@ -251,7 +266,7 @@ def test_an_answer_beside_a_refusal_or_a_negation_stays(text: str, labels: tuple
 
 
 @pytest.mark.parametrize(
-    "answer", ["afraid, sorry", "Sorry, ashamed", "uncertain", "unsure, hesitant", "难以置信，害怕"]
+    "answer", ["afraid, sorry", "Sorry, ashamed", "uncertain", "unsure, hesitant", "难以置信，害怕", "内疚，抱歉"]
 )
 def test_words_that_refusals_hold_too_are_words(answer: str) -> None:
     assert not refuses(answer)
@@ -263,6 +278,12 @@ def test_an_answer_block_that_refuses_is_no_answer_and_earns_no_format_reward() 
     response = parse_response(text)
     assert (response.labels, response.status, response.well_formed) == ((), "no_answer", False)
     assert RESPONSE_FORMATS["think_answer"].spans(text) == ()
+
+
+def test_a_state_that_refuses_is_no_state() -> None:
+    for state in ("unable to determine", "cannot be determined", "抱歉，我无法判断情绪"):
+        text = f"The person's emotional state is {state}."
+        assert extract_labels(text, "affectgpt", WHEELS) == ((), "no_answer")
 
 
 def test_a_raw_label_that_refuses_has_no_words_under_the_corrected_protocol_alone() -> None:
@@ -322,7 +343,8 @@ def test_any_text_is_read(text: str) -> None:
 
 
 HOSTILE = ["i ", "i can't ", "i am ", '"', "‘a ", "says ", "sorry ", "¶.", "it is hard to ", "impossible ", ", the ",
-           " ", "\n", ".", "!x", "very ", "thank you ", "no image ", "as an ai ", "无法", "not a "]  # fmt: skip
+           " ", "\n", ".", "!x", "very ", "thank you ", "no image ", "as an ai ", "无法", "not a ",
+           "sadly, ", "sorry! "]  # fmt: skip
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
