@@ -368,6 +368,8 @@ def _lines(error: ValidationError, where: str) -> str:
         return f"{where}: {path}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{where}: {path}: is missing; add it"
+    if problem["type"] == "path_type":
+        return f"{where}: {path}: is no path (found {problem['input']!r}); give one, or leave the key out"
     message = problem["msg"].removeprefix("Value error, ")
     found = (
         "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"

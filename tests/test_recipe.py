@@ -223,3 +223,9 @@ def test_an_override_that_cannot_be_applied_is_named(override: str, recipe: Path
 def test_reading_does_not_change_the_file(recipe: Path) -> None:
     read_recipe(str(recipe), ["seed=4"])
     assert recipe.read_text() == GOOD
+
+
+@pytest.mark.parametrize(("value", "found"), [("", "None"), ("3", "3")])
+def test_what_is_no_path_is_an_error_in_plain_words(value: str, found: str) -> None:
+    with pytest.raises(InputError, match=rf"data\.train: is no path \(found {found}\); give one"):
+        read_recipe("minimer-rl", [f"data.train={value}"])
