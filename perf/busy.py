@@ -6,11 +6,11 @@ A work is an optimiser step: `sft` and `rl` are the quickstart's (the tiny Qwen2
 16 prompts of 4 answers), `text` is RL of the size of perf/vs_trl.py (1024 prompt tokens, 8 answers of 128, hidden 512,
 6 layers). Weights are random and no answer ends early. The choices are environments, set before torch is loaded:
 
-    default      none of the variables: threads spin before they sleep, one a core
+    default      none of the variables: threads spin 300,000 rounds before they sleep, one a core
+    ours         what mer_r1/threads.py sets
+    spin10k      GOMP_SPINCOUNT=10000
     passive      OMP_WAIT_POLICY=PASSIVE: threads sleep at once
-    no_spin      GOMP_SPINCOUNT=0, which is what libgomp makes of PASSIVE
     one_thread   OMP_NUM_THREADS=1
-    both         PASSIVE and one thread
 
 Each choice is a process of its own that waits for its turn. Steps alternate, after one of each that is not counted;
 then the same beside a process that only counts.
@@ -41,15 +41,16 @@ from typing import Any
 
 import vs_trl
 
-from mer_r1.threads import NUMBER, WAITING
+from mer_r1.threads import SPINS, WAITING
 
 CHOICES: dict[str, dict[str, str]] = {
     "default": {},
+    "ours": {"GOMP_SPINCOUNT": SPINS},
+    "spin10k": {"GOMP_SPINCOUNT": "10000"},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "no_spin": {"GOMP_SPINCOUNT": "0"},
     "one_thread": {"OMP_NUM_THREADS": "1"},
-    "both": {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"},
 }
+NUMBER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 WORKS = {"sft": 5, "rl": 3, "text": 1}  # how many steps are a round
 STATES = ("quiet", "busy")
 TEXT_SIZES = ("--prompt-tokens", "--completion-tokens", "--generations", "--hidden-size", "--layers")

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status."""
     parsed = _parser().parse_args(arguments)
     try:
-        choose_threads(getattr(parsed, "model", None))
+        choose_threads()
         status: int = parsed.command(parsed)
         return status
     except InputError as error:

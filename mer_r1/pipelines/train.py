@@ -46,7 +46,7 @@ def train(recipe: Recipe, out: Path, progress: Progress | None = None, prepared:
     `data.keep_features` reads all of them first. Each of several processes calls this. Raises InputError where `out`
     holds another recipe's run or one that cannot go on so, or another process trains into it.
     """
-    choose_threads(recipe.model.source)
+    choose_threads()
     with locked(out) if is_first_process() else nullcontext():  # of several processes the first one writes
         return _train(recipe, out, progress, prepared)
 
