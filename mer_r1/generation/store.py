@@ -40,9 +40,10 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class GenerationReport:
-    """`num_total` rows are wanted, `num_generated` of them were generated now; `errors` are those failed, and why.
+    """`num_total` rows are wanted, `num_generated` of them are new in the file; `errors` are those failed, and why.
 
-    Under several processes that of the first one counts all of them, and that of another one its share.
+    Under several processes that of the first one counts all of them, also what another process had in its part before
+    the first began or what a killed launch left there; that of another one counts its share.
     """
 
     num_total: int
@@ -184,7 +185,7 @@ def _gather_stopped(out: Path, parts: Path, rows: _Rows, world: int) -> None:
                     raise
                 continue
             _gather(out, folder / PREDICTIONS_FILE, rows)
-    rows.generated.clear()
+    rows.generated.difference_update(rows.failed)  # those are tried again
 
 
 def _gather(out: Path, part: Path, rows: _Rows) -> None:

@@ -267,6 +267,17 @@ def test_two_processes_make_the_rows_of_one(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
+def test_the_first_process_reports_on_what_another_wrote_before_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.jsonl"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        report = generate_to_store(out, some(9), Echo())
+        assert report.num_generated == {"1": 8, "0": 18}[rank]
+
+
 @pytest.mark.slow
 def test_a_process_that_comes_late_waits_for_the_first_and_leaves_nothing(tmp_path: Path) -> None:
     generate_to_store(tmp_path / "whole.jsonl", some(20), Echo())
