@@ -49,6 +49,7 @@ COEFFICIENTS = ("lambda_cali", "lambda_fmt", "lambda_rer")
 ScaleRewards = Literal["group", "batch", "none"]
 LossType = Literal["grpo", "bnpo", "dapo", "dr_grpo"]
 ImportanceLevel = Literal["token", "sequence"]
+MismatchCorrection = Literal["none", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 KlEstimator = Literal["k3", "k3_corrected", "k2", "k1_in_reward"]
 BetaSchedule = Literal["constant", "decay"]
 LengthPenalty = Literal["none", "inverse", "ratio", "log"]

@@ -28,6 +28,7 @@ from mer_r1.objectives import (
     KlEstimator,
     LengthPenalty,
     LossType,
+    MismatchCorrection,
     ScaleRewards,
     SharedTokens,
     keys_of,
@@ -180,12 +181,21 @@ class RlSection(_Section):
     neither. `calibration_floor`, in nat: a group whose calibration rewards spread less than this counts as without
     spread, for that much is noise of bfloat16. `fast` is what calibration compares with: the answer behind the response
     format's empty reasoning, or behind a prompt that asks for the answer alone.
+
+    `sampler` is who draws the answers: the policy by our own loop ("local"), or a vLLM engine that holds its weights.
+    `mismatch` says how the loss is corrected for what the engine's log-probabilities differ from the policy's
+    (rl/mismatch.py), with TRL's names and its bound `mismatch_cap`. A step whose mean |difference| a token is above
+    `max_mismatch`, in nat, ends the run; None is 0.1 under optim.bf16 and 0.005 in float32.
     """
 
     objective: Annotated[str, AfterValidator(_known_objective)] = "mer_r1"
     num_generations: Positive = 4
     max_completion_length: Positive = 1024
     end_token: bool = True
+    sampler: Literal["local", "vllm"] = "local"
+    mismatch: MismatchCorrection = "sequence_mask"
+    mismatch_cap: float = Field(default=3.0, gt=1)
+    max_mismatch: float | None = Field(default=None, gt=0)
     temperature: float = Field(default=1.0, gt=0)
     top_k: int = Field(default=0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -227,6 +237,19 @@ class RlSection(_Section):
                 f"soft_punish_cache: {self.soft_punish_cache} tokens are more than max_completion_length has "
                 f"({self.max_completion_length}); lower it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _engine_draws_from_what_is_scored(self) -> RlSection:
+        """An engine's log-probabilities are those behind its limits, ours of the whole distribution."""
+        limits = {"top_k": self.top_k > 0, "top_p": self.top_p < 1, "min_p": bool(self.min_p)}
+        for key in limits if self.sampler == "vllm" else ():
+            if limits[key]:
+                raise ValueError(
+                    f"{key}: with sampler vllm answers are drawn from the whole distribution, which is what the loss "
+                    f"reads; behind a limit the mismatch would count what the limit leaves out; remove {key}, or set "
+                    "sampler: local"
+                )
         return self
 
     @model_validator(mode="after")
@@ -315,6 +338,11 @@ def _idle_keys(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for name, is_read in keys_of(rl.objective).items():
         if not is_read:
             yield f"rl.{name}", f"objective {rl.objective} does not read it (read by {_readers(name)})"
+    if rl.sampler == "local":
+        for name in ("mismatch", "mismatch_cap", "max_mismatch"):
+            yield f"rl.{name}", "with rl.sampler local the policy itself draws the answers"
+    elif rl.mismatch == "none":
+        yield "rl.mismatch_cap", "rl.mismatch is none"
     if rl.beta == 0:
         for name in ("beta_schedule", "kl"):
             yield f"rl.{name}", "rl.beta is 0"

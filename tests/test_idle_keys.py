@@ -30,6 +30,10 @@ IDLE = [
     ("minimer-rl", ["rl.delta=3"], "rl.delta", "rl.num_iterations 1"),
     ("minimer-rl", ["rl.beta=0", "rl.kl=k2"], "rl.kl", "rl.beta is 0"),
     ("minimer-rl", ["rl.objective=rd", "rl.calibration_floor=0"], "rl.calibration_floor", "objective rd"),
+    ("minimer-rl", ["rl.mismatch=none"], "rl.mismatch", "with rl.sampler local"),
+    ("minimer-rl", ["rl.mismatch_cap=2"], "rl.mismatch_cap", "with rl.sampler local"),
+    ("minimer-rl", ["rl.max_mismatch=0.1"], "rl.max_mismatch", "with rl.sampler local"),
+    ("minimer-rl", ["rl.sampler=vllm", "rl.mismatch=none", "rl.mismatch_cap=2"], "rl.mismatch_cap", "is none"),
     ("minimer-sft", ["rl.end_token=false"], "rl.end_token", "an sft recipe reads no rl section"),
     ("minimer-sft", ["data.uncountable=stop"], "data.uncountable", "SFT"),
     ("minimer-rl", ["sft.targets=[slow, fast]"], "sft.targets", 'an rl recipe reads no sft section; remove it, or set'),
@@ -46,6 +50,7 @@ READ = [
     ("minimer-rl", ["rl.num_iterations=2", "rl.epsilon=0.1", "rl.epsilon_high=0.28"]),
     ("minimer-rl", ["rl.num_iterations=2", "rl.delta=3", "rl.importance_sampling_level=sequence"]),
     ("minimer-rl", ["rl.kl=k2"]),
+    ("minimer-rl", ["rl.sampler=vllm", "rl.mismatch=token_truncate", "rl.mismatch_cap=2", "rl.max_mismatch=0.1"]),
     ("minimer-rl", ["rl.objective=accuracy", "rl.wheels=official", "rl.protocol=corrected"]),  # for what is logged
     ("minimer-rl", ["rl.objective=accuracy", "rl.lambda_cali=0.1"]),  # the default: nobody was misled
     ("minimer-sft", ["optim.lr_scheduler_type=constant", "optim.warmup_steps=0"]),

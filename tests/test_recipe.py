@@ -155,6 +155,13 @@ def test_a_bound_of_the_ratio_inside_the_clip_is_refused(overrides: list[str], r
     assert read_recipe(str(recipe), [*overrides, "kind=rl", "rl.num_iterations=2", "rl.delta=3"]).rl.delta == 3
 
 
+@pytest.mark.parametrize("limit", ["top_k=5", "top_p=0.9", "min_p=0.1"])
+def test_an_engine_draws_from_what_the_loss_reads(limit: str, recipe: Path) -> None:
+    assert f"{limit[:5]}: with sampler vllm" in fault(recipe, "kind=rl", "rl.sampler=vllm", f"rl.{limit}")
+    read_recipe(str(recipe), ["kind=rl", f"rl.{limit}"])
+    read_recipe(str(recipe), ["kind=rl", "rl.sampler=vllm", "rl.top_k=0", "rl.top_p=1", "rl.min_p=0"])
+
+
 @pytest.mark.parametrize("line", GOOD.splitlines())
 def test_a_missing_section_names_itself(line: str, recipe: Path) -> None:
     recipe.write_text(GOOD.replace(line + "\n", ""))

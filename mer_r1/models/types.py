@@ -81,13 +81,16 @@ class Generated:
     """B responses: the ids after the prefill, padded on the right; mask 1 on real ids.
 
     A response ends with its stop, or where `behind_stop_B` is True with the one id that was drawn behind it; None where
-    none was to be drawn. A response that is not in `stopped_B` was cut at its largest length.
+    none was to be drawn. A response that is not in `stopped_B` was cut at its largest length. `log_probs_BR` are the
+    log-probabilities with which the ids were drawn, as their sampler gives them (NaN where it gives none, anything on
+    padding); None where the policy itself drew them, so that they are the same by construction.
     """
 
     ids_BR: Tensor
     mask_BR: Tensor
     stopped_B: Tensor
     behind_stop_B: Tensor | None = None
+    log_probs_BR: Tensor | None = None
 
     def rows(self) -> list[list[int]]:
         """The ids of every response, without padding."""

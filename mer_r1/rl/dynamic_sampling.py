@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from mer_r1.data.sample import Response
 from mer_r1.emotion.wheel import WheelSet
@@ -75,7 +76,7 @@ class OpenBatch:
         if self._whole is not None:
             return self._whole
         rows, texts, responses, ended = list[list[int]](), list[str](), list[Response](), list[bool]()
-        stopped, behind_stop = list[Tensor](), list[Tensor]()
+        stopped, behind_stop, log_probs = list[Tensor](), list[Tensor](), list[Tensor]()
         for made, place in self._groups:
             part = slice(place * made.num_generations, (place + 1) * made.num_generations)
             rows += made.rows[part]
@@ -85,12 +86,19 @@ class OpenBatch:
             stopped.append(made.generated.stopped_B[part])
             if made.generated.behind_stop_B is not None:
                 behind_stop.append(made.generated.behind_stop_B[part])
+            if made.generated.log_probs_BR is not None:
+                log_probs += made.generated.log_probs_BR[part]
         padded, batch = pad_right(rows, backbone.tokenizer.pad_token_id, backbone.device), self.batch()
         return RolloutBatch(
             ids=batch.ids,
             golds=batch.golds,
             encoded=encode(batch).without_cache(),
-            generated=Generated(*padded, torch.cat(stopped), torch.cat(behind_stop) if behind_stop else None),
+            generated=Generated(
+                *padded,
+                stopped_B=torch.cat(stopped),
+                behind_stop_B=torch.cat(behind_stop) if behind_stop else None,
+                log_probs_BR=pad_sequence(log_probs, batch_first=True)[:, : padded[0].shape[1]] if log_probs else None,
+            ),
             rows=rows,
             texts=texts,
             responses=responses,

@@ -92,6 +92,8 @@ class GrpoTrainer(RunTrainer):
                 f"rl.objective: {self.rl.objective} pays the steps of an answer, and {self.response_format.name} has "
                 "none; set model.prompt_style=set (set_clips for clips)"
             )
+        if self.rl.sampler == "vllm":
+            raise InputError("rl.sampler: vllm draws no rollouts yet; set rl.sampler=local")
         if self.is_fsdp_enabled:
             self._validate_sharding()
         size, block = len(self.train_dataset), self._prompts_a_step()

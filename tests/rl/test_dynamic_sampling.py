@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def test_a_batch_with_replaced_prompts_is_that_of_its_own_prompts(
         batch = RlBatch(tuple(examples[number] for number in numbers))
         draws, response_format = uniform_draws(0, 1, batch.ids, 2, 40), RESPONSE_FORMATS["think_answer"]
         collated, sampling = taught.collate(batch.prompts), Sampling(40, end_token=end_token)
-        return batch, make_rollouts(taught, collated, batch.ids, batch.golds, response_format, sampling, draws)
+        made = make_rollouts(taught, collated, batch.ids, batch.golds, response_format, sampling, draws)
+        generated = replace(made.generated, log_probs_BR=-made.generated.ids_BR / 1000)  # as an engine gives them
+        return batch, replace(made, generated=generated)
 
     def encode(batch: RlBatch) -> Encoded:
         return taught.encode(taught.collate(batch.prompts))
@@ -80,6 +83,9 @@ def test_a_batch_with_replaced_prompts_is_that_of_its_own_prompts(
     assert torch.equal(made.generated.ids_BR, wanted.generated.ids_BR)
     assert torch.equal(made.generated.mask_BR, wanted.generated.mask_BR)
     assert torch.equal(made.generated.stopped_B, wanted.generated.stopped_B)
+    assert made.generated.log_probs_BR is not None
+    mask_BR = made.generated.mask_BR
+    assert torch.equal(made.generated.log_probs_BR * mask_BR, -wanted.generated.ids_BR / 1000 * mask_BR)
     assert torch.equal(made.encoded.prompts.input_ids_PT, wanted.encoded.prompts.input_ids_PT)
     assert made.encoded.embeds_PTD is not None
     assert wanted.encoded.embeds_PTD is not None
