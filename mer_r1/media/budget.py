@@ -22,6 +22,7 @@ from mer_r1.errors import InputError
 
 AUDIO_HZ = 16_000  # rate of the waveform that a `Clip` promises
 AUDIO_TOKENS_PER_S = 25
+SHORTEST_SOUND = 1600  # samples that a shorter sound is padded to: a tower still makes two tokens of them
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,14 @@ def frame_times(duration_s: float, budget: MediaBudget) -> tuple[float, ...]:
     num_frames = frame_count(duration_s, budget)
     part_s = usable_seconds(duration_s, budget) / num_frames
     return tuple((k + 0.5) * part_s for k in range(num_frames))
+
+
+def frame_rate(num_frames: int, duration_s: float | None, budget: MediaBudget) -> float:
+    """How many of a video's frames were taken a second; 2 where its length is not known.
+
+    It sets how far the frames' time positions lie apart.
+    """
+    return num_frames / usable_seconds(duration_s, budget) if duration_s else 2.0
 
 
 def target_size(width: int, height: int, budget: MediaBudget) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
-from mer_r1.models.checkpoint import write_settings
+from mer_r1.model_settings import write_settings
 from mer_r1.models.decoding import LAST, Decoder, NotFiniteError, StopText, draw, head_reads, is_drawable
 from mer_r1.models.group_attention import GROUP, DecodeLayout
 from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Sampling

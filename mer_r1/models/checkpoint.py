@@ -7,16 +7,14 @@ run. What a person can fix is one InputError that names the folder or the file.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mer_r1.data.files import write_json
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
+from mer_r1.model_settings import SETTINGS_FILE, read_settings
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
-SETTINGS_FILE = "mer_r1.json"
 CONNECT_S = 5.0
 SOURCE_FIX = "give a run, a checkpoint's folder, or a Hub id"
 RUN_FIX = "give a run's folder or its `model`"
@@ -25,20 +23,6 @@ CAUSAL_FIX = (
 )
 
 MEDIA_FIX = "give the folder of a run, the folder of a downloaded checkpoint, or a Hub id such as {} while online"
-
-
-def write_settings(folder: Path, budget: MediaBudget, prompt_style: str) -> None:
-    """Write how samples are shown to the model of this folder."""
-    write_json(folder / SETTINGS_FILE, {"prompt_style": prompt_style, "budget": asdict(budget)})
-
-
-def read_settings(path: Path) -> tuple[MediaBudget, str]:
-    """(media budget, prompt template) of a settings file. Raises InputError that names it when it is none."""
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        return MediaBudget(**saved["budget"]), str(saved["prompt_style"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: not the settings of a model ({error}); copy it again, or remove it") from None
 
 
 def settings_of(source: str, budget: MediaBudget | None, prompt_style: str | None) -> tuple[MediaBudget, str]:

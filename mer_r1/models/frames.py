@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from mer_r1.data.sample import Clip
+from mer_r1.media import MediaBudget, frame_rate
 
 _AS_TAKEN: dict[str, Any] = {"do_resize": False, "do_sample_frames": False, "cap_pixels_per_frame": False}
 
@@ -23,18 +24,16 @@ def frame_media(clip: Clip) -> list[str]:
 
 
 def frame_arguments(
-    clip: Clip, max_video_s: float, with_rate: Callable[[int, float], dict[str, Any]]
+    clip: Clip, budget: MediaBudget, with_rate: Callable[[int, float], dict[str, Any]]
 ) -> dict[str, Any]:
     """The processor's arguments for the frames of a clip; none where it has no frames.
 
-    `with_rate` says the number of a video's frames, and how many a second were taken, in the processor's own arguments.
-    The rate sets how far the frames' time positions lie apart; it is 2 where the clip's length is not known.
+    `with_rate` says the number of a video's frames, and their `frame_rate`, in the processor's own arguments.
     """
     if clip.frames_THWC is None:
         return {}
     frames = torch.from_numpy(clip.frames_THWC).permute(0, 3, 1, 2)
     if len(frames) == 1:
         return {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
-    seconds = clip.facts.video_s
-    rate = len(frames) / min(seconds, max_video_s) if seconds else 2.0
+    rate = frame_rate(len(frames), clip.facts.video_s, budget)
     return {"videos": [frames], "videos_kwargs": {**_AS_TAKEN, **with_rate(len(frames), rate)}}

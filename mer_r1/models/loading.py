@@ -13,11 +13,11 @@ from pathlib import Path
 from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
+from mer_r1.model_settings import SETTINGS_FILE
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.causal_lm import load_causal_lm
 from mer_r1.models.checkpoint import (
     RUN_FIX,
-    SETTINGS_FILE,
     folder_kind,
     looks_like_hub_id,
     require_source,

@@ -18,6 +18,7 @@ from torch import Tensor
 from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
+from mer_r1.media.budget import SHORTEST_SOUND
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import MEDIA_FIX, RUN_FIX, folder_kind, read_parts, require_source, settings_of
 from mer_r1.models.frames import frame_arguments, frame_media
@@ -25,7 +26,6 @@ from mer_r1.models.types import Prompt
 from mer_r1.prompting.templates import media_chat
 
 MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
-_SHORTEST_SOUND = 1600  # samples; a tenth of a second still gives the tower two tokens
 
 
 @dataclass
@@ -43,9 +43,9 @@ class OmniBackbone(Backbone):
         media = [*frame_media(clip), *(["audio"] if clip.waveform_N is not None else [])]
         chat = media_chat(self.template, media, *self.texts_of(sample))
         text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        arguments = frame_arguments(clip, self.budget.max_video_s, lambda _, rate: {"fps": rate})
+        arguments = frame_arguments(clip, self.budget, lambda _, rate: {"fps": rate})
         if clip.waveform_N is not None:
-            wave = np.pad(clip.waveform_N, (0, max(0, _SHORTEST_SOUND - len(clip.waveform_N))))
+            wave = np.pad(clip.waveform_N, (0, max(0, SHORTEST_SOUND - len(clip.waveform_N))))
             arguments |= {"audio": [wave], "audio_kwargs": {"max_length": len(wave)}}
         features = self.processor(text=text, return_tensors="pt", **arguments)
         ids, mask = features.pop("input_ids"), features.pop("attention_mask")

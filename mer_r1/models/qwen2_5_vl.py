@@ -49,9 +49,7 @@ class VisionBackbone(Backbone):
             )
         chat = media_chat(self.template, frame_media(clip), subtitle, candidates)
         text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        features = self.processor(
-            text=text, return_tensors="pt", **frame_arguments(clip, self.budget.max_video_s, _metadata)
-        )
+        features = self.processor(text=text, return_tensors="pt", **frame_arguments(clip, self.budget, _metadata))
         ids, mask, kinds = (features.pop(name) for name in ("input_ids", "attention_mask", "mm_token_type_ids"))
         seconds = features.pop("second_per_grid_ts", None)
         grids = {name: value for name, value in features.items() if name.endswith("_grid_thw")}

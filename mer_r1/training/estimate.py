@@ -14,6 +14,7 @@ from typing import Any
 
 from mer_r1.errors import InputError
 from mer_r1.media import TINY_BUDGET, MediaBudget, audio_tokens, most_tokens
+from mer_r1.model_settings import folder_settings
 from mer_r1.recipe import TINY, ModelSection, Recipe, read_recipe, recipe_names
 from mer_r1.training import cost
 from mer_r1.training.model_shape import KNOWN, Shape, shape_of
@@ -110,7 +111,7 @@ def find_origin(model: ModelSection) -> Origin:
     awaited = source.name.removesuffix("-merged")
     if folder is not None:
         shape, remark = _folder_shape(folder)
-        origin = Origin(shape, *_saved_settings(folder), remark)
+        origin = Origin(shape, *folder_settings(folder), remark)
     elif model.source in KNOWN:
         budget, style = (TINY_BUDGET, "brief") if model.source in TINY else (MediaBudget(), "full")
         origin = Origin(KNOWN[model.source], budget, style, model.source)
@@ -146,16 +147,6 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path}: not a model configuration; the checkpoint is damaged, copy it again")
     return value
-
-
-def _saved_settings(folder: Path) -> tuple[MediaBudget, str]:
-    """(media budget, prompt template) that a model brings along."""
-    path = folder / "mer_r1.json"
-    if not path.is_file():
-        return MediaBudget(), "full"
-    from mer_r1.models.checkpoint import read_settings
-
-    return read_settings(path)
 
 
 def prompt_tokens(origin: Origin) -> cost.Tokens:

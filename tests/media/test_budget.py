@@ -7,7 +7,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mer_r1.errors import InputError
-from mer_r1.media import MediaBudget, audio_tokens, frame_count, frame_times, most_tokens, target_size, video_tokens
+from mer_r1.media import (
+    MediaBudget,
+    audio_tokens,
+    frame_count,
+    frame_rate,
+    frame_times,
+    most_tokens,
+    target_size,
+    video_tokens,
+)
 
 SIDES = st.integers(1, 20_000)
 
@@ -120,3 +129,9 @@ def test_no_clip_costs_more_than_most_tokens(seconds: float, width: int, height:
 def test_a_budget_that_cannot_be_met_is_refused_by_name(field: str, value: float) -> None:
     with pytest.raises(InputError, match=field):
         MediaBudget(**{field: value})  # type: ignore[arg-type]
+
+
+def test_the_rate_is_that_of_the_frames_that_were_taken() -> None:
+    budget = MediaBudget(num_frames=8, fps=None, max_video_s=10.0)
+    assert [frame_rate(8, seconds, budget) for seconds in (4.0, 10.0, 60.0)] == [2.0, 0.8, 0.8]
+    assert frame_rate(2, None, budget) == frame_rate(2, 0.0, budget) == 2.0

@@ -46,7 +46,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stepped_folder(pictures: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """A run that has taught a tiny Qwen2.5-VL to answer about the pictures in three steps."""
     from mer_r1.media import TINY_BUDGET
-    from mer_r1.models.checkpoint import write_settings
+    from mer_r1.model_settings import write_settings
     from mer_r1.models.tiny.vision import write_tiny_vision
     from mer_r1.pipelines.train import train
     from mer_r1.recipe import Recipe

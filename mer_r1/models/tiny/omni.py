@@ -14,7 +14,7 @@ import torch
 
 from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.media import TINY_BUDGET
-from mer_r1.models.checkpoint import write_settings
+from mer_r1.model_settings import write_settings
 from mer_r1.prompting.steps import BOX
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
