@@ -43,6 +43,7 @@ from mer_r1.models.lora import add_lora
 from mer_r1.models.packing import Branch, group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.tiny.omni import tiny_config, tiny_processor
+from mer_r1.models.transformers_compat import enable_checkpointing
 from mer_r1.models.types import Prompt, Sampling
 from mer_r1.recipe import LoraSection, Recipe
 from mer_r1.synthetic.corpus import minimer_texts
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--shape {options.shape}: needs a GPU; on a CPU give --shape tiny")
     backbone = make_backbone(options.shape, device)
     if options.checkpointing:
-        backbone.model.activation_checkpointing_enable()
+        enable_checkpointing(backbone.model)
     prompt = backbone.prepare(*make_clip(options.seconds, backbone.budget))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -9,6 +9,7 @@ import gc
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +33,21 @@ SLOW = {"taught_folder", "stepped_folder", "nursery", "driver"}
 """Fixtures that make a test slow."""
 
 
+VLLM = (
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: make test-vllm"),
+    pytest.mark.filterwarnings("ignore", "error:::mer_r1", "error:::tests"),  # the last that fits counts
+)
+"""What the marker `vllm` means: warnings count where they are ours, not of vLLM or of what it imports."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests of these fixtures, and begin with the modules that have slow ones, so that none is left to the end."""
     for item in items:
         if SLOW & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+        for mark in VLLM if item.get_closest_marker("vllm") else ():
+            item.add_marker(mark)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

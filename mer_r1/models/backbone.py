@@ -71,7 +71,7 @@ class Backbone(ABC):
     @property
     def language_model(self) -> Any:
         """The decoder inside the model, without its head."""
-        return self.model.model.language_model
+        return self.model.get_decoder()
 
     @property
     def num_position_axes(self) -> int:

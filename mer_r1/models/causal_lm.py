@@ -36,10 +36,6 @@ class CausalLMBackbone(Backbone):
         return self.processor
 
     @property
-    def language_model(self) -> Any:
-        return self.model.get_decoder()
-
-    @property
     def num_position_axes(self) -> int:
         return 1
 

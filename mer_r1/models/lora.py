@@ -31,8 +31,12 @@ _VOICE = ("talker.", "token2wav.")
 
 
 def language_model_layers(model: Any) -> str:
-    """Where the language model's layers stand in a model: `model.language_model.layers`, or `model.layers`."""
-    return "model.language_model.layers" if hasattr(model.model, "language_model") else "model.layers"
+    """Where the language model's layers stand in a model: `model.layers`, or `model.language_model.layers`.
+
+    The first for an Omni too, before transformers 5.21.
+    """
+    decoder = model.get_decoder()
+    return next(f"{name}.layers" for name, module in model.named_modules() if module is decoder)
 
 
 def add_lora(model: Any, lora: LoraSection, base: str | None = None) -> PeftModel:

@@ -72,7 +72,7 @@ class OmniBackbone(Backbone):
         return torch.as_tensor(positions)
 
     def towers(self) -> Sequence[Any]:
-        return self.model.model.visual, self.model.model.audio_tower
+        return self.model.get_encoder("image"), self.model.get_encoder("audio")
 
 
 def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> OmniBackbone:

@@ -34,7 +34,7 @@ class VisionBackbone(Backbone):
         return self.model.config.image_token_id, self.model.config.video_token_id
 
     def towers(self) -> Sequence[Any]:
-        return (self.model.model.visual,)
+        return (self.model.get_encoder("image"),)
 
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
         """One sample as ids, positions and the processor's arrays; floats are kept in float16.

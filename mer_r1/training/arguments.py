@@ -16,6 +16,7 @@ from transformers import TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from mer_r1.errors import InputError, first_line
+from mer_r1.models.transformers_compat import CHECKPOINTING
 from mer_r1.recipe import Recipe
 
 
@@ -38,7 +39,6 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
         max_grad_norm=optim.max_grad_norm,
         adam_beta2=optim.adam_beta2,
         bf16=optim.bf16,
-        activation_checkpointing=optim.gradient_checkpointing,
         save_steps=optim.save_steps,
         save_total_limit=1,
         logging_steps=optim.logging_steps,
@@ -53,6 +53,7 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
         dataloader_pin_memory=False,
         dataloader_num_workers=recipe.data.workers if forks and not recipe.data.keep_features else 0,
         ddp_find_unused_parameters=recipe.model.train_towers,  # a batch without sound leaves its tower unused
+        **{CHECKPOINTING: optim.gradient_checkpointing},
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are several processes; never nn.DataParallel
     return arguments

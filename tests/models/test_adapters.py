@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from dataclasses import replace
@@ -17,7 +18,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import TINY_BUDGET
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.loading import load_backbone, merge_adapter
-from mer_r1.models.lora import peft_is_behind
+from mer_r1.models.lora import language_model_layers, peft_is_behind
 from mer_r1.models.tiny.text import tiny_text
 from tests.media_samples import make_clip, prompt_of
 
@@ -32,9 +33,8 @@ def _write_adapter(base: Path, folder: Path, **options: Any) -> Tensor:
     import peft
 
     backbone = load_backbone(str(base))
-    options = {"target_modules": r".*language_model\.layers\.\d+\.self_attn\.[qv]_proj"} | options
-    if not hasattr(backbone.model.model, "language_model"):
-        options["target_modules"] = ["q_proj", "v_proj"]
+    layers = re.escape(language_model_layers(backbone.model))
+    options = {"target_modules": rf"{layers}\.\d+\.self_attn\.[qv]_proj"} | options
     config = peft.LoraConfig(r=2, base_model_name_or_path=None, **options)
     with torch.random.fork_rng(devices=[]), peft_is_behind():
         torch.manual_seed(0)
@@ -157,30 +157,34 @@ def test_a_folder_that_holds_a_checkpoint_too_is_an_adapter(words_folder: Path, 
     assert torch.equal(_logits(load_backbone(str(adapter))), alone)
 
 
-WRITTEN_BY: dict[str, tuple[str, str]] = {
-    "the whole Omni": ("base_model.model.model.language_model.", "base_model.model.thinker.model."),
-    "the whole Omni of transformers 5": ("base_model.model.", "base_model.model.thinker."),
-    "Automodel at first": ("base_model.model.model.language_model.", "thinker.base_model.model.model."),
-    "transformers 4": ("base_model.model.model.language_model.", "base_model.model.model."),
-    "no PEFT": ("base_model.model.", ""),
-    "no PEFT, of the whole Omni": ("base_model.model.model.language_model.", "thinker.model."),
+WRITTEN_BY = {
+    "the whole Omni": "base_model.model.thinker.model.",
+    "the whole Omni of transformers 5.21": "base_model.model.thinker.model.language_model.",
+    "Automodel at first": "thinker.base_model.model.model.",
+    "transformers up to 5.20": "base_model.model.model.",
+    "transformers 5.21": "base_model.model.model.language_model.",
+    "no PEFT": "model.language_model.",
+    "no PEFT, of the whole Omni": "thinker.model.",
 }
-"""By a layout's name what stands at the beginning of our keys, and what stands there in its."""
+"""By a layout's name what stands before `layers` in its keys."""
 
 
-def _rewrite(folder: Path, keys: tuple[str, str], more: dict[str, Tensor] | None = None) -> None:
-    """Give an adapter's keys, its targets and its patterns the names of another trainer."""
+def _rewrite(folder: Path, theirs: str, ours: str = "", more: dict[str, Tensor] | None = None) -> None:
+    """Give an adapter's keys, its targets and its patterns the names of another trainer.
+
+    `theirs` stands where `ours` stood; without it in the place of all before `layers`.
+    """
     from safetensors.torch import load_file, save_file
 
-    ours, theirs = keys
     weights = load_file(folder / "adapter_model.safetensors")
+    ours = ours or next(iter(weights)).partition("layers.")[0]
     assert all(key.startswith(ours) for key in weights)
     renamed = {theirs + key.removeprefix(ours): value for key, value in weights.items()}
     save_file(renamed | (more or {}), folder / "adapter_model.safetensors")
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text())
     config["target_modules"] = r"^(thinker\.model)(?=\.).*\.(q_proj|v_proj)$"
-    ours, theirs = (name.replace("base_model.model.", "") for name in keys)
+    ours, theirs = (name.replace("base_model.model.", "") for name in (ours, theirs))
     for pattern in ("rank_pattern", "alpha_pattern"):
         config[pattern] = {theirs + key.removeprefix(ours): value for key, value in config[pattern].items()}
     path.write_text(json.dumps(config))
@@ -196,17 +200,18 @@ def _rewrite(folder: Path, keys: tuple[str, str], more: dict[str, Tensor] | None
 def test_an_adapter_of_another_trainer_is_merged(
     layout: str, kind: dict[str, Any], tiny_folder: Path, tmp_path: Path
 ) -> None:
-    first = "model.language_model.layers.0.self_attn.q_proj"
+    first = "layers.0.self_attn.q_proj"
     patterns = {"rank_pattern": {first: 3}, "alpha_pattern": {first: 24}}
     adapted = _write_adapter(tiny_folder, tmp_path, **patterns, **kind)
-    _rewrite(tmp_path, WRITTEN_BY[layout], {"base_model.model.talker.model.layers.0.mlp.lora_A.weight": torch.ones(1)})
+    voice = {"base_model.model.talker.model.layers.0.mlp.lora_A.weight": torch.ones(1)}
+    _rewrite(tmp_path, WRITTEN_BY[layout], more=voice)
     torch.testing.assert_close(_logits(load_backbone(str(tmp_path))), adapted, atol=1e-4, rtol=0)
 
 
 def test_an_adapter_of_a_tower_is_not_taken_for_the_language_models(tiny_folder: Path, tmp_path: Path) -> None:
     """Both have layers.0.self_attn.q_proj."""
     adapted = _write_adapter(tiny_folder, tmp_path, target_modules=r".*audio_tower\.layers\.\d+\.self_attn\.[qv]_proj")
-    _rewrite(tmp_path, ("base_model.model.model.audio_tower.", "base_model.model.thinker.audio_tower."))
+    _rewrite(tmp_path, "base_model.model.thinker.audio_tower.")
     torch.testing.assert_close(_logits(load_backbone(str(tmp_path))), adapted, atol=1e-4, rtol=0)
 
 
@@ -214,7 +219,7 @@ def test_layers_that_were_saved_whole_come_with_the_adapter(tiny_folder: Path, t
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*tie_word_embeddings")
         adapted = _write_adapter(tiny_folder, tmp_path / "adapter", modules_to_save=["embed_tokens", "lm_head"])
-    _rewrite(tmp_path / "adapter", ("base_model.model.", "base_model.model.thinker."))
+    _rewrite(tmp_path / "adapter", "base_model.model.thinker.", "base_model.model.")
     torch.testing.assert_close(_logits(load_backbone(str(tmp_path / "adapter"))), adapted, atol=1e-4, rtol=0)
     merged = load_backbone(str(merge_adapter(tmp_path / "adapter", tmp_path / "merged")))
     torch.testing.assert_close(_logits(replace(merged, prompt_style="brief")), adapted, atol=1e-4, rtol=0)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.generation.local import LocalGenerator
-from mer_r1.models.backbone import Backbone
 from mer_r1.models.decoding import NotFiniteError, is_drawable
 from mer_r1.models.loading import load_backbone, merge_adapter
 from mer_r1.models.lora import add_lora, save_adapter
@@ -34,9 +34,9 @@ NAN, INF = math.nan, math.inf
 
 
 @contextmanager
-def damaged(backbone: Backbone, name: str, value: float) -> Iterator[None]:
-    """Within the block one number of the parameters whose name holds `name` is `value`."""
-    weight = next(weight for key, weight in backbone.model.named_parameters() if name in key)
+def damaged(module: nn.Module, name: str, value: float) -> Iterator[None]:
+    """Within the block one number of the parameters whose name begins with `name` is `value`."""
+    weight = next(weight for key, weight in module.named_parameters() if key.startswith(name))
     with torch.no_grad():
         kept = weight.view(-1)[3].clone()
         weight.view(-1)[3] = value
@@ -55,17 +55,17 @@ def test_a_row_can_be_drawn_from_when_its_largest_logit_is_a_number() -> None:
     ("name", "value"),
     [
         ("embed_tokens", NAN),  # the head's too, for they are tied
-        ("language_model.layers.0.mlp.down_proj", NAN),
-        ("language_model.layers.1.self_attn.v_proj.weight", INF),
-        ("language_model.layers.1.mlp.up_proj", -INF),
-        ("language_model.norm", INF),
+        ("layers.0.mlp.down_proj", NAN),
+        ("layers.1.self_attn.v_proj.weight", INF),
+        ("layers.1.mlp.up_proj", -INF),
+        ("norm", INF),
     ],
 )
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_one_weight_that_is_no_number_ends_sampling(
     tiny: OmniBackbone, name: str, value: float, temperature: float
 ) -> None:
-    with damaged(tiny, name, value), pytest.raises(NotFiniteError, match=MESSAGE) as caught:
+    with damaged(tiny.language_model, name, value), pytest.raises(NotFiniteError, match=MESSAGE) as caught:
         tiny.generate(tiny.encode(tiny.collate(prompts_of_all_kinds(tiny)[:2])), 2, Sampling(4, temperature))
     assert caught.value.rows == (0, 1, 2, 3)
 
@@ -75,7 +75,7 @@ def test_only_the_clips_whose_scores_are_no_numbers_are_failed_rows(tiny: OmniBa
     asked = [*samples[:2], Sample("text", subtitle="I am happy."), Sample("more", subtitle="I am sad.")]
     generator = LocalGenerator(tiny, 4)
     sound = {row.id: row for row in generator.generate(asked, "fast")}
-    with damaged(tiny, "audio_tower.layers.0", NAN):
+    with damaged(tiny.model.get_encoder("audio"), "layers.0", NAN):
         rows = {row.id: row for row in generator.generate(asked, "fast")}
     heard = {sample.id for sample in samples[:2] if _has_sound(sound[sample.id])}
     assert heard
@@ -107,7 +107,7 @@ def test_a_row_that_has_ended_is_not_asked_for_its_scores(tiny: OmniBackbone, mo
 def test_rollouts_of_such_a_policy_end_with_the_name_of_the_sample(tiny: OmniBackbone) -> None:
     prompts, response_format = prompts_of_all_kinds(tiny)[:2], RESPONSE_FORMATS["think_answer"]
     draws = torch.rand(4, 3, dtype=torch.float64)
-    with damaged(tiny, "language_model.norm", NAN), pytest.raises(InputError, match=f"sample 'one': {MESSAGE}"):
+    with damaged(tiny.language_model, "norm", NAN), pytest.raises(InputError, match=f"sample 'one': {MESSAGE}"):
         make_rollouts(
             tiny, tiny.collate(prompts), ["one", "two"], [("happy",)] * 2, response_format, Sampling(3), draws
         )
@@ -154,7 +154,9 @@ def test_an_adapter_with_a_weight_that_is_no_number_is_neither_loaded_nor_merged
 def test_a_merge_that_overflows_is_refused(adapter: Path, tmp_path: Path) -> None:
     for part in ("lora_A.weight", "lora_B.weight"):
         _write(adapter / "adapter_model.safetensors", [part], 3e38)
-    with pytest.raises(InputError, match=r"adapter: merged, model\.language_model.*its precision is too small"):
+    with pytest.raises(
+        InputError, match=r"adapter: merged, model\.(language_model\.)?layers.*its precision is too small"
+    ):
         merge_adapter(adapter, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

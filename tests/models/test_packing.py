@@ -23,6 +23,7 @@ from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.qwen2_5_vl import load_vision
 from mer_r1.models.tiny.text import tiny_text
 from mer_r1.models.tiny.vision import write_tiny_vision
+from mer_r1.models.transformers_compat import enable_checkpointing
 from mer_r1.synthetic.corpus import minimer_texts
 from tests.media_samples import clip_of, official_logits, prompt_of, prompts_of_all_kinds
 from tests.repeated_pass import (
@@ -88,7 +89,7 @@ def test_the_packed_pass_is_the_repeated_one(
     gradients = gradients_of(backbone, expected)
     same_gradients(gradients_of(backbone, result.log_probs_BR), gradients)
     same_gradients(gradients_of(backbone, alone.log_probs_BR), gradients)
-    towers = {name for name in gradients if name.startswith(("model.visual.", "model.audio_tower."))}
+    towers = {name for name in gradients if "visual." in name or "audio_tower." in name}
     assert bool(towers) == (learning and kind != "words")
 
 
@@ -166,7 +167,7 @@ def test_gradient_checkpointing_changes_nothing_but_the_work(
     case = make_case(prompts_of(plain, 3), 3)
     encoded = None if learning else plain.encode(plain.collate(case.prompts))
     saving.model.train()
-    saving.model.activation_checkpointing_enable()
+    enable_checkpointing(saving.model)
     results, gradients, times = [], [], []
     for backbone in (plain, saving):
         backbone.set_towers_trainable(learning)
@@ -195,7 +196,7 @@ def test_a_head_in_chunks_gives_the_same_and_keeps_no_logits(
     case = make_case(prompts_of(backbone, 3), 3)
     if saving:
         backbone.model.train()
-        backbone.model.activation_checkpointing_enable()
+        enable_checkpointing(backbone.model)
     results, gradients, largest = [], [], []
     for chunk in (2**25, 7 * vocabulary):
         monkeypatch.setattr(packing, "_CHUNK", chunk)

@@ -81,8 +81,8 @@ def test_parameters_of_the_omni_thinkers_are_those_of_the_built_classes(name: st
     with torch.device("meta"):
         model = Qwen2_5OmniThinkerForConditionalGeneration(config)
     assert sum(p.numel() for p in model.parameters()) == shape.parameters
-    assert sum(p.numel() for p in model.model.visual.parameters()) == vision.parameters
-    assert sum(p.numel() for p in model.model.audio_tower.parameters()) == audio.parameters
+    assert sum(p.numel() for p in model.get_encoder("image").parameters()) == vision.parameters
+    assert sum(p.numel() for p in model.get_encoder("audio").parameters()) == audio.parameters
     assert shape_of(config.to_dict(), "x") == shape
 
 
@@ -170,7 +170,7 @@ def test_flops_of_the_packed_and_of_the_repeated_pass_are_those_that_torch_count
         encoded = tiny.encode(batch)
         real = (
             counted(lambda: group_pass(tiny, tiny.model, packed, encoded)),
-            counted(lambda: tiny.model.model.language_model(inputs_embeds=rows, use_cache=False)),
+            counted(lambda: tiny.language_model(inputs_embeds=rows, use_cache=False)),
         )
     works = (cost.packed_work(prompt, num, answer), cost.repeated_work(prompt, num, answer))
     heads = (num * answer, 0)
@@ -192,6 +192,7 @@ def test_forward_and_backward_cost_as_many_forwards_as_the_model_says(
     lora: dict[str, Any] | None, checkpointing: bool
 ) -> None:
     from mer_r1.models.lora import add_lora
+    from mer_r1.models.transformers_compat import enable_checkpointing
 
     model = text_model(Text(4, 64, 256, 4, 4, 100, tied=True)).train()
     embeds = torch.randn(1, 8, 64)
@@ -199,7 +200,7 @@ def test_forward_and_backward_cost_as_many_forwards_as_the_model_says(
     if lora:
         add_lora(model, LoraSection(**lora))
     if checkpointing:
-        model.activation_checkpointing_enable()
+        enable_checkpointing(model)
         embeds.requires_grad_()
     both = counted(lambda: model.model(inputs_embeds=embeds, use_cache=False).last_hidden_state.sum().backward())
     recipe = recipe_of(model={"source": "tiny", "lora": lora}, optim={"gradient_checkpointing": checkpointing})

@@ -1,0 +1,23 @@
+"""Names that differ between the supported versions of transformers (5.16 and later), in one place.
+
+Where the language model and the towers stand in a model differs too; `get_decoder` and `get_encoder` of transformers
+find them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedModel
+
+CHECKPOINTING = next(
+    name
+    for name in ("activation_checkpointing", "gradient_checkpointing")  # the older name is deprecated, not yet gone
+    if hasattr(PreTrainedModel, f"{name}_enable")
+)
+"""What transformers calls gradient checkpointing: a key of its TrainingArguments."""
+
+
+def enable_checkpointing(model: Any) -> None:
+    """Layers of this model, in training, are computed again in the backward pass instead of kept."""
+    getattr(model, f"{CHECKPOINTING}_enable")()
