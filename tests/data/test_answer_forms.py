@@ -13,6 +13,7 @@ from mer_r1.evaluation.score import Settings
 from mer_r1.prompting.label_extractors import extract_labels
 from mer_r1.prompting.response import parse_response
 from tests.evaluation.scoring import run, write
+from tests.linear import processor_time
 
 FORMS = {
     '```json\n["happy", "sad"]\n```': "happy sad",
@@ -299,7 +300,7 @@ HOSTILE = ["{", "}", "\\boxed{", "\\boxed{}", "```", "``` a", ":", "a:", "a:\n",
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
-    """Quadratic time would be minutes, which the suite's limit on a test that hangs ends."""
-    text = piece * (100_000 // len(piece))
-    split_labels(text)
-    word_spans(text, 0, len(text))
+    text = piece * (50_000 // len(piece))
+    with processor_time(3):
+        split_labels(text)
+        word_spans(text, 0, len(text))

@@ -170,6 +170,6 @@ HOSTILE = ["not ", "happy ", "a", "a ", "'", "x'", "[", "<think>", "<answer>", "
 @pytest.mark.parametrize("style", sorted(LABEL_EXTRACTORS))
 def test_hostile_text_takes_work_in_proportion_to_its_length(style: str) -> None:
     for piece in HOSTILE:
-        wheels, num = CountedWheels(), 100_000 // len(piece)
+        wheels, num = CountedWheels(), 20_000 // len(piece)
         extract_labels(piece * num, style, wheels)
         assert wheels.num_asked <= MAX_PHRASE * max(1, len(piece.split())) * num, repr(piece)

@@ -13,6 +13,7 @@ from mer_r1.evaluation.score import Settings
 from mer_r1.prompting.label_extractors import LABEL_EXTRACTORS, extract_labels
 from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
 from tests.evaluation.scoring import run, write
+from tests.linear import processor_time
 
 WHEELS = WheelSet.load(protocol="corrected")
 
@@ -349,7 +350,7 @@ HOSTILE = ["i ", "i can't ", "i am ", '"', "‘a ", "says ", "sorry ", "¶.", "i
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
-    """Quadratic time would be minutes, which the suite's limit on a test that hangs ends."""
-    text = piece * (100_000 // len(piece))
-    refuses(text)
-    without_refusals(text)
+    text = piece * (50_000 // len(piece))
+    with processor_time(3):
+        refuses(text)
+        without_refusals(text)

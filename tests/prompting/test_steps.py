@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mer_r1.prompting.response import RESPONSE_FORMATS, is_well_formed, parse_response
 from mer_r1.prompting.steps import BOX, Steps, keeps_form, read_steps, steps_of
+from tests.linear import processor_time
 
 STRICT = "<step1>A dog.</step1><step2>It warms.</step2><step3>Pleasant, calm.</step3>\\boxed{joy}"
 ALL = ("A dog.", "It warms.", "Pleasant, calm.")
@@ -107,11 +108,11 @@ HOSTILE = ["<step1>", "</step1>", "<step1></step1>", BOX, "}", BOX + "a}", "\\",
 @pytest.mark.parametrize("head", ["", STRICT[:-1]])
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_hostile_text_is_read_in_linear_time(head: str, piece: str) -> None:
-    """Quadratic time would be many minutes, which the suite's limit on a test that hangs ends."""
-    text = head + piece * (1_000_000 // len(piece))
-    parse_response(text, "set_steps")
-    steps_of(text)
-    RESPONSE_FORMATS["set_steps"].spans(text)
+    text = head + piece * (200_000 // len(piece))
+    with processor_time(10):
+        parse_response(text, "set_steps")
+        steps_of(text)
+        RESPONSE_FORMATS["set_steps"].spans(text)
 
 
 @pytest.mark.parametrize("mark", [r"\text", r"\mathrm", r"\textbf"])
