@@ -72,7 +72,7 @@ def gold_report(tokenizer: Any, wheels: WheelSet, gold: Gold) -> GoldTokens:
     if not known:
         raise InputError("no gold word that a wheel knows; give a manifest with emotion words as labels")
     ids_of = {word: (text_ids(word), text_ids(f" {word}")) for word in known}
-    shared_of = [shared_ids(ids) for ids in category_ids(opening_ids(text_ids, wheels), wheels)]
+    shared_of = [shared_ids(ids) for ids in category_ids(opening_ids(tokenizer, wheels), wheels)]
     return GoldTokens(
         num_rows=len(gold.labels),
         num_malformed=sum(error is not None for _, error in fields),

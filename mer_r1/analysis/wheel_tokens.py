@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def token_report(tokenizer: Any, wheels: WheelSet) -> tuple[WheelTokens, ...]:
     """Of each wheel the ids that open its words in this tokenizer's vocabulary, and which of them are shared."""
     from mer_r1.models.category_confidence import category_ids, opening_ids
 
-    opening = opening_ids(partial(tokenizer.encode, add_special_tokens=False), wheels)
+    opening = opening_ids(tokenizer, wheels)
     by_wheel = category_ids(opening, wheels)
     return tuple(_wheel_tokens(wheel, ids_of, opening, tokenizer, wheels) for wheel, ids_of in enumerate(by_wheel))
 

@@ -13,11 +13,11 @@ leaves a category without ids, its confidence is NaN. No gradient flows through 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import log, nan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ def category_tokens(backbone: Backbone, wheels: WheelSet, shared_tokens: SharedT
     Raises InputError for a tokenizer that is not byte-level, in whose ids no answer could be located.
     """
     require_byte_level(backbone.tokenizer)
-    ids_of = category_ids(opening_ids(backbone.text_ids, wheels), wheels)
+    ids_of = category_ids(opening_ids(backbone.tokenizer, wheels), wheels)
     dropped = [shared_ids(of_wheel) if shared_tokens == "drop" else frozenset() for of_wheel in ids_of]
     kept = [ids - drop for of_wheel, drop in zip(ids_of, dropped, strict=True) for ids in of_wheel]
     rows = {ident: row for row, ident in enumerate(sorted(frozenset().union(*kept)))}
@@ -98,13 +98,13 @@ def category_tokens(backbone: Backbone, wheels: WheelSet, shared_tokens: SharedT
     )
 
 
-def opening_ids(text_ids: Callable[[str], Sequence[int]], wheels: WheelSet) -> dict[str, frozenset[int]]:
+def opening_ids(tokenizer: Any, wheels: WheelSet) -> dict[str, frozenset[int]]:
     """Of every word that has a category the ids it may open with: its first id, and that of it after a space."""
-    return {
-        word: frozenset(text_ids(text)[0] for text in (word, f" {word}"))
-        for word in wheels.words
-        if wheels.reaches(word)
-    }
+    words = [word for word in wheels.words if wheels.reaches(word)]
+    alone, after_space = (
+        tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (words, [f" {word}" for word in words])
+    )
+    return {word: frozenset((ids[0], spaced[0])) for word, ids, spaced in zip(words, alone, after_space, strict=True)}
 
 
 def category_ids(opening: Mapping[str, frozenset[int]], wheels: WheelSet) -> tuple[tuple[frozenset[int], ...], ...]:

@@ -49,9 +49,10 @@ def _ids_of(backbone: Backbone, wheels: WheelSet, shared_tokens: SharedTokens) -
     """By wheel and category the ids that count, from a walk over all words and both ways of writing one."""
     ids_of: list[list[set[int]]] = [[set() for _ in names] for names in wheels.categories_of]
     for word in wheels.words:
+        opening = {backbone.text_ids(text)[0] for text in (word, " " + word)}
         for wheel, categories in enumerate(wheels.lookup(word) or ()):
             for category in categories:
-                ids_of[wheel][category] |= {backbone.text_ids(text)[0] for text in (word, " " + word)}
+                ids_of[wheel][category] |= opening
     if shared_tokens == "drop":
         for of_wheel in ids_of:
             times = Counter(ident for ids in of_wheel for ident in ids)
