@@ -147,7 +147,7 @@ def _run_unibench(options: argparse.Namespace) -> int:
 def _mme_options(parser: argparse.ArgumentParser) -> None:
     data = "folder of question files and clips, or the manifest of `prepare`"
     add_benchmark_options(parser, data=data, sets="these tasks only, such as ER-Lab,SA", items="questions", mode="slow")
-    add_service_options(parser, requests="with --url, and of the judge: requests at the same time")
+    add_service_options(parser, requests="requests at the same time, and of the judge", styled=True)
     add_judge_options(parser)
     parser.add_argument("--no-frames", action="store_true", help="the judge sees no pictures of the clips")
 
@@ -167,7 +167,7 @@ def _picture_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt-style", metavar="STYLE", help="prompt template, as set or choice (default the model's)"
     )
-    add_service_options(parser)
+    add_service_options(parser, styled=True)
 
 
 def _run_pictures(options: argparse.Namespace) -> int:

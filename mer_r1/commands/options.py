@@ -126,25 +126,77 @@ def add_failed_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
+_BUDGET_OPTIONS = {
+    "num_frames": (int, "the most frames of a clip"),
+    "fps": (float, "frames a second of a clip; 0 takes --num-frames of every clip"),
+    "max_pixels": (int, "the most pixels of a frame"),
+    "min_pixels": (int, "the fewest pixels of a frame"),
+}
+
+
 def add_service_options(
-    parser: argparse._ActionsContainer, requests: str = "with --url: requests at the same time"
+    parser: argparse.ArgumentParser,
+    requests: str = "requests at the same time",
+    *,
+    styled: bool = False,
 ) -> None:
-    """A model behind an address as the one that answers; read back by `service_of`."""
-    parser.add_argument("--url", help="an OpenAI-compatible address that serves the model (default: it runs here)")
-    parser.add_argument("--key-env", metavar="VARIABLE", help="with --url: environment variable that holds its API key")
-    parser.add_argument("--no-sound", action="store_true", help="with --url: the model takes no sound")
-    parser.add_argument("--workers", type=int, default=8, metavar="N", help=f"{requests} (default %(default)s)")
+    """A model behind an address as the one that answers; read back by `service_of`.
+
+    `styled`: the command has a choice of prompt templates of its own, or asks questions of its own.
+    """
+    group = parser.add_argument_group("a model behind an address")
+    group.add_argument("--url", help="an OpenAI-compatible address that serves the model (default: it runs here)")
+    group.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+    group.add_argument("--no-sound", action="store_true", help="the model takes no sound")
+    group.add_argument("--workers", type=int, default=8, metavar="N", help=f"{requests} (default %(default)s)")
+    group.add_argument(
+        "--served-as",
+        metavar="NAME",
+        help="the model's name there; --model is then the run or the folder that is served, which says how clips are "
+        "shown to it, and frames are sent as they are taken for it here (vLLM with --trust-request-mm-kwargs)",
+    )
+    parser.set_defaults(served_style=None)
+    if not styled:
+        group.add_argument(
+            "--prompt-style",
+            dest="served_style",
+            metavar="STYLE",
+            help="prompt template, such as full or brief (default the folder's, else full)",
+        )
+    for name, (kind, text) in _BUDGET_OPTIONS.items():
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=kind,
+            metavar="N" if kind is int else "R",
+            help=f"{text} (default the folder's); frames are sent as they are taken, too",
+        )
 
 
 def service_of(options: argparse.Namespace) -> Service | None:
     """What `add_service_options` read; None without an address. Raises InputError for an option that needs one."""
     from mer_r1.generation.make import Service
 
+    budget = {name: value for name in _BUDGET_OPTIONS if (value := getattr(options, name)) is not None}
     if options.url is not None:
-        return Service(options.url, options.key_env, sound=not options.no_sound, num_workers=options.workers)
-    if options.key_env is not None or options.no_sound:
-        given = "--no-sound" if options.key_env is None else "--key-env"
-        raise InputError(f"{given} goes with --url; give the address, or leave it out")
+        return Service(
+            options.url,
+            options.key_env,
+            sound=not options.no_sound,
+            num_workers=options.workers,
+            served_as=options.served_as,
+            prompt_style=options.served_style,
+            budget={name: None if (name, value) == ("fps", 0.0) else value for name, value in budget.items()},
+        )
+    alone = {
+        "--key-env": options.key_env,
+        "--no-sound": options.no_sound or None,
+        "--served-as": options.served_as,
+        "--prompt-style": options.served_style,
+        **{f"--{name.replace('_', '-')}": value for name, value in budget.items()},
+    }
+    for name, value in alone.items():
+        if value is not None:
+            raise InputError(f"{name} goes with --url; give the address, or leave it out")
     return None
 
 

@@ -5,6 +5,10 @@ Section 3.1) and has the server continue from there (`continue_final_message`). 
 ends, and stays in the text; where a server leaves it out it is put back. Decoding is greedy at temperature 0, without
 the repetition penalty that a checkpoint's settings may hold, as locally.
 
+Media go out as files, and the server takes its frames from them; or, under a `budget`, as the very frames and sound
+that a local model is given, with the ids that are never answered suppressed as they are locally. That is for a vLLM
+server of a model trained here, started with `--trust-request-mm-kwargs`: it gives the answers of the model itself.
+
 At most `num_workers` samples are worked on at a time. Memory of each: about six times its media files while its request
 is made, four thirds while it is under way. An answer that was cut (finish_reason "length") is "truncated". A sample
 that fails, with its file, in the server, or after all tries, is a row with status "error"; a wrong address, model or
@@ -16,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, get_args
@@ -23,13 +28,16 @@ from typing import Any, NamedTuple, get_args
 from mer_r1.data.sample import MediaFacts, Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.generation.generator import UNREADABLE, failed
-from mer_r1.generation.media_parts import Delivery, Part, media_parts
+from mer_r1.generation.media_parts import Delivery, Part, media_parts, taken_parts
 from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
+from mer_r1.media import MediaBudget
 from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
 from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_servers_control
 
 DEFAULT_TEMPLATE = PROMPT_TEMPLATES["full"]
 _NOT_NUMBERS = re.compile(r"\s*!{8,}\s*")  # the argmax of NaN is id 0, "!" in the vocabularies of Qwen and GPT
+_SUPPRESSED = -100.0  # the largest that the API takes
+_UNTRUSTED = "Per-request m"  # how vLLM's refusal of mm_processor_kwargs and media_io_kwargs begins
 _WITHHELD = ("content_filter", "abort", "error")  # reasons of a server that has stopped the model
 
 
@@ -57,12 +65,15 @@ class EndpointGenerator:
         retries: int = 4,
         media: Delivery = "data",
         sound: bool = True,
+        budget: MediaBudget | None = None,
+        suppressed: Sequence[int] = (),
     ) -> None:
         """`key_env` names the environment variable of the API key (None: none is sent). `template` None is "full".
 
         `num_workers` (1 to 64) samples are worked on at a time; `timeout_s` bounds each wait for the server, and
         `retries` is the number of tries after the first. `media` "path" sends `file://` addresses to a server that
-        reads the same disk. `sound` False is for a model that takes none.
+        reads the same disk. `sound` False is for a model that takes none. With `budget` frames and sound go out as they
+        are taken under it; `suppressed` are ids that the model may not answer.
 
         Raises InputError for an address, name, number or key that cannot be used.
         """
@@ -84,7 +95,8 @@ class EndpointGenerator:
         self._model, self._template = model, template or DEFAULT_TEMPLATE
         self._response_format = RESPONSE_FORMATS[self._template.response_format]
         self._max_new_tokens, self._num_workers = max_new_tokens, num_workers
-        self._media, self._sound = media, sound
+        self._media, self._sound, self._budget = media, sound, budget
+        self._bias = dict.fromkeys(map(str, suppressed), _SUPPRESSED)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -96,6 +108,8 @@ class EndpointGenerator:
             "max_new_tokens": self._max_new_tokens,
             "temperature": 0.0,
             "sound": self._sound,
+            "media": "file" if self._budget is None else "frames",
+            **({} if self._budget is None else {"budget": asdict(self._budget)}),
         }
 
     def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
@@ -129,8 +143,11 @@ class EndpointGenerator:
 
     def _answer(self, chat: ChatClient, sample: Sample, mode: Mode) -> _Outcome:
         try:
-            media, facts = media_parts(sample, self._media, sound=self._sound)
-            body = chat.body(self._messages(media, sample, mode), self._fields(mode))
+            if self._budget is None:
+                media, facts, fields = media_parts(sample, self._media, sound=self._sound)
+            else:
+                media, facts, fields = taken_parts(sample, self._budget, sound=self._sound)
+            body = chat.body(self._messages(media, sample, mode), {**self._fields(mode), **fields})
             del media  # the body holds it
         except UNREADABLE as error:
             return _Outcome(failed(sample.id, mode, error), sent=False)
@@ -139,6 +156,12 @@ class EndpointGenerator:
         except ChatError as error:
             if error.of_all:
                 raise
+            if fields and error.of_one and _UNTRUSTED in str(error):
+                raise ChatError(
+                    f"{chat.url}: the server does not let a request say how its media are taken; start it with "
+                    "--trust-request-mm-kwargs, or send the files (no --served-as, no budget)",
+                    of_all=True,
+                ) from None
             return _Outcome(failed(sample.id, mode, error), lost=error if error.unreachable else None)
 
     def _messages(self, media: list[Part], sample: Sample, mode: Mode) -> list[dict[str, Any]]:
@@ -160,6 +183,8 @@ class EndpointGenerator:
         }
         if self._response_format.stops_at_first(mode):  # which is all that a server can do
             fields |= {"stop": [self._response_format.stop], "include_stop_str_in_output": True}
+        if self._bias:
+            fields["logit_bias"] = self._bias
         if self._response_format.prefill(mode):
             fields |= {"continue_final_message": True, "add_generation_prompt": False}
         return fields

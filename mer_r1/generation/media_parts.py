@@ -1,27 +1,33 @@
 """A sample's media as content parts of a chat request: `video_url`, `image_url`, `audio_url`, as vLLM takes them.
 
-Files go out as they are, as base64 in data URLs, or by path (`file://`) to a server that may read them. What a local
-backbone is given goes out too: the sound track of a video is a part of its own, 16 kHz mono wav, for a server does not
-hear a video; sound in a file that holds pictures, or of a kind that audio libraries do not read, becomes wav as well.
-The first bytes of a file decide what it is, never its name. Memory: four thirds of a file for its base64.
+`media_parts`: files go out as they are, as base64 in data URLs, or by path (`file://`) to a server that may read
+them. The sound track of a video is a part of its own, 16 kHz mono wav, for a server does not hear a video; sound in a
+file that holds pictures, or of a kind that audio libraries do not read, becomes wav as well. The first bytes of a file
+decide what it is, never its name. Memory: four thirds of a file for its base64.
+
+`taken_parts`: what a local backbone is given goes out, its frames and its waveform to the last bit, and the server is
+asked to take them as they are.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-import wave
+import struct
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mer_r1.data.sample import MediaFacts, Sample
 from mer_r1.errors import InputError
-from mer_r1.media import MediaBudget, decode_file
-from mer_r1.media.budget import AUDIO_HZ
+from mer_r1.media import MediaBudget, decode_file, frame_rate, read_clip
+from mer_r1.media.budget import AUDIO_HZ, SHORTEST_SOUND
 from mer_r1.media.formats import STILL_DEMUXERS, demuxer_of
 
 Part = dict[str, Any]
@@ -53,10 +59,14 @@ _TRACK_BUDGET = MediaBudget(num_frames=2, fps=None, max_pixels=56 * 56, min_pixe
 
 
 class SentMedia(NamedTuple):
-    """Parts in the order of a local prompt (picture, sound), and the facts of what was decoded here for them."""
+    """Parts in the order of a local prompt (picture, sound), and the facts of what was decoded here for them.
+
+    `fields` stand beside the messages in the request, and say how the server is to take the parts.
+    """
 
     parts: list[Part]
     facts: MediaFacts | None
+    fields: Mapping[str, Any] = MappingProxyType({})
 
 
 def media_parts(sample: Sample, delivery: Delivery = "data", *, sound: bool = True) -> SentMedia:
@@ -83,15 +93,53 @@ def media_parts(sample: Sample, delivery: Delivery = "data", *, sound: bool = Tr
     return SentMedia(parts, facts)
 
 
+def taken_parts(sample: Sample, budget: MediaBudget, *, sound: bool = True) -> SentMedia:
+    """The media of a sample as a local model is given them under `budget`, nothing lost.
+
+    The frames of a video go out in order as PNG pictures, in vLLM's form of one video that needs no sampling; a single
+    frame is a picture; sound is wav. `fields` (vLLM's) keep all frames and their sizes, and give the rate at which they
+    were taken. `sound` False leaves all sound out. Raises InputError as `read_clip`.
+    """
+    clip = read_clip(sample if sound else replace(sample, audio=None), budget)
+    parts: list[Part] = []
+    fields: dict[str, dict[str, Any]] = {}
+    facts = clip.facts
+    if clip.frames_THWC is not None:
+        pictures = [_png(frame_HWC) for frame_HWC in clip.frames_THWC]
+        fields["mm_processor_kwargs"] = {"do_resize": False}
+        if len(pictures) == 1:
+            parts.append(_part("image", _data_url("image/png", pictures[0])))
+        else:
+            rate = frame_rate(len(pictures), facts.video_s, budget)
+            fields["mm_processor_kwargs"] |= {"fps": rate}
+            fields["media_io_kwargs"] = {"video": {"num_frames": -1, "fps": rate}}
+            # The name of the form says jpeg; what each picture is, its first bytes say.
+            listed = b",".join(map(base64.b64encode, pictures)).decode("ascii")
+            parts.append(_part("video", f"data:video/jpeg;base64,{listed}"))
+    if clip.waveform_N is not None and sound:
+        wave_N = np.pad(clip.waveform_N, (0, max(0, SHORTEST_SOUND - len(clip.waveform_N))))
+        parts.append(_part("audio", wav_url(wave_N)))
+    elif facts.audio_s is not None:
+        facts = replace(facts, audio_taken_s=0.0)
+    return SentMedia(parts, facts, fields)
+
+
 def wav_url(waveform_N: NDArray[np.float32]) -> str:
-    """A waveform in [-1, 1] at 16 kHz as the data URL of a 16-bit mono wav."""
+    """A waveform at 16 kHz as the data URL of a mono wav of 32-bit floats.
+
+    Integers would round; and vLLM, where it decodes by PyAV, takes 16-bit samples for numbers up to 32,767.
+    """
+    data = waveform_N.astype("<f4").tobytes()
+    head = struct.pack("<4sI4s", b"RIFF", 50 + len(data), b"WAVE")
+    form = struct.pack("<4sIHHIIHHH", b"fmt ", 18, 3, 1, AUDIO_HZ, 4 * AUDIO_HZ, 4, 32, 0)  # 3: IEEE floats
+    about = struct.pack("<4sII4sI", b"fact", 4, len(waveform_N), b"data", len(data))
+    return _data_url("audio/wav", head + form + about + data)
+
+
+def _png(frame_HWC: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(AUDIO_HZ)
-        writer.writeframes(np.round(np.clip(waveform_N, -1.0, 1.0) * 32767.0).astype("<i2").tobytes())
-    return _data_url("audio/wav", file.getvalue())
+    Image.fromarray(frame_HWC).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def _picture_part(path: Path, delivery: Delivery) -> Part:

@@ -62,13 +62,16 @@ def _kept_settings(path: Path) -> dict[str, Any] | None:
 
 
 def _with_todays_names(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of 0.1.0 have `profile` for the response format, and WordsOnlyBackbone for CausalLMBackbone."""
+    """Settings of 0.1.0 have `profile` for the response format, and WordsOnlyBackbone for CausalLMBackbone.
+
+    Endpoints were sent files alone, which is not written there.
+    """
     settings, prompt, model = dict(settings), settings.get("prompt"), settings.get("model")
     if isinstance(prompt, dict) and "profile" in prompt:
         settings["prompt"] = {"response_format" if key == "profile" else key: value for key, value in prompt.items()}
     if isinstance(model, dict) and model.get("kind") == "WordsOnlyBackbone":
         settings["model"] = {**model, "kind": "CausalLMBackbone"}
-    return settings
+    return {"media": "file", **settings} if settings.get("backend") == "endpoint" else settings
 
 
 def write_settings(out: Path, settings: dict[str, Any]) -> None:
