@@ -23,9 +23,10 @@ quickstart: $(STAMP)
 
 test: lint types layers unit
 
-# While you work: no process or browser is started, nothing large is trained. `slow` in pyproject.toml says what is left out.
+# While you work: no process or browser is started, nothing is trained. `slow` in pyproject.toml says what is left out;
+# hypothesis tries a fifth of the examples.
 test-fast: lint
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --hypothesis-profile fast
 
 lint: $(STAMP)
 	$(BIN)/ruff check --output-format concise .

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("suite", deadline=None, max_examples=50)  # a busy machine is no fault of the code
+settings.register_profile("fast", settings.get_profile("suite"), max_examples=10)
 settings.load_profile("suite")
 
 

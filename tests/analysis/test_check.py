@@ -186,6 +186,7 @@ def die(row: MediaRow, budget: MediaBudget) -> MediaReport:
     return MediaReport(row.line)
 
 
+@pytest.mark.slow
 def test_a_file_that_crashes_or_hangs_its_decoder_is_a_fault_of_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["a", "crash", "b", "hang", "c", "crash", "d", "e"]
     rows = [MediaRow(k, Sample(id=name, video=Path(f"{name}.mp4"))) for k, name in enumerate(names)]

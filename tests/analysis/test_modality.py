@@ -147,6 +147,7 @@ def test_the_finding_names_what_is_surely_missed() -> None:
     assert finding(rows) == "No medium is surely missed."
 
 
+@pytest.mark.slow
 def test_a_model_is_asked_without_each_medium_and_not_asked_again(
     tiny: "OmniBackbone", samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_model_is_asked_without_each_medium_and_not_asked_again(
     assert '"without": ["sound"]' in json.dumps(settings)
 
 
+@pytest.mark.slow
 def test_the_verb_asks_scores_prints_and_draws(
     tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

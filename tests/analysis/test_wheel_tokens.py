@@ -46,6 +46,7 @@ def test_the_counts_are_those_worked_out_by_hand() -> None:
     assert report[4].total == TokenCount("w5", num_words=3, num_ids=4, num_shared_ids=1, num_touched=3, num_lost=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["official", "corrected"])
 def test_the_counts_are_those_of_the_tables_that_calibration_uses(folder: Path, protocol: str) -> None:
     wheels = WheelSet.load(protocol=protocol)
@@ -64,6 +65,7 @@ def test_the_counts_are_those_of_the_tables_that_calibration_uses(folder: Path, 
         assert num_words == sorted(num_words, reverse=True)
 
 
+@pytest.mark.slow
 def test_the_file_holds_what_the_table_shows(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def test_responses_become_the_tables_numbers(files: Files, capsys: pytest.Captur
     assert {tuple(row["scores"]) for row in files.rows()} == {(1, 1), (1, 2)}
 
 
+@pytest.mark.slow
 def test_pictures_and_sound_go_with_stage_two_alone_and_the_label_not_with_stage_one(files: Files) -> None:
     write_clips(files.questions)
     clues = files.questions / "ER-Lab/audio_clue/clues.json"
@@ -61,6 +62,7 @@ def test_pictures_and_sound_go_with_stage_two_alone_and_the_label_not_with_stage
     assert "|frames:10|clues:1|" in files.metrics()["signature"]
 
 
+@pytest.mark.slow
 def test_the_manifest_of_prepare_serves_as_questions_and_brings_its_clips(files: Files, tmp_path: Path) -> None:
     from mer_r1.benchmarks.mme_emotion.questions import prepare
     from mer_r1.data.manifest import write_manifest
@@ -94,6 +96,7 @@ def busy_then(*failures: Reply) -> Script:
     return script
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "failure",
     [
@@ -123,6 +126,7 @@ def test_slow_replies_are_waited_for_side_by_side(files: Files) -> None:
         assert files.judge(server.url, workers=4) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 404, 401])
 def test_a_server_that_stays_broken_is_an_error_and_the_same_command_goes_on(status: int, files: Files) -> None:
     def script(number: int, body: Body) -> Reply:
@@ -147,6 +151,7 @@ def spoiled(body: Body, *, steps: bool = False) -> bool:
     return is_steps(body) == steps and "sad" in text_of(body).rpartition("Right label")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", ["no tags: 1/1, 1/1", "", None])
 def test_a_reply_out_of_form_is_asked_again_once_then_unjudged(spoil: str | None, files: Files) -> None:
     """None is a reply without a text, as a filter gives: it stops one sample and not the others."""
@@ -221,6 +226,7 @@ def test_killed_and_repeated_it_ends_with_the_same_numbers_and_asks_nothing_twic
     assert files.metrics() == again
 
 
+@pytest.mark.slow
 def test_a_row_that_a_stop_cut_off_is_made_again_without_a_question(files: Files) -> None:
     with serve(replies()) as server:
         files.judge(server.url)
@@ -233,6 +239,7 @@ def test_a_row_that_a_stop_cut_off_is_made_again_without_a_question(files: Files
         assert len(server.asked) == 18
 
 
+@pytest.mark.slow
 def test_a_changed_response_is_judged_anew_and_the_others_are_kept(files: Files) -> None:
     with serve(replies()) as server:
         files.judge(server.url)
@@ -245,6 +252,7 @@ def test_a_changed_response_is_judged_anew_and_the_others_are_kept(files: Files)
     assert len(files.rows()) == 10
 
 
+@pytest.mark.slow
 def test_another_judge_does_not_mix_into_the_same_folder(files: Files) -> None:
     with serve(replies()) as server:
         files.judge(server.url)
@@ -303,6 +311,7 @@ def test_responses_that_do_not_fit_are_one_line(rows: Any, message: str, files: 
     assert not files.out.exists()
 
 
+@pytest.mark.slow
 def test_a_folder_without_any_of_the_clips_is_refused_and_one_missing_clip_is_counted(files: Files) -> None:
     with pytest.raises(InputError, match="holds none of the clips"):
         files.judge("http://127.0.0.1:1/v1", videos=files.questions)

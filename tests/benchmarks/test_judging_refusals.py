@@ -27,6 +27,7 @@ def refusing(is_refused: Callable[[Body], bool]) -> Script:
     return lambda number, body: REFUSED if is_refused(body) else says(in_form(number, body))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 8])
 @pytest.mark.parametrize("task", ["ER-Lab", "ML-ER", "SA"])  # the first case, one in the middle, the last
 def test_one_request_that_is_refused_leaves_one_answer_unjudged(task: str, workers: int, files: Files) -> None:
@@ -55,6 +56,7 @@ def test_a_server_that_takes_no_pictures_is_an_error_and_nothing_is_unjudged(fil
     assert (files.out / "judged.jsonl").read_text() == ""
 
 
+@pytest.mark.slow
 def test_settings_are_what_was_chosen_and_not_what_answers_were_there(files: Files) -> None:
     clues = files.questions / "ER-Lab/audio_clue/clues.json"
     with serve(replies()) as server:

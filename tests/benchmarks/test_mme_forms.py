@@ -139,6 +139,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_linear_time(piece: str) -> None:
     """Quadratic time would be many minutes, which the suite's limit on a test that hangs ends."""

@@ -247,6 +247,7 @@ def test_a_tag_with_spaces_or_of_the_asked_form_is_no_tag_either(tag: str) -> No
         assert not set(data) & set("<>")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", ["<", "< ", " ", "</ ", "<response ", "<response / "])
 def test_a_hostile_text_is_made_data_in_linear_time(piece: str) -> None:
     """Quadratic time would be many minutes, which the suite's limit on a test that hangs ends."""

@@ -139,6 +139,7 @@ def test_runs_are_diagnosed_into_tables_numbers_cases_and_plots(
     assert (tmp_path / "again" / "gaps.svg").read_text() == svg
 
 
+@pytest.mark.slow
 def test_the_table_of_confidences_breaks_no_word_in_a_terminal_of_80_columns(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     assert first == again != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["svg", "png"])
 def test_the_plot_is_of_the_kind_its_name_ends_in(tmp_path: Path, ending: str) -> None:
     pytest.importorskip("matplotlib")

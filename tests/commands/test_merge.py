@@ -44,6 +44,7 @@ def test_a_run_is_merged_into_a_folder_that_loads_and_has_a_card(
     assert f"Model: {out}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_model_folder_alone_is_enough(lora_run: Path, tmp_path: Path) -> None:
     assert main(["merge", str(lora_run / "model"), "--out", str(tmp_path / "merged")]) == 0
     assert (tmp_path / "merged" / "model.safetensors").is_file()

@@ -52,6 +52,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
 
 
+@pytest.mark.slow
 def test_a_clip_is_answered_in_both_modes_with_words_or_an_honest_line(
     clip: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_json_lines_are_the_rows_of_a_predictions_file(
     assert rows[:2] == rows[2:]
 
 
+@pytest.mark.slow
 def test_a_clip_that_fails_is_printed_as_failed_beside_the_others_and_ends_in_one(
     clip: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +112,7 @@ def test_a_model_at_an_address_is_given_clips(
     assert "happy" in printed
 
 
+@pytest.mark.slow
 def test_a_row_whose_clip_is_lost_is_named_the_others_are_answered_and_it_is_asked_again(
     clip: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +137,7 @@ def test_a_subtitle_alone_is_enough(model: str, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.startswith("subtitle  slow thinking")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["[bold]x.mp4", "[", "[\\\\].mp4", "<script>.mp4", ":smile:.mp4", "a b\\.mp4"])
 def test_a_file_name_is_printed_as_it_stands(
     name: str, clip: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -167,6 +171,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_a_manifest_is_written_once_row_by_row_and_mode_by_mode(
     corpus_folder: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +193,7 @@ def test_a_manifest_is_written_once_row_by_row_and_mode_by_mode(
     assert rows_of(out) == [json.loads(line) for line in whole.splitlines()]
 
 
+@pytest.mark.slow
 def test_one_mode_may_be_asked_first_and_the_other_later(corpus_folder: Path, model: str, tmp_path: Path) -> None:
     manifest, out = corpus_folder / "val.jsonl", tmp_path / "out.jsonl"
     for mode in ("slow", "both"):

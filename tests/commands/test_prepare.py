@@ -32,6 +32,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_all_nine_are_prepared_and_sound(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("mer-unibench", root, tmp_path) == 0
     assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(SETS)

@@ -33,6 +33,7 @@ def index_of(page: Page) -> dict[str, Any]:
     return next(json.loads(text) for attrs, text in page.scripts if attrs.get("id") == "samples-index")
 
 
+@pytest.mark.slow
 def test_text_from_files_never_becomes_markup(whole: str) -> None:
     page = Page(whole)
     assert not [tag for tag, _ in page.tags if tag in ("iframe", "link", "object", "base")]
@@ -174,6 +175,7 @@ def test_what_was_not_answered_is_counted_on_the_page_and_ends_both_commands_in_
     assert main(["report", str(folder)]) == main(["diagnose", str(folder)]) == 0
 
 
+@pytest.mark.slow
 def test_a_benchmark_is_a_table_of_sets_with_its_own_measures(tmp_path: Path) -> None:
     sets = {"ovmerdplus": ALL, "meld": {"a": ["happy"], "b": ["sad"]}}
     numbers: dict[str, Any] = {"sets": {"ovmerdplus": {}, "meld": {}}}
@@ -185,6 +187,7 @@ def test_a_benchmark_is_a_table_of_sets_with_its_own_measures(tmp_path: Path) ->
     assert "The paradox shows on" in text
 
 
+@pytest.mark.slow
 def test_a_matrix_leaves_open_what_a_system_was_not_asked_and_gives_it_no_mean_and_no_tile(tmp_path: Path) -> None:
     sets = {"ovmerdplus": ALL, "meld": {"a": ["happy"], "b": ["sad"]}}
     both = make_benchmark(tmp_path / "x", sets, "both", {})
@@ -238,6 +241,7 @@ def test_a_set_of_sentiments_says_who_judged_it_and_of_which_clips(tmp_path: Pat
     assert index_of(page)["answers"]["0.fast"]["state"] == ["n", "n", "n"]
 
 
+@pytest.mark.slow
 def test_hit_has_its_interval_and_its_column_on_a_phone(tmp_path: Path) -> None:
     gold = {str(n): ["happy"] if n % 3 else ["sad"] for n in range(12)}
     folder = make_benchmark(tmp_path / "b", {"meld": gold}, "m", {"sets": {"meld": {"fast": {"measure": "hit"}}}})

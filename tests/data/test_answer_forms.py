@@ -298,6 +298,7 @@ HOSTILE = ["{", "}", "\\boxed{", "\\boxed{}", "```", "``` a", ":", "a:", "a:\n",
            "\n \n:", "和高"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
     text = piece * (50_000 // len(piece))

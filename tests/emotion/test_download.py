@@ -199,6 +199,7 @@ FAULTS: dict[str, tuple[Answer, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_file_that_cannot_be_had_is_named_with_address_and_way_out(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

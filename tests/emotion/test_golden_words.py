@@ -52,6 +52,7 @@ def one(names: frozenset[str]) -> str:
     return "".join(names)
 
 
+@pytest.mark.slow
 def test_every_recorded_word_is_mapped_as_the_official_code_maps_it(
     tables: Tables, wheels: dict[int, WheelSet]
 ) -> None:
@@ -85,6 +86,7 @@ def recorded(case: dict[str, Any]) -> list[tuple[str, str, list[str], list[str]]
     ]
 
 
+@pytest.mark.slow
 def test_every_recorded_label_list_is_mapped_to_the_same_sets(tables: Tables, wheels: dict[int, WheelSet]) -> None:
     cases = load_golden()["cases"]
     entries = [(case["id"], *entry) for case in cases for entry in recorded(case)]
@@ -185,6 +187,7 @@ def test_the_revision_takes_wrong_forms_away_and_nothing_else(tables: Tables, re
     assert [one(names) for names in categories] == ["scared", "fearful", "scared", "fear", "scared"]
 
 
+@pytest.mark.slow
 def test_corrected_fear_is_fear_in_every_wheel(folder: Path, revised: Path) -> None:
     for source in (folder, revised):
         wheels = WheelSet.load(str(source), protocol="corrected")
@@ -209,6 +212,7 @@ def test_the_corrected_protocol_changes_as_many_forms_as_the_documentation_says(
     assert [sum(len(b[k]) > 1 for _, b in pairs) for k in range(NUM_WHEELS)] == [72, 67, 19, 67, 23]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_published_wheel_word_reaches_its_own_category_when_corrected(
     folder: Path, tables: Tables, level: int

@@ -160,6 +160,7 @@ def test_no_category_is_empty() -> None:
         assert all(WHEELS.words_of(wheel, category) for category in categories)
 
 
+@pytest.mark.slow
 def test_no_wheel_is_another_one_renamed_or_refined() -> None:
     for one, other in itertools.permutations(range(NUM_WHEELS), 2):
         split = {(ids_of(word)[one], ids_of(word)[other]) for word in WHEELS.words if all(ids_of(word))}

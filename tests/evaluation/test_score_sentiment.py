@@ -237,6 +237,7 @@ def test_the_question_of_mer_unibench_is_sampled_and_another_one_is_said_not_to_
     assert "built-in lexicon: these WAF are not MER-UniBench's" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_local_model_samples_the_same_answers_again(taught_text: Path) -> None:
     from mer_r1.models.text_model import TextModel
 

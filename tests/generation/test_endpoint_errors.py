@@ -58,6 +58,7 @@ def test_a_server_that_is_too_slow_for_one_sample_answers_the_others() -> None:
     assert "no answer within 0.3 s" in str(rows["clip 0"].error)
 
 
+@pytest.mark.slow
 def test_a_server_that_lets_a_reply_drip_is_not_waited_for_without_end() -> None:
     def drip(connection: Any) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n")

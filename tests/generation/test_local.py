@@ -38,6 +38,7 @@ def test_a_clip_that_cannot_be_read_is_a_row_and_the_others_are_answered(
     assert rows[samples[0].id].raw.startswith("<think></think><answer>")
 
 
+@pytest.mark.slow
 def test_answers_do_not_depend_on_the_batch(
     tiny: OmniBackbone, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +51,7 @@ def test_answers_do_not_depend_on_the_batch(
     assert [(row.id, row.raw) for row in apart] == [(row.id, row.raw) for row in together]
 
 
+@pytest.mark.slow
 def test_no_more_than_two_batches_of_prompts_are_held(
     tiny: OmniBackbone, prompts: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +75,7 @@ def test_no_more_than_two_batches_of_prompts_are_held(
     assert 4 < most <= 8
 
 
+@pytest.mark.slow
 def test_a_batch_too_large_for_the_memory_is_asked_one_by_one_and_only_what_fails_alone_is_a_row(
     tiny: OmniBackbone, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +98,7 @@ def test_a_batch_too_large_for_the_memory_is_asked_one_by_one_and_only_what_fail
     assert len(rows) == len(samples)
 
 
+@pytest.mark.slow
 def test_a_stopped_reader_leaves_no_thread(tiny: OmniBackbone, samples: list[Sample]) -> None:
     from mer_r1.generation.local import LocalGenerator
 
@@ -119,6 +123,7 @@ def test_settings_name_all_that_decides_an_answer(tiny: OmniBackbone, fresh_tiny
     assert LocalGenerator(tiny, SHORT + 1).settings["max_new_tokens"] == SHORT + 1
 
 
+@pytest.mark.slow
 def test_another_question_changes_the_prompt_the_answer_form_and_the_settings(
     tiny: OmniBackbone, samples: list[Sample], tmp_path: Path
 ) -> None:
@@ -163,6 +168,7 @@ def test_what_cannot_be_asked_is_said_without_loading_a_model() -> None:
     validate_generator("owner/name")
 
 
+@pytest.mark.slow
 def test_fast_thinking_by_a_prompt_asks_for_the_answer_alone(tiny: OmniBackbone, samples: list[Sample]) -> None:
     from mer_r1.generation.local import LocalGenerator
 

@@ -50,12 +50,14 @@ def test_predictions_come_clip_by_clip_and_fast_before_slow(tiny: OmniBackbone, 
     assert [row.media.audio_s for row in made[2:4] if row.media] == pytest.approx([0.5, 0.5])
 
 
+@pytest.mark.slow
 def test_one_clip_and_one_mode_give_one_prediction(tiny: OmniBackbone, film: Path) -> None:
     for clip in (film, str(film), clip_sample(film)):
         (made,) = predict(clip, model=tiny, mode="slow", max_new_tokens=SHORT)
         assert (made.id, made.mode) == (str(film), "slow")
 
 
+@pytest.mark.slow
 def test_a_subtitle_goes_with_a_file_and_changes_the_answer(tiny: OmniBackbone, film: Path) -> None:
     texts = (None, "It is awful news.", "I got what I wished for.")
     made = [predict(film, model=tiny, mode="slow", subtitle=text, max_new_tokens=20)[0].raw for text in texts]
@@ -85,6 +87,7 @@ def test_a_path_without_a_file_is_found_before_a_model_is_loaded(film: Path, tmp
         predict([film, tmp_path / "lost.mp4"], model=str(tmp_path / "no model"))
 
 
+@pytest.mark.slow
 def test_a_batch_too_large_for_the_memory_is_answered_one_by_one(
     tiny: OmniBackbone, film: Path, voice: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,6 +197,7 @@ def test_a_table_of_pieces_without_bytes_is_refused_at_once(tmp_path: Path) -> N
     assert "its description of the photograph cannot be read" in refusal(path)
 
 
+@pytest.mark.slow
 def test_any_damage_to_the_description_gives_a_picture_or_one_input_error(tmp_path: Path) -> None:
     path = tiled(tmp_path, gradient(128, 64), 64, AV1, irot(1))
     whole = path.read_bytes()

@@ -194,6 +194,7 @@ def test_recordings_that_were_joined_end_to_end_follow_each_other(
     assert decode_file(both, FOUR, pictures="none").facts.audio_s == pytest.approx(3.0, abs=0.15)
 
 
+@pytest.mark.slow
 def test_a_long_gap_in_the_sound_of_a_transport_stream_is_no_new_start(tmp_path: Path) -> None:
     source = write_media(
         tmp_path / "a.ts", frames=[*gray_frames(14)] * 9, sound=beeps(15.0, 48_000), rate=48_000, fps=8
@@ -222,6 +223,7 @@ def test_the_pieces_of_an_edit_list_follow_each_other(tmp_path: Path, edits: tup
     assert indices(clip) == right
 
 
+@pytest.mark.slow
 def test_slides_with_reordered_frames_keep_their_place_beside_the_sound(tmp_path: Path) -> None:
     frames = gray_frames(4)
     path = write_media(

@@ -117,6 +117,7 @@ def best_triple(words: Mapping[str, Sets], gold: Gold) -> tuple[float, float]:
     return float(f1.max()), float(hit.max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_among_ten_thousand_triples_the_best_is_found(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     words, gold = large_file(seed)

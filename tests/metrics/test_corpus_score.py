@@ -145,6 +145,7 @@ def test_a_constant_answer_scores_what_the_report_of_it_says() -> None:
             )
 
 
+@pytest.mark.slow
 def test_under_the_corrected_protocol_an_unknown_word_may_be_the_best_constant_answer() -> None:
     gold = {str(i): ["zorp", "happy"] if i % 3 else ["zorp"] for i in range(9)} | {"x": ["sad"], "y": ["lost", "sad"]}
     words = ("zorp", "happy", "sad", "lost")

@@ -100,6 +100,7 @@ def agrees(report: ScoreReport, level: int, official: Mapping[str, Any]) -> bool
     )
 
 
+@pytest.mark.slow
 def test_every_f1_corpus_gives_the_official_numbers(golden: dict[str, Any], tables: dict[int, WheelSet]) -> None:
     compared = 0
     for name, gold, said, official in f1_corpora(golden):

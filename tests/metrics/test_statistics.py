@@ -148,6 +148,7 @@ def test_wrong_arguments_are_refused() -> None:
         paired_bootstrap(table(np.ones(3)), table(np.ones(4)), mean)
 
 
+@pytest.mark.slow
 def test_resamples_of_a_large_benchmark_in_small_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(6)
     values = np.concatenate([table(generator.random(12_799)), generator.random((12_799, 18))], axis=1)
@@ -159,6 +160,7 @@ def test_resamples_of_a_large_benchmark_in_small_parts_change_nothing(monkeypatc
     np.testing.assert_allclose(bootstrap_intervals(grouped, mean), whole_grouped, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_samples_need_little_memory() -> None:
     values = np.random.default_rng(7).random((100_000, 20))
     values[:, 0] = 1

@@ -52,6 +52,7 @@ def base(request: pytest.FixtureRequest, tiny_folder: Path, vision_folder: Path,
     return {"omni": tiny_folder, "vision": vision_folder, "words": words_folder}[request.param]
 
 
+@pytest.mark.slow
 def test_an_adapter_is_merged_into_its_base(base: Path, tmp_path: Path) -> None:
     adapted = _write_adapter(base, tmp_path / "adapter")
     state = torch.random.get_rng_state()
@@ -64,6 +65,7 @@ def test_an_adapter_is_merged_into_its_base(base: Path, tmp_path: Path) -> None:
     assert float((adapted - _logits(load_backbone(str(base)))).abs().max()) > 1e-2
 
 
+@pytest.mark.slow
 def test_the_settings_of_an_adapter_win_over_its_bases(words_folder: Path, tmp_path: Path) -> None:
     _write_adapter(words_folder, tmp_path)
     other: Any = replace(load_backbone(str(words_folder)), prompt_style="full")
@@ -109,6 +111,7 @@ def test_an_adapter_of_an_adapter_is_refused(adapter: Path) -> None:
     _refused(adapter, "is an adapter too")
 
 
+@pytest.mark.slow
 def test_an_adapter_of_another_base_is_refused(adapter: Path, tmp_path: Path) -> None:
     deeper, wider = (tiny_text(["No!"], num_layers=layers, hidden_size=size) for layers, size in ((4, 128), (3, 64)))
     for number, other in enumerate((deeper, wider)):
@@ -142,6 +145,7 @@ def test_a_damaged_adapter_configuration_is_named(adapter: Path, text: str) -> N
     _refused(adapter, "adapter_config.json: not the configuration of an adapter")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"r": "two"}, {"peft_type": "NONE_SUCH"}, {"unknown_key": 1, "peft_type": None}])
 def test_an_adapter_configuration_that_says_nothing_known_is_refused(adapter: Path, change: dict[str, object]) -> None:
     path = adapter / "adapter_config.json"
@@ -149,6 +153,7 @@ def test_an_adapter_configuration_that_says_nothing_known_is_refused(adapter: Pa
     _refused(adapter, "cannot be merged")
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_a_checkpoint_too_is_an_adapter(words_folder: Path, adapter: Path) -> None:
     """As transformers takes it: never a checkpoint with half of an adapter on it."""
     alone = _logits(load_backbone(str(adapter)))
@@ -190,6 +195,7 @@ def _rewrite(folder: Path, theirs: str, ours: str = "", more: dict[str, Tensor] 
     path.write_text(json.dumps(config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "kind"),
     [
@@ -208,6 +214,7 @@ def test_an_adapter_of_another_trainer_is_merged(
     torch.testing.assert_close(_logits(load_backbone(str(tmp_path))), adapted, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_an_adapter_of_a_tower_is_not_taken_for_the_language_models(tiny_folder: Path, tmp_path: Path) -> None:
     """Both have layers.0.self_attn.q_proj."""
     adapted = _write_adapter(tiny_folder, tmp_path, target_modules=r".*audio_tower\.layers\.\d+\.self_attn\.[qv]_proj")
@@ -215,6 +222,7 @@ def test_an_adapter_of_a_tower_is_not_taken_for_the_language_models(tiny_folder:
     torch.testing.assert_close(_logits(load_backbone(str(tmp_path))), adapted, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_layers_that_were_saved_whole_come_with_the_adapter(tiny_folder: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*tie_word_embeddings")
@@ -225,6 +233,7 @@ def test_layers_that_were_saved_whole_come_with_the_adapter(tiny_folder: Path, t
     torch.testing.assert_close(_logits(replace(merged, prompt_style="brief")), adapted, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
 def test_an_adapter_of_the_head_or_the_embeddings_leaves_the_other_as_it_is(
     target: str, tiny_folder: Path, tmp_path: Path
@@ -238,6 +247,7 @@ def test_an_adapter_of_the_head_or_the_embeddings_leaves_the_other_as_it_is(
     torch.testing.assert_close(_logits(replace(merged, prompt_style="brief")), adapted, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_key_without_a_layer_or_an_adapter_that_is_no_lora_is_refused(adapter: Path) -> None:
     import peft
     from safetensors.torch import load_file, save_file

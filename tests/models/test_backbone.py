@@ -57,6 +57,7 @@ def test_the_plain_pass_gives_the_official_logits(tiny: OmniBackbone) -> None:
     _close(answer_logits(tiny, prompts, texts), official, mask, tiny)
 
 
+@pytest.mark.slow
 def test_encoding_reads_what_the_official_thinker_reads_alone(tiny: OmniBackbone) -> None:
     """The first logits, the embeddings with media in place, keys and values: none knows the padding or the company."""
     prompts = prompts_of_all_kinds(tiny)
@@ -188,6 +189,7 @@ def test_text_survives_its_ids(tiny: OmniBackbone, text: str) -> None:
     assert tiny.decode(tiny.text_ids(text)) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["omni", "vision"])
 def test_a_picture_is_shown_with_its_candidates_as_data(kind: str, tiny: OmniBackbone, vision: VisionBackbone) -> None:
     backbone: OmniBackbone | VisionBackbone = tiny if kind == "omni" else vision

@@ -143,6 +143,7 @@ def test_a_batch_gives_the_logits_that_the_model_gives_each_alone(words: CausalL
         torch.testing.assert_close(encoded.logits_PV[row], official[0], atol=tolerance, rtol=0)
 
 
+@pytest.mark.slow
 def test_greedy_answers_are_those_of_the_models_own_generate(words: CausalLMBackbone) -> None:
     prompts = _prompts(words)
     made = words.generate(words.encode(words.collate(prompts)), 2, Sampling(12, temperature=0.0), stop="no such stop")
@@ -164,6 +165,7 @@ def test_it_has_no_towers_and_one_axis(words: CausalLMBackbone) -> None:
     assert words.position_argument(positions_3BT).shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_kept_prompts_are_the_fresh_ones(words: CausalLMBackbone, samples: list[Sample], tmp_path: Path) -> None:
     read = [sample for sample in samples if sample.subtitle]
     fresh, kept = read_prompts(words, read), read_prompts(words, read, keep_in=tmp_path)

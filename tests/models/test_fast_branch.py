@@ -51,6 +51,7 @@ ANSWER_WORDS = st.lists(st.sampled_from(["happy", "glad", "angry", "sad", "lost"
 SEPARATORS = st.sampled_from([", ", ",", "; ", "\n", ",\n- "])
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(ANSWER_WORDS, SEPARATORS, st.sampled_from(["", " ", "\n", "1. "]), st.sampled_from(["", "I see.", "a, b\n"]))
 def test_anchors_are_the_first_tokens_of_the_words(
@@ -88,6 +89,7 @@ def cut_responses(draw: st.DrawFn) -> tuple[str, str, list[str], list[int], list
     return response_format.name, answer.decode(), list(begins), list(begins.values()), pieces
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(cut_responses())
 def test_slow_and_fast_agree_at_every_anchor_however_the_tokenizer_cuts(

@@ -28,6 +28,7 @@ def _equal(one: Prompt, other: Prompt) -> bool:
     return (one.id, one.facts) == (other.id, other.facts) and all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_kept_features_are_the_fresh_ones(
     tiny: OmniBackbone,
     samples: list[Sample],
@@ -55,6 +56,7 @@ def test_features_are_computed_once(
     assert len([*read_prompts(tiny, samples[:3], tmp_path)]) == 3
 
 
+@pytest.mark.slow
 def test_features_made_in_loader_processes_are_the_same(
     tiny: OmniBackbone, samples: list[Sample], prompts: Sequence[Prompt], tmp_path: Path
 ) -> None:
@@ -62,6 +64,7 @@ def test_features_made_in_loader_processes_are_the_same(
     assert all(_equal(one, other) for one, other in zip(kept, prompts[:2], strict=True))
 
 
+@pytest.mark.slow
 def test_whatever_changes_features_changes_their_folder(
     tiny: OmniBackbone, samples: list[Sample], tmp_path: Path
 ) -> None:
@@ -112,6 +115,7 @@ def test_kept_prompts_end_where_a_sequence_ends(tiny: OmniBackbone, samples: lis
     assert _equal(kept[-1], kept[1])
 
 
+@pytest.mark.slow
 def test_a_worker_names_an_unreadable_clip_in_one_line(
     tiny: OmniBackbone, samples: list[Sample], tmp_path: Path
 ) -> None:

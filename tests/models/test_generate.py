@@ -41,6 +41,7 @@ def _rows(made: Generated) -> list[list[int]]:
     return [ids[: int(mask.sum())] for ids, mask in zip(made.ids_BR.tolist(), made.mask_BR, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefill", ["", PREFILL])
 def test_greedy_answers_are_the_argmax_of_teacher_forcing(tiny: OmniBackbone, prefill: str) -> None:
     """So the prompts' cache, shared by their answers, and the positions of generated ids agree with the plain pass."""
@@ -55,6 +56,7 @@ def test_greedy_answers_are_the_argmax_of_teacher_forcing(tiny: OmniBackbone, pr
         assert logits[0, len(given_ids) :].argmax(-1).tolist() == ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefill", ["", PREFILL])
 def test_the_logits_that_are_drawn_from_are_those_of_scoring(
     tiny: OmniBackbone, prefill: str, monkeypatch: pytest.MonkeyPatch
@@ -140,6 +142,7 @@ def test_a_prefill_is_read_in_one_step(fresh_tiny: OmniBackbone, monkeypatch: py
     assert watch.ids[1:] == [(6, len(fresh_tiny.text_ids(PREFILL)))]
 
 
+@pytest.mark.slow
 def test_prompts_read_once_serve_any_number_of_answers(tiny: OmniBackbone) -> None:
     """Sampling leaves the cache as it was."""
     encoded = tiny.encode(tiny.collate(prompts_of_all_kinds(tiny)))
@@ -150,6 +153,7 @@ def test_prompts_read_once_serve_any_number_of_answers(tiny: OmniBackbone) -> No
     assert _rows(tiny.generate(encoded, 1, GREEDY)) == first
 
 
+@pytest.mark.slow
 def test_answers_of_one_seed_are_the_same_and_of_another_differ(tiny: OmniBackbone) -> None:
     encoded = tiny.encode(tiny.collate(prompts_of_all_kinds(tiny)))
 
@@ -161,6 +165,7 @@ def test_answers_of_one_seed_are_the_same_and_of_another_differ(tiny: OmniBackbo
     assert drawn(1) != drawn(2)
 
 
+@pytest.mark.slow
 def test_answers_of_a_group_differ_and_lie_beside_each_other(tiny: OmniBackbone) -> None:
     prompts = prompts_of_all_kinds(tiny)[:2]
     encoded = tiny.encode(tiny.collate(prompts))
@@ -171,6 +176,7 @@ def test_answers_of_a_group_differ_and_lie_beside_each_other(tiny: OmniBackbone)
     assert greedy == [alone[0]] * 4 + [alone[1]] * 4
 
 
+@pytest.mark.slow
 def test_an_answer_follows_from_its_prompt_and_its_draws_alone(tiny: OmniBackbone) -> None:
     """Not from the batch it stands in, its order, or torch's generator."""
     prompts = prompts_of_all_kinds(tiny)
@@ -206,6 +212,7 @@ def test_uniform_draws_differ_by_seed_step_id_and_row_and_are_uniform() -> None:
     torch.testing.assert_close(shares, torch.full((10,), 0.1).double(), atol=0.02, rtol=0)
 
 
+@pytest.mark.slow
 def test_ids_are_drawn_as_often_as_the_scored_distribution_says(tiny: OmniBackbone) -> None:
     """First ids of 4000 draws against the log-probabilities of scoring, by total variation."""
     prompt = prompts_of_all_kinds(tiny)[2]
@@ -217,6 +224,7 @@ def test_ids_are_drawn_as_often_as_the_scored_distribution_says(tiny: OmniBackbo
     assert float((shares - wanted).abs().sum()) < 1.25 * float((again - wanted).abs().sum())
 
 
+@pytest.mark.slow
 def test_suppressed_ids_are_never_drawn(fresh_tiny: OmniBackbone) -> None:
     """Even where the model likes them and the temperature makes all others alike."""
     controls = sorted(control_ids(fresh_tiny.tokenizer) - {fresh_tiny.tokenizer.eos_token_id})
@@ -294,6 +302,7 @@ def test_an_answer_that_stops_with_its_last_id_is_not_cut(tiny: OmniBackbone) ->
     assert made.stopped_B.tolist() == [True, False]
 
 
+@pytest.mark.slow
 def test_a_profile_with_two_answers_ends_with_the_second_stop(tiny: OmniBackbone, untagged: OmniBackbone) -> None:
     """Row by row, whether the tokenizer has a token for the tag or cuts it."""
     texts = ["<answer>sad</answer><think>hm</think><answer>calm</answer>", "<answer>happy</answer>"]
@@ -308,6 +317,7 @@ def test_a_profile_with_two_answers_ends_with_the_second_stop(tiny: OmniBackbone
             assert num_stops == 1 or len(_rows(made)[1]) == made.ids_BR.shape[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_tagged", [True, False])
 @pytest.mark.parametrize("num_stops", [1, 2])
 def test_asked_for_the_end_a_row_goes_on_for_one_id(
@@ -332,6 +342,7 @@ def test_asked_for_the_end_a_row_goes_on_for_one_id(
     assert plain.behind_stop_B is None
 
 
+@pytest.mark.slow
 def test_sampling_ends_as_soon_as_all_rows_have(tiny: OmniBackbone) -> None:
     rows = [tiny.text_ids(text) for text in ("<answer>happy</answer>", "<answer>a longer answer, sad</answer>")]
     with saying(rows):
@@ -339,6 +350,7 @@ def test_sampling_ends_as_soon_as_all_rows_have(tiny: OmniBackbone) -> None:
     assert made.ids_BR.shape == (2, len(rows[1]))
 
 
+@pytest.mark.slow
 def test_a_stop_text_cut_over_several_tokens_is_found(untagged: OmniBackbone) -> None:
     assert len(untagged.text_ids("</answer>")) >= 3
     text = "<think>level brows.</think><answer>happy</answer>"
@@ -353,6 +365,7 @@ def test_a_stop_text_cut_over_several_tokens_is_found(untagged: OmniBackbone) ->
 BOXED = "<step1>a {b} c.</step1>\\boxed{sad}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_tagged", [True, False])
 def test_a_brace_in_a_step_ends_nothing_and_that_of_the_box_does(
     tiny: OmniBackbone, untagged: OmniBackbone, is_tagged: bool
@@ -369,6 +382,7 @@ def test_a_brace_in_a_step_ends_nothing_and_that_of_the_box_does(
         assert backbone.decode(_rows(made)[1]).startswith("no }" if prefill else "no } box")
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     words=st.lists(st.sampled_from(["}", "{}", "\\", "boxed", "{", "\\boxed{", "\\boxed{}", "a", "心"]), max_size=12)

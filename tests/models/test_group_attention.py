@@ -75,6 +75,7 @@ def _dense(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, scaling: 
     return (scores.masked_fill(~allowed, -torch.inf).softmax(-1) @ value).transpose(0, 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(shapes())
 @example(Shape([2, 1], [], 0, 1, 1, 1, None))  # padding at the end alone
@@ -103,6 +104,7 @@ def test_a_group_attends_as_a_dense_mask_says(shape: Shape) -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
@@ -153,6 +155,7 @@ def test_room_for_answers_is_made_once_and_all_answers_of_a_prompt_read_the_same
     assert cache.get_seq_length(1) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_without_a_layout_attention_is_transformers_own(tiny: OmniBackbone, attention: str) -> None:
     prompts = prompts_of_all_kinds(tiny)

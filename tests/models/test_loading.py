@@ -38,6 +38,7 @@ def _same_weights(one: Backbone, other: Backbone) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_saved_model_answers_as_before(fresh_tiny: OmniBackbone, tmp_path: Path) -> None:
     with torch.no_grad():
         for parameter in fresh_tiny.model.parameters():
@@ -67,6 +68,7 @@ def test_a_folder_without_settings_is_shown_samples_in_full(tiny_folder: Path, t
     assert (loaded.budget, loaded.prompt_style) == (MediaBudget(), "full")
 
 
+@pytest.mark.slow
 def test_the_tiny_model_of_a_seed_is_always_the_same(tiny_folder: Path, tmp_path: Path) -> None:
     state = torch.random.get_rng_state()
     same = write_tiny(tmp_path / "same", minimer_texts(300))
@@ -145,6 +147,7 @@ def test_a_checkpoint_with_a_lost_or_damaged_file_is_refused(
     _refused(folder, load=load_backbone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_checkpoint_without_all_its_weights_is_refused(folders: dict[str, Path], tmp_path: Path, kind: str) -> None:
     folder = Path(shutil.copytree(folders[kind], tmp_path / "model"))
@@ -199,6 +202,7 @@ def test_a_tied_head_stays_tied(tiny: OmniBackbone) -> None:
     assert tiny.model.lm_head.weight is tiny.model.get_input_embeddings().weight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_folder_is_loaded_as_what_it_is_with_its_settings(
     folders: dict[str, Path], tmp_path: Path, kind: str
@@ -241,6 +245,7 @@ def test_a_hub_id_is_loaded_as_what_it_is(vision_folder: Path, tmp_path: Path, m
     assert load_backbone("someone/tiny").budget == MediaBudget()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vit", "no_such_kind", "qwen2_vl"])
 def test_what_is_neither_of_the_kinds_is_refused(tmp_path: Path, words_folder: Path, kind: str) -> None:
     folder = Path(shutil.copytree(words_folder, tmp_path / "other"))

@@ -70,6 +70,7 @@ def adapted(fresh_tiny: OmniBackbone, tmp_path: Path) -> tuple[OmniBackbone, Pat
     return fresh_tiny, folder
 
 
+@pytest.mark.slow
 def test_adapters_sit_on_every_layer_of_the_language_model_and_nowhere_else(
     fresh_tiny: OmniBackbone, tmp_path: Path
 ) -> None:
@@ -123,6 +124,7 @@ def test_the_named_base_may_be_given_as_the_recipe_has_it(fresh_tiny: OmniBackbo
     assert adapter_base(tmp_path) == "runs/sft/model"
 
 
+@pytest.mark.slow
 def test_the_merged_checkpoint_loads_plainly_and_answers_as_the_adapted_model(
     adapted: tuple[OmniBackbone, Path], tiny: OmniBackbone, prompts: Sequence[Prompt], tmp_path: Path
 ) -> None:
@@ -142,6 +144,7 @@ def test_the_merged_checkpoint_loads_plainly_and_answers_as_the_adapted_model(
     assert (logits_of(tiny, prompts[:3]) - wanted).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_merge_keeps_the_base_s_precision(tiny: OmniBackbone, tiny_folder: Path, tmp_path: Path) -> None:
     base = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(tiny_folder, dtype=torch.bfloat16)
     base.save_pretrained(tmp_path / "base")
@@ -170,6 +173,7 @@ def rebase(folder: Path, base: Path | str) -> None:
     config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": str(base)}))
 
 
+@pytest.mark.slow
 def test_a_base_that_is_gone_of_another_size_or_an_adapter_is_named(
     adapted: tuple[OmniBackbone, Path], tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def test_one_weight_that_is_no_number_ends_sampling(
     assert caught.value.rows == (0, 1, 2, 3)
 
 
+@pytest.mark.slow
 def test_only_the_clips_whose_scores_are_no_numbers_are_failed_rows(tiny: OmniBackbone, samples: list[Sample]) -> None:
     """The sound tower is damaged: whoever has no sound is answered as ever."""
     asked = [*samples[:2], Sample("text", subtitle="I am happy."), Sample("more", subtitle="I am sad.")]
@@ -140,6 +141,7 @@ def _write(path: Path, names: Sequence[str], value: float) -> str:
     return found[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [NAN, INF])
 def test_an_adapter_with_a_weight_that_is_no_number_is_neither_loaded_nor_merged(
     adapter: Path, tmp_path: Path, value: float
@@ -151,6 +153,7 @@ def test_an_adapter_with_a_weight_that_is_no_number_is_neither_loaded_nor_merged
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_merge_that_overflows_is_refused(adapter: Path, tmp_path: Path) -> None:
     for part in ("lora_A.weight", "lora_B.weight"):
         _write(adapter / "adapter_model.safetensors", [part], 3e38)

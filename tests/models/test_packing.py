@@ -145,6 +145,7 @@ def test_only_places_that_predict_pass_the_head(
     assert max(given) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learning", [False, True], ids=["towers frozen", "towers learning"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_checkpointing_changes_nothing_but_the_work(
@@ -182,6 +183,7 @@ def test_gradient_checkpointing_changes_nothing_but_the_work(
     same_gradients(gradients[1], gradients[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saving", [False, True], ids=["layers kept", "layers computed again"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_head_in_chunks_gives_the_same_and_keeps_no_logits(
@@ -221,6 +223,7 @@ def test_a_head_in_chunks_gives_the_same_and_keeps_no_logits(
     same_gradients(gradients[1], gradients[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_bfloat16_it_is_as_exact_as_the_repeated_pass(
     backbones: dict[str, Backbone], tokens: dict[str, CategoryTokens], kind: str
@@ -303,6 +306,7 @@ def test_under_autocast_the_head_reads_confidences_in_float32(
     assert 0 < error < error_rounded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.6, 1.7])
 def test_temperature_divides_the_logits_of_answers_and_leaves_confidence(
     exact: OmniBackbone, tokens: dict[str, CategoryTokens], temperature: float

@@ -68,6 +68,7 @@ def test_the_same_clip_gives_the_same_prompt(tiny: OmniBackbone) -> None:
     assert _moved(tiny, prompt_of(tiny, clip_of("both")), prompt_of(tiny, clip_of("both"))) == 0
 
 
+@pytest.mark.slow
 def test_media_stay_with_their_own_prompt(tiny: OmniBackbone) -> None:
     """Changing one row's media changes that row alone."""
     before = prompts_of_all_kinds(tiny)

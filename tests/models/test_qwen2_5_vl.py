@@ -160,6 +160,7 @@ def test_a_batch_gives_the_logits_that_the_official_model_gives_each_alone(visio
             torch.testing.assert_close(encoded.logits_PV[row], official[0], atol=tolerance, rtol=0)
 
 
+@pytest.mark.slow
 def test_greedy_answers_are_those_of_the_models_own_generate(vision: VisionBackbone) -> None:
     clips = _clips()
     encoded = vision.encode(vision.collate([prompt_of(vision, clip, SUBTITLE) for clip in clips]))

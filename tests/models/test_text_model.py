@@ -67,6 +67,7 @@ def test_a_tokenizer_without_a_padding_token_pads_with_another(model: TextModel,
     assert loaded.answer(PROMPTS) == model.answer(PROMPTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", list(KINDS), ids=list(KINDS.values()))
 def test_a_taught_model_says_what_it_was_taught(template: bool, tmp_path: Path) -> None:
     """The plain model continues after its line, as such models do; the other one would after the end of its turn."""

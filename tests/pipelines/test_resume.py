@@ -37,6 +37,7 @@ def with_optim(recipe: Recipe, **optim: Any) -> Recipe:
     return recipe.model_copy(update={"optim": recipe.optim.model_copy(update=optim)})
 
 
+@pytest.mark.slow
 def test_other_micro_batches_of_the_same_step_read_the_rest_of_the_rows(
     stopped: Recipe, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_finished_run_is_kept_by_any_number_of_processes(
         train(with_optim(recipe, batch_size=1, gradient_accumulation_steps=2), tmp_path)
 
 
+@pytest.mark.slow
 def test_other_rows_are_refused(tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
     rows = corpus["train"].read_text().splitlines(keepends=True)
     manifest = corpus["train"].with_name(f"{tmp_path.name}.jsonl")
@@ -104,6 +106,7 @@ def test_other_rows_are_refused(tiny_folder: Path, corpus: dict[str, Path], tmp_
     train(recipe, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_sharded_checkpoint_is_not_taken_for_a_whole_one(
     tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -167,6 +167,7 @@ HOSTILE = ["not ", "happy ", "a", "a ", "'", "x'", "[", "<think>", "<answer>", "
            " ",            "over the ", "in a good ", "emotional state is ", "\n"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", sorted(LABEL_EXTRACTORS))
 def test_hostile_text_takes_work_in_proportion_to_its_length(style: str) -> None:
     for piece in HOSTILE:

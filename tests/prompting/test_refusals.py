@@ -348,6 +348,7 @@ HOSTILE = ["i ", "i can't ", "i am ", '"', "‘a ", "says ", "sorry ", "¶.", "i
            "sadly, ", "sorry! "]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
     text = piece * (50_000 // len(piece))

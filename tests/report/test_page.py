@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.report.runs import Page, make_benchmark, page_of, write_lines
 
 PICTURES = {"1": ["fear"], "2": ["awe"], "3": ["sadness"]}
@@ -18,6 +20,7 @@ def noted(num: int, accuracy: float, mode: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_set_of_pictures_has_the_accuracy_of_its_benchmark_as_headline(tmp_path: Path) -> None:
     numbers = {"sets": {"emoset": {"fast": noted(9, 0.125, "fast"), "slow": noted(3, 0.625, "slow")}}}
     text = page_of(make_benchmark(tmp_path / "b", {"emoset": PICTURES}, "m", numbers)).read_text(encoding="utf-8")
@@ -32,6 +35,7 @@ def test_a_set_of_pictures_has_the_accuracy_of_its_benchmark_as_headline(tmp_pat
     assert "12.5" not in page.text
 
 
+@pytest.mark.slow
 def test_rewards_of_labels_outside_the_wheels_have_their_curves(tmp_path: Path) -> None:
     log = [{"step": s, "loss": 0.0, "reward/accuracy": s / 8, "reward/reflection": 0.5} for s in range(1, 5)]
     write_lines(tmp_path / "rl" / "metrics.jsonl", log)

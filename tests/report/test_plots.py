@@ -43,6 +43,7 @@ def said(figure: Figure | None) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_sets", [1, 3])
 def test_figures_name_every_system_and_set_with_its_number(num_sets: int) -> None:
     rows = measured(num_sets)
@@ -61,6 +62,7 @@ def test_figures_name_every_system_and_set_with_its_number(num_sets: int) -> Non
     assert (retained_plot(rows) is None) == (num_sets == 1)
 
 
+@pytest.mark.slow
 def test_the_same_numbers_give_the_same_bytes_in_the_page_s_colours() -> None:
     one, two = (score_plot(measured(2), None) for _ in range(2))
     assert one == two
@@ -93,6 +95,7 @@ def test_every_system_stands_in_the_legend_even_with_an_underline_or_in_a_script
         assert re.search(rf">\s*{title}</text>", svg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("letters", "rows"), [(4, 1), (24, 3), (90, 3)])
 def test_a_legend_of_long_titles_has_fewer_columns(letters: int, rows: int) -> None:
     svg = lines_of([c * letters for c in "abc"])
@@ -101,6 +104,7 @@ def test_a_legend_of_long_titles_has_fewer_columns(letters: int, rows: int) -> N
     assert len(set(places)) == rows
 
 
+@pytest.mark.slow
 def test_short_titles_of_a_narrow_figure_stand_in_one_line() -> None:
     rows = measure(*shown_of(GOLD, Supervised=ONE, b=ONE, c=ONE), SMALL)
     figure = plane_plot(rows, 3.8)
@@ -108,6 +112,7 @@ def test_short_titles_of_a_narrow_figure_stand_in_one_line() -> None:
     assert len(set(re.findall(r' y="([\d.]+)"[^>]*>(?:Supervised|b|c)</text>', figure.svg))) == 1
 
 
+@pytest.mark.slow
 def test_titles_of_any_length_leave_room_for_the_axes() -> None:
     long = "model of a very long name that says everything about itself"
     systems, sets = shown_of(GOLD, **{f"{long} 1": ONE, f"{long} 2": ONE})

@@ -11,6 +11,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "perf"
 
 
+@pytest.mark.slow
 def test_report_page_prints_times_sizes_and_bars(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def _alone(backbone: OmniBackbone, prompt: Prompt, ids: list[int], anchors: Sequ
         return backbone.response_logits(backbone.model, inputs, len(ids))[0, list(anchors)].log_softmax(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "fast", "run_towers"),
     [

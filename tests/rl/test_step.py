@@ -231,6 +231,7 @@ def test_a_prompt_without_countable_gold_is_paid_nothing(
     assert weights["reward/format"] == scored.advantages_PG.shape[1]
 
 
+@pytest.mark.slow
 def test_calibration_that_spreads_less_than_the_floor_has_no_advantage_and_is_counted(
     tiny: OmniBackbone, prompts: Sequence[Prompt]
 ) -> None:

@@ -32,6 +32,7 @@ def rows(made: Path) -> dict[str, list[Sample]]:
     return {split: read_manifest(made / f"{split}.jsonl") for split in SPLITS}
 
 
+@pytest.mark.slow
 def test_another_seed_makes_other_clips_and_rows(made: Path, tmp_path: Path) -> None:
     write_corpus(Plan(5, seed=12, seconds=0.5), tmp_path)
     first, other = contents(made), contents(tmp_path)

@@ -63,6 +63,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_bytes_that_one_makes(kind: Kind, made: Path, tmp_path: Path) -> None:
     manifests = kind.write(kind.plan(20), tmp_path, workers=2)
     assert all(path == tmp_path / f"{split}.jsonl" for split, path in manifests.items())
@@ -94,6 +95,7 @@ def test_a_folder_with_another_plan_is_refused_and_left_alone(kind: Kind, made: 
     assert contents(made) == before
 
 
+@pytest.mark.slow
 def test_a_stopped_corpus_is_completed_to_the_same_bytes(kind: Kind, made: Path, tmp_path: Path) -> None:
     def stop(done: int) -> None:
         if done == 8:

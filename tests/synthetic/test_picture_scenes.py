@@ -58,6 +58,7 @@ def test_every_change_by_light_changes_something() -> None:
         assert MEANINGS[thing][FACES.index(face)] not in ("", label)
 
 
+@pytest.mark.slow
 def test_labels_are_drawn_evenly(scenes: list[PictureScene]) -> None:
     counts = Counter(scene.label for scene in scenes)
     candidates = scenes[0].candidates
@@ -66,6 +67,7 @@ def test_labels_are_drawn_evenly(scenes: list[PictureScene]) -> None:
     assert all(abs(count - even) < 5 * even**0.5 for count in counts.values())
 
 
+@pytest.mark.slow
 def test_a_face_alone_is_right_in_a_quarter_a_thing_in_half_all_three_always() -> None:
     scenes = [draw_picture_scene(np.random.default_rng([5, index])) for index in range(NUM)]
     labels = [scene.label for scene in scenes]

@@ -26,6 +26,7 @@ def test_at_least_forty_words_in_six_categories_and_all_five_wheels_know_each() 
     assert homeless == []
 
 
+@pytest.mark.slow
 def test_gold_is_one_to_four_distinct_words_of_the_vocabulary(scenes: list[Scene]) -> None:
     lengths = {len(scene.gold) for scene in scenes}
     assert lengths == {1, 2, 3, 4}
@@ -107,6 +108,7 @@ def hit_rate(scenes: list[Scene], channels: tuple[str, ...]) -> float:
     return hits / (len(scenes) - half)
 
 
+@pytest.mark.slow
 def test_no_single_channel_suffices(scenes: list[Scene]) -> None:
     whole = [scene for scene in scenes if scene.missing is None]
     rates = {channel: hit_rate(whole, (channel,)) for channel in CHANNELS}

@@ -20,6 +20,7 @@ def scenes() -> list[Scene]:
     return [draw_scene(np.random.default_rng([6, index])) for index in range(1500)]
 
 
+@pytest.mark.slow
 def test_the_slow_target_is_well_formed_and_ends_in_the_leaders_words_which_are_gold(scenes: list[Scene]) -> None:
     for scene in scenes:
         text = slow_target(scene)
@@ -31,6 +32,7 @@ def test_the_slow_target_is_well_formed_and_ends_in_the_leaders_words_which_are_
         assert response.reasoning == reasoning(scene)
 
 
+@pytest.mark.slow
 def test_the_set_target_says_the_same_in_steps_and_boxes_the_same_words(scenes: list[Scene]) -> None:
     for scene in scenes:
         text = set_target(scene)

@@ -106,6 +106,7 @@ def test_parameters_of_qwen_vl_are_those_of_the_built_class() -> None:
     assert sum(p.numel() for p in model.parameters()) == shape.parameters == 3_754_622_976
 
 
+@pytest.mark.slow
 def test_the_tiny_model_in_the_table_is_the_one_that_is_built() -> None:
     from mer_r1.models.tiny.omni import tiny_config, tiny_tokenizer
     from mer_r1.synthetic.corpus import minimer_texts

@@ -82,6 +82,7 @@ def test_every_sample_comes_once_in_each_mode_with_its_own_prompt(
         assert examples[index].target == make_target(tiny, sample, "slow" if index < len(samples) else "fast")
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_cross_entropy_of_the_learned_ids(
     tiny: OmniBackbone, samples: list[Sample], prompts: Sequence[Prompt]
 ) -> None:
@@ -102,6 +103,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_learned_ids(
     assert float(made) == pytest.approx(float(torch.stack(losses).mean()), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_prefill_and_padding_carry_no_loss(
     fresh_tiny: OmniBackbone, samples: list[Sample], prompts: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +138,7 @@ def test_padding_does_not_change_the_loss(tiny: OmniBackbone, samples: list[Samp
     assert float(both) == pytest.approx((float(alone) * sizes[0] + float(other) * sizes[1]) / sum(sizes), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_towers_learn_when_they_are_free_and_not_when_frozen(
     fresh_tiny: OmniBackbone, samples: list[Sample], prompts: Sequence[Prompt]
 ) -> None:
@@ -148,6 +151,7 @@ def test_the_towers_learn_when_they_are_free_and_not_when_frozen(
             assert (sum(learned) > 0.9 * len(learned)) if free else not any(learned)
 
 
+@pytest.mark.slow
 def test_a_few_steps_teach(fresh_tiny: OmniBackbone, samples: list[Sample], prompts: Sequence[Prompt]) -> None:
     batch = _batch(fresh_tiny, samples[:3], prompts[:3])
     optimizer = torch.optim.AdamW(fresh_tiny.model.parameters(), lr=3e-3)
@@ -201,6 +205,7 @@ def test_the_answer_is_cut_into_ids_by_itself(
     assert asked[-1] == answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reasoning", [PLAIN.reasoning, WHOLE.reasoning, f"{STEPPED.reasoning} so"])
 def test_a_profile_of_three_steps_says_what_a_slow_target_needs(fresh_tiny: OmniBackbone, reasoning: str) -> None:
     stepped = replace(fresh_tiny, prompt_style="brief_set_clips")
