@@ -61,13 +61,14 @@ def policy_loss(
     rl: RlSection,
     beta: float,
     num_tokens: float | None = None,
+    correction: Tensor | None = None,
 ) -> PolicyLoss:
     """Loss of one micro-batch of rollouts. `mask_BR` is 1 on response tokens; a row without any counts as 0.
 
     Of `rl` are read epsilon, epsilon_high, delta, importance_sampling_level, kl, loss_type and max_completion_length;
     `beta` is that of the step. `num_tokens`, for dapo: the response tokens of the whole optimiser step (of all
     processes) divided by the number of its micro-batches (of all processes); None takes this micro-batch's own, which
-    is bnpo.
+    is bnpo. `correction`, (B, R) or (B, 1), multiplies a token's part but its KL (mismatch.py).
     """
     present_BR = mask_BR.bool()
     log_ratio_BR = (log_probs_BR - old_log_probs_BR).masked_fill(~present_BR, 0.0)
@@ -76,6 +77,8 @@ def policy_loss(
     bound = torch.inf if rl.delta is None else rl.delta
     advantage_B1 = advantages_B[:, None]
     gain_BR = torch.minimum(ratio_BR.clamp(max=bound) * advantage_B1, ratio_BR.clamp(low, high) * advantage_B1)
+    if correction is not None:
+        gain_BR = gain_BR * correction
     kl_BR = torch.zeros_like(log_ratio_BR)
     if reference_log_probs_BR is not None:
         policy_BR, reference_BR = (

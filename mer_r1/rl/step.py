@@ -40,6 +40,7 @@ from mer_r1.rl.advantages import advantages, moments
 from mer_r1.rl.calibration import calibration_rewards, without_noise
 from mer_r1.rl.kl import kl_advantages
 from mer_r1.rl.losses import PolicyLoss, policy_loss
+from mer_r1.rl.mismatch import Mismatch, compare
 from mer_r1.rl.reflection.scores import Reflection
 from mer_r1.rl.rollouts import Contexts, RolloutBatch, soft_overlong, text_rewards
 
@@ -70,13 +71,19 @@ class Rewarded:
 
 @dataclass(frozen=True)
 class Scored:
-    """Rollouts after the policy's first pass. `words` holds, per row, the (slow, fast) confidences of answer words."""
+    """Rollouts after the policy's first pass. `words` holds, per row, the (slow, fast) confidences of answer words.
+
+    Where another than the policy sampled, `mismatch` says how far its log-probabilities are from the old ones, and
+    `correction`, (B, R) or (B, 1), is what the loss is multiplied by for it.
+    """
 
     rewarded: Rewarded
     rewards_PGK: Tensor
     advantages_PG: Tensor
     old_log_probs_BR: Tensor
     words: list[dict[str, tuple[float, float]]] | None
+    mismatch: Mismatch | None = None
+    correction: Tensor | None = None
 
 
 class Measurement(NamedTuple):
@@ -142,13 +149,18 @@ def read_rollouts(
 def score_first_pass(
     rewarded: Rewarded, first: GroupPass, tokens: CategoryTokens | None, wheels: WheelSet, rl: RlSection
 ) -> Scored:
-    """What the first pass of the policy adds: the old log-probabilities, and calibration where the objective pays it.
+    """What the first pass of the policy adds: the old log-probabilities, calibration where the objective pays it, and
+    the mismatch with the sampler's log-probabilities where it gave any.
 
     `tokens` is the table that `first` was read with.
     """
     old_log_probs_BR = first.log_probs_BR.detach()
+    mismatch, correction = None, None
+    if (sampled_BR := rewarded.rollouts.generated.log_probs_BR) is not None:
+        mismatch, correction = compare(old_log_probs_BR, sampled_BR, first.mask_BR, rl.mismatch, rl.mismatch_cap)
     if rewarded.advantages_PG is not None:
-        return Scored(rewarded, rewarded.rewards_PGK, rewarded.advantages_PG, old_log_probs_BR, None)
+        rewards_PGK, advantages_PG = rewarded.rewards_PGK, rewarded.advantages_PG
+        return Scored(rewarded, rewards_PGK, advantages_PG, old_log_probs_BR, None, mismatch, correction)
     assert tokens is not None, "an objective whose advantages wait for the pass reads confidences"
     level = confidence_level(rl.objective)
     found = calibration_rewards(rewarded.rollouts, rewarded.contexts, first.confidences, tokens, wheels, level)
@@ -156,7 +168,8 @@ def score_first_pass(
     pairs_PG2 = found.pairs_B2.view(*rewards_PGK.shape[:2], 2)
     rewards_PGK[..., _CALIBRATION] = without_noise(pairs_PG2, rl.calibration_floor)
     rewards_PGK = _paid(rewards_PGK, rewarded.rollouts)
-    return Scored(rewarded, rewards_PGK, advantages_of(rewards_PGK, rl), old_log_probs_BR, found.words)
+    advantages_PG = advantages_of(rewards_PGK, rl)
+    return Scored(rewarded, rewards_PGK, advantages_PG, old_log_probs_BR, found.words, mismatch, correction)
 
 
 def loss_of(scored: Scored, passed: GroupPass, beta: float, rl: RlSection) -> PolicyLoss:
@@ -178,6 +191,7 @@ def loss_of(scored: Scored, passed: GroupPass, beta: float, rl: RlSection) -> Po
         rl,
         beta,
         scored.rewarded.num_tokens,
+        scored.correction,
     )
 
 

@@ -37,6 +37,7 @@ from mer_r1.recipe import Recipe
 from mer_r1.rl.data import BlockOrder, RlBatch, RlExample, RlPrompts
 from mer_r1.rl.dynamic_sampling import OpenBatch, groups_with_spread, spare_indices, stand_ins
 from mer_r1.rl.kl import scheduled_beta
+from mer_r1.rl.mismatch import MAX_MISMATCH_BF16, MAX_MISMATCH_FLOAT32, total
 from mer_r1.rl.reflection.judges import make_judge
 from mer_r1.rl.reflection.scores import Reflection, reflect
 from mer_r1.rl.rollouts import Contexts, RolloutBatch, contexts, make_rollouts, uniform_draws
@@ -68,6 +69,7 @@ class GrpoTrainer(RunTrainer):
         self._prompts: RlPrompts = kwargs["train_dataset"]
         self._towers_learn, self.steps_a_batch = recipe.model.train_towers, rl.num_iterations
         self._kept: list[Rewarded | Scored] = []  # of the step's micro-batches, in order
+        self._max_mismatch = rl.max_mismatch or (MAX_MISMATCH_BF16 if recipe.optim.bf16 else MAX_MISMATCH_FLOAT32)
         super().__init__(recipe=recipe, model=backbone.wrapped_model, collate=self._collate, **kwargs)
         self._validate()
         reflects = needs_reflection(rl.objective)
@@ -295,6 +297,8 @@ class GrpoTrainer(RunTrainer):
             rows = self._from_all(rollout_rows(scored))
             if self.is_world_process_zero():
                 self._append(self.run.rollouts, (asdict(row) for row in rows))
+            if inputs["index"] == len(self._kept) - 1:
+                self._watch_sampler()
         else:
             scored = kept
             passed = self._pass(self.backbone, model, scored.rewarded.rollouts, scored.rewarded.contexts)
@@ -304,6 +308,28 @@ class GrpoTrainer(RunTrainer):
         tokens = num_loss_tokens(scored.rewarded.rollouts, self.rl)
         self.measure({name: float(getattr(loss, name)) for name in numbers}, tokens)
         return loss.loss
+
+    def _watch_sampler(self) -> None:
+        """Measure the mismatch of a step whose micro-batches have all had their first pass.
+
+        Raises InputError, in all processes and before the weights move, where it is above rl.max_mismatch.
+        """
+        parts = [kept.mismatch for kept in self._kept if isinstance(kept, Scored) and kept.mismatch is not None]
+        if not parts:
+            return
+        found = total(self._from_all(parts))
+        if self.is_world_process_zero():
+            self.measure(found.of_tokens(), found.tokens)
+            self.measure(found.of_weights(), found.weights)
+        if found.mean_difference > self._max_mismatch:
+            raise InputError(
+                f"{self.run.path}: step {self.state.global_step + 1}: the sampler's log-probabilities are not the "
+                f"policy's: mean |difference| {found.mean_difference:.2g} nat over {found.tokens} tokens, above "
+                f"rl.max_mismatch ({self._max_mismatch:g}); largest {found.largest:.2g}, Pearson {found.pearson:.6f}; "
+                "the engine may hold stale weights (a head tied to the embeddings is sent by a name of its own), count "
+                "positions otherwise (M-RoPE), suppress other ids or compute in another precision; only if it is the "
+                "precision, raise rl.max_mismatch; the last checkpoint is whole"
+            )
 
     def evaluate_batch(self, inputs: dict[str, RlBatch]) -> list[tuple[dict[str, float], float]]:
         """Rewards of the greedy slow answer of every sample."""

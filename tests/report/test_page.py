@@ -36,7 +36,7 @@ def test_a_set_of_pictures_has_the_accuracy_of_its_benchmark_as_headline(tmp_pat
 
 
 @pytest.mark.slow
-def test_rewards_of_labels_outside_the_wheels_have_their_curves(tmp_path: Path) -> None:
+def test_a_number_that_a_run_logged_has_its_curve(tmp_path: Path) -> None:
     log = [{"step": s, "loss": 0.0, "reward/accuracy": s / 8, "reward/reflection": 0.5} for s in range(1, 5)]
     write_lines(tmp_path / "rl" / "metrics.jsonl", log)
     text = page_of(tmp_path / "rl").read_text(encoding="utf-8")
@@ -44,6 +44,9 @@ def test_rewards_of_labels_outside_the_wheels_have_their_curves(tmp_path: Path) 
     assert "Reflective reward" in text
     assert "Recall reward" not in text
     assert "SFT loss" not in text
+    assert "Correlation of the sampler" not in text
+    write_lines(tmp_path / "vllm" / "metrics.jsonl", [row | {"sampling/pearson": 0.9999} for row in log])
+    assert "Correlation of the sampler" in page_of(tmp_path / "vllm").read_text(encoding="utf-8")
     write_lines(tmp_path / "old" / "metrics.jsonl", [{"step": 1, "reward/recall": 0.5}])
     assert "Accuracy reward" not in page_of(tmp_path / "old").read_text(encoding="utf-8")
 

@@ -5,6 +5,9 @@ only what was sampled is fixed, by a stand-in for `generate` on one side and TRL
 advantages, old log-probabilities, reference, loss and accumulation are its own code. Every optimiser step is compared,
 and from the second on the policy has left the one that sampled, so clipping and KL are at work.
 
+Where a case corrects the mismatch of a sampler, both are given the same log-probabilities as sampled: those of the
+starting policy, moved. TRL takes them as vLLM's, whose engine is all that is stood in for.
+
 Some things are set alike by hand. TRL knows no suppressed ids, so none is suppressed here. Its use_bias_correction_kl
 is what `kl` "k3_corrected" is here. It calls an answer truncated that does not end with the end token, so the same ones
 are called so here. And both take plain SGD: Adam's first step is the gradient's sign, which makes a rounding error near
@@ -17,13 +20,15 @@ advantages is near 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
@@ -90,7 +95,8 @@ REWARD_WEIGHTS = {
 class Case:
     """What a run is asked for. `rl` has the names that both sides have, `trl` what TRL calls otherwise.
 
-    From the second of `rounds` on, the reference is not the policy that sampled.
+    From the second of `rounds` on, the reference is not the policy that sampled. With a `mismatch` another sampler did,
+    and the correction of that name is bounded by CAP.
     """
 
     objective: str
@@ -100,6 +106,7 @@ class Case:
     num_samples: int = 4
     rounds: int = 1
     kl: str = "k3"
+    mismatch: str | None = None
 
     @property
     def num_steps(self) -> int:
@@ -128,7 +135,17 @@ CASES = {
         "baseline", {"loss_type": "dapo", "beta": 0.0, "mask_truncated_completions": True}, accumulation=2
     ),
     "gdpo": Case("gdpo", {"loss_type": "dapo", "beta": 0.0}, {"multi_objective_aggregation": "normalize_then_sum"}, 2),
+    "token_truncate": Case("baseline", {"loss_type": "grpo", "beta": 0.5}, rounds=2, mismatch="token_truncate"),
+    "token_mask, dapo": Case(
+        "baseline", {"loss_type": "dapo", "beta": 0.0, "mask_truncated_completions": True}, {}, 2, mismatch="token_mask"
+    ),
+    "sequence_truncate, sequence": Case(
+        "baseline", {"loss_type": "grpo", "beta": 0.5, **SEQUENCE}, mismatch="sequence_truncate"
+    ),
+    "sequence_mask": Case("baseline", {"loss_type": "grpo", "beta": 0.5}, rounds=2, mismatch="sequence_mask"),
+    "sequence_mask, dapo": Case("baseline", {"loss_type": "dapo", "beta": 0.0}, {}, 4, mismatch="sequence_mask"),
 }
+CAP = 1.5
 EPSILON, NUM_ITERATIONS, LEARNING_RATE = 0.02, 2, 0.05
 
 
@@ -184,6 +201,21 @@ def _responses(backbone: CausalLMBackbone, ident: str) -> list[list[int]]:
     return [[*rows[0], end], *rows[1:-1], [*rows[-1], end]]
 
 
+@torch.no_grad()
+def _sampled(backbone: CausalLMBackbone, samples: Sequence[Sample], case: Case) -> dict[str, list[list[float]]]:
+    """Log-probabilities as another sampler than the policy might give them: the policy's, moved at random."""
+    generator, found = torch.Generator().manual_seed(1), dict[str, list[list[float]]]()
+    for sample in samples:
+        prompt = backbone.prepare(sample, read_clip(sample, backbone.budget)).input_ids_T.tolist()
+        found[sample.id] = []
+        for row in _responses(backbone, sample.id):
+            logits_RV = backbone.model(torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1]
+            log_probs_RV = (logits_RV / case.rl.get("temperature", 1.0)).log_softmax(-1)
+            log_probs_R = log_probs_RV.gather(-1, torch.tensor(row)[:, None])[:, 0]
+            found[sample.id].append((log_probs_R + 0.2 * torch.randn(len(row), generator=generator)).tolist())
+    return found
+
+
 def _sgd(model: Any) -> tuple[Any, Any]:
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
@@ -201,14 +233,19 @@ def _ours(folder: Path, case: Case, out: Path, monkeypatch: pytest.MonkeyPatch) 
     backbone, samples = load_causal_lm(str(folder)), SAMPLES[: case.num_samples]
     monkeypatch.setattr(CausalLMBackbone, "suppressed_V", torch.zeros(backbone.model.config.vocab_size))
     prompts = [backbone.prepare(sample, read_clip(sample, backbone.budget)) for sample in samples]
-    answers = {tuple(prompt.input_ids_T.tolist()): _responses(backbone, prompt.id) for prompt in prompts}
+    answers = {tuple(prompt.input_ids_T.tolist()): prompt.id for prompt in prompts}
+    sampled = _sampled(backbone, samples, case) if case.mismatch else {}
 
     def generate(encoded: Encoded, num_generations: int, *args: Any, **kwargs: Any) -> Generated:
         batch = encoded.prompts
         keys = [tuple(ids[mask.bool()].tolist()) for ids, mask in zip(batch.input_ids_PT, batch.mask_PT, strict=True)]
-        rows = [row for key in keys for row in answers[key]]
+        rows = [row for key in keys for row in _responses(backbone, answers[key])]
         stopped = torch.tensor([row[-1] == backbone.tokenizer.eos_token_id for row in rows])
-        return Generated(*pad_right(rows, 0, backbone.device), stopped)
+        made = Generated(*pad_right(rows, 0, backbone.device), stopped)
+        if not case.mismatch:
+            return made
+        log_probs = [torch.tensor(row) for key in keys for row in sampled[answers[key]]]
+        return replace(made, log_probs_BR=pad_sequence(log_probs, batch_first=True))
 
     monkeypatch.setattr(backbone, "generate", generate)
     recipe = Recipe.model_validate(
@@ -237,6 +274,9 @@ def _ours(folder: Path, case: Case, out: Path, monkeypatch: pytest.MonkeyPatch) 
             },
         }
     )
+    if case.mismatch:  # of a sampler that is stood in for, so that the recipe has none
+        section = {"mismatch": case.mismatch, "mismatch_cap": CAP, "max_mismatch": 10.0}
+        recipe = recipe.model_copy(update={"rl": recipe.rl.model_copy(update=section)})
     wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
     out.mkdir()
     trainer = GrpoTrainer(
@@ -273,12 +313,14 @@ def _theirs(folder: Path, case: Case, out: Path) -> Run:
         for sample in samples
     }
 
+    sampled = _sampled(backbone, samples, case) if case.mismatch else {}
+
     def rollouts(prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
-        starts = range(0, len(prompts), 4)
+        groups = prompts[::4]
         return {
             "prompt_ids": [prompt_ids[ident] for ident in prompts],
-            "completion_ids": [row for start in starts for row in _responses(backbone, prompts[start])],
-            "logprobs": None,
+            "completion_ids": [row for ident in groups for row in _responses(backbone, ident)],
+            "logprobs": [row for ident in groups for row in sampled[ident]] if sampled else None,
         }
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -304,6 +346,11 @@ def _theirs(folder: Path, case: Case, out: Path) -> Run:
         use_bias_correction_kl=case.kl == "k3_corrected",
         reward_weights=list(weights.values()),
         **{**case.rl, **case.trl},
+        **(
+            {"vllm_importance_sampling_mode": case.mismatch, "vllm_importance_sampling_clip_max": CAP}
+            if sampled
+            else {}
+        ),
     )
     wheels = WheelSet.load("builtin")
     trainer = GRPOTrainer(
@@ -315,6 +362,9 @@ def _theirs(folder: Path, case: Case, out: Path) -> Run:
         rollout_func=rollouts,
         optimizers=_sgd(model),
     )
+    if sampled:  # what it does with the log-probabilities of an engine, of which it asks no more than to take weights
+        trainer.use_vllm, trainer._last_loaded_step = True, -1
+        trainer.vllm_generation = MagicMock()
     return Run().train(trainer)
 
 
@@ -346,6 +396,10 @@ def _compare_logs(case: Case, ours: dict[str, float], theirs: dict[str, float], 
     if not case.rl.keys() & SEQUENCE.keys():
         assert ours["clip_ratio"] == pytest.approx(theirs["clip_ratio/region_mean"], abs=1e-6)
     assert ours["kl"] == pytest.approx(theirs.get("kl", 0.0), rel=1e-4, abs=1e-8)
+    if case.mismatch and is_first:
+        assert 0.01 < ours["sampling/frac_capped"] < 0.8
+        for name in ("sampling_logp_difference/mean", "sampling_logp_difference/max", "importance_sampling_ratio/mean"):
+            assert ours[f"sampling/{name}"] == pytest.approx(theirs[f"sampling/{name}"], rel=1e-4), name
     if not is_first:
         assert min(theirs["clip_ratio/low_mean"], theirs["clip_ratio/high_mean"]) > 0.02
         assert (ours["clip_ratio_dual"] > 0.02) == ("delta" in case.rl)
