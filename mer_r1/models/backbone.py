@@ -127,6 +127,37 @@ class Backbone(ABC):
             state.logits[:, -1].float(),
         )
 
+    @torch.no_grad()
+    def encode_media(self, batch: PromptBatch) -> Encoded:
+        """The prompts with the towers run and the language model left out: neither cache nor logits.
+
+        For prompts whose answers another engine draws. The model's own forward does it, as in `encode`.
+        """
+        from transformers.modeling_outputs import BaseModelOutputWithPast
+
+        batch = batch.to(self.device)
+        no_logits_PV = torch.zeros((len(batch.mask_PT), 0), device=self.device)
+        if not self.towers():
+            return Encoded(batch, None, (), (), no_logits_PV)
+        read: list[Tensor] = []
+
+        def left_out(*_: Any, inputs_embeds: Tensor, **__: Any) -> BaseModelOutputWithPast:
+            read.append(inputs_embeds)
+            return BaseModelOutputWithPast(last_hidden_state=inputs_embeds[:, -1:])
+
+        self.language_model.forward = left_out
+        try:
+            self.wrapped_model(
+                input_ids=batch.input_ids_PT,
+                attention_mask=batch.mask_PT,
+                position_ids=self.position_argument(batch.positions_3PT),
+                use_cache=False,
+                **self.media_arguments(batch),
+            )
+        finally:
+            del self.language_model.forward
+        return Encoded(batch, read[0], (), (), no_logits_PV)
+
     def position_argument(self, positions_3BT: Tensor) -> Tensor:
         """Positions as the model's forward takes them."""
         return positions_3BT if self.num_position_axes == 3 else positions_3BT[0]
@@ -140,6 +171,10 @@ class Backbone(ABC):
         """Write the processor and the settings beside a checkpoint, so that the folder is enough to load."""
         self.processor.save_pretrained(folder)
         write_settings(folder, self.budget, self.prompt_style)
+
+    def official_name(self, name: str) -> str:
+        """What the family's official checkpoint calls a weight of the model."""
+        return name
 
     @abstractmethod
     def towers(self) -> Sequence[nn.Module]:

@@ -8,6 +8,7 @@ optional extra, and takes seconds to import.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mer_r1.errors import InputError, first_line
+from mer_r1.media import MediaBudget
+from mer_r1.media.budget import AUDIO_HZ
 from mer_r1.models.torchvision_compat import ensure_torchvision
 
 TESTED = ((0, 32), (0, 34))
@@ -41,7 +44,8 @@ class EngineOptions:
     `memory_share` is the share of a GPU's memory that the engine may take, weights included; on a CPU the environment
     variable VLLM_CPU_KVCACHE_SPACE says how many GiB its cache takes. `sleep` lets it give its memory back between two
     uses, on a GPU alone. `is_launched`: every process of a launched group (torchrun, accelerate) opens an engine.
-    Without `reads_weights` the folder needs none: they are random until others are put in.
+    Without `reads_weights` the folder needs none: they are random until others are put in. `budget` is the largest clip
+    that the engine makes room for; by default the largest that its model could read.
     """
 
     max_model_len: int
@@ -52,6 +56,7 @@ class EngineOptions:
     sleep: bool = False
     is_launched: bool = False
     reads_weights: bool = True
+    budget: MediaBudget | None = None
 
 
 def require_vllm() -> None:
@@ -108,7 +113,7 @@ def open_engine(folder: Path, options: EngineOptions) -> Any:
             enforce_eager=not has_gpu,
             load_format="auto" if options.reads_weights else "dummy",
             logprobs_mode="processed_logprobs",
-            **_media_arguments(folder),
+            **_media_arguments(folder, options.budget),
             **({"distributed_executor_backend": "external_launcher"} if options.is_launched else {}),
         )
     except torch.OutOfMemoryError as error:
@@ -119,16 +124,22 @@ def open_engine(folder: Path, options: EngineOptions) -> Any:
         raise InputError(f"{folder}: vLLM cannot load it ({first_line(error)})") from error
 
 
-def _media_arguments(folder: Path) -> Mapping[str, Any]:
-    """What a model with a processor of media is opened with: one of each medium, frames as they are."""
-    if not (folder / "preprocessor_config.json").is_file() and not (folder / "processor_config.json").is_file():
+def _media_arguments(folder: Path, budget: MediaBudget | None) -> Mapping[str, Any]:
+    """What a model with towers is opened with: one of each medium, frames as they are."""
+    config = (folder / "config.json").read_text(encoding="utf-8")
+    if "vision_config" not in config:
         return {}
-    media = {"video": 1, "image": 1} | ({"audio": 1} if _hears(folder) else {})
-    return {"limit_mm_per_prompt": media, "mm_processor_kwargs": {"do_resize": False}}
-
-
-def _hears(folder: Path) -> bool:
-    return "audio_config" in (folder / "config.json").read_text(encoding="utf-8")
+    names = ("video", "image", "audio") if "audio_config" in config else ("video", "image")
+    media: dict[str, dict[str, int]] = {name: {} for name in names}
+    if budget is not None:
+        side = math.isqrt(budget.max_pixels)
+        largest = {"width": side, "height": side}
+        media["image"] |= largest
+        media["video"] |= largest | {"num_frames": budget.num_frames}
+        if "audio" in media:
+            media["audio"] |= {"length": math.ceil(budget.max_audio_s * AUDIO_HZ)}
+    limits = {name: {"count": 1, **largest} for name, largest in media.items()}
+    return {"limit_mm_per_prompt": limits, "mm_processor_kwargs": {"do_resize": False}}
 
 
 def _no_memory(options: EngineOptions, error: Exception) -> str:

@@ -20,10 +20,11 @@ from torch.nn.utils.rnn import pad_sequence
 from mer_r1.data.sample import Response
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.backbone import Backbone, pad_right
+from mer_r1.models.sampler import seeded_generator
 from mer_r1.models.types import Encoded, Generated
 from mer_r1.recipe import RlSection
 from mer_r1.rl.data import RlBatch
-from mer_r1.rl.rollouts import RolloutBatch, seeded_generator
+from mer_r1.rl.rollouts import RolloutBatch
 from mer_r1.rl.step import advantages_of, has_spread, rewards_before_pass
 
 

@@ -9,7 +9,6 @@ resumed, or runs on other processes, samples the same.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,10 +22,12 @@ from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.decoding import NotFiniteError
 from mer_r1.models.packing import Branch
+from mer_r1.models.sampler import Sampled, Sampler, Stop, draws, prompt_key
 from mer_r1.models.token_offsets import LocatedAnswer, fast_branch, locate_answer
 from mer_r1.models.types import Encoded, Generated, PromptBatch, Sampling
 from mer_r1.objectives import REWARDS, LengthPenalty
 from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat, parse_response
+from mer_r1.rl.data import RlBatch
 from mer_r1.text import printable
 
 
@@ -69,45 +70,40 @@ def uniform_draws(
 
     `question` names what is asked of the rollouts afterwards, which has draws of its own.
     """
-    draws = []
-    for ident in ids:
-        key = f"{question} {seed} {step} {ident}" if question else f"{seed} {step} {ident}"
-        draws.append(torch.rand(num_generations, length, generator=seeded_generator(key), dtype=torch.float64))
-    return torch.cat(draws)
+    key = step_key(seed, step)
+    return draws([prompt_key(f"{question} {key}" if question else key, i) for i in ids], num_generations, length)
 
 
-def seeded_generator(key: str) -> torch.Generator:
-    """A generator on the CPU whose draws follow from a text."""
-    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+def step_key(seed: int, step: int) -> str:
+    """What the rollouts of a step draw by, with their sample's id and their index in the group."""
+    return f"{seed} {step}"
 
 
 def make_rollouts(
-    backbone: Backbone,
-    prompts: PromptBatch,
-    ids: Sequence[str],
-    golds: Sequence[tuple[str, ...]],
+    sampler: Sampler,
+    batches: Sequence[RlBatch],
     response_format: ResponseFormat,
     sampling: Sampling,
-    uniform_BR: Tensor,
-) -> RolloutBatch:
-    """Sample slow responses: as many for each prompt as `uniform_BR` has rows for it. Towers and prefill run once.
+    num_generations: int,
+    key: str,
+) -> list[RolloutBatch]:
+    """Sample `num_generations` slow responses of every prompt, batch by batch; `key` is what they draw by.
 
     Raises InputError, naming the sample, where the policy's scores are not numbers.
     """
-    encoded, num_generations = backbone.encode(prompts), len(uniform_BR) // len(ids)
+    stop = Stop(response_format.stop, response_format.stops("slow"), response_format.stop_after)
     try:
-        generated = backbone.generate(
-            encoded,
-            num_generations,
-            sampling,
-            stop=response_format.stop,
-            num_stops=response_format.stops("slow"),
-            stop_after=response_format.stop_after,
-            uniform_BR=uniform_BR,
-        )
+        made = sampler.sample([batch.prompts for batch in batches], num_generations, sampling, stop, key)
     except NotFiniteError as error:
+        ids = [ident for batch in batches for ident in batch.ids]
         raise InputError(f"sample {printable(ids[error.rows[0] // num_generations])!r}: {error}") from None
+    pairs = zip(batches, made, strict=True)
+    return [read_answers(sampler.backbone, batch, sampled, response_format) for batch, sampled in pairs]
+
+
+def read_answers(backbone: Backbone, batch: RlBatch, sampled: Sampled, response_format: ResponseFormat) -> RolloutBatch:
+    """The answers of a batch with their texts taken apart."""
+    encoded, generated = sampled
     rows = generated.rows()
     texts = [backbone.decode(row) for row in written_ids(rows, generated)]
     responses = [parse_response(text, response_format.name) for text in texts]
@@ -116,7 +112,7 @@ def make_rollouts(
         ended = [row[-1] == backbone.tokenizer.eos_token_id for row in rows]
         pairs = zip(responses, ended, strict=True)
         responses = [replace(response, well_formed=response.well_formed and end) for response, end in pairs]
-    return RolloutBatch(tuple(ids), tuple(golds), encoded.without_cache(), generated, rows, texts, responses, ended)
+    return RolloutBatch(batch.ids, batch.golds, encoded, generated, rows, texts, responses, ended)
 
 
 def written_ids(rows: Sequence[list[int]], generated: Generated) -> list[list[int]]:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
@@ -30,6 +31,7 @@ from mer_r1.metrics.rewards import score_response
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
 from mer_r1.models.packing import GroupPass
+from mer_r1.models.sampler import LocalSampler, Sampler, collated, policy_weights
 from mer_r1.models.types import Encoded, Sampling
 from mer_r1.objectives import needs_calibration, needs_initial_answer, needs_reflection
 from mer_r1.prompting.response import parse_response
@@ -40,7 +42,7 @@ from mer_r1.rl.kl import scheduled_beta
 from mer_r1.rl.mismatch import MAX_MISMATCH_BF16, MAX_MISMATCH_FLOAT32, total
 from mer_r1.rl.reflection.judges import make_judge
 from mer_r1.rl.reflection.scores import Reflection, reflect
-from mer_r1.rl.rollouts import Contexts, RolloutBatch, contexts, make_rollouts, uniform_draws
+from mer_r1.rl.rollouts import Contexts, RolloutBatch, contexts, make_rollouts, step_key
 from mer_r1.rl.step import (
     Rewarded,
     Scored,
@@ -60,8 +62,12 @@ from mer_r1.training.trainer import RunTrainer
 class GrpoTrainer(RunTrainer):
     """The run's trainer with rollouts and the policy loss."""
 
-    def __init__(self, backbone: Backbone, recipe: Recipe, wheels: WheelSet, **kwargs: Any) -> None:
+    def __init__(
+        self, backbone: Backbone, recipe: Recipe, wheels: WheelSet, sampler: Sampler | None = None, **kwargs: Any
+    ) -> None:
+        """`sampler` draws the rollouts; by default the policy itself does."""
         self.backbone, self.rl, self.wheels = backbone, recipe.rl, wheels
+        self.sampler = LocalSampler(backbone) if sampler is None else sampler
         rl = recipe.rl
         self.response_format = backbone.response_format
         length, min_p = rl.max_completion_length, rl.min_p or 0.0
@@ -157,9 +163,10 @@ class GrpoTrainer(RunTrainer):
         """Rollouts of a step's micro-batches, and all that is known of them before the policy's first pass."""
         step, rl = self.state.global_step + 1, self.rl
         self.backbone.wrapped_model.eval()
-        made = [self._sample(batch, step) for batch in batches]
-        if rl.dynamic_sampling:
-            batches, made = self._with_spread(batches, made, step)
+        with self._newest_weights():
+            made = self._sample(batches, step)
+            if rl.dynamic_sampling:
+                batches, made = self._with_spread(batches, made, step)
         tokens = self._from_all([sum(num_loss_tokens(rollouts, rl) for rollouts in made)])
         num_tokens = sum(tokens) / (len(made) * len(tokens))
         reflections = self._reflections(made, batches, step)
@@ -186,11 +193,19 @@ class GrpoTrainer(RunTrainer):
         self.backbone.wrapped_model.train()
         return rewarded
 
-    def _sample(self, batch: RlBatch, step: int) -> RolloutBatch:
+    @contextmanager
+    def _newest_weights(self) -> Iterator[None]:
+        """Within the block the sampler has the policy's weights; behind it, it may rest."""
+        began = time.perf_counter()
+        self.sampler.update(policy_weights(self.backbone))
+        self.measure({"sampler_update_s": time.perf_counter() - began} if self.rl.sampler == "vllm" else {})
+        yield
+        self.sampler.rest()
+
+    def _sample(self, batches: Sequence[RlBatch], step: int) -> list[RolloutBatch]:
         """Answers of a step's prompts, by the draws that are theirs."""
-        rl = self.rl
-        draws = uniform_draws(self.args.seed, step, batch.ids, rl.num_generations, rl.max_completion_length)
-        return self._make_rollouts(batch, self.sampling, draws)
+        key = step_key(self.args.seed, step)
+        return self._make_rollouts(batches, self.sampling, self.rl.num_generations, key)
 
     def _with_spread(
         self, batches: Sequence[RlBatch], made: Sequence[RolloutBatch], step: int
@@ -220,25 +235,23 @@ class GrpoTrainer(RunTrainer):
                     self.count("unreadable", num_unread)  # what is read in its stead may stand in the step already
                 if read:
                     fresh = RlBatch(tuple(read.values()))
-                    rollouts = self._sample(fresh, step)
+                    (rollouts,) = self._sample([fresh], step)
                     batch.put(list(read), fresh, rollouts, groups_with_spread(rollouts, self.wheels, self.rl))
                     self.count("replaced_prompts", len(read))
         final = [batch.batch() for batch in open_batches]
         return final, [batch.rollouts(self.backbone, self._encode) for batch in open_batches]
 
     def _encode(self, batch: RlBatch) -> Encoded:
-        """The prompts of a batch, read."""
-        prompts = self.backbone.collate(batch.prompts)  # float64 arrays, which autocast refuses to join
+        """The prompts of a batch with the towers run."""
         with self.accelerator.autocast():
-            return self.backbone.encode(prompts)
+            return self.backbone.encode_media(collated(self.backbone, batch.prompts))
 
-    def _make_rollouts(self, batch: RlBatch, sampling: Sampling, uniform_BR: Tensor) -> RolloutBatch:
-        """Responses of a batch; one autocast over all of it, so that weights are taken to bfloat16 once."""
-        prompts = self.backbone.collate(batch.prompts)
+    def _make_rollouts(
+        self, batches: Sequence[RlBatch], sampling: Sampling, num_generations: int, key: str
+    ) -> list[RolloutBatch]:
+        """Responses of batches; one autocast over all of it, so that weights are taken to bfloat16 once."""
         with self.accelerator.autocast():
-            return make_rollouts(
-                self.backbone, prompts, batch.ids, batch.golds, self.response_format, sampling, uniform_BR
-            )
+            return make_rollouts(self.sampler, batches, self.response_format, sampling, num_generations, key)
 
     def _reflections(
         self, made: Sequence[RolloutBatch], batches: Sequence[RlBatch], step: int
@@ -331,12 +344,16 @@ class GrpoTrainer(RunTrainer):
                 "precision, raise rl.max_mismatch; the last checkpoint is whole"
             )
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """As every trainer's, by the sampler."""
+        with self._newest_weights():
+            return super().evaluate(*args, **kwargs)
+
     def evaluate_batch(self, inputs: dict[str, RlBatch]) -> list[tuple[dict[str, float], float]]:
         """Rewards of the greedy slow answer of every sample."""
         batch = inputs["batch"]
         greedy = replace(self.sampling, temperature=0.0, end_token=False)
-        draws = torch.zeros(len(batch.ids), greedy.max_new_tokens)
-        made = self._make_rollouts(batch, greedy, draws)
+        (made,) = self._make_rollouts([batch], greedy, 1, "")
         scores = []
         for text, gold in zip(made.texts, batch.golds, strict=True):
             score = score_response(parse_response(text, self.response_format.name), gold, self.wheels)

@@ -21,10 +21,12 @@ from mer_r1.models.decoding import NotFiniteError, is_drawable
 from mer_r1.models.loading import load_backbone, merge_adapter
 from mer_r1.models.lora import add_lora, save_adapter
 from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.sampler import LocalSampler
 from mer_r1.models.text_model import TextModel
 from mer_r1.models.types import Sampling
 from mer_r1.prompting.response import RESPONSE_FORMATS
 from mer_r1.recipe import LoraSection
+from mer_r1.rl.data import RlBatch, RlExample
 from mer_r1.rl.rollouts import make_rollouts
 from tests.media_samples import prompts_of_all_kinds, saying
 from tests.text_models import write_text_model
@@ -107,11 +109,10 @@ def test_a_row_that_has_ended_is_not_asked_for_its_scores(tiny: OmniBackbone, mo
 
 def test_rollouts_of_such_a_policy_end_with_the_name_of_the_sample(tiny: OmniBackbone) -> None:
     prompts, response_format = prompts_of_all_kinds(tiny)[:2], RESPONSE_FORMATS["think_answer"]
-    draws = torch.rand(4, 3, dtype=torch.float64)
-    with damaged(tiny.language_model, "norm", NAN), pytest.raises(InputError, match=f"sample 'one': {MESSAGE}"):
-        make_rollouts(
-            tiny, tiny.collate(prompts), ["one", "two"], [("happy",)] * 2, response_format, Sampling(3), draws
-        )
+    asked = RlBatch(tuple(RlExample(prompt, ("happy",), Sample(prompt.id)) for prompt in prompts))
+    message = f"sample '{prompts[0].id}': {MESSAGE}"
+    with damaged(tiny.language_model, "norm", NAN), pytest.raises(InputError, match=message):
+        make_rollouts(LocalSampler(tiny), [asked], response_format, Sampling(3), 2, "key")
 
 
 def test_a_model_of_free_prompts_says_so_too(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ import torch
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.sampler import LocalSampler
 from mer_r1.models.types import Encoded, Prompt, Sampling
 from mer_r1.pipelines.train import train
 from mer_r1.prompting.response import RESPONSE_FORMATS
 from mer_r1.recipe import Recipe
 from mer_r1.rl.data import RlBatch, RlExample
 from mer_r1.rl.dynamic_sampling import OpenBatch, spare_indices, stand_ins
-from mer_r1.rl.rollouts import RolloutBatch, make_rollouts, uniform_draws
+from mer_r1.rl.rollouts import RolloutBatch, make_rollouts, step_key
 from tests.training.runs import lines, make_recipe, run_stopped_at, weights
 
 IDS = [f"clip {number}" for number in range(20)]
@@ -60,9 +61,8 @@ def test_a_batch_with_replaced_prompts_is_that_of_its_own_prompts(
 
     def sampled(numbers: Sequence[int]) -> tuple[RlBatch, RolloutBatch]:
         batch = RlBatch(tuple(examples[number] for number in numbers))
-        draws, response_format = uniform_draws(0, 1, batch.ids, 2, 40), RESPONSE_FORMATS["think_answer"]
-        collated, sampling = taught.collate(batch.prompts), Sampling(40, end_token=end_token)
-        made = make_rollouts(taught, collated, batch.ids, batch.golds, response_format, sampling, draws)
+        sampling, response_format = Sampling(40, end_token=end_token), RESPONSE_FORMATS["think_answer"]
+        (made,) = make_rollouts(LocalSampler(taught), [batch], response_format, sampling, 2, step_key(0, 1))
         generated = replace(made.generated, log_probs_BR=-made.generated.ids_BR / 1000)  # as an engine gives them
         return batch, replace(made, generated=generated)
 

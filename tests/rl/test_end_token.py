@@ -15,12 +15,14 @@ from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.packing import GroupPass
 from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.sampler import LocalSampler
 from mer_r1.models.types import Prompt, Sampling
 from mer_r1.objectives import REWARDS
 from mer_r1.pipelines.train import train
 from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat
 from mer_r1.recipe import Recipe, RlSection
-from mer_r1.rl.rollouts import RolloutBatch, contexts, make_rollouts, text_rewards, uniform_draws
+from mer_r1.rl.data import RlBatch, RlExample
+from mer_r1.rl.rollouts import RolloutBatch, contexts, make_rollouts, step_key, text_rewards
 from mer_r1.rl.step import Rewarded, advantages_of, loss_of, read_rollouts, rewards_before_pass, score_first_pass
 from tests.media_samples import saying
 from tests.training.runs import Stopped, lines, make_recipe
@@ -37,10 +39,10 @@ def rolled(
     backbone: OmniBackbone, prompt: Prompt, rows: Sequence[list[int]], response_format: ResponseFormat, room: int = 99
 ) -> RolloutBatch:
     """Rollouts of one prompt that write these ids."""
-    draws = uniform_draws(0, 1, ["a"], len(rows), room)
+    asked, sampling = RlBatch((RlExample(prompt, ("happy",), Sample("a")),)), Sampling(room, end_token=True)
     with saying(rows):
-        collated, sampling = backbone.collate([prompt]), Sampling(room, end_token=True)
-        return make_rollouts(backbone, collated, ["a"], [("happy",)], response_format, sampling, draws)
+        (batch,) = make_rollouts(LocalSampler(backbone), [asked], response_format, sampling, len(rows), "key")
+    return batch
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -83,11 +85,10 @@ def test_answers_are_drawn_as_without_it_and_one_id_longer(
     taught: OmniBackbone, samples: list[Sample], prompts: Sequence[Prompt]
 ) -> None:
     """Several answers a prompt, each by its own draws; a model that was taught to end does."""
-    ids, gold = [sample.id for sample in samples[:3]], [sample.labels for sample in samples[:3]]
-    draws = uniform_draws(0, 1, ids, 3, 80)
-    collated, response_format = taught.collate(list(prompts[:3])), RESPONSE_FORMATS["think_answer"]
-    plain, ended = (
-        make_rollouts(taught, collated, ids, gold, response_format, Sampling(80, end_token=end), draws)
+    examples = (RlExample(prompt, item.labels, item) for prompt, item in zip(prompts[:3], samples[:3], strict=True))
+    asked, response_format, sampler = RlBatch(tuple(examples)), RESPONSE_FORMATS["think_answer"], LocalSampler(taught)
+    (plain,), (ended,) = (
+        make_rollouts(sampler, [asked], response_format, Sampling(80, end_token=end), 3, step_key(0, 1))
         for end in (False, True)
     )
     assert plain.ended is None

@@ -56,7 +56,7 @@ class Watch:
 
         def make_rollouts(*args: Any) -> Any:
             made = make(*args)
-            self.drawn.append(made.generated.ids_BR)
+            self.drawn += [batch.generated.ids_BR for batch in made]
             return made
 
         def keep_trainer(*args: Any) -> Any:

@@ -19,19 +19,21 @@ from mer_r1.models.category_confidence import AnchorConfidence, CategoryTokens, 
 from mer_r1.models.features import read_prompts
 from mer_r1.models.packing import group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.sampler import LocalSampler
 from mer_r1.models.token_offsets import locate_answer
 from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Sampling
 from mer_r1.objectives import REWARDS, ConfidenceLevel, FastThinking
 from mer_r1.prompting.response import FALLBACK_ANSWER, RESPONSE_FORMATS, parse_response
 from mer_r1.rl.calibration import CalibrationRewards, calibration_pair, calibration_rewards
+from mer_r1.rl.data import RlBatch, RlExample
 from mer_r1.rl.reflection.scores import Reflection
 from mer_r1.rl.rollouts import (
     Contexts,
     RolloutBatch,
     contexts,
     make_rollouts,
+    step_key,
     text_rewards,
-    uniform_draws,
 )
 from mer_r1.rl.step import Rewarded, Scored, read_rollouts, rollout_rows
 from tests.media_samples import saying
@@ -271,9 +273,8 @@ def test_a_group_is_the_answers_to_one_prompt_with_its_own_gold(
 ) -> None:
     few = [1, 5, 7]
     ids, gold = [samples[index].id for index in few], [samples[index].labels for index in few]
-    draws = uniform_draws(0, 1, ids, 3, 80)
-    collated = taught.collate([prompts[index] for index in few])
-    batch = make_rollouts(taught, collated, ids, gold, FORMAT, Sampling(80), draws)
+    asked = RlBatch(tuple(RlExample(prompts[index], samples[index].labels, samples[index]) for index in few))
+    (batch,) = make_rollouts(LocalSampler(taught), [asked], FORMAT, Sampling(80), 3, step_key(0, 1))
     assert (batch.ids, batch.golds) == (tuple(ids), tuple(gold))
     assert len(batch.rows) == len(batch.texts) == 9
     assert batch.num_generations == 3
@@ -295,8 +296,9 @@ def test_a_profile_with_two_answers_is_sampled_to_its_second(tiny: OmniBackbone,
     """Its parser too is the response format's own."""
     text = "<answer>sad</answer><think>So.</think><answer>calm</answer>"
     with saying([[*tiny.text_ids(text), *tiny.text_ids(" and more")]]):
-        response_format, draws = RESPONSE_FORMATS["answer_think_answer"], uniform_draws(0, 1, ["a"], 1, 60)
-        batch = make_rollouts(tiny, tiny.collate(prompts[:1]), ["a"], [("calm",)], response_format, Sampling(60), draws)
+        response_format = RESPONSE_FORMATS["answer_think_answer"]
+        asked = RlBatch((RlExample(prompts[0], ("calm",), Sample("a")),))
+        (batch,) = make_rollouts(LocalSampler(tiny), [asked], response_format, Sampling(60), 1, "key")
     assert batch.texts == [text]
     assert batch.responses == [parse_response(text, "answer_think_answer")]
     assert batch.responses[0].well_formed

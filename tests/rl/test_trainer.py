@@ -144,9 +144,9 @@ class _Spy:
         monkeypatch.setattr(rl_step, "policy_loss", self)
         monkeypatch.setattr(trainer, "make_rollouts", self.make_rollouts)
 
-    def make_rollouts(self, *args: Any) -> RolloutBatch:
+    def make_rollouts(self, *args: Any) -> list[RolloutBatch]:
         made = self._make(*args)
-        self.drawn.append(made.generated.ids_BR)
+        self.drawn += [batch.generated.ids_BR for batch in made]
         return made
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
