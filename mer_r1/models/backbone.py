@@ -11,7 +11,7 @@ sampling and when scoring, so the sampled distribution is the scored one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,14 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.model_settings import write_settings
 from mer_r1.models.decoding import LAST, Decoder, NotFiniteError, StopText, draw, head_reads, is_drawable
 from mer_r1.models.group_attention import GROUP, DecodeLayout
+from mer_r1.models.lora import save_adapter
 from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Sampling
 from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat
 from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_control
@@ -166,6 +168,29 @@ class Backbone(ABC):
         """Freeze the media towers, or let them learn."""
         for tower in self.towers():
             tower.requires_grad_(trainable)
+
+    def write(self, folder: Path) -> Path:
+        """Write all that it takes to load the model to `folder`, whole or not at all; returns the folder."""
+        with disk_full_named(folder), atomic_folder(folder) as temporary:
+            self.save_checkpoint(temporary)
+        return folder
+
+    def save_checkpoint(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Write all that it takes to load the model, or its adapter: weights, configuration, processor and settings.
+
+        `weights` are what was gathered of a model that several processes hold, under the names of its modules.
+        """
+        if self.wrapped_model is not self.model:
+            save_adapter(self.wrapped_model, folder, weights)
+        else:
+            tied = self.model.get_expanded_tied_weights_keys(all_submodels=True)  # gathered weights come twice
+            weights = self.model.state_dict() if weights is None else weights
+            self._save_weights(folder, {name: tensor for name, tensor in weights.items() if name not in tied})
+        self.save(folder)
+
+    def _save_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        """Write weights and configuration as the family's official checkpoints are laid out."""
+        self.model.save_pretrained(folder, state_dict=weights)
 
     def save(self, folder: Path) -> None:
         """Write the processor and the settings beside a checkpoint, so that the folder is enough to load."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
 from mer_r1.model_settings import SETTINGS_FILE
@@ -65,10 +64,7 @@ def merge_adapter(folder: Path, out: Path) -> Path:
             f"{folder}: merged, {name} holds NaN or infinity: so does the base {base}, or its precision is too small "
             "for the sum; copy the base again, or take one in bfloat16 or float32"
         )
-    with disk_full_named(out), atomic_folder(out) as temporary:
-        backbone.model.save_pretrained(temporary)
-        backbone.save(temporary)
-    return out
+    return backbone.write(out)
 
 
 def _hub_kind(source: str) -> str:

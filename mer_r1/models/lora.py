@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,9 +69,12 @@ def add_lora(model: Any, lora: LoraSection, base: str | None = None) -> PeftMode
     return wrapped
 
 
-def save_adapter(wrapped: PeftModel, folder: Path) -> None:
-    """Write the adapters and their configuration to `folder`; nothing is asked of the Hub."""
-    wrapped.save_pretrained(str(folder), save_embedding_layers=False)
+def save_adapter(wrapped: PeftModel, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Write the adapters and their configuration to `folder`; nothing is asked of the Hub.
+
+    `weights` are the wrapped model's own, or what was gathered of them.
+    """
+    wrapped.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
     (folder / "README.md").unlink(missing_ok=True)  # a form to fill in; model_card.py writes a card
 
 

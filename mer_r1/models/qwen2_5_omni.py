@@ -2,10 +2,15 @@
 
 A sample's frames and sound are separate elements of the prompt, the subtitle a line of its text. Sound is padded to its
 own length, not to the processor's maximum.
+
+A folder is written as the official checkpoint is laid out, without its voice: a configuration of the whole model that
+holds the Thinker's, and weights behind `thinker.`. vLLM, transformers' Thinker and whole class, and the trainers built
+on them take it as it is. A head tied to the embeddings is not written, and the text configuration says that it is tied.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mer_r1.data.files import write_json
 from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
@@ -26,6 +32,8 @@ from mer_r1.models.types import Prompt
 from mer_r1.prompting.templates import media_chat
 
 MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
+_VOICES_FILE = "spk_dict.pt"
+_PARTS = {"model.language_model.": "model.", "model.visual.": "visual.", "model.audio_tower.": "audio_tower."}
 
 
 @dataclass
@@ -73,6 +81,36 @@ class OmniBackbone(Backbone):
 
     def towers(self) -> Sequence[Any]:
         return self.model.get_encoder("image"), self.model.get_encoder("audio")
+
+    def _save_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        official = {official_name(name): tensor for name, tensor in weights.items()}
+        self.model.save_pretrained(folder, state_dict=official, save_original_format=False)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        write_json(folder / "config.json", _whole_config(config))
+        torch.save({}, folder / _VOICES_FILE)  # transformers' whole class asks for it, voice or none
+
+
+def official_name(name: str) -> str:
+    """What the official checkpoint calls a weight of the Thinker, under whichever version of transformers."""
+    for held, part in _PARTS.items():
+        if name.startswith(held):
+            return f"thinker.{part}{name.removeprefix(held)}"
+    return f"thinker.{name}"
+
+
+def _whole_config(thinker: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a whole model without voice around the Thinker's."""
+    tied = {"tie_word_embeddings": thinker["tie_word_embeddings"]}  # vLLM reads it of the text, transformers of both
+    version = thinker.pop("transformers_version")
+    inner = {name: value for name, value in thinker.items() if name != "architectures"}
+    return {
+        "architectures": ["Qwen2_5OmniModel"],
+        "model_type": "qwen2_5_omni",
+        "dtype": thinker["dtype"],
+        "enable_audio_output": False,
+        "thinker_config": inner | {"text_config": thinker["text_config"] | tied},
+        "transformers_version": version,
+    }
 
 
 def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> OmniBackbone:

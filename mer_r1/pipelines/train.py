@@ -97,7 +97,7 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
         record = record.replace(steps=trainer.state.global_step)
         if processes.is_main_process:
             record.write(out / RUN_FILE)
-        _write_model(trainer, backbone, folder.model, recipe, record)
+        _write_model(trainer, folder.model, recipe, record)
     if processes.is_main_process:
         _close(out)
     processes.wait_for_everyone()
@@ -248,7 +248,7 @@ def _count_uncountable(recipe: Recipe, rows: dict[str, Rows]) -> dict[str, Any]:
     return {"rule": rule, **kept} if kept else {}
 
 
-def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe, record: RunRecord) -> None:
+def _write_model(trainer: Any, folder: Path, recipe: Recipe, record: RunRecord) -> None:
     if not trainer.is_world_process_zero():
         trainer.save_whole_model(folder)  # takes part where weights are gathered; writes nothing
         return
@@ -256,8 +256,6 @@ def _write_model(trainer: Any, backbone: Backbone, folder: Path, recipe: Recipe,
 
     with atomic_folder(folder) as temporary:
         trainer.save_whole_model(temporary)
-        (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.yaml says the same
-        backbone.save(temporary)
         write_card(temporary, recipe, record)
 
 

@@ -49,9 +49,11 @@ class _Kind:
     reads: str
 
 
-_OMNI, _VL = "Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"
+_THINKER, _VL = "Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"
+_OMNI = _Kind(_THINKER, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle")
 _KINDS = {
-    _OMNI: _Kind(_OMNI, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle"),
+    _THINKER: _OMNI,
+    "Qwen2_5OmniModel": _OMNI,  # as the official checkpoint names itself
     _VL: _Kind(_VL, "AutoProcessor", "video-text-to-text", "pictures and subtitle"),
 }
 _CAUSAL = _Kind("AutoModelForCausalLM", "AutoTokenizer", "text-generation", "subtitle")

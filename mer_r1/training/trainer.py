@@ -25,7 +25,8 @@ from transformers.trainer_callback import PrinterCallback
 
 from mer_r1.data.files import append_json_line, write_text
 from mer_r1.errors import InputError
-from mer_r1.models.lora import language_model_layers, save_adapter
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.lora import language_model_layers
 from mer_r1.recipe import Recipe
 from mer_r1.training.arguments import ReadableItems, batch_of, raise_unreadable, training_arguments
 from mer_r1.training.run_folder import RunFolder, keep_until, last_checkpoint
@@ -57,11 +58,12 @@ class _Hooks(TrainerCallback):
 class RunTrainer(Trainer, ABC):
     """transformers' Trainer that writes metrics.jsonl, evaluates by `evaluate_batch` and resumes a stopped run.
 
-    A trainer of a kind gives `evaluate_batch` and transformers' `compute_loss`. Between two log lines `measured`
-    collects numbers, whose weighted means over steps and processes are logged, and `counted` collects events, which
-    are summed. `steps_a_batch` optimiser steps use the same samples.
+    A trainer of a kind gives `backbone`, `evaluate_batch` and transformers' `compute_loss`. Between two log lines
+    `measured` collects numbers, whose weighted means over steps and processes are logged, and `counted` collects
+    events, which are summed. `steps_a_batch` optimiser steps use the same samples.
     """
 
+    backbone: Backbone
     steps_a_batch = 1
     control: Any
     _tr_loss: Any
@@ -216,7 +218,7 @@ class RunTrainer(Trainer, ABC):
         return means
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Take a checkpoint's weights. They are saved under the Hub's names, which only from_pretrained maps back."""
+        """Take a checkpoint's weights. They have the official names, which only from_pretrained maps back."""
         model = self.model if model is None else model
         if self.is_fsdp_enabled or not (Path(resume_from_checkpoint) / "config.json").exists():  # sharded, an adapter
             super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -237,12 +239,8 @@ class RunTrainer(Trainer, ABC):
         self.accelerator.wait_for_everyone()  # trainer_state.json, which comes next, says that all have written theirs
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        if not hasattr(self.model, "peft_config") or state_dict is not None:
-            for name in getattr(self.model, "all_tied_weights_keys", {}):
-                (state_dict or {}).pop(name, None)  # gathered weights come twice where they are tied
-            super()._save(output_dir, state_dict)
-        elif self.args.should_save:
-            save_adapter(self.model, Path(output_dir or self.args.output_dir))
+        if self.args.should_save:
+            self.backbone.save_checkpoint(Path(output_dir or self.args.output_dir), state_dict)
 
     def _run_epoch(self, **kwargs: Any) -> None:
         if self.state.global_step < self.state.max_steps:  # else it was stopped between its last step and its model
@@ -280,7 +278,7 @@ class RunTrainer(Trainer, ABC):
         self._validate_weights()
 
     def save_whole_model(self, folder: Path) -> None:
-        """Write the model, or its adapter, to `folder`; all processes call this, the first one writes."""
+        """Write the model or its adapter to `folder`, ready to load; all processes call this, the first one writes."""
         if self.is_fsdp_enabled:
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         self.save_model(str(folder))

@@ -170,6 +170,8 @@ def test_a_base_with_a_weight_that_is_no_number_is_not_merged(adapter: Path, tin
     name = _write(base / "model.safetensors", ["layers.1.mlp.up_proj.weight"], NAN)
     path = adapter / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": str(base)}))
-    with pytest.raises(InputError, match=rf"adapter: merged, .*{name.removeprefix('thinker.')} holds .* base {base}"):
+    with pytest.raises(
+        InputError, match=rf"adapter: merged, .*{name.removeprefix('thinker.model.')} holds .* base {base}"
+    ):
         merge_adapter(adapter, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -93,10 +93,10 @@ def test_the_language_model_learns_and_frozen_towers_do_not(taught_folder: Path,
     before, after = (load_file(run / "model" / "model.safetensors") for run in (taught_folder, three_steps))
     assert before.keys() == after.keys()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    towers = {name for name in before if name.startswith(("visual.", "audio_tower."))}
+    towers = {name for name in before if name.startswith(("thinker.visual.", "thinker.audio_tower."))}
     assert len(towers) > 20
     assert not moved & towers
-    assert moved >= {name for name in before if name.startswith("model.layers.")}
+    assert moved >= {name for name in before if name.startswith("thinker.model.layers.")}
 
 
 def test_gradient_checkpointing_ends_in_the_same_weights(
@@ -256,7 +256,7 @@ def test_towers_learn_where_the_recipe_says_so(taught_folder: Path, corpus: dict
         load_file(path / "model.safetensors") for path in (taught_folder / "model", train(recipe, tmp_path))
     )
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    for tower in ("visual.", "audio_tower."):
+    for tower in ("thinker.visual.", "thinker.audio_tower."):
         weights_of = {name for name in before if name.startswith(tower)}
         assert len(moved & weights_of) > 0.9 * len(weights_of) > 10
 

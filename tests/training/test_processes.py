@@ -113,7 +113,9 @@ def test_the_runs_compared_are_runs_that_learn(singles: Path, taught_folder: Pat
         after = load_file(singles / name / "model" / "model.safetensors")
         moved = {key: float((after[key] - before[key]).abs().max()) for key in before}
         assert max(moved.values()) > 1.5e-4
-        towers = [change for key, change in moved.items() if key.startswith(("visual.", "audio_tower."))]
+        towers = [
+            change for key, change in moved.items() if key.startswith(("thinker.visual.", "thinker.audio_tower."))
+        ]
         assert len(towers) > 20
         assert (max(towers) > 1.5e-4) == (name == "towers")
         assert (max(towers) == 0) == (name != "towers")

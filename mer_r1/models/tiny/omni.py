@@ -6,15 +6,15 @@ a second of sound 25. It is not pretrained: it learns MiniMER from nothing and k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.media import TINY_BUDGET
-from mer_r1.model_settings import write_settings
+from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.prompting.steps import BOX
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -144,24 +144,21 @@ def control_id(tokenizer: Any, name: str) -> int:
 
 
 def write_tiny(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
-    """Write a random tiny Thinker with its processor to `folder`, as `save_pretrained` does; returns the folder.
+    """Write a random tiny Thinker with its processor to `folder`, ready to load; returns the folder.
 
     `texts` are what its tokenizer is trained on: text of another kind costs it more tokens.
     """
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
     processor = tiny_processor(texts)
-    config = tiny_config(processor.tokenizer)
-    return write_random(folder, Qwen2_5OmniThinkerForConditionalGeneration, config, processor, seed)
+    with seeded(seed):
+        model = Qwen2_5OmniThinkerForConditionalGeneration(tiny_config(processor.tokenizer))
+    return OmniBackbone(model, processor, TINY_BUDGET, "brief").write(folder)
 
 
-def write_random(folder: Path, kind: Any, config: Any, processor: Any, seed: int) -> Path:
-    """Write a random model of a class and configuration with its processor to `folder`; returns the folder."""
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block torch draws from `seed` on the CPU; what it drew before goes on behind it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = kind(config)
-    with disk_full_named(folder), atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary)
-        processor.save_pretrained(temporary)
-        write_settings(temporary, TINY_BUDGET, "brief")
-    return folder
+        yield

@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-
-from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.media import TINY_BUDGET
 from mer_r1.models.causal_lm import CausalLMBackbone
-from mer_r1.models.tiny.omni import CHAT_TEMPLATE, tiny_tokenizer
+from mer_r1.models.tiny.omni import CHAT_TEMPLATE, seeded, tiny_tokenizer
 
 
 def tiny_text(
@@ -52,16 +49,11 @@ def tiny_text(
         pad_token_id=tokenizer.pad_token_id,
         initializer_range=0.9 / hidden_size**0.5,  # 0.08 at a width of 128: the spread at which the others learn well
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = Qwen2ForCausalLM(config).eval()
     return CausalLMBackbone(model, tokenizer, TINY_BUDGET, "brief")
 
 
 def write_tiny_text(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
-    """Write the default `tiny_text` to `folder`, as `save_pretrained` does; returns the folder."""
-    backbone = tiny_text(texts, seed=seed)
-    with disk_full_named(folder), atomic_folder(folder) as temporary:
-        backbone.model.save_pretrained(temporary)
-        backbone.save(temporary)
-    return folder
+    """Write the default `tiny_text` to `folder`, ready to load; returns the folder."""
+    return tiny_text(texts, seed=seed).write(folder)

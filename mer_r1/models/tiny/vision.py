@@ -9,14 +9,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mer_r1.media import TINY_BUDGET
+from mer_r1.models.qwen2_5_vl import VisionBackbone
 from mer_r1.models.tiny.omni import (
     CHAT_TEMPLATE,
     CONTROL,
     VISION,
     control_id,
+    seeded,
     text_config,
     tiny_tokenizer,
-    write_random,
 )
 
 _SEEN = ("image_token", "video_token", "vision_bos_token", "vision_eos_token")
@@ -51,12 +53,13 @@ def tiny_vision_config(tokenizer: Any) -> Any:
 
 
 def write_tiny_vision(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
-    """Write a random tiny Qwen2.5-VL with its processor to `folder`, as `save_pretrained` does; returns the folder.
+    """Write a random tiny Qwen2.5-VL with its processor to `folder`, ready to load; returns the folder.
 
     `texts` are what its tokenizer is trained on: text of another kind costs it more tokens.
     """
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     processor = tiny_vision_processor(texts)
-    config = tiny_vision_config(processor.tokenizer)
-    return write_random(folder, Qwen2_5_VLForConditionalGeneration, config, processor, seed)
+    with seeded(seed):
+        model = Qwen2_5_VLForConditionalGeneration(tiny_vision_config(processor.tokenizer))
+    return VisionBackbone(model, processor, TINY_BUDGET, "brief").write(folder)
