@@ -12,8 +12,9 @@ condition. Memory: as generation/local.py says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,13 @@ from mer_r1.evaluation.answered import Answered, answered
 from mer_r1.evaluation.records import Json, MetricsRecord, ScoreRecord, ScoresByMode
 from mer_r1.evaluation.suite import AnsweredRun, FoundSets, Outcome, Request
 from mer_r1.generation import Generator
+from mer_r1.generation.make import make_model_generator
 from mer_r1.metrics.corpus_score import ScoreReport, compare, score_mode
 from mer_r1.metrics.statistics import or_none
 from mer_r1.text import percent
 
 if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
-    from mer_r1.models.types import Prompt
 
 MEASURES = ("recall", "precision", "f1")
 EVERYTHING = "everything"
@@ -50,7 +51,7 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
 _DELTA = {"value": "delta", "low": "low", "high": "high", "p_value": "p_value"}
 
 
-def drop(sample: Sample, clip: Clip, *media: str) -> tuple[Sample, Clip]:
+def drop(sample: Sample, clip: Clip, media: Sequence[str]) -> tuple[Sample, Clip]:
     """The sample and its clip without these of "video" (pictures of any kind), "sound" and "subtitle"."""
     if "video" in media:
         clip = replace(clip, frames_THWC=None)
@@ -108,16 +109,9 @@ class Modality:
 
     def generators(self, request: Request, sets: Sequence[str]) -> Mapping[str, Generator]:
         """The model, loaded once, reading each clip without the media of the condition."""
-        from mer_r1.generation.local import LocalGenerator, load_model
-
-        backbone = self.backbone or load_model(request.model)
-        return {
-            name: _Without(
-                LocalGenerator(backbone, request.max_new_tokens, read=_reader(backbone, CONDITIONS[name])),
-                CONDITIONS[name],
-            )
-            for name in sets
-        }
+        whole = make_model_generator(self.backbone or request.model, request.engine, request.max_new_tokens)
+        shown = {name: partial(drop, media=CONDITIONS[name]) for name in sets}
+        return {name: _Without(whole.showing(show), CONDITIONS[name]) for name, show in shown.items()}
 
     def score(self, run: AnsweredRun) -> ModalityOutcome:
         """The scores of every condition, and in words what follows. Raises InputError where no clip is left."""
@@ -195,22 +189,6 @@ def finding(rows: Mapping[str, Json]) -> str:
     if not whole or alone is None:
         return f"{head}."
     return f"{head}. The subtitle alone reaches {percent(alone, 1)} of {percent(whole, 1)} points of F1."
-
-
-def _reader(backbone: Backbone, media: tuple[str, ...]) -> Callable[[Sample], Prompt]:
-    """Reads a sample's prompt without these media."""
-    from threading import Lock
-
-    from mer_r1.media import read_clip
-
-    lock = Lock()  # tokenizers are not for several threads at once
-
-    def read(sample: Sample) -> Prompt:
-        shown, clip = drop(sample, read_clip(sample, backbone.budget), *media)
-        with lock:
-            return backbone.prepare(shown, clip)
-
-    return read
 
 
 def _had(samples: Sequence[Sample], path: Path) -> dict[str, set[str]]:

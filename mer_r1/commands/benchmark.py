@@ -20,6 +20,7 @@ from mer_r1.commands.options import (
     add_sentiment_options,
     add_service_options,
     add_wheel_options,
+    engine_of,
     judge_choice,
     modes_of,
     names_of,
@@ -98,7 +99,13 @@ def run(
     from mer_r1.generation.make import validate_generator
 
     console = console or Console(highlight=False, emoji=False)
-    validate_generator(request.model, request.service, max_new_tokens=request.max_new_tokens, fast=request.fast)
+    validate_generator(
+        request.model,
+        request.service,
+        max_new_tokens=request.max_new_tokens,
+        fast=request.fast,
+        engine=request.engine,
+    )
     found = benchmark.find_sets(request)
     if is_first_process():
         print_found(found, console)
@@ -125,6 +132,7 @@ def request_of(options: argparse.Namespace) -> Request:
         service=service_of(options),
         failed=options.failed,
         fast=options.fast,
+        engine=engine_of(options),
     )
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from mer_r1.commands.options import (
     Commands,
     add_command,
+    add_engine_options,
     add_length_option,
     add_mode_option,
     add_wheel_options,
+    engine_of,
     modes_of,
 )
 from mer_r1.data.files import write_json, write_json_lines
@@ -56,6 +58,7 @@ def add(commands: Commands) -> None:
     media.add_argument("--limit", type=int, metavar="N", help="the first N clips with labels (default all)")
     add_mode_option(media)
     add_length_option(media)
+    add_engine_options(media)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -162,5 +165,6 @@ def _run_modality(options: argparse.Namespace) -> int:
         limit=options.limit,
         max_new_tokens=options.max_new_tokens,
         fast=options.fast,
+        engine=engine_of(options),
     )
     return benchmark.run(Modality(load_wheels(options.wheels, options.protocol)), request, print_run)

@@ -13,7 +13,7 @@ from mer_r1.errors import InputError
 if TYPE_CHECKING:
     from mer_r1.benchmarks.mme_emotion.judging import JudgeChoice
     from mer_r1.evaluation.sentiment import SentimentChoice
-    from mer_r1.generation.make import Service
+    from mer_r1.generation.make import Engine, Service
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Run = Callable[[argparse.Namespace], int]
@@ -126,6 +126,30 @@ def add_failed_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_engine_options(parser: argparse._ActionsContainer) -> None:
+    """What runs a model on this machine; read back by `engine_of`."""
+    parser.add_argument(
+        "--engine",
+        choices=("local", "vllm"),
+        default="local",
+        help="what runs the model here: our own loop, or vLLM, faster on a GPU (docs/vllm.md; default %(default)s)",
+    )
+    parser.add_argument(
+        "--tensor-parallel",
+        type=int,
+        default=1,
+        metavar="N",
+        help="with --engine vllm: GPUs that share each layer of the model (default %(default)s)",
+    )
+
+
+def engine_of(options: argparse.Namespace) -> Engine:
+    """What `add_engine_options` read. Raises InputError for a number that cannot be."""
+    from mer_r1.generation.make import Engine
+
+    return Engine(options.engine, options.tensor_parallel)
+
+
 _BUDGET_OPTIONS = {
     "num_frames": (int, "the most frames of a clip"),
     "fps": (float, "frames a second of a clip; 0 takes --num-frames of every clip"),
@@ -140,10 +164,11 @@ def add_service_options(
     *,
     styled: bool = False,
 ) -> None:
-    """A model behind an address as the one that answers; read back by `service_of`.
+    """What answers: a model behind an address, read back by `service_of`, or what runs one here, by `engine_of`.
 
     `styled`: the command has a choice of prompt templates of its own, or asks questions of its own.
     """
+    add_engine_options(parser)
     group = parser.add_argument_group("a model behind an address")
     group.add_argument("--url", help="an OpenAI-compatible address that serves the model (default: it runs here)")
     group.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")

@@ -14,6 +14,7 @@ from mer_r1.commands.options import (
     add_length_option,
     add_mode_option,
     add_service_options,
+    engine_of,
     modes_of,
     service_of,
 )
@@ -67,6 +68,7 @@ def _run(options: argparse.Namespace) -> int:
         max_new_tokens=options.max_new_tokens,
         url=service,
         fast=options.fast,
+        engine=engine_of(options),
     )
     if options.json:
         print("\n".join(json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions))
@@ -87,7 +89,13 @@ def _run_manifest(options: argparse.Namespace, service: Service | None) -> int:
     from mer_r1.generation.make import make_generator
 
     samples = read_manifest(options.manifest)
-    generator = make_generator(options.model, service, max_new_tokens=options.max_new_tokens, fast=options.fast)
+    generator = make_generator(
+        options.model,
+        service,
+        max_new_tokens=options.max_new_tokens,
+        fast=options.fast,
+        engine=engine_of(options),
+    )
     with progress_bar("Predicting") as progress:
         report = generate_to_store(options.out, samples, generator, modes_of(options), progress)
     if not is_first_process():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mer_r1.commands.options import Commands, add_command, add_length_option
+from mer_r1.commands.options import Commands, add_command, add_engine_options, add_length_option, engine_of
 
 
 def add(commands: Commands) -> None:
@@ -27,6 +27,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--test", type=Path, required=True, help="manifest of the samples to predict")
     parser.add_argument("--other", type=Path, help="another manifest, from outside the training data (default none)")
     add_length_option(parser, default=64)
+    add_engine_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of all runs and of the tables")
 
 
@@ -42,5 +43,6 @@ def _run(options: argparse.Namespace) -> int:
         options.overrides,
         options.max_new_tokens,
         options.other,
+        engine_of(options),
     )
     return 0

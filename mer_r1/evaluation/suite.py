@@ -32,7 +32,7 @@ from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import FailedRule, answered
 from mer_r1.evaluation.records import METRICS_FILE, RUN_FILE, MetricsRecord, RunRecord, versions
 from mer_r1.generation import Generator, generate_to_store
-from mer_r1.generation.make import Service, make_generator
+from mer_r1.generation.make import LOCAL, Engine, Service, make_generator
 from mer_r1.objectives import FastThinking
 from mer_r1.prompting.templates import PromptTemplate
 from mer_r1.text import printable
@@ -50,7 +50,7 @@ class Request:
     """What every benchmark takes: which model answers, about what, and the run's folder (None: runs/BENCHMARK-MODEL).
 
     `sets` names some of the sets in `data`, `limit` takes that many samples of each; `failed` is answered.py's rule,
-    `fast` how fast thinking is asked for (make_generator).
+    `fast` how fast thinking is asked for (make_generator), `engine` what runs a model that is not behind an address.
     """
 
     model: str
@@ -63,6 +63,7 @@ class Request:
     service: Service | None = None
     failed: FailedRule = "left-out"
     fast: FastThinking = "prefill"
+    engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
         """Raises InputError for a limit below 1."""
@@ -181,7 +182,12 @@ def same_generator(
 ) -> Mapping[str, Generator]:
     """The model of the request for every set; `template` is the question, None the model's own. Raises InputError."""
     generator = make_generator(
-        request.model, request.service, max_new_tokens=request.max_new_tokens, template=template, fast=request.fast
+        request.model,
+        request.service,
+        max_new_tokens=request.max_new_tokens,
+        template=template,
+        fast=request.fast,
+        engine=request.engine,
     )
     return dict.fromkeys(sets, generator)
 

@@ -15,8 +15,8 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens
 from mer_r1.models.packing import Branch, group_pass, pack
-from mer_r1.models.token_offsets import locate_answer
-from mer_r1.models.types import Encoded, Prompt, Sampling
+from mer_r1.models.token_offsets import LocatedAnswer, locate_answer
+from mer_r1.models.types import ChatPrompt, Encoded, Prompt, Sampling
 from mer_r1.prompting.response import parse_response
 
 
@@ -44,28 +44,43 @@ def predict_batch(
     confidences = iter(group_pass(backbone, backbone.wrapped_model, packed, encoded, tokens=tokens).confidences)
     predictions = []
     for prompt, row, answer in zip(prompts, rows, answers, strict=True):
-        text = backbone.decode(row)
-        response = parse_response(text, response_format.name)
-        confidence, mean, first = None, None, None
-        if answer is not None:
-            conf_AC = next(confidences).category_AC
-            confidence = _word_confidence(answer.words, conf_AC, tokens, wheels)
-            mean, first = (_by_wheel(conf_C.tolist(), tokens, wheels) for conf_C in (conf_AC.mean(0), conf_AC[0]))
-        predictions.append(
-            Prediction(
-                prompt.id,
-                mode,
-                text,
-                response.reasoning,
-                response.labels,
-                response.status,
-                media=prompt.facts,
-                confidence=confidence,
-                categories=mean,
-                categories_first=first,
-            )
-        )
+        read = None if answer is None else (answer, next(confidences).category_AC)
+        predictions.append(prediction_of(backbone, prompt, mode, row, read, tokens, wheels))
     return predictions
+
+
+def prediction_of(
+    backbone: Backbone,
+    prompt: Prompt | ChatPrompt,
+    mode: Mode,
+    row: Sequence[int],
+    read: tuple[LocatedAnswer, torch.Tensor] | None,
+    tokens: CategoryTokens,
+    wheels: WheelSet,
+) -> Prediction:
+    """The prediction of a response's ids, prefill included.
+
+    `read` are the answer and conf(c) at its anchors, (A, C); None where there is none.
+    """
+    text = backbone.decode(row)
+    response = parse_response(text, backbone.response_format.name)
+    confidence, mean, first = None, None, None
+    if read is not None:
+        answer, conf_AC = read
+        confidence = _word_confidence(answer.words, conf_AC, tokens, wheels)
+        mean, first = (_by_wheel(conf_C.tolist(), tokens, wheels) for conf_C in (conf_AC.mean(0), conf_AC[0]))
+    return Prediction(
+        prompt.id,
+        mode,
+        text,
+        response.reasoning,
+        response.labels,
+        response.status,
+        media=prompt.facts,
+        confidence=confidence,
+        categories=mean,
+        categories_first=first,
+    )
 
 
 def _response_ids(backbone: Backbone, encoded: Encoded, mode: Mode, sampling: Sampling) -> list[list[int]]:

@@ -17,7 +17,6 @@ key, and a server that `num_workers` requests in a row could not reach, end the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
@@ -27,7 +26,7 @@ from typing import Any, NamedTuple, get_args
 
 from mer_r1.data.sample import MediaFacts, Mode, Prediction, Sample
 from mer_r1.errors import InputError
-from mer_r1.generation.generator import UNREADABLE, failed
+from mer_r1.generation.generator import NOT_NUMBERS, UNREADABLE, failed
 from mer_r1.generation.media_parts import Delivery, Part, media_parts, taken_parts
 from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
 from mer_r1.media import MediaBudget
@@ -35,7 +34,6 @@ from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
 from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_servers_control
 
 DEFAULT_TEMPLATE = PROMPT_TEMPLATES["full"]
-_NOT_NUMBERS = re.compile(r"\s*!{8,}\s*")  # the argmax of NaN is id 0, "!" in the vocabularies of Qwen and GPT
 _SUPPRESSED = -100.0  # the largest that the API takes
 _UNTRUSTED = "Per-request m"  # how vLLM's refusal of mm_processor_kwargs and media_io_kwargs begins
 _WITHHELD = ("content_filter", "abort", "error")  # reasons of a server that has stopped the model
@@ -199,7 +197,7 @@ class EndpointGenerator:
                 "the server began a new turn instead of continuing the prefilled one; fast thinking needs one that "
                 "knows continue_final_message, as vLLM does"
             )
-        if _NOT_NUMBERS.fullmatch(text, len(prefill)):
+        if NOT_NUMBERS.fullmatch(text, len(prefill)):
             raise ChatError(
                 'the answer is "!" alone, as the served model\'s scores are no numbers; check its weights and precision'
             )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
-from mer_r1.data.sample import Mode, Prediction, Sample
+from mer_r1.data.sample import Clip, Mode, Prediction, Sample
 from mer_r1.errors import first_line
+from mer_r1.prompting.templates import PromptTemplate
 
 UNREADABLE = (ValueError, OSError, RuntimeError, MemoryError)  # InputError, and what decoders and processors raise
+
+NOT_NUMBERS = re.compile(r"\s*!{8,}\s*")  # the argmax of NaN is id 0, "!" in the vocabularies of Qwen and GPT
 
 
 class Generator(Protocol):
@@ -23,6 +27,24 @@ class Generator(Protocol):
 
         What fails for one sample is a prediction with status "error"; what fails for all raises InputError.
         """
+
+
+Show: TypeAlias = Callable[[Sample, Clip], tuple[Sample, Clip]]
+"""What is shown of a sample and its decoded media."""
+
+
+class ModelGenerator(Generator, Protocol):
+    """A generator of a checkpoint on this machine, which is loaded once for all prompts that it is asked by."""
+
+    @property
+    def template(self) -> PromptTemplate:
+        """The prompt template that it asks by."""
+
+    def with_template(self, template: PromptTemplate) -> ModelGenerator:
+        """The same model with another prompt template."""
+
+    def showing(self, show: Show) -> ModelGenerator:
+        """The same model, shown something else of every sample."""
 
 
 class FastByPrompt:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import cached_property
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -24,17 +23,17 @@ from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.distributed import local_rank
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.generation.batch import predict_batch
-from mer_r1.generation.generator import UNREADABLE, failed
+from mer_r1.generation.generator import UNREADABLE, Show, failed
 from mer_r1.media import read_clip
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
+from mer_r1.models.checkpoint import fingerprint
 from mer_r1.models.decoding import NotFiniteError
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.types import Prompt, Sampling
 from mer_r1.prompting.templates import PromptTemplate
 
 READERS = 4
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def load_model(source: str) -> Backbone:
@@ -69,23 +68,44 @@ class LocalGenerator:
         max_new_tokens: int = 1024,
         template: PromptTemplate | None = None,
         read: Callable[[Sample], Prompt] | None = None,
+        show: Show | None = None,
     ) -> None:
-        """`model` is what `load_model` takes, or loaded already. `read` gives prompts that were made before."""
+        """`model` is what `load_model` takes, or loaded already.
+
+        `show` changes what is shown of a sample; `read` gives prompts that were made before.
+        """
         backbone = load_model(model) if isinstance(model, str) else model
         self.backbone = replace(backbone, template_override=template) if template else backbone
         self.max_new_tokens = max_new_tokens
+        self._show = show or (lambda sample, clip: (sample, clip))
         self._read_prompt = read or self._decode
         self._preparing = Lock()
 
     def with_template(self, template: PromptTemplate) -> LocalGenerator:
         """The same model with another prompt template."""
-        other = LocalGenerator(self.backbone, self.max_new_tokens, template)
+        return self._like(LocalGenerator(self.backbone, self.max_new_tokens, template, show=self._show))
+
+    def showing(self, show: Show) -> LocalGenerator:
+        """The same model, shown something else of every sample."""
+        return self._like(LocalGenerator(self.backbone, self.max_new_tokens, show=show))
+
+    def reading(self, read: Callable[[Sample], Prompt]) -> LocalGenerator:
+        """The same model, whose prompts were made before."""
+        return self._like(LocalGenerator(self.backbone, self.max_new_tokens, read=read))
+
+    def _like(self, other: LocalGenerator) -> LocalGenerator:
         other._weights = self._weights
         return other
 
     @property
+    def template(self) -> PromptTemplate:
+        """The prompt template that it asks by."""
+        return self.backbone.template
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         return {
+            "engine": "local",
             "model": {"weights": self._weights, "kind": type(self.backbone).__name__},
             "prompt": self.backbone.template.settings,
             "budget": asdict(self.backbone.budget),
@@ -119,9 +139,9 @@ class LocalGenerator:
             return failed(sample.id, mode, error)
 
     def _decode(self, sample: Sample) -> Prompt:
-        clip = read_clip(sample, self.backbone.budget)
+        shown, clip = self._show(sample, read_clip(sample, self.backbone.budget))
         with self._preparing:  # tokenizers are not for several threads at once
-            return self.backbone.prepare(sample, clip)
+            return self.backbone.prepare(shown, clip)
 
     def _predicted(self, prompts: Sequence[Prompt], mode: Mode) -> list[Prediction]:
         """The answers to a batch; a prompt whose scores are no numbers is a failed row, and the others are asked again.
@@ -154,9 +174,4 @@ class LocalGenerator:
 
     @cached_property
     def _weights(self) -> str:
-        """A fingerprint of the weights: per tensor the sum of its bits, which no device rounds."""
-        digest = sha256()
-        for name, tensor in sorted(self.backbone.model.state_dict().items()):
-            bits = tensor.detach().contiguous().reshape(-1).view(_BITS[tensor.element_size()])
-            digest.update(f"{name} {tuple(tensor.shape)} {int(bits.sum(dtype=torch.int64))}".encode())
-        return digest.hexdigest()[:16]
+        return fingerprint(sorted(self.backbone.model.state_dict().items()))

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mer_r1.errors import InputError
-from mer_r1.generation.generator import FastByPrompt, Generator
+from mer_r1.generation.generator import FastByPrompt, Generator, ModelGenerator
 from mer_r1.media import MediaBudget
 from mer_r1.objectives import FastThinking
 from mer_r1.prompting.templates import PROMPT_TEMPLATES, PromptTemplate
@@ -40,18 +40,48 @@ class Service:
     budget: Mapping[str, float | None] = field(default_factory=dict)
 
 
+EngineName = Literal["local", "vllm"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs a checkpoint on this machine: our own loop, or vLLM, where `tensor_parallel` GPUs share each layer."""
+
+    name: EngineName = "local"
+    tensor_parallel: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a number that cannot be."""
+        if self.name not in get_args(EngineName):
+            raise InputError(f"engine {self.name!r} is not known; use one of: {', '.join(get_args(EngineName))}")
+        if self.tensor_parallel < 1 or (self.tensor_parallel > 1 and self.name != "vllm"):
+            raise InputError(f"--tensor-parallel {self.tensor_parallel}: give 1 or more, with --engine vllm")
+
+
+LOCAL = Engine()
+
+
 def validate_generator(
-    model: str, service: Service | None = None, *, max_new_tokens: int = 1024, fast: FastThinking = "prefill"
+    model: str,
+    service: Service | None = None,
+    *,
+    max_new_tokens: int = 1024,
+    fast: FastThinking = "prefill",
+    engine: Engine = LOCAL,
 ) -> None:
     """Raises InputError for what `make_generator` finds wrong without loading a model, before anything is written."""
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
     if service is not None:
-        make_generator(model, service, max_new_tokens=max_new_tokens, fast=fast)  # which sends no request yet
+        make_generator(model, service, max_new_tokens=max_new_tokens, fast=fast, engine=engine)  # sends no request yet
         return
     from mer_r1.models.checkpoint import require_source
 
     require_source(model)
+    if engine.name == "vllm":
+        from mer_r1.models.vllm_engine import require_vllm
+
+        require_vllm()
 
 
 def make_generator(
@@ -61,27 +91,48 @@ def make_generator(
     max_new_tokens: int = 1024,
     template: PromptTemplate | None = None,
     fast: FastThinking = "prefill",
+    engine: Engine = LOCAL,
 ) -> Generator:
     """The generator of `model`: a run, a checkpoint's folder, a Hub id or a loaded one; with `service` see there.
 
     `template` is the prompt template; None is the model's own. `fast` is how fast thinking is asked for: by the
-    response format's prefill, or by a prompt for the answer alone. Raises InputError for a number below 1, an address
-    or key that cannot be used, a model that cannot be loaded, and a template without such a prompt.
+    response format's prefill, or by a prompt for the answer alone. `engine` runs a model on this machine. Raises
+    InputError for a number below 1, an address or key that cannot be used, a model that cannot be loaded, a template
+    without such a prompt, and where vLLM is to be used and cannot be.
     """
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens {max_new_tokens}: give 1 or more")
     if service is not None:
         if not isinstance(model, str):
             raise InputError("a model at an address is given by its name there, not as a loaded one")
+        if engine != LOCAL:
+            raise InputError("--engine goes without --url: a model at an address runs there")
         return _at_address(model, service, max_new_tokens, template, fast)
+    made = make_model_generator(model, engine, max_new_tokens, template)
+    return made if fast == "prefill" else FastByPrompt(made, made.with_template(made.template.answer_only()))
+
+
+def make_model_generator(
+    model: str | Backbone,
+    engine: Engine = LOCAL,
+    max_new_tokens: int = 1024,
+    template: PromptTemplate | None = None,
+) -> ModelGenerator:
+    """The generator of a checkpoint on this machine, by the engine that is asked for.
+
+    Raises InputError for a model that cannot be loaded, and where vLLM is to be used and cannot be.
+    """
     if model == DEFAULT_MODEL and not Path(DEFAULT_MODEL).exists():
         raise InputError(f"{model}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
+    if engine.name == "vllm":
+        if not isinstance(model, str):
+            raise InputError("vLLM loads a model itself; give its folder, not a loaded one")
+        from mer_r1.generation.engine import EngineGenerator, EngineModel
+
+        return EngineGenerator(EngineModel(model, max_new_tokens, engine.tensor_parallel), max_new_tokens, template)
     from mer_r1.generation.local import LocalGenerator
 
-    local = LocalGenerator(model, max_new_tokens, template)
-    return (
-        local if fast == "prefill" else FastByPrompt(local, local.with_template(local.backbone.template.answer_only()))
-    )
+    return LocalGenerator(model, max_new_tokens, template)
 
 
 def _at_address(

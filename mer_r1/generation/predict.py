@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.errors import InputError
-from mer_r1.generation.make import DEFAULT_MODEL, Service, make_generator
+from mer_r1.generation.make import DEFAULT_MODEL, Engine, EngineName, Service, make_generator
 from mer_r1.media import holds_sound_alone
 from mer_r1.objectives import FastThinking
 
@@ -35,14 +35,16 @@ def predict(
     max_new_tokens: int = 1024,
     url: str | Service | None = None,
     fast: FastThinking = "prefill",
+    engine: EngineName | Engine = "local",
 ) -> list[Prediction]:
     """Predictions of every clip: clip by clip in the given order, fast before slow where `mode` is "both".
 
     `clips` are video, sound or picture files, or samples. `subtitle` and `candidates` (labels to choose from) go with
     every file; samples have their own. `model` is a run's or checkpoint's folder, a Hub id, or loaded already
     (`load_model`); with `url` it is the model's name at that OpenAI-compatible address. `fast` is how fast thinking is
-    asked for: by the response format's prefill, or by a prompt for the answer alone. What fails for one clip, such
-    as a file that cannot be read, is a prediction with status "error" whose `error` says why.
+    asked for: by the response format's prefill, or by a prompt for the answer alone. `engine` "vllm" has vLLM answer
+    instead of our own loop, where many clips are asked about on a GPU. What fails for one clip, such as a file that
+    cannot be read, is a prediction with status "error" whose `error` says why.
 
     Raises InputError for a path where there is no file, before anything is loaded; for a model that cannot be loaded
     or reached, a number of tokens below 1, and two samples that share an id.
@@ -54,7 +56,8 @@ def predict(
     samples = [item if isinstance(item, Sample) else clip_sample(Path(item), subtitle, candidates) for item in given]
     service = Service(url) if isinstance(url, str) else url
     source = str(model) if isinstance(model, Path) else model
-    generator = make_generator(source, service, max_new_tokens=max_new_tokens, fast=fast)
+    runner = engine if isinstance(engine, Engine) else Engine(engine)
+    generator = make_generator(source, service, max_new_tokens=max_new_tokens, fast=fast, engine=runner)
     modes: tuple[Mode, ...] = MODES if mode == "both" else (mode,)
     by_id: dict[str, Sample] = {}
     for sample in samples:

@@ -29,6 +29,8 @@ def merged_settings(
     if kept is None or not ids:
         return {"settings": given, "samples": showing}
     old, new = _flat(kept["settings"]), _flat(given)
+    if "engine" in new:  # before there were two, they did not say which
+        old.setdefault("engine", old.get("backend", "local"))
     for name in dict.fromkeys((*new, *old)):
         if old.get(name) != new.get(name):
             raise InputError(

@@ -28,7 +28,7 @@ from mer_r1.model_settings import write_settings
 from mer_r1.models.decoding import LAST, Decoder, NotFiniteError, StopText, draw, head_reads, is_drawable
 from mer_r1.models.group_attention import GROUP, DecodeLayout
 from mer_r1.models.lora import save_adapter
-from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Sampling
+from mer_r1.models.types import ChatPrompt, Encoded, Generated, Prompt, PromptBatch, Sampling
 from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat
 from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_control
 
@@ -55,7 +55,9 @@ class Backbone(ABC):
 
     @property
     def device(self) -> torch.device:
-        return cast(torch.device, self.model.device)
+        """Where the model is; the CPU for one that was loaded without weights."""
+        device = cast(torch.device, self.model.device)
+        return torch.device("cpu") if device.type == "meta" else device
 
     reads: ClassVar[str]
     """What of a sample the family takes, in words."""
@@ -97,6 +99,10 @@ class Backbone(ABC):
     @abstractmethod
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
         """Turn one sample and its decoded media into a prompt."""
+
+    @abstractmethod
+    def chat_prompt(self, sample: Sample, clip: Clip) -> ChatPrompt:
+        """The same prompt for an engine that runs the processor itself. Raises InputError as `prepare` does."""
 
     @torch.no_grad()
     def encode(self, batch: PromptBatch) -> Encoded:
@@ -230,11 +236,15 @@ class Backbone(ABC):
     def suppressed_V(self) -> Tensor:
         """0 where an id may be answered, -inf on the ids of media and of the chat's frame."""
         bias = torch.zeros(self.model.config.get_text_config().vocab_size, device=self.device)
+        bias[list(self.suppressed_ids)] = float("-inf")
+        return bias
+
+    @cached_property
+    def suppressed_ids(self) -> tuple[int, ...]:
+        """The ids of media and of the chat's frame, and those that only pad the embedding table."""
         banned = self.control_ids - {self.tokenizer.eos_token_id}
         banned |= set(self.tokenizer.get_added_vocab().values()) & set(self.placeholder_ids())
-        bias[sorted(banned)] = float("-inf")
-        bias[len(self.tokenizer) :] = float("-inf")  # rows that pad the embedding table
-        return bias
+        return (*sorted(banned), *range(len(self.tokenizer), self.model.config.get_text_config().vocab_size))
 
     @cached_property
     def control_ids(self) -> frozenset[int]:

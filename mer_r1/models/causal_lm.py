@@ -22,7 +22,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import CAUSAL_FIX, read_parts, settings_of
-from mer_r1.models.types import Prompt
+from mer_r1.models.types import ChatPrompt, Prompt
 
 
 @dataclass
@@ -50,16 +50,21 @@ class CausalLMBackbone(Backbone):
 
         Raises InputError, naming the sample, where there is no subtitle.
         """
+        ids_T = torch.tensor(self._ids(sample), dtype=torch.long)
+        return Prompt(sample.id, ids_T, torch.arange(len(ids_T)).expand(3, -1), {}, MediaFacts())
+
+    def chat_prompt(self, sample: Sample, clip: Clip) -> ChatPrompt:
+        """One sample's subtitle as ids. Raises InputError as `prepare` does."""
+        ids = self._ids(sample)
+        return ChatPrompt(sample.id, ids, ids, MediaFacts())
+
+    def _ids(self, sample: Sample) -> list[int]:
         subtitle, candidates = self.texts_of(sample)
         if not (subtitle and subtitle.strip()):
             raise InputError(
                 f"sample {sample.id}: no subtitle, and this model can only read; "
                 "give a subtitle, or take a model that sees and hears (Qwen2.5-Omni)"
             )
-        ids_T = torch.tensor(self._ids(subtitle, candidates), dtype=torch.long)
-        return Prompt(sample.id, ids_T, torch.arange(len(ids_T)).expand(3, -1), {}, MediaFacts())
-
-    def _ids(self, subtitle: str, candidates: Sequence[str]) -> list[int]:
         template = self.template
         user = template.text(subtitle, candidates)
         whole = f"{template.system}\n{user}" if template.system else user
@@ -81,8 +86,12 @@ class CausalLMBackbone(Backbone):
             return ""
 
 
-def load_causal_lm(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> CausalLMBackbone:
+def load_causal_lm(
+    source: str, budget: MediaBudget | None = None, prompt_style: str | None = None, weights: bool = True
+) -> CausalLMBackbone:
     """Load a causal language model from a folder or a Hub id, with the settings saved beside it or the given ones.
+
+    Without `weights` its model is on the meta device, enough to make prompts and to read answers.
 
     Raises InputError for a folder that is no whole checkpoint of this kind, a Hub id that cannot be loaded, and a model
     whose attention is not exchangeable or whose table of embeddings is smaller than its vocabulary.
@@ -91,7 +100,7 @@ def load_causal_lm(source: str, budget: MediaBudget | None = None, prompt_style:
     import transformers
 
     classes = transformers.AutoModelForCausalLM, transformers.AutoTokenizer
-    model, tokenizer = read_parts(source, "causal language model", CAUSAL_FIX, *classes, "auto")
+    model, tokenizer = read_parts(source, "causal language model", CAUSAL_FIX, *classes, "auto", weights)
     if not getattr(model, "_supports_attention_backend", False):
         raise InputError(
             f"{source}: the attention of a model of kind {model.config.model_type!r} cannot be exchanged, which is "

@@ -7,6 +7,8 @@ run. What a person can fix is one InputError that names the folder or the file.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -93,19 +95,25 @@ def folder_kind(folder: Path, fix: str) -> str:
     return kind
 
 
-def read_parts(source: str, name: str, fix: str, model_class: Any, processor_class: Any, dtype: Any) -> tuple[Any, Any]:
+def read_parts(
+    source: str, name: str, fix: str, model_class: Any, processor_class: Any, dtype: Any, weights: bool = True
+) -> tuple[Any, Any]:
     """(model in evaluation mode, processor or tokenizer) of a folder or a Hub id.
 
     `name` says in messages what is wanted, `fix` what to give; `dtype` is a torch dtype, or "auto" for the saved one.
+    Without `weights` the model is on the meta device.
     Raises InputError where a file is missing or damaged, weights are missing, or the Hub cannot be asked.
     """
     from safetensors import SafetensorError
 
     try:
         processor = processor_class.from_pretrained(source, trust_remote_code=False)
-        model, found = model_class.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
+        if weights:
+            model, found = model_class.from_pretrained(
+                source, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
+        else:
+            model, found = _without_weights(source, model_class), {"missing_keys": ()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{source}: cannot be loaded as a {name} ({first_line(error)}); {fix}") from error
     tokenizer = getattr(processor, "tokenizer", processor)
@@ -114,3 +122,54 @@ def read_parts(source: str, name: str, fix: str, model_class: Any, processor_cla
     if lost := sorted(found["missing_keys"]):
         raise InputError(f"{source}: {len(lost)} weights are missing, such as {lost[0]}; {fix}")
     return model.eval(), processor
+
+
+def _without_weights(source: str, model_class: Any) -> Any:
+    """A model of the configuration, in the precision that it names, on the meta device."""
+    import torch
+    import transformers
+
+    kind = getattr(model_class, "config_class", None) or transformers.AutoConfig
+    config = kind.from_pretrained(source, trust_remote_code=False)
+    with torch.device("meta"):
+        make = getattr(model_class, "from_config", None) or model_class._from_config
+        return make(config)
+
+
+def fingerprint(weights: Iterable[tuple[str, Any]]) -> str:
+    """A hash of named tensors: of each the sum of its bits, which no device rounds."""
+    import torch
+
+    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    digest = sha256()
+    for name, tensor in weights:
+        bits = tensor.detach().contiguous().reshape(-1).view(kinds[tensor.element_size()])
+        digest.update(f"{name} {tuple(tensor.shape)} {int(bits.sum(dtype=torch.int64))}".encode())
+    return digest.hexdigest()[:16]
+
+
+def saved_weights(folder: Path) -> Iterator[tuple[str, Any]]:
+    """The tensors of a checkpoint's files, one after another, by name."""
+    from safetensors import safe_open
+
+    files: list[Any] = [safe_open(path, "pt") for path in sorted(folder.glob("*.safetensors"))]
+    of_name = {name: file for file in files for name in file.keys()}  # noqa: SIM118  it is no dict
+    for name in sorted(of_name):
+        yield name, of_name[name].get_tensor(name)
+
+
+def downloaded(source: str) -> Path:
+    """The folder of a checkpoint: the given one, or that of a Hub id in the Hub's cache.
+
+    Raises InputError for what is neither, and for a Hub id that cannot be had.
+    """
+    require_source(source)
+    if Path(source).exists():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    wanted = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model")
+    try:
+        return Path(snapshot_download(source, allow_patterns=[*wanted]))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source}: cannot be had from the Hub ({first_line(error)}); {SOURCE_FIX}") from error

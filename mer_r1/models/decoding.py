@@ -157,6 +157,14 @@ class StopText:
         return (ids_B == self._eos) | (stopped_B if self._one_more else self._left_B <= 0)
 
 
+def stopped(finished: StopText, ids: Sequence[int]) -> list[int]:
+    """The ids of one answer up to where a `StopText` of one row ends it."""
+    for number, ident in enumerate(ids, 1):
+        if finished(torch.tensor([ident])).item():
+            return [*ids[:number]]
+    return [*ids]
+
+
 @contextmanager
 def head_reads(model: Any, positions: slice | Tensor) -> Iterator[None]:
     """Within the block the LM head reads only these positions; the rest of its output is not made."""

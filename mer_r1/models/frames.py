@@ -5,13 +5,13 @@ They come sized from the media budget, so the processor only cuts them into patc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from mer_r1.data.sample import Clip
-from mer_r1.media import MediaBudget, frame_rate
+from mer_r1.media import MediaBudget, frame_rate, video_tokens
 
 _AS_TAKEN: dict[str, Any] = {"do_resize": False, "do_sample_frames": False, "cap_pixels_per_frame": False}
 
@@ -37,3 +37,22 @@ def frame_arguments(
         return {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
     rate = frame_rate(len(frames), clip.facts.video_s, budget)
     return {"videos": [frames], "videos_kwargs": {**_AS_TAKEN, **with_rate(len(frames), rate)}}
+
+
+def taken_rate(clip: Clip, budget: MediaBudget) -> float:
+    """The `frame_rate` of a clip's frames."""
+    return 0.0 if clip.frames_THWC is None else frame_rate(len(clip.frames_THWC), clip.facts.video_s, budget)
+
+
+def frame_tokens(clip: Clip, budget: MediaBudget, config: Any) -> dict[int, int]:
+    """The id that stands for the clip's frames in a chat, and how many tokens they are; none without frames."""
+    if clip.frames_THWC is None:
+        return {}
+    num_frames, height, width, _ = clip.frames_THWC.shape
+    ident = config.image_token_id if num_frames == 1 else config.video_token_id
+    return {ident: video_tokens(num_frames, width, height, budget)}
+
+
+def expanded(chat_ids: Sequence[int], counts: Mapping[int, int]) -> list[int]:
+    """A chat's ids, each that stands for a medium as often as the medium has tokens."""
+    return [ident for one in chat_ids for ident in [one] * counts.get(one, 1)]

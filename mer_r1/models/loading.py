@@ -26,26 +26,34 @@ from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, first_not_finite, m
 from mer_r1.models.qwen2_5_omni import load_omni
 from mer_r1.models.qwen2_5_vl import load_vision
 
-LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None], Backbone]] = {
+LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None, bool], Backbone]] = {
     "qwen2_5_omni": load_omni,
     "qwen2_5_omni_thinker": load_omni,
     "qwen2_5_vl": load_vision,
 }
-"""model_type -> loader (source, media budget, name of the prompt template); any other is a causal language model."""
+"""model_type -> loader (source, media budget, name of the prompt template, with or without weights).
+
+Any other is a causal language model.
+"""
 
 
-def load_backbone(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> Backbone:
+def load_backbone(
+    source: str, budget: MediaBudget | None = None, prompt_style: str | None = None, weights: bool = True
+) -> Backbone:
     """Load a folder or a Hub id as what it is, with the settings saved beside it or the given ones.
 
-    A model that has no loader of its own is taken as a causal language model.
+    A model that has no loader of its own is taken as a causal language model. Without `weights` the model is on the
+    meta device: prompts can be made and answers read, for an engine that has the weights.
     Raises InputError for a folder that holds no whole checkpoint or adapter, and for a Hub id that cannot be had.
     """
     folder = Path(source)
     require_source(source)
     if (folder / ADAPTER_CONFIG).is_file():  # whatever else is there: transformers reads such a folder so, too
+        if not weights:
+            raise InputError(f"{folder}: an adapter, which an engine does not load; merge it first: `mer-r1 merge`")
         return _load_adapted(folder, budget, prompt_style)
     kind = folder_kind(folder, RUN_FIX) if folder.exists() else _hub_kind(source)
-    return LOADERS.get(kind, load_causal_lm)(source, budget, prompt_style)
+    return LOADERS.get(kind, load_causal_lm)(source, budget, prompt_style, weights)
 
 
 def merge_adapter(folder: Path, out: Path) -> Path:

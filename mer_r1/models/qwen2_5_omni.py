@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mer_r1.data.files import write_json
@@ -27,8 +28,8 @@ from mer_r1.media import MediaBudget
 from mer_r1.media.budget import SHORTEST_SOUND
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import MEDIA_FIX, RUN_FIX, folder_kind, read_parts, require_source, settings_of
-from mer_r1.models.frames import frame_arguments, frame_media
-from mer_r1.models.types import Prompt
+from mer_r1.models.frames import expanded, frame_arguments, frame_media, frame_tokens, taken_rate
+from mer_r1.models.types import ChatPrompt, Prompt
 from mer_r1.prompting.templates import media_chat
 
 MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
@@ -48,14 +49,10 @@ class OmniBackbone(Backbone):
 
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
         """One sample as ids, positions and the processor's arrays; floats are kept in float16."""
-        media = [*frame_media(clip), *(["audio"] if clip.waveform_N is not None else [])]
-        chat = media_chat(self.template, media, *self.texts_of(sample))
-        text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         arguments = frame_arguments(clip, self.budget, lambda _, rate: {"fps": rate})
-        if clip.waveform_N is not None:
-            wave = np.pad(clip.waveform_N, (0, max(0, SHORTEST_SOUND - len(clip.waveform_N))))
+        if (wave := _sound(clip)) is not None:
             arguments |= {"audio": [wave], "audio_kwargs": {"max_length": len(wave)}}
-        features = self.processor(text=text, return_tensors="pt", **arguments)
+        features = self.processor(text=self._chat(sample, clip), return_tensors="pt", **arguments)
         ids, mask = features.pop("input_ids"), features.pop("attention_mask")
         features.pop("num_audio_tokens", None)
         arrays = {name: torch.as_tensor(value) for name, value in features.items()}
@@ -64,6 +61,20 @@ class OmniBackbone(Backbone):
         if "video_second_per_grid" in arrays:
             halves["video_second_per_grid"] = arrays["video_second_per_grid"].float()
         return Prompt(sample.id, ids[0], positions[:, 0], halves, clip.facts)
+
+    def chat_prompt(self, sample: Sample, clip: Clip) -> ChatPrompt:
+        """One sample as the chat's ids and its media."""
+        ids, wave = self.text_ids(self._chat(sample, clip)), _sound(clip)
+        counts = frame_tokens(clip, self.budget, self.model.config)
+        if wave is not None:
+            counts[self.model.config.audio_token_id] = _sound_tokens(len(wave))
+        rate = taken_rate(clip, self.budget)
+        return ChatPrompt(sample.id, ids, expanded(ids, counts), clip.facts, clip.frames_THWC, rate, wave)
+
+    def _chat(self, sample: Sample, clip: Clip) -> str:
+        media = [*frame_media(clip), *(["audio"] if clip.waveform_N is not None else [])]
+        chat = media_chat(self.template, media, *self.texts_of(sample))
+        return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
 
     def _positions(self, ids: Tensor, mask: Tensor, media: dict[str, Tensor]) -> Tensor:
         """M-RoPE positions (3, 1, T) as the Thinker itself makes them; plain counting where there is no picture."""
@@ -113,8 +124,24 @@ def _whole_config(thinker: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> OmniBackbone:
+def _sound(clip: Clip) -> NDArray[np.float32] | None:
+    if clip.waveform_N is None:
+        return None
+    return np.pad(clip.waveform_N, (0, max(0, SHORTEST_SOUND - len(clip.waveform_N))))
+
+
+def _sound_tokens(num_samples: int) -> int:
+    """What the audio tower makes of so much sound: windows of 10 ms, halved by a convolution and by a pooling."""
+    num_windows = num_samples // 160
+    return ((num_windows - 1) // 2 + 1 - 2) // 2 + 1
+
+
+def load_omni(
+    source: str, budget: MediaBudget | None = None, prompt_style: str | None = None, weights: bool = True
+) -> OmniBackbone:
     """Load a Thinker from a folder or a Hub id, with the settings saved beside it or the given ones.
+
+    Without `weights` its model is on the meta device, enough to make prompts and to read answers.
 
     Raises InputError for a folder that is no checkpoint or one of another kind, and for a Hub id that cannot be loaded.
     """
@@ -131,4 +158,4 @@ def load_omni(source: str, budget: MediaBudget | None = None, prompt_style: str 
 
     fix = MEDIA_FIX.format("Qwen/Qwen2.5-Omni-7B")
     classes = transformers.Qwen2_5OmniThinkerForConditionalGeneration, transformers.Qwen2_5OmniProcessor
-    return OmniBackbone(*read_parts(source, "Qwen2.5-Omni Thinker", fix, *classes, "auto"), *shown_as)
+    return OmniBackbone(*read_parts(source, "Qwen2.5-Omni Thinker", fix, *classes, "auto", weights), *shown_as)

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mer_r1.data.sample import Clip, Sample
+from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import MEDIA_FIX, read_parts, settings_of
-from mer_r1.models.frames import frame_arguments, frame_media
-from mer_r1.models.types import Prompt
+from mer_r1.models.frames import expanded, frame_arguments, frame_media, frame_tokens, taken_rate
+from mer_r1.models.types import ChatPrompt, Prompt
 from mer_r1.prompting.templates import media_chat
 
 
@@ -41,15 +41,8 @@ class VisionBackbone(Backbone):
 
         Raises InputError, naming the sample, where there is nothing that this model can see or read.
         """
-        subtitle, candidates = self.texts_of(sample)
-        if clip.frames_THWC is None and not (subtitle and subtitle.strip()):
-            raise InputError(
-                f"sample {sample.id}: no video, image or subtitle, and a Qwen2.5-VL cannot hear; "
-                "give one of them, or take a model that hears (Qwen2.5-Omni)"
-            )
-        chat = media_chat(self.template, frame_media(clip), subtitle, candidates)
-        text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        features = self.processor(text=text, return_tensors="pt", **frame_arguments(clip, self.budget, _metadata))
+        arguments = frame_arguments(clip, self.budget, _metadata)
+        features = self.processor(text=self._chat(sample, clip), return_tensors="pt", **arguments)
         ids, mask, kinds = (features.pop(name) for name in ("input_ids", "attention_mask", "mm_token_type_ids"))
         seconds = features.pop("second_per_grid_ts", None)
         grids = {name: value for name, value in features.items() if name.endswith("_grid_thw")}
@@ -57,9 +50,28 @@ class VisionBackbone(Backbone):
             ids, kinds, second_per_grid_ts=seconds, attention_mask=mask, **grids
         )
         arrays = {name: value.half() if value.is_floating_point() else value for name, value in features.items()}
-        heard = None if clip.facts.audio_s is None else 0.0
-        positions_3T = _text_after_media(positions[:, 0], kinds[0])
-        return Prompt(sample.id, ids[0], positions_3T, arrays, replace(clip.facts, audio_taken_s=heard))
+        return Prompt(sample.id, ids[0], _text_after_media(positions[:, 0], kinds[0]), arrays, _unheard(clip))
+
+    def chat_prompt(self, sample: Sample, clip: Clip) -> ChatPrompt:
+        """One sample as the chat's ids and its frames. Raises InputError as `prepare` does."""
+        ids = self.text_ids(self._chat(sample, clip))
+        read = expanded(ids, frame_tokens(clip, self.budget, self.model.config))
+        rate = taken_rate(clip, self.budget)
+        return ChatPrompt(sample.id, ids, read, _unheard(clip), clip.frames_THWC, rate)
+
+    def _chat(self, sample: Sample, clip: Clip) -> str:
+        subtitle, candidates = self.texts_of(sample)
+        if clip.frames_THWC is None and not (subtitle and subtitle.strip()):
+            raise InputError(
+                f"sample {sample.id}: no video, image or subtitle, and a Qwen2.5-VL cannot hear; "
+                "give one of them, or take a model that hears (Qwen2.5-Omni)"
+            )
+        chat = media_chat(self.template, frame_media(clip), subtitle, candidates)
+        return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+
+
+def _unheard(clip: Clip) -> MediaFacts:
+    return replace(clip.facts, audio_taken_s=None if clip.facts.audio_s is None else 0.0)
 
 
 def _metadata(num_frames: int, rate: float) -> dict[str, Any]:
@@ -80,8 +92,12 @@ def _text_after_media(positions_3T: Tensor, kinds_T: Tensor) -> Tensor:
     return torch.cat([positions_3T[:, :end], positions_3T[:, end:] + late], dim=1)
 
 
-def load_vision(source: str, budget: MediaBudget | None = None, prompt_style: str | None = None) -> VisionBackbone:
+def load_vision(
+    source: str, budget: MediaBudget | None = None, prompt_style: str | None = None, weights: bool = True
+) -> VisionBackbone:
     """Load a Qwen2.5-VL from a folder or a Hub id, with the settings saved beside it or the given ones.
+
+    Without `weights` its model is on the meta device, enough to make prompts and to read answers.
 
     Raises InputError for a folder that is no whole checkpoint of this kind, and for a Hub id that cannot be loaded.
     """
@@ -90,4 +106,4 @@ def load_vision(source: str, budget: MediaBudget | None = None, prompt_style: st
 
     fix = MEDIA_FIX.format("Qwen/Qwen2.5-VL-3B-Instruct")
     classes = transformers.Qwen2_5_VLForConditionalGeneration, transformers.Qwen2_5_VLProcessor
-    return VisionBackbone(*read_parts(source, "Qwen2.5-VL", fix, *classes, "auto"), *shown_as)
+    return VisionBackbone(*read_parts(source, "Qwen2.5-VL", fix, *classes, "auto", weights), *shown_as)

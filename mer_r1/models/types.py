@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mer_r1.data.sample import MediaFacts
@@ -23,6 +25,23 @@ class Prompt:
     positions_3T: Tensor
     media: dict[str, Tensor]
     facts: MediaFacts
+
+
+@dataclass(frozen=True)
+class ChatPrompt:
+    """One sample for an engine that runs the processor itself: the chat's ids and the media that they speak of.
+
+    `chat_ids` hold one id for each medium, `input_ids` what the model reads, as `Prompt.input_ids_T`. Frames (uint8)
+    are as the media budget takes them, `frames_per_s` of them a second; the sound is mono at 16 kHz.
+    """
+
+    id: str
+    chat_ids: list[int]
+    input_ids: list[int]
+    facts: MediaFacts
+    frames_THWC: NDArray[np.uint8] | None = None
+    frames_per_s: float = 0.0
+    waveform_N: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ class EngineOptions:
     variable VLLM_CPU_KVCACHE_SPACE says how many GiB its cache takes. `sleep` lets it give its memory back between two
     uses, on a GPU alone. `is_launched`: every process of a launched group (torchrun, accelerate) opens an engine.
     Without `reads_weights` the folder needs none: they are random until others are put in. `budget` is the largest clip
-    that the engine makes room for; by default the largest that its model could read.
+    that the engine makes room for; by default the largest that its model could read. `media_cache_gib` bounds the
+    processed media that are kept for another request with the same.
     """
 
     max_model_len: int
@@ -57,6 +58,7 @@ class EngineOptions:
     is_launched: bool = False
     reads_weights: bool = True
     budget: MediaBudget | None = None
+    media_cache_gib: float = 4.0
 
 
 def require_vllm() -> None:
@@ -113,7 +115,8 @@ def open_engine(folder: Path, options: EngineOptions) -> Any:
             enforce_eager=not has_gpu,
             load_format="auto" if options.reads_weights else "dummy",
             logprobs_mode="processed_logprobs",
-            **_media_arguments(folder, options.budget),
+            max_logprobs=-1,  # confidence reads the whole vocabulary
+            **_media_arguments(folder, options),
             **({"distributed_executor_backend": "external_launcher"} if options.is_launched else {}),
         )
     except torch.OutOfMemoryError as error:
@@ -124,14 +127,14 @@ def open_engine(folder: Path, options: EngineOptions) -> Any:
         raise InputError(f"{folder}: vLLM cannot load it ({first_line(error)})") from error
 
 
-def _media_arguments(folder: Path, budget: MediaBudget | None) -> Mapping[str, Any]:
+def _media_arguments(folder: Path, options: EngineOptions) -> Mapping[str, Any]:
     """What a model with towers is opened with: one of each medium, frames as they are."""
     config = (folder / "config.json").read_text(encoding="utf-8")
     if "vision_config" not in config:
         return {}
     names = ("video", "image", "audio") if "audio_config" in config else ("video", "image")
     media: dict[str, dict[str, int]] = {name: {} for name in names}
-    if budget is not None:
+    if (budget := options.budget) is not None:
         side = math.isqrt(budget.max_pixels)
         largest = {"width": side, "height": side}
         media["image"] |= largest
@@ -139,7 +142,11 @@ def _media_arguments(folder: Path, budget: MediaBudget | None) -> Mapping[str, A
         if "audio" in media:
             media["audio"] |= {"length": math.ceil(budget.max_audio_s * AUDIO_HZ)}
     limits = {name: {"count": 1, **largest} for name, largest in media.items()}
-    return {"limit_mm_per_prompt": limits, "mm_processor_kwargs": {"do_resize": False}}
+    return {
+        "limit_mm_per_prompt": limits,
+        "mm_processor_kwargs": {"do_resize": False},
+        "mm_processor_cache_gb": options.media_cache_gib,
+    }
 
 
 def _no_memory(options: EngineOptions, error: Exception) -> str:

@@ -30,12 +30,14 @@ from mer_r1.display.sweep_plot import plot
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
+from mer_r1.generation import generate_to_store
+from mer_r1.generation.make import LOCAL, Engine, make_model_generator
 from mer_r1.metrics.corpus_score import score_signature
 from mer_r1.metrics.signature import signature
 from mer_r1.pipelines.sweep_variants import Cell, cells, read_variants, varied
 
 if TYPE_CHECKING:
-    from mer_r1.models.backbone import Backbone
+    from mer_r1.generation.generator import ModelGenerator
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,14 @@ def sweep(
     overrides: Sequence[str] = (),
     max_new_tokens: int = 64,
     other: Path | None = None,
+    engine: Engine = LOCAL,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Do what is missing of the sweep in `out`, print its table, and return what it writes to out/sweep.json.
 
     `source` is a recipe with `vary` written key=value,value,… and without it a variants file. Raises InputError for one
     that is not, for what a recipe rejects, and under a launcher of several processes, which would all do the work.
+    `engine` answers; with vLLM each model is opened anew.
     """
     if (world_size := rank_and_world_size()[1]) > 1:
         raise InputError(
@@ -85,7 +89,7 @@ def sweep(
         for number, cell in enumerate(planned, 1):
             unread = f"  (does not read {', '.join(cell.idle_keys)})" if cell.idle_keys else ""
             console.print(f"{number}/{len(planned)}  {key}={cell.value}  seed {cell.seed}{unread}", highlight=False)
-            rows.append(_run_cell(cell, sets, max_new_tokens))
+            rows.append(_run_cell(cell, sets, max_new_tokens, engine))
         facts = [{"test": s.path.name, "n": len(s.samples), "signature": _signature(s)} for s in sets]
         result = {"key": key, **facts[0], "other": facts[1:], "runs": rows, "summary": summary(rows)}
         write_json(out / "sweep.json", result)
@@ -97,17 +101,16 @@ def sweep(
     return result
 
 
-def _run_cell(cell: Cell, sets: Sequence[SweepSet], max_new_tokens: int) -> dict[str, Any]:
+def _run_cell(cell: Cell, sets: Sequence[SweepSet], max_new_tokens: int, engine: Engine) -> dict[str, Any]:
     """Train, predict and score one variant with one seed."""
-    from mer_r1.generation.local import load_model
     from mer_r1.pipelines.train import train
 
     for run in cell.runs:
         with training_bars(reads_clips=run.recipe.data.keep_features) as (progress, prepared):
             train(run.recipe, run.out, progress, prepared)
-    backbone = load_model(str(cell.out))
+    generator = make_model_generator(str(cell.out), engine, max_new_tokens)
     test, *others = [
-        _greedy(cell, backbone, item, cell.out / name, max_new_tokens)
+        _greedy(cell, generator, item, cell.out / name)
         for item, name in zip(sets, ("predictions.jsonl", "predictions-other.jsonl"), strict=False)
     ]
     dynamics = _dynamics(cell.out / "metrics.jsonl", sets[0].measures.rewards)
@@ -124,19 +127,17 @@ def _run_cell(cell: Cell, sets: Sequence[SweepSet], max_new_tokens: int) -> dict
     }
 
 
-def _greedy(
-    cell: Cell, backbone: Backbone, test: SweepSet, predictions: Path, max_new_tokens: int
-) -> dict[str, dict[str, float]]:
+def _greedy(cell: Cell, generator: ModelGenerator, test: SweepSet, predictions: Path) -> dict[str, dict[str, float]]:
     """Generate the answers that are missing, and score: by mode and metric."""
-    from mer_r1.generation import generate_to_store
     from mer_r1.generation.local import LocalGenerator, kept
     from mer_r1.models.features import read_prompts
 
-    data, folder = cell.runs[-1].recipe.data, test.path.parent
-    with disk_full_named(folder):
-        keep_in = folder / "features" if data.keep_features else None
-        prompts = read_prompts(backbone, test.samples, keep_in, data.workers)
-    generator = LocalGenerator(backbone, max_new_tokens, read=kept(test.samples, prompts))
+    if isinstance(generator, LocalGenerator):
+        data, folder = cell.runs[-1].recipe.data, test.path.parent
+        with disk_full_named(folder):
+            keep_in = folder / "features" if data.keep_features else None
+            prompts = read_prompts(generator.backbone, test.samples, keep_in, data.workers)
+        generator = generator.reading(kept(test.samples, prompts))
     report = generate_to_store(predictions, test.samples, generator)
     if report.errors:
         raise InputError(report.summary(predictions))

@@ -45,7 +45,7 @@ from mer_r1.errors import InputError
 from mer_r1.evaluation.records import METRICS_FILE, MetricsRecord, ScoresByMode
 from mer_r1.evaluation.suite import AnsweredRun, AnsweredSet, FoundSets, Outcome, Request
 from mer_r1.generation import Generator
-from mer_r1.generation.make import make_generator
+from mer_r1.generation.make import make_generator, make_model_generator
 from mer_r1.prompting.templates import PromptTemplate
 
 
@@ -130,14 +130,11 @@ class MmeEmotion:
         """The model, loaded once; at an address each prompt has a generator of its own, which loads nothing."""
         if request.fast != "prefill":
             raise InputError("--fast prompt: MME-Emotion's questions have no wording for an answer alone; leave it out")
-        make = partial(make_generator, request.model, request.service, max_new_tokens=request.max_new_tokens)
-        plain = make()
         if request.service is not None:
-            return dict.fromkeys(sets, QuestionGenerator(plain, lambda template: make(template=template)))
-        from mer_r1.generation.local import LocalGenerator
-
-        assert isinstance(plain, LocalGenerator), "there is no address"
-        return dict.fromkeys(sets, QuestionGenerator(plain, plain.with_template))
+            make = partial(make_generator, request.model, request.service, max_new_tokens=request.max_new_tokens)
+            return dict.fromkeys(sets, QuestionGenerator(make(), lambda template: make(template=template)))
+        loaded = make_model_generator(request.model, request.engine, request.max_new_tokens)
+        return dict.fromkeys(sets, QuestionGenerator(loaded, loaded.with_template))
 
     def score(self, run: AnsweredRun) -> MmeOutcome:
         """Write the responses of every mode and judge them. Raises JudgeError where the judge fails."""
