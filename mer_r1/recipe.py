@@ -183,6 +183,9 @@ class RlSection(_Section):
     format's empty reasoning, or behind a prompt that asks for the answer alone.
 
     `sampler` is who draws the answers: the policy by our own loop ("local"), or a vLLM engine that holds its weights.
+    `vllm_gpu_memory_utilization` is the share of each GPU that the engine may take, weights included, and
+    `vllm_enable_sleep_mode` gives it back between two samplings; both are for GPUs alone. `vllm_max_model_length` is
+    the room for a prompt and its answer, by default that of the media budget, 2,048 ids of text, and an answer.
     `mismatch` says how the loss is corrected for what the engine's log-probabilities differ from the policy's
     (rl/mismatch.py), with TRL's names and its bound `mismatch_cap`. A step whose mean |difference| a token is above
     `max_mismatch`, in nat, ends the run; None is 0.1 under optim.bf16 and 0.005 in float32.
@@ -193,6 +196,9 @@ class RlSection(_Section):
     max_completion_length: Positive = 1024
     end_token: bool = True
     sampler: Literal["local", "vllm"] = "local"
+    vllm_gpu_memory_utilization: float = Field(default=0.3, gt=0, lt=1)
+    vllm_enable_sleep_mode: bool = False
+    vllm_max_model_length: Positive | None = None
     mismatch: MismatchCorrection = "sequence_mask"
     mismatch_cap: float = Field(default=3.0, gt=1)
     max_mismatch: float | None = Field(default=None, gt=0)
@@ -339,7 +345,8 @@ def _idle_keys(recipe: Recipe) -> Iterator[tuple[str, str]]:
         if not is_read:
             yield f"rl.{name}", f"objective {rl.objective} does not read it (read by {_readers(name)})"
     if rl.sampler == "local":
-        for name in ("mismatch", "mismatch_cap", "max_mismatch"):
+        engine = ("vllm_gpu_memory_utilization", "vllm_enable_sleep_mode", "vllm_max_model_length")
+        for name in ("mismatch", "mismatch_cap", "max_mismatch", *engine):
             yield f"rl.{name}", "with rl.sampler local the policy itself draws the answers"
     elif rl.mismatch == "none":
         yield "rl.mismatch_cap", "rl.mismatch is none"

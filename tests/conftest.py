@@ -23,6 +23,7 @@ from tests.nursery import Nursery
 if TYPE_CHECKING:
     from mer_r1.models.qwen2_5_omni import OmniBackbone
     from mer_r1.models.types import Prompt
+    from mer_r1.models.vllm_sampler import VllmSampler
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("suite", deadline=None, max_examples=50)  # a busy machine is no fault of the code
@@ -181,3 +182,12 @@ def taught(taught_folder: Path) -> OmniBackbone:
     from mer_r1.models.qwen2_5_omni import load_omni
 
     return load_omni(str(taught_folder / "model"))
+
+
+@pytest.fixture(scope="session")
+def vllm_sampler(tiny: OmniBackbone) -> VllmSampler:
+    """The one vLLM engine of the session, on the tiny Thinker's configuration; a test puts its own weights in."""
+    from mer_r1.models.vllm_engine import EngineOptions
+    from mer_r1.models.vllm_sampler import VllmSampler
+
+    return VllmSampler(tiny, EngineOptions(max_model_len=1024, dtype="float32", budget=tiny.budget))

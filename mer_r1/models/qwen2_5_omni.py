@@ -93,6 +93,10 @@ class OmniBackbone(Backbone):
     def towers(self) -> Sequence[Any]:
         return self.model.get_encoder("image"), self.model.get_encoder("audio")
 
+    def official_name(self, name: str) -> str:
+        """What the official checkpoint calls a weight of the Thinker."""
+        return official_name(name)
+
     def _save_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
         official = {official_name(name): tensor for name, tensor in weights.items()}
         self.model.save_pretrained(folder, state_dict=official, save_original_format=False)

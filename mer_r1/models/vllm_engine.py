@@ -8,6 +8,7 @@ optional extra, and takes seconds to import.
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -102,6 +103,7 @@ def open_engine(folder: Path, options: EngineOptions) -> Any:
     ensure_torchvision()
     import vllm
 
+    _import_classes(folder)
     try:
         return vllm.LLM(
             model=str(folder),
@@ -125,6 +127,15 @@ def open_engine(folder: Path, options: EngineOptions) -> Any:
         if "memory" in str(error) or "KV cache" in str(error):
             raise InputError(_no_memory(options, error)) from error
         raise InputError(f"{folder}: vLLM cannot load it ({first_line(error)})") from error
+
+
+def _import_classes(folder: Path) -> None:
+    """Import the model's class here: vLLM would look at it in a process of its own, without our torchvision."""
+    from vllm.model_executor.models import ModelRegistry
+
+    for name in json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or ():
+        if name in ModelRegistry.models:
+            ModelRegistry.register_model(name, ModelRegistry.models[name].load_model_cls())
 
 
 def _media_arguments(folder: Path, options: EngineOptions) -> Mapping[str, Any]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = timedelta(days=1)  # of processes that wait while the first one reads all clips
 _VERSIONED = ("torch", "transformers", "accelerate", "av", "numpy")
+_TEXT_TOKENS = 2048  # room in an engine for a prompt's text
+_MOST_ANSWERS = 256  # that an engine writes at a time
 
 
 class _Data(NamedTuple):
@@ -56,6 +58,11 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
         if is_first_process():
             _close(out)
         return out / "model"
+    samples_by_engine = recipe.kind == "rl" and recipe.rl.sampler == "vllm"
+    if samples_by_engine:
+        from mer_r1.models.vllm_engine import require_vllm
+
+        require_vllm()
     data = recipe.data
     rows = {"train": read_rows(recipe, data.train, data.num)}
     if data.eval:
@@ -74,6 +81,8 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
             _remove_half_written(out)
         backbone = load_backbone(recipe.model, out)
         _make_trainable(backbone, recipe)
+    engine = _engine(recipe, backbone, processes) if samples_by_engine else None  # its memory is asked for before clips
+    with processes.main_process_first():
         train_data = _Data(samples, _prompts(recipe, recipe.data.train, backbone, samples, prepared))
         eval_data = None
         if recipe.data.eval and held_out:
@@ -86,6 +95,8 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
     if uncountable:
         record = record.replace(uncountable=uncountable)
     arguments = {"run": folder, "progress": progress, "recipe": recipe}
+    if engine is not None:
+        arguments["sampler"] = engine
     trainer = _trainer(recipe, backbone, train_data, eval_data, taught, arguments)
     if processes.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
@@ -135,6 +146,28 @@ def _make_trainable(backbone: Backbone, recipe: Recipe) -> None:
                 parameter.data = parameter.data.to(torch.bfloat16)
         torch.manual_seed(recipe.seed)  # adapters start at random
         backbone.wrapped_model = add_lora(backbone.model, lora)
+
+
+def _engine(recipe: Recipe, backbone: Backbone, processes: Any) -> Any:
+    """A vLLM engine for the policy, in every process. Raises InputError where it cannot be opened."""
+    from mer_r1.media import most_tokens
+    from mer_r1.models.vllm_engine import EngineOptions
+    from mer_r1.models.vllm_sampler import VllmSampler
+
+    rl, optim = recipe.rl, recipe.optim
+    longest = most_tokens(backbone.budget) + _TEXT_TOKENS + rl.max_completion_length
+    longest = min(longest, backbone.model.config.get_text_config().max_position_embeddings)
+    answers = optim.batch_size * optim.gradient_accumulation_steps * rl.num_generations
+    options = EngineOptions(
+        max_model_len=rl.vllm_max_model_length or longest,
+        dtype="bfloat16" if optim.bf16 else "float32",
+        max_num_seqs=min(answers, _MOST_ANSWERS),
+        memory_share=rl.vllm_gpu_memory_utilization,
+        sleep=rl.vllm_enable_sleep_mode,
+        is_launched=processes.num_processes > 1,
+        budget=backbone.budget,
+    )
+    return VllmSampler(backbone, options)
 
 
 def _prompts(

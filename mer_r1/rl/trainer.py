@@ -100,8 +100,6 @@ class GrpoTrainer(RunTrainer):
                 f"rl.objective: {self.rl.objective} pays the steps of an answer, and {self.response_format.name} has "
                 "none; set model.prompt_style=set (set_clips for clips)"
             )
-        if self.rl.sampler == "vllm":
-            raise InputError("rl.sampler: vllm draws no rollouts yet; set rl.sampler=local")
         if self.is_fsdp_enabled:
             self._validate_sharding()
         size, block = len(self.train_dataset), self._prompts_a_step()
@@ -198,7 +196,8 @@ class GrpoTrainer(RunTrainer):
         """Within the block the sampler has the policy's weights; behind it, it may rest."""
         began = time.perf_counter()
         self.sampler.update(policy_weights(self.backbone))
-        self.measure({"sampler_update_s": time.perf_counter() - began} if self.rl.sampler == "vllm" else {})
+        if self.rl.sampler == "vllm":  # which raises where its weights are not the policy's
+            self.measure({"sampling/update_s": time.perf_counter() - began, "sampling/weights_equal": 1.0})
         yield
         self.sampler.rest()
 
