@@ -1,21 +1,38 @@
 # For a newcomer: `make quickstart`, `make test-fast` and `make test`. Each makes .venv first if it is not there.
+# `make test-vllm` makes .venv-vllm, which has vLLM for the CPU (docs/vllm.md).
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+VLLM_BIN := .venv-vllm/bin
+VLLM_STAMP := .venv-vllm/.installed
 # Two threads per core make PyTorch many times slower; tests run single-threaded beside each other.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 # A module's tests stay in one process, which makes its fixtures; the order is that of tests/conftest.py, the slow first.
-PYTEST := $(TEST_THREADS) $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
+BESIDE := -n 2 --dist loadscope --no-loadscope-reorder
+PYTEST := $(TEST_THREADS) $(BIN)/pytest $(BESIDE)
 
-.PHONY: venv test test-fast quickstart golden lint types layers unit clean
+.PHONY: venv venv-vllm test test-fast test-vllm quickstart golden lint types layers unit clean
 
 venv: $(STAMP)
 
+NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and "mer-r1 needs Python 3.11 or newer; set PYTHON=")'
+
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mer-r1 needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -c $(NEW_ENOUGH)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,report,judge,dev]'
+	touch $@
+
+venv-vllm: $(VLLM_STAMP)
+
+# torch first, with all that its build needs; the rest is listed whole.
+$(VLLM_STAMP): pyproject.toml constraints-vllm.txt
+	$(PYTHON) -c $(NEW_ENOUGH)
+	$(PYTHON) -m venv .venv-vllm
+	$(VLLM_BIN)/python -m pip install --quiet --constraint constraints-vllm.txt torch
+	$(VLLM_BIN)/python -m pip install --quiet --no-deps --requirement constraints-vllm.txt
+	$(VLLM_BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 quickstart: $(STAMP)
@@ -27,6 +44,12 @@ test: lint types layers unit
 # hypothesis tries a fifth of the examples.
 test-fast: lint
 	$(PYTEST) -m "not slow" --hypothesis-profile fast
+
+# What depends on the version of transformers, and then what needs vLLM, in one process: an engine is slow to open.
+test-vllm: $(VLLM_STAMP)
+	$(TEST_THREADS) $(VLLM_BIN)/pytest $(BESIDE) -m "not vllm" tests/models tests/generation tests/rl/test_rollouts.py \
+		tests/rl/test_trainer.py tests/rl/test_lora_training.py tests/training/test_cost.py
+	$(TEST_THREADS) $(VLLM_BIN)/pytest -m vllm
 
 lint: $(STAMP)
 	$(BIN)/ruff check --output-format concise .
@@ -46,4 +69,4 @@ golden: $(STAMP)
 	@$(BIN)/python -m tests.make_golden $(ARGS)
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-vllm build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 """A benchmark in one file: its samples, its question and its score. The loop around it is the package's.
 
-    pip install mer-r1
+    pip install .
     python examples/new_benchmark.py [--model DIR_OR_HUB_ID] [--out runs/new_benchmark]
 
 Without --model a few lines of Python answer in the place of a model, so it runs offline in a second. The same command

@@ -1,6 +1,6 @@
 """A new objective, and how to add a new reward: written, checked on numbers, then a few RL steps of a tiny model.
 
-    pip install 'mer-r1[train]'
+    pip install '.[train]'
     python examples/new_reward.py [--steps 40] [--out runs/new_reward]
 
 An objective is data: which rewards it adds before, and which after, their normalisation within a group

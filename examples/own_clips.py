@@ -1,6 +1,6 @@
 """Your own clips and a CSV -> a manifest -> check -> SFT -> answers -> scores.
 
-    pip install 'mer-r1[train]'
+    pip install '.[train]'
     python examples/own_clips.py [--out runs/own_clips] [--num 80] [--steps 60]
 
 The example makes its clips itself and teaches a tiny random model, so it runs offline on a CPU in about a minute.

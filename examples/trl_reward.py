@@ -1,6 +1,6 @@
 """MER-R1's rewards in TRL's GRPOTrainer: three lines, marked below. The model reads subtitles.
 
-    pip install 'mer-r1[train]' 'trl>=1.16,<2'
+    pip install '.[train]' 'trl>=1.16,<2'
     python examples/trl_reward.py [--model DIR_OR_HUB_ID] [--steps 4] [--out runs/trl_reward]
 
 Without --model a tiny model is made and taught to answer by SFT first, so the example runs offline on a CPU in a

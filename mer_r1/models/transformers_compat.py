@@ -1,4 +1,4 @@
-"""Names that differ between the supported versions of transformers (5.16 and later), in one place.
+"""Names that differ between the supported versions of transformers (5.19 and later), in one place.
 
 Where the language model and the towers stand in a model differs too; `get_decoder` and `get_encoder` of transformers
 find them.
