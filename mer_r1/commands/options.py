@@ -155,6 +155,8 @@ _BUDGET_OPTIONS = {
     "fps": (float, "frames a second of a clip; 0 takes --num-frames of every clip"),
     "max_pixels": (int, "the most pixels of a frame"),
     "min_pixels": (int, "the fewest pixels of a frame"),
+    "max_video_s": (float, "the seconds of a clip that frames are taken from"),
+    "max_audio_s": (float, "the seconds of sound"),
 }
 
 
