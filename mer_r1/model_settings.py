@@ -13,6 +13,12 @@ from mer_r1.media import MediaBudget
 SETTINGS_FILE = "mer_r1.json"
 
 
+def model_folder(source: str) -> str:
+    """The model's folder in a run's; any other source as it is."""
+    inner = Path(source) / "model"
+    return str(inner) if inner.is_dir() else source
+
+
 def write_settings(folder: Path, budget: MediaBudget, prompt_style: str) -> None:
     """Write how samples are shown to the model of this folder."""
     write_json(folder / SETTINGS_FILE, {"prompt_style": prompt_style, "budget": asdict(budget)})

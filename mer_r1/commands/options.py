@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,13 +20,20 @@ Run = Callable[[argparse.Namespace], int]
 
 
 def add_command(
-    commands: Commands, name: str, text: str, run: Run | None = None, *, resumable: bool = False
+    commands: Commands,
+    name: str,
+    text: str,
+    run: Run | None = None,
+    *,
+    resumable: bool = False,
+    aliases: Sequence[str] = (),
 ) -> argparse.ArgumentParser:
     """The parser of a new command. `text` is its line in the list of commands and the head of its own help.
 
-    `run` executes it and returns the exit status; `resumable` tells whoever stops it that the same command resumes.
+    `run` executes it and returns the exit status; `resumable` tells whoever stops it that the same command resumes;
+    `aliases` are other names of it.
     """
-    parser = commands.add_parser(name, help=text, description=text)
+    parser = commands.add_parser(name, help=text, description=text, aliases=aliases)
     if run is not None:
         parser.set_defaults(command=run, resumable=resumable)
     return parser

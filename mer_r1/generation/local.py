@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -25,6 +24,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.generation.batch import predict_batch
 from mer_r1.generation.generator import UNREADABLE, Show, failed
 from mer_r1.media import read_clip
+from mer_r1.model_settings import model_folder
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
 from mer_r1.models.checkpoint import fingerprint
@@ -41,8 +41,7 @@ def load_model(source: str) -> Backbone:
 
     Processes of one launch take the GPUs in turn. Raises InputError for what cannot be loaded.
     """
-    folder = Path(source)
-    backbone = load_backbone(str(folder / "model") if (folder / "model").is_dir() else source)
+    backbone = load_backbone(model_folder(source))
     num_gpus = torch.cuda.device_count()
     backbone.model.to(f"cuda:{local_rank() % num_gpus}" if num_gpus else "cpu")
     return backbone

@@ -9,7 +9,7 @@ from typing import Any
 
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
-from mer_r1.model_settings import folder_settings
+from mer_r1.model_settings import folder_settings, model_folder
 
 _HEARS = "qwen2_5_omni"  # and its Thinker
 _FIX = "with --served-as give the run, or the folder that is served; without it the name there"
@@ -31,8 +31,7 @@ class ServedFolder:
 
 def read_served(source: str) -> ServedFolder:
     """What a run's folder or a checkpoint's says. Raises InputError, naming the file, for one that is none."""
-    folder = Path(source)
-    folder = folder / "model" if (folder / "model").is_dir() else folder
+    folder = Path(model_folder(source))
     if not (folder / "config.json").is_file():
         raise InputError(f"{source}: no model's folder (config.json is missing); {_FIX}")
     config = _read(folder / "config.json")

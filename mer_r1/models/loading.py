@@ -2,17 +2,20 @@
 
 The kind is config.json's `model_type`; a new family is one file and one line of LOADERS. A folder with an adapter of
 PEFT is its base, loaded from where adapter_config.json says, with the adapter merged into the weights: for inference
-and for a plain checkpoint (`merge_adapter`), not to resume training.
+and for a plain checkpoint (`export_model`), not to resume training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
-from mer_r1.model_settings import SETTINGS_FILE
+from mer_r1.model_settings import SETTINGS_FILE, model_folder
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.causal_lm import load_causal_lm
 from mer_r1.models.checkpoint import (
@@ -56,21 +59,25 @@ def load_backbone(
     return LOADERS.get(kind, load_causal_lm)(source, budget, prompt_style, weights)
 
 
-def merge_adapter(folder: Path, out: Path) -> Path:
-    """Write base + adapter as a plain checkpoint for `from_pretrained`, with processor and settings; returns `out`.
+def export_model(source: str, out: Path, dtype: Literal["bfloat16", "float16", "float32"] | None = None) -> Path:
+    """Write a model in the layout of its family's official checkpoint, with processor and settings; returns `out`.
 
-    Weights are written in the base's own precision. Raises InputError where there is no adapter, its base is missing or
-    is an adapter too, `out` exists, or a merged weight is not finite.
+    `source` is a run's folder, a checkpoint's or an adapter's, or a Hub id; an adapter is merged into its base, in the
+    base's own precision. Weights are then written in `dtype`, or as they are. Raises InputError where `source` is no
+    model, an adapter's base is missing or an adapter too, `out` exists, or a weight would not be finite.
     """
-    base = adapter_base(folder)
     if out.exists():
         raise InputError(f"{out}: exists already; give another --out, or remove it")
+    folder = Path(model_folder(source))
     with peft_is_behind():
-        backbone = load_backbone(str(folder))  # of any kind; each writes its own processor
+        backbone = load_backbone(str(folder))
+    if dtype:
+        backbone.model.to(getattr(torch, dtype))
     if name := first_not_finite(backbone.model.state_dict().items()):
+        base = f" or its base {adapter_base(folder)}" if (folder / ADAPTER_CONFIG).is_file() else ""
         raise InputError(
-            f"{folder}: merged, {name} holds NaN or infinity: so does the base {base}, or its precision is too small "
-            "for the sum; copy the base again, or take one in bfloat16 or float32"
+            f"{folder}: {name} would hold NaN or infinity: the model{base} does, or {backbone.model.dtype} is too "
+            "small for it; copy it again, or take bfloat16 or float32"
         )
     return backbone.write(out)
 

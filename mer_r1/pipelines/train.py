@@ -18,6 +18,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import RUN_FILE, RunRecord, versions
 from mer_r1.metrics.signature import wheels_part
+from mer_r1.model_settings import model_folder
 from mer_r1.pipelines.resume import is_finished, row_ids, validate_rows
 from mer_r1.recipe import TINY, ModelSection, Recipe
 from mer_r1.threads import choose_threads
@@ -241,12 +242,12 @@ def load_backbone(model: ModelSection, out: Path) -> Backbone:
         if not (out / source / "config.json").exists():
             _write_tiny(source, out / source)
         source = str(out / source)
-    elif (Path(source) / "model").is_dir():
-        source = str(Path(source) / "model")
+    else:
+        source = model_folder(source)
     if model.lora and (Path(source) / "adapter_config.json").is_file():
         raise InputError(
             f"model.source: {model.source} is an adapter, and new adapters need a whole model; "
-            f"run mer-r1 merge {model.source} --out {model.source}-merged and name that"
+            f"run mer-r1 export {model.source} --out {model.source}-merged and name that"
         )
     backbone = loading.load_backbone(source, prompt_style=model.prompt_style)
     backbone.budget = replace(backbone.budget, **model.media_changes())

@@ -170,7 +170,7 @@ def _loading(kind: _Kind | None, base: str, is_adapter: bool) -> str:
         lines += ["", f'model = {kind.model}.from_pretrained("{start}", dtype="auto")']
         lines += ['model = PeftModel.from_pretrained(model, "FOLDER_OR_HUB_ID")'] if is_adapter else []
         reader = "tokenizer" if kind is _CAUSAL else "processor"
-        lines += [f'{reader} = {kind.reader}.from_pretrained("FOLDER_OR_HUB_ID")', "```"]
+        lines += [f'{reader} = {kind.reader}.from_pretrained("FOLDER_OR_HUB_ID")', "```", *_serving(kind, is_adapter)]
     return "\n".join(
         [
             "## Loading\n",
@@ -179,6 +179,23 @@ def _loading(kind: _Kind | None, base: str, is_adapter: bool) -> str:
             "`mer-r1 predict` follows it.\n",
         ]
     )
+
+
+def _serving(kind: _Kind, is_adapter: bool) -> list[str]:
+    if is_adapter:
+        return ["\n`mer-r1 export FOLDER --out DIR` writes adapter and base as one model, which vLLM serves."]
+    media = (
+        ""
+        if kind is _CAUSAL
+        else """ --trust-request-mm-kwargs \\
+  --limit-mm-per-prompt '{"video": 1, "audio": 1, "image": 1}'"""
+    )
+    clip = '--subtitle "I won!"' if kind is _CAUSAL else "clip.mp4"
+    return [
+        "\nOr behind an address, asked as it was taught:\n",
+        f"```bash\nvllm serve FOLDER --served-model-name mine{media}",
+        f"mer-r1 predict {clip} --model FOLDER --url http://localhost:8000/v1 --served-as mine\n```",
+    ]
 
 
 def _saved_class(folder: Path) -> str:

@@ -18,7 +18,7 @@ import mer_r1
 from mer_r1 import commands as cli
 
 NAMES = (
-    *("quickstart", "synth", "prepare", "check", "train", "sweep", "merge", "predict", "score"),
+    *("quickstart", "synth", "prepare", "check", "train", "sweep", "export", "predict", "score"),
     *("benchmark", "judge", "diagnose", "report", "wheels"),
 )
 TORCH = {"torch", "torchvision", "transformers", "accelerate", "matplotlib"}

@@ -17,7 +17,7 @@ from torch import Tensor
 from mer_r1.errors import InputError
 from mer_r1.media import TINY_BUDGET
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.loading import load_backbone, merge_adapter
+from mer_r1.models.loading import export_model, load_backbone
 from mer_r1.models.lora import language_model_layers, peft_is_behind
 from mer_r1.models.tiny.text import tiny_text
 from tests.media_samples import make_clip, prompt_of
@@ -229,7 +229,7 @@ def test_layers_that_were_saved_whole_come_with_the_adapter(tiny_folder: Path, t
         adapted = _write_adapter(tiny_folder, tmp_path / "adapter", modules_to_save=["embed_tokens", "lm_head"])
     _rewrite(tmp_path / "adapter", "base_model.model.thinker.", "base_model.model.")
     torch.testing.assert_close(_logits(load_backbone(str(tmp_path / "adapter"))), adapted, atol=1e-4, rtol=0)
-    merged = load_backbone(str(merge_adapter(tmp_path / "adapter", tmp_path / "merged")))
+    merged = load_backbone(str(export_model(str(tmp_path / "adapter"), tmp_path / "merged")))
     torch.testing.assert_close(_logits(replace(merged, prompt_style="brief")), adapted, atol=1e-4, rtol=0)
 
 
@@ -243,7 +243,7 @@ def test_an_adapter_of_the_head_or_the_embeddings_leaves_the_other_as_it_is(
         warnings.filterwarnings("ignore", message=".*(tie_word_embeddings|save_embedding_layers)")
         adapted = _write_adapter(tiny_folder, tmp_path / "adapter", target_modules=[target])
     torch.testing.assert_close(_logits(load_backbone(str(tmp_path / "adapter"))), adapted, atol=1e-4, rtol=0)
-    merged = load_backbone(str(merge_adapter(tmp_path / "adapter", tmp_path / "merged")))
+    merged = load_backbone(str(export_model(str(tmp_path / "adapter"), tmp_path / "merged")))
     torch.testing.assert_close(_logits(replace(merged, prompt_style="brief")), adapted, atol=1e-4, rtol=0)
 
 

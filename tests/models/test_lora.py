@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from mer_r1.errors import InputError
-from mer_r1.models.loading import merge_adapter
+from mer_r1.models.loading import export_model
 from mer_r1.models.lora import adapter_base, add_lora, save_adapter
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.types import Prompt
@@ -131,7 +131,7 @@ def test_the_merged_checkpoint_loads_plainly_and_answers_as_the_adapted_model(
     from mer_r1.models.qwen2_5_omni import load_omni
 
     backbone, folder = adapted
-    merged = merge_adapter(folder, tmp_path / "merged")
+    merged = export_model(str(folder), tmp_path / "merged")
     plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(merged)
     assert not [name for name, _ in plain.named_parameters() if "lora" in name]
     loaded = load_omni(str(merged))
@@ -151,7 +151,7 @@ def test_the_merge_keeps_the_base_s_precision(tiny: OmniBackbone, tiny_folder: P
     tiny.save(tmp_path / "base")
     half = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(tmp_path / "base", dtype="auto")
     save_adapter(add_lora(half, LORA), tmp_path / "adapter")
-    merged = merge_adapter(tmp_path / "adapter", tmp_path / "merged")
+    merged = export_model(str(tmp_path / "adapter"), tmp_path / "merged")
     assert json.loads((merged / "config.json").read_text())["dtype"] == "bfloat16"
 
 
@@ -161,7 +161,7 @@ def test_a_text_model_merges_too(tmp_path: Path) -> None:
     wrapped = add_lora(model, LORA)
     stir(model)
     save_adapter(wrapped, tmp_path / "adapter")
-    merged = Qwen2ForCausalLM.from_pretrained(merge_adapter(tmp_path / "adapter", tmp_path / "merged"))
+    merged = Qwen2ForCausalLM.from_pretrained(export_model(str(tmp_path / "adapter"), tmp_path / "merged"))
     ids = torch.tensor([[1, 2, 3, 4]])
     with torch.no_grad():
         wanted = model(input_ids=ids).logits
@@ -183,13 +183,13 @@ def test_a_base_that_is_gone_of_another_size_or_an_adapter_is_named(
     for base, message in ((tmp_path / "gone", "gone"), (tmp_path / "second", "is an adapter too"), (other, "adapter")):
         rebase(folder, base)
         with pytest.raises(InputError, match=message):
-            merge_adapter(folder, tmp_path / "merged")
+            export_model(str(folder), tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 
 
 def test_a_place_taken_is_left_alone(adapted: tuple[OmniBackbone, Path], tiny_folder: Path) -> None:
     with pytest.raises(InputError, match=r"exists already; give another --out"):
-        merge_adapter(adapted[1], tiny_folder)
+        export_model(str(adapted[1]), tiny_folder)
     assert (tiny_folder / "model.safetensors").is_file()
 
 

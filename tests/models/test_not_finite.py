@@ -18,7 +18,7 @@ from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.generation.local import LocalGenerator
 from mer_r1.models.decoding import NotFiniteError, is_drawable
-from mer_r1.models.loading import load_backbone, merge_adapter
+from mer_r1.models.loading import export_model, load_backbone
 from mer_r1.models.lora import add_lora, save_adapter
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.sampler import LocalSampler
@@ -148,7 +148,7 @@ def test_an_adapter_with_a_weight_that_is_no_number_is_neither_loaded_nor_merged
     adapter: Path, tmp_path: Path, value: float
 ) -> None:
     name = _write(adapter / "adapter_model.safetensors", ["1.self_attn.q_proj.lora_B.weight"], value)
-    for load in (lambda: load_backbone(str(adapter)), lambda: merge_adapter(adapter, tmp_path / "out")):
+    for load in (lambda: load_backbone(str(adapter)), lambda: export_model(str(adapter), tmp_path / "out")):
         with pytest.raises(InputError, match=rf"adapter_model\.safetensors: {name} holds NaN or infinity; take an"):
             load()
     assert not (tmp_path / "out").exists()
@@ -159,9 +159,9 @@ def test_a_merge_that_overflows_is_refused(adapter: Path, tmp_path: Path) -> Non
     for part in ("lora_A.weight", "lora_B.weight"):
         _write(adapter / "adapter_model.safetensors", [part], 3e38)
     with pytest.raises(
-        InputError, match=r"adapter: merged, model\.(language_model\.)?layers.*its precision is too small"
+        InputError, match=r"adapter: model\.(language_model\.)?layers.*would hold NaN .*torch.float32 is too small"
     ):
-        merge_adapter(adapter, tmp_path / "out")
+        export_model(str(adapter), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -171,7 +171,7 @@ def test_a_base_with_a_weight_that_is_no_number_is_not_merged(adapter: Path, tin
     path = adapter / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": str(base)}))
     with pytest.raises(
-        InputError, match=rf"adapter: merged, .*{name.removeprefix('thinker.model.')} holds .* base {base}"
+        InputError, match=rf"adapter: .*{name.removeprefix('thinker.model.')} would hold .* base {base} does"
     ):
-        merge_adapter(adapter, tmp_path / "out")
+        export_model(str(adapter), tmp_path / "out")
     assert not (tmp_path / "out").exists()

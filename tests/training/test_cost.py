@@ -324,7 +324,7 @@ def test_steps_are_those_of_the_paper() -> None:
 @pytest.mark.slow
 def test_costs_are_estimated_without_torch() -> None:
     training = ("cost", "model_shape", "model_card", "estimate")
-    modules = ", ".join((*(f"mer_r1.training.{name}" for name in training), "mer_r1.commands.merge"))
+    modules = ", ".join((*(f"mer_r1.training.{name}" for name in training), "mer_r1.commands.export"))
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -131,6 +131,7 @@ def test_the_loading_lines_are_python_and_name_the_checkpoint_s_class(
     [
         (OMNI, OMNI, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle"),
         (VL, VL, "AutoProcessor", "video-text-to-text", "pictures and subtitle"),
+        ("Qwen2_5OmniModel", OMNI, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle"),
         ("Qwen3ForCausalLM", "AutoModelForCausalLM", "AutoTokenizer", "text-generation", "subtitle"),
     ],
 )
@@ -157,6 +158,8 @@ def test_every_kind_of_model_gets_its_own_loading_lines_tags_and_description(
     assert f'model = {model}.from_pretrained("{start}"' in code
     assert f'= {reader}.from_pretrained("FOLDER_OR_HUB_ID")' in code
     assert ("PeftModel" in code) == is_adapter
+    assert ("vllm serve FOLDER" in body) != is_adapter
+    assert ("mer-r1 export FOLDER" in body) == is_adapter
     assert front["pipeline_tag"] == pipeline
     assert [tag in front["tags"] for tag in ("video", "audio")] == ["pictures" in reads, "sound" in reads]
     assert f"is given the {reads} of a clip and" in body
