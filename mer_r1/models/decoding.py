@@ -14,9 +14,12 @@ from torch import Tensor
 
 from mer_r1.errors import InputError
 from mer_r1.models.group_attention import NO_MASK_SHAPE, DecodeLayout, answer_cache
+from mer_r1.models.packed_step import PackedStep, can_pack
 from mer_r1.models.types import Encoded, Sampling
 
 LAST = slice(-1, None)
+PACK_AFTER = 8
+"""Steps of an answer before weights are packed, which takes about as long as these save."""
 
 
 class NotFiniteError(InputError):
@@ -39,7 +42,7 @@ def is_drawable(logits_BV: Tensor) -> Tensor:
 
 
 class Decoder:
-    """The model's forward over the newest ids of every answer.
+    """The model's forward over the newest ids of every answer, on a CPU from packed weights where these can be made.
 
     `wrapped_model` is called, `model` within it has the LM head, and `position_argument` makes positions (3, B, Q) what
     the forward takes.
@@ -59,17 +62,25 @@ class Decoder:
         first_P = encoded.prompts.positions_3PT.amax(dim=(0, 2)) + 1
         self._next_B1 = first_P.repeat_interleave(num_generations)[:, None]
         self._no_mask = torch.ones(NO_MASK_SHAPE, dtype=torch.bool, device=first_P.device)
+        self._num_steps = 0
+        self._packed: PackedStep | None = None
 
     def step(self, ids_BQ: Tensor) -> Tensor:
         """Logits (B, V) in float32 of what follows the Q new ids."""
         num = ids_BQ.shape[1]
         positions_BQ = self._next_B1 + torch.arange(num, device=ids_BQ.device)
         self._next_B1 = self._next_B1 + num
+        position_argument = self._position_argument(positions_BQ.expand(3, -1, -1))
+        if self._num_steps == PACK_AFTER and can_pack(self._wrapped_model, self._model):
+            self._packed = PackedStep(self._model)
+        self._num_steps += 1
+        if self._packed is not None:
+            return self._packed(ids_BQ, position_argument, self._cache, self._layout)
         with torch.inference_mode(self._is_whole), head_reads(self._model, LAST):
             logits: Tensor = self._wrapped_model(
                 input_ids=ids_BQ,
                 attention_mask=self._no_mask,
-                position_ids=self._position_argument(positions_BQ.expand(3, -1, -1)),
+                position_ids=position_argument,
                 past_key_values=self._cache,
                 use_cache=True,
                 layout=self._layout,

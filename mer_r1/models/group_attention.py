@@ -158,29 +158,36 @@ class DecodeLayout:
 
     def __init__(self, keys: tuple[Tensor, ...], values: tuple[Tensor, ...], bias_PT: Tensor) -> None:
         self.keys, self.values, self.bias_PT = keys, values, bias_PT
+        self._is_padded = bool((bias_PT != 0).any())
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """(B, H, Q, D) queries of the newest Q ids over prompt and answer ids (B, J, R, D): (B, Q, H, D)."""
         prompt_k, prompt_v = self.keys[layer], self.values[layer]
-        prompts, heads, _, width = prompt_k.shape
+        prompts, heads, columns, width = prompt_k.shape
         rows, _, new, _ = query.shape
-        scale = width**-0.5 if scaling is None else scaling
-        exact = torch.promote_types(query.dtype, torch.float32)
-        grouped = query.reshape(rows, heads, -1, width)  # B, J, H/J x Q, D
-        to_prompt = grouped.view(prompts, rows // prompts, heads, -1, width).transpose(1, 2).flatten(2, 3)
-        scores_prompt = (to_prompt @ prompt_k.transpose(-1, -2)).to(exact) * scale + self.bias_PT[:, None, None]
-        scores_answer = (grouped @ key.transpose(-1, -2)).to(exact) * scale
+        shape = prompts, rows // prompts, heads, -1, width  # P, G, J, H/J x Q, D
+        grouped = query.reshape(shape)
+        by_head = grouped.reshape(rows * heads, -1, width)
+        to_prompt = grouped.transpose(1, 2).reshape(prompts * heads, -1, width)
+        scores_prompt = torch.bmm(to_prompt, prompt_k.flatten(0, 1).transpose(1, 2))
+        scores_answer = torch.bmm(by_head, key.flatten(0, 1).transpose(1, 2))
+        parts = (
+            scores_prompt.view(prompts, heads, rows // prompts, -1, columns),
+            scores_answer.view(prompts, rows // prompts, heads, -1, key.shape[2]).transpose(1, 2),
+        )
+        scores = torch.cat(parts, dim=-1).to(torch.promote_types(query.dtype, torch.float32))
+        scores *= width**-0.5 if scaling is None else scaling
+        if self._is_padded:
+            scores[..., :columns] += self.bias_PT[:, None, None, None]
         if new > 1:
             ahead = torch.ones(new, key.shape[2], device=query.device).triu(key.shape[2] - new + 1).bool()
-            ahead = ahead.repeat(grouped.shape[2] // new, 1)  # one of the newest ids does not look at a later one
-            scores_answer = scores_answer.masked_fill(ahead, -torch.inf)
-        per_prompt = scores_prompt.view(prompts, heads, rows // prompts, -1, scores_prompt.shape[-1])
-        scores = torch.cat([per_prompt.transpose(1, 2).flatten(0, 1), scores_answer], dim=-1)
-        weights = scores.softmax(dim=-1).to(query.dtype)  # B, J, H/J x Q, T + R
-        columns = prompt_k.shape[2]
-        shared = weights[..., :columns].view(prompts, rows // prompts, heads, -1, columns).transpose(1, 2).flatten(2, 3)
-        from_prompt = (shared @ prompt_v).view(prompts, heads, rows // prompts, -1, width)
-        mixed = from_prompt.transpose(1, 2).flatten(0, 1) + weights[..., columns:] @ value
+            ahead = ahead.repeat(grouped.shape[3] // new, 1)  # one of the newest ids does not look at a later one
+            scores[..., columns:].masked_fill_(ahead, -torch.inf)
+        weights = scores.softmax(dim=-1).to(query.dtype)  # P, J, G, H/J x Q, T + R
+        to_answer = weights[..., columns:].transpose(1, 2).reshape(rows * heads, -1, key.shape[2])
+        from_answer = torch.bmm(to_answer, value.flatten(0, 1)).view(shape)
+        from_prompt = torch.bmm(weights[..., :columns].reshape(prompts * heads, -1, columns), prompt_v.flatten(0, 1))
+        mixed = from_prompt.view(prompts, heads, rows // prompts, -1, width).transpose(1, 2) + from_answer
         return mixed.reshape(rows, -1, new, width).transpose(1, 2)
 
 
