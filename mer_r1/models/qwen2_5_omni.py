@@ -94,23 +94,16 @@ class OmniBackbone(Backbone):
         return self.model.get_encoder("image"), self.model.get_encoder("audio")
 
     def official_name(self, name: str) -> str:
-        """What the official checkpoint calls a weight of the Thinker."""
-        return official_name(name)
+        """What the official checkpoint calls a weight of the Thinker, under whichever version of transformers."""
+        held = next((prefix for prefix in _PARTS if name.startswith(prefix)), "")
+        return f"thinker.{_PARTS.get(held, '')}{name.removeprefix(held)}"
 
     def _save_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        official = {official_name(name): tensor for name, tensor in weights.items()}
+        official = {self.official_name(name): tensor for name, tensor in weights.items()}
         self.model.save_pretrained(folder, state_dict=official, save_original_format=False)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         write_json(folder / "config.json", _whole_config(config))
         torch.save({}, folder / _VOICES_FILE)  # transformers' whole class asks for it, voice or none
-
-
-def official_name(name: str) -> str:
-    """What the official checkpoint calls a weight of the Thinker, under whichever version of transformers."""
-    for held, part in _PARTS.items():
-        if name.startswith(held):
-            return f"thinker.{part}{name.removeprefix(held)}"
-    return f"thinker.{name}"
 
 
 def _whole_config(thinker: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +133,14 @@ def _sound_tokens(num_samples: int) -> int:
     return ((num_windows - 1) // 2 + 1 - 2) // 2 + 1
 
 
+def _require_sizes(path: Path) -> None:
+    """Raises InputError for a configuration without a text model: transformers would build one of 7B in its place."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    thinker = config.get("thinker_config", config)
+    if not isinstance(thinker, dict) or not isinstance(thinker.get("text_config"), dict):
+        raise InputError(f"{path}: not the configuration of a Thinker; the checkpoint is damaged, copy it again")
+
+
 def load_omni(
     source: str, budget: MediaBudget | None = None, prompt_style: str | None = None, weights: bool = True
 ) -> OmniBackbone:
@@ -157,6 +158,7 @@ def load_omni(
             raise InputError(
                 f"{folder}: a checkpoint of kind {kind!r}; a Qwen2.5-Omni Thinker ({MODEL_TYPES[1]}) is needed"
             )
+        _require_sizes(folder / "config.json")
     shown_as = settings_of(source, budget, prompt_style)
     import transformers
 

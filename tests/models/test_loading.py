@@ -123,8 +123,16 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
     _refused(tmp_path, "'llama'", "qwen2_5_omni_thinker")
 
 
+WITHOUT_SIZES = (
+    '{"model_type": "qwen2_5_omni_thinker"}',
+    '{"model_type": "qwen2_5_omni"}',
+    '{"model_type": "qwen2_5_omni", "thinker_config": []}',
+    '{"model_type": "qwen2_5_omni", "thinker_config": {"thinker_config": {"text_config": {}}}}',
+)
+
+
 @LOADERS
-@pytest.mark.parametrize("text", ["{", "[]", "", "3", "\udcff", "{}", '{"model_type": 3}'])
+@pytest.mark.parametrize("text", ["{", "[]", "", "3", "\udcff", "{}", '{"model_type": 3}', *WITHOUT_SIZES])
 def test_a_damaged_configuration_is_refused(load: Callable[[str], Backbone], tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     _refused(tmp_path, "config.json", "damaged", load=load)

@@ -173,6 +173,12 @@ def test_a_run_stopped_by_ctrl_c_goes_on_to_what_an_unstopped_one_gives(tree: di
     assert not (out / "model").exists()
     assert steps_of(out / "metrics.jsonl", "loss") == [1, 2, 3]
 
+    from mer_r1.models.loading import load_backbone
+
+    checkpoint = out / "checkpoints" / "checkpoint-2"
+    model = load_backbone(str(checkpoint)).model  # it is enough to load
+    model.save_pretrained(checkpoint)  # as earlier versions laid it out
+    assert json.loads((checkpoint / "config.json").read_text())["model_type"] == "qwen2_5_omni_thinker"
     seen = list[int]()
     train(recipe, out, lambda step, total, _: seen.append(step))
     assert seen == [3, 4, 5]
