@@ -189,6 +189,11 @@ def add_service_options(
         help="the model's name there; --model is then the run or the folder that is served, which says how clips are "
         "shown to it, and frames are sent as they are taken for it here (vLLM with --trust-request-mm-kwargs)",
     )
+    group.add_argument(
+        "--confidence",
+        action="store_true",
+        help="with --served-as: read the confidence of the words too, by several more requests an answer",
+    )
     parser.set_defaults(served_style=None)
     if not styled:
         group.add_argument(
@@ -218,6 +223,7 @@ def service_of(options: argparse.Namespace) -> Service | None:
             sound=not options.no_sound,
             num_workers=options.workers,
             served_as=options.served_as,
+            confidence=options.confidence,
             prompt_style=options.served_style,
             budget={name: None if (name, value) == ("fps", 0.0) else value for name, value in budget.items()},
         )
@@ -225,6 +231,7 @@ def service_of(options: argparse.Namespace) -> Service | None:
         "--key-env": options.key_env,
         "--no-sound": options.no_sound or None,
         "--served-as": options.served_as,
+        "--confidence": options.confidence or None,
         "--prompt-style": options.served_style,
         **{f"--{name.replace('_', '-')}": value for name, value in budget.items()},
     }

@@ -7,6 +7,7 @@ that the answer comes at once (MER-R1 Section 3.1).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -64,11 +65,6 @@ def prediction_of(
     """
     text = backbone.decode(row)
     response = parse_response(text, backbone.response_format.name)
-    confidence, mean, first = None, None, None
-    if read is not None:
-        answer, conf_AC = read
-        confidence = _word_confidence(answer.words, conf_AC, tokens, wheels)
-        mean, first = (_by_wheel(conf_C.tolist(), tokens, wheels) for conf_C in (conf_AC.mean(0), conf_AC[0]))
     return Prediction(
         prompt.id,
         mode,
@@ -77,10 +73,17 @@ def prediction_of(
         response.labels,
         response.status,
         media=prompt.facts,
-        confidence=confidence,
-        categories=mean,
-        categories_first=first,
+        **({} if read is None else confidence_fields(*read, tokens, wheels)),
     )
+
+
+def confidence_fields(
+    answer: LocatedAnswer, conf_AC: torch.Tensor, tokens: CategoryTokens, wheels: WheelSet
+) -> dict[str, Any]:
+    """What a prediction says of confidence, by its names: `confidence`, `categories` and `categories_first`."""
+    mean, first = (_by_wheel(conf_C.tolist(), tokens, wheels) for conf_C in (conf_AC.mean(0), conf_AC[0]))
+    words = _word_confidence(answer.words, conf_AC, tokens, wheels)
+    return {"confidence": words, "categories": mean, "categories_first": first}
 
 
 def _response_ids(backbone: Backbone, encoded: Encoded, mode: Mode, sampling: Sampling) -> list[list[int]]:

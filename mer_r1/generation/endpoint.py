@@ -17,26 +17,38 @@ key, and a server that `num_workers` requests in a row could not reach, end the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, Protocol, TypeAlias, get_args
 
 from mer_r1.data.sample import MediaFacts, Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.generation.generator import NOT_NUMBERS, UNREADABLE, failed
-from mer_r1.generation.media_parts import Delivery, Part, media_parts, taken_parts
+from mer_r1.generation.media_parts import Delivery, SentMedia, media_parts, taken_parts
 from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
 from mer_r1.media import MediaBudget
-from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
+from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat, parse_response
 from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_servers_control
 
 DEFAULT_TEMPLATE = PROMPT_TEMPLATES["full"]
 _SUPPRESSED = -100.0  # the largest that the API takes
 _UNTRUSTED = "Per-request m"  # how vLLM's refusal of mm_processor_kwargs and media_io_kwargs begins
 _WITHHELD = ("content_filter", "abort", "error")  # reasons of a server that has stopped the model
+
+Ask: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+"""The server's whole reply: (text that opens the assistant's turn, fields of the request)."""
+
+
+class ConfidenceReader(Protocol):
+    """Reads by further requests how sure a model was of the words of an answer (served_confidence.py)."""
+
+    def read(
+        self, token_ids: Sequence[int], prefill: str, response_format: ResponseFormat, ask: Ask
+    ) -> Mapping[str, Any]:
+        """Fields of the prediction, from the answer's ids behind the prefill."""
 
 
 class _Outcome(NamedTuple):
@@ -65,13 +77,15 @@ class EndpointGenerator:
         sound: bool = True,
         budget: MediaBudget | None = None,
         suppressed: Sequence[int] = (),
+        confidence: ConfidenceReader | None = None,
     ) -> None:
         """`key_env` names the environment variable of the API key (None: none is sent). `template` None is "full".
 
         `num_workers` (1 to 64) samples are worked on at a time; `timeout_s` bounds each wait for the server, and
         `retries` is the number of tries after the first. `media` "path" sends `file://` addresses to a server that
         reads the same disk. `sound` False is for a model that takes none. With `budget` frames and sound go out as they
-        are taken under it; `suppressed` are ids that the model may not answer.
+        are taken under it; `suppressed` are ids that the model may not answer, and `confidence`
+        reads how sure it was of the words of its answers.
 
         Raises InputError for an address, name, number or key that cannot be used.
         """
@@ -94,6 +108,7 @@ class EndpointGenerator:
         self._response_format = RESPONSE_FORMATS[self._template.response_format]
         self._max_new_tokens, self._num_workers = max_new_tokens, num_workers
         self._media, self._sound, self._budget = media, sound, budget
+        self._confidence = confidence
         self._bias = dict.fromkeys(map(str, suppressed), _SUPPRESSED)
 
     @property
@@ -108,6 +123,7 @@ class EndpointGenerator:
             "sound": self._sound,
             "media": "file" if self._budget is None else "frames",
             **({} if self._budget is None else {"budget": asdict(self._budget)}),
+            **({} if self._confidence is None else {"confidence": True}),
         }
 
     def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
@@ -142,19 +158,27 @@ class EndpointGenerator:
     def _answer(self, chat: ChatClient, sample: Sample, mode: Mode) -> _Outcome:
         try:
             if self._budget is None:
-                media, facts, fields = media_parts(sample, self._media, sound=self._sound)
+                media = media_parts(sample, self._media, sound=self._sound)
             else:
-                media, facts, fields = taken_parts(sample, self._budget, sound=self._sound)
-            body = chat.body(self._messages(media, sample, mode), {**self._fields(mode), **fields})
-            del media  # the body holds it
+                media = taken_parts(sample, self._budget, sound=self._sound)
+            question, facts = self._question(media, sample), media.facts
+            fields = {**self._fields(mode), **media.fields}
+            body = self._body(chat, question, self._response_format.prefill(mode), fields)
+            if self._confidence is None:
+                question.clear()  # the body holds it
+            del media
         except UNREADABLE as error:
             return _Outcome(failed(sample.id, mode, error), sent=False)
         try:
-            return _Outcome(self._prediction(sample.id, mode, chat.send(body), facts))
+            reply = chat.send(body)
+            prediction = self._prediction(sample.id, mode, reply, facts)
+            if self._confidence is not None:
+                prediction = replace(prediction, **self._confidences(chat, reply, question, fields, mode))
+            return _Outcome(prediction)
         except ChatError as error:
             if error.of_all:
                 raise
-            if fields and error.of_one and _UNTRUSTED in str(error):
+            if "mm_processor_kwargs" in fields and error.of_one and _UNTRUSTED in str(error):
                 raise ChatError(
                     f"{chat.url}: the server does not let a request say how its media are taken; start it with "
                     "--trust-request-mm-kwargs, or send the files (no --served-as, no budget)",
@@ -162,16 +186,41 @@ class EndpointGenerator:
                 ) from None
             return _Outcome(failed(sample.id, mode, error), lost=error if error.unreachable else None)
 
-    def _messages(self, media: list[Part], sample: Sample, mode: Mode) -> list[dict[str, Any]]:
+    def _confidences(
+        self, chat: ChatClient, reply: ChatReply, question: list[dict[str, Any]], fields: dict[str, Any], mode: Mode
+    ) -> Mapping[str, Any]:
+        assert self._confidence is not None, "asked for"
+        prefill = self._response_format.prefill(mode)
+
+        def ask(begun: str, more: Mapping[str, Any]) -> Mapping[str, Any]:
+            return chat.send(self._body(chat, question, begun, {**fields, **more})).body
+
+        try:
+            ids = reply.body["choices"][0]["token_ids"]
+            return self._confidence.read(ids, prefill, self._response_format, ask)
+        except (LookupError, TypeError):
+            raise ChatError(
+                f"{chat.url}: the server does not give the log-probabilities of chosen ids; --confidence needs vLLM, "
+                "0.32 or later",
+                of_all=True,
+            ) from None
+
+    def _question(self, media: SentMedia, sample: Sample) -> list[dict[str, Any]]:
         if self._template.needs_candidates and not sample.candidates:
             raise InputError(f"sample {sample.id!r}: {NO_CANDIDATES}")
         # A control token that a subtitle or a label spells would become one in the server's chat template.
         subtitle, *candidates = map(without_servers_control, (sample.subtitle or "", *sample.candidates))
         text = self._template.text(subtitle, candidates)
         system = {"role": "system", "content": self._template.system}
-        user = {"role": "user", "content": [*media, {"type": "text", "text": text}]}
-        begun = {"role": "assistant", "content": self._response_format.prefill(mode)}
-        return [*([system] if self._template.system else []), user, *([begun] if begun["content"] else [])]
+        user = {"role": "user", "content": [*media.parts, {"type": "text", "text": text}]}
+        return [system, user] if self._template.system else [user]
+
+    def _body(self, chat: ChatClient, question: list[dict[str, Any]], begun: str, fields: dict[str, Any]) -> bytes:
+        """The request for a turn of the assistant's that `begun` opens."""
+        if not begun:
+            return chat.body(question, fields)
+        fields = fields | {"continue_final_message": True, "add_generation_prompt": False}
+        return chat.body([*question, {"role": "assistant", "content": begun}], fields)
 
     def _fields(self, mode: Mode) -> dict[str, Any]:
         fields: dict[str, Any] = {
@@ -183,8 +232,8 @@ class EndpointGenerator:
             fields |= {"stop": [self._response_format.stop], "include_stop_str_in_output": True}
         if self._bias:
             fields["logit_bias"] = self._bias
-        if self._response_format.prefill(mode):
-            fields |= {"continue_final_message": True, "add_generation_prompt": False}
+        if self._confidence is not None:
+            fields["return_token_ids"] = True
         return fields
 
     def _prediction(self, identity: str, mode: Mode, reply: ChatReply, facts: MediaFacts | None) -> Prediction:

@@ -99,8 +99,16 @@ class PromptRows:
         if scores is None:
             raise RuntimeError("vLLM gave no log-probabilities for this answer; ask again")
         found_AN = torch.as_tensor(scores)[[anchor - anchors[0] for anchor in anchors]].float()
-        log_probs_AV = found_AN.new_full((len(anchors), len(self._suppressed_V)), -torch.inf)
-        log_probs_AV[:, self.ids_N] = found_AN
-        is_suppressed_V = self._suppressed_V.isinf()
-        lost_A1 = log_probs_AV[:, is_suppressed_V].exp().sum(-1, keepdim=True)
-        return self._tokens.log_confidence(log_probs_AV.masked_fill(is_suppressed_V, -torch.inf) - (-lost_A1).log1p())
+        return confidence_of(found_AN, self.ids_N, self._tokens, self._suppressed_V)
+
+
+def confidence_of(found_AN: Tensor, ids_N: Tensor, tokens: CategoryTokens, suppressed_V: Tensor) -> Tensor:
+    """conf(c) at the anchors, (A, C), of the log-probabilities of the ids that `tokens` counts and the suppressed ones.
+
+    The mass of those that are suppressed (-inf in `suppressed_V`) is taken out.
+    """
+    log_probs_AV = found_AN.new_full((len(found_AN), len(suppressed_V)), -torch.inf)
+    log_probs_AV[:, ids_N] = found_AN
+    is_suppressed_V = suppressed_V.isinf()
+    lost_A1 = log_probs_AV[:, is_suppressed_V].exp().sum(-1, keepdim=True)
+    return tokens.log_confidence(log_probs_AV.masked_fill(is_suppressed_V, -torch.inf) - (-lost_A1).log1p())

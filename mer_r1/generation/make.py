@@ -16,6 +16,7 @@ from mer_r1.prompting.templates import PROMPT_TEMPLATES, PromptTemplate
 from mer_r1.text import printable
 
 if TYPE_CHECKING:
+    from mer_r1.generation.endpoint import ConfidenceReader
     from mer_r1.models.backbone import Backbone
 
 DEFAULT_MODEL = "runs/quickstart/mer_r1"
@@ -28,7 +29,7 @@ class Service:
     With `served_as`, the name there, the model is named by its run or folder, which says how samples are shown to it.
     `prompt_style` names another prompt template; `budget` are values of MediaBudget in the place of the folder's, or
     without a folder of the default. Frames and sound are sent as they are taken where a folder or a budget is given,
-    and as files otherwise.
+    and as files otherwise. With a folder `confidence` has the words' confidence read, by further requests.
     """
 
     url: str
@@ -38,6 +39,7 @@ class Service:
     served_as: str | None = None
     prompt_style: str | None = None
     budget: Mapping[str, float | None] = field(default_factory=dict)
+    confidence: bool = False
 
 
 EngineName = Literal["local", "vllm"]
@@ -142,6 +144,8 @@ def _at_address(
     from mer_r1.generation.served import read_served
 
     folder = None if service.served_as is None else read_served(model)
+    if service.confidence and folder is None:
+        raise InputError("--confidence goes with --served-as; give the model's folder and its name at the address")
     shown = MediaBudget() if folder is None else folder.budget
     given: dict[str, Any] = dict(service.budget)
     style = service.prompt_style or (folder.prompt_style if folder else None)
@@ -159,7 +163,14 @@ def _at_address(
         sound=service.sound and (folder is None or folder.hears),
         budget=replace(shown, **given) if folder or given else None,
         suppressed=folder.suppressed if folder else (),
+        confidence=_reader_of(folder.folder) if folder and service.confidence else None,
     )
     if fast == "prefill":
         return served(template=template)
     return FastByPrompt(served(template=template), served(template=template.answer_only()))
+
+
+def _reader_of(folder: Path) -> ConfidenceReader:
+    from mer_r1.generation.served_confidence import served_confidence
+
+    return served_confidence(folder)

@@ -17,12 +17,13 @@ _FIX = "with --served-as give the run, or the folder that is served; without it 
 
 @dataclass(frozen=True)
 class ServedFolder:
-    """How samples are shown: the media budget, the name of the prompt template, whether there is sound for the model.
+    """How samples are shown to the checkpoint in `folder`: media budget, prompt template, whether with sound.
 
     `suppressed` are the ids that the model never answers: those of media and of the chat's frame, but for the end
     token, and rows of the embedding table without a token. Locally they have probability 0.
     """
 
+    folder: Path
     budget: MediaBudget
     prompt_style: str
     hears: bool
@@ -43,7 +44,7 @@ def read_served(source: str) -> ServedFolder:
             f"{folder}: its configuration or tokenizer is not that of a language model ({error}); copy it again"
         ) from None
     hears = str(config.get("model_type")).startswith(_HEARS)
-    return ServedFolder(*folder_settings(folder), hears=hears, suppressed=suppressed)
+    return ServedFolder(folder, *folder_settings(folder), hears=hears, suppressed=suppressed)
 
 
 def _suppressed(folder: Path, vocab_size: int) -> tuple[int, ...]:

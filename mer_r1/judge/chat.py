@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -68,11 +68,13 @@ class ChatReply:
     """What the model wrote, and the server's word for why it stopped ("stop", "length", "content_filter", ...).
 
     `ended_by_model`: the server tells a stop text from the model's own end (`stop_reason`, as vLLM): the latter.
+    `body` is the whole reply, for what a server says beyond the API.
     """
 
     text: str
     finish_reason: str | None
     ended_by_model: bool = False
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 class ChatClient:
@@ -207,7 +209,8 @@ class ChatClient:
             one = status in ONE_REQUEST
             raise ChatError(f"{said}; check the {self._who}'s address and model", of_all=not one, of_one=one)
         try:
-            choice = json.loads(body)["choices"][0]
+            whole = json.loads(body)
+            choice = whole["choices"][0]
             content, reason = choice["message"]["content"], choice.get("finish_reason")
             ended_by_model = choice.get("stop_reason", "") is None
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -217,7 +220,7 @@ class ChatClient:
         if not isinstance(content, str):
             raise self.unfinished(reason)
         written = content.encode("utf-8", "replace").decode("utf-8")
-        return ChatReply(written, None if reason is None else str(reason), ended_by_model)
+        return ChatReply(written, None if reason is None else str(reason), ended_by_model, whole)
 
     def unfinished(self, reason: object) -> ChatError:
         """The error for a reply without a finished text."""

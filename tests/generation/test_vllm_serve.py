@@ -127,6 +127,26 @@ def test_what_the_folder_says_can_be_said_by_hand(
     assert sum(row.raw == here[key].raw for key, row in there.items()) >= 23
 
 
+def test_confidence_is_that_of_the_model_here(
+    server: Server, taught_folder: Path, clips: Sequence[Sample], here: dict[tuple[str, str], Prediction]
+) -> None:
+    there = answers(str(taught_folder), clips[:12], url=server.url, served_as=NAME, confidence=True)
+    equal = {key: row for key, row in there.items() if row.raw == here[key].raw}
+    assert len(equal) >= 23
+    assert sum(row.confidence is not None for row in equal.values()) > 12
+    for key, row in equal.items():
+        assert row.confidence == (
+            None if here[key].confidence is None else pytest.approx(here[key].confidence, abs=2e-3)
+        )
+        for found, expected in (
+            (row.categories, here[key].categories),
+            (row.categories_first, here[key].categories_first),
+        ):
+            assert (found is None) == (expected is None)
+            for wheel, of_wheel in (found or {}).items():
+                assert of_wheel == pytest.approx((expected or {})[wheel], abs=1e-2)
+
+
 def test_files_are_answered_too_but_not_as_the_model_was_taught(
     server: Server, clips: Sequence[Sample], here: dict[tuple[str, str], Prediction]
 ) -> None:
