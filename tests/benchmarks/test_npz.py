@@ -229,7 +229,7 @@ PACKED = packed()
 PICKLED = pickle.dumps(np.array(CORPUS | {"c": {"emo": np.int64(1), "val": np.array([1.0])}}, dtype=object), 4)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_changed_bytes_are_an_input_error_or_a_table(tmp_path: Path, data: st.DataObject) -> None:
     whole = data.draw(st.booleans())

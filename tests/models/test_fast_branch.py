@@ -90,7 +90,7 @@ def cut_responses(draw: st.DrawFn) -> tuple[str, str, list[str], list[int], list
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(cut_responses())
 def test_slow_and_fast_agree_at_every_anchor_however_the_tokenizer_cuts(
     response: tuple[str, str, list[str], list[int], list[bytes]],

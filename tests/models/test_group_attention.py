@@ -76,7 +76,7 @@ def _dense(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, scaling: 
 
 
 @pytest.mark.slow
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(shapes())
 @example(Shape([2, 1], [], 0, 1, 1, 1, None))  # padding at the end alone
 @example(Shape([2], [(0, 3), (0, 3), (0, 1)], 3, 1, 2, 2, None))
@@ -105,7 +105,7 @@ def test_a_group_attends_as_a_dense_mask_says(shape: Shape) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
     group=st.integers(1, 4),

@@ -190,7 +190,7 @@ def test_a_group_of_one_has_advantage_zero(num_prompts: int) -> None:
 ANY_OBJECTIVE, ANY_SCALE = st.sampled_from(sorted(OBJECTIVES)), st.sampled_from(SCALES)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(ANY_OBJECTIVE, ANY_SCALE, REWARD_ARRAYS)
 def test_no_rewards_make_an_advantage_that_is_no_number(objective: str, scale: ScaleRewards, rewards: Floats) -> None:
     made = _advantages(rewards, objective, scale)
@@ -200,7 +200,7 @@ def test_no_rewards_make_an_advantage_that_is_no_number(objective: str, scale: S
     assert (made[nothing_applies] == 0).all()
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(ANY_OBJECTIVE, ANY_SCALE, REWARD_ARRAYS)
 def test_advantages_of_a_group_sum_to_zero(objective: str, scale: ScaleRewards, rewards: Floats) -> None:
     made = _advantages(rewards, objective, scale)
@@ -210,7 +210,7 @@ def test_advantages_of_a_group_sum_to_zero(objective: str, scale: ScaleRewards, 
         np.testing.assert_allclose(made.sum(1), 0, atol=1e-9)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(ANY_OBJECTIVE, ANY_SCALE, REWARD_ARRAYS, st.permutations(range(5)))
 def test_the_order_within_a_group_does_not_matter(
     objective: str, scale: ScaleRewards, rewards: Floats, order: list[int]

@@ -19,10 +19,10 @@ from tests.training.runs import lines, make_recipe
 
 
 @pytest.fixture(scope="module")
-def taught_first(taught_folder: Path, corpus: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def taught_first(taught_folder: Path, brief: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The taught tiny Thinker taught to answer first."""
-    optim = {"learning_rate": 3e-3, "max_steps": 12, "batch_size": 16, "warmup_steps": 2, "adam_beta2": 0.98}
-    recipe = make_recipe("sft", taught_folder, corpus["train"], optim, sft={"targets": ["slow", "fast"]})
+    optim = {"learning_rate": 3e-3, "max_steps": 18, "batch_size": 16, "warmup_steps": 2, "adam_beta2": 0.98}
+    recipe = make_recipe("sft", taught_folder, brief, optim, sft={"targets": ["slow", "fast"]})
     model = recipe.model.model_copy(update={"prompt_style": "brief_first"})
     return train(recipe.model_copy(update={"model": model}), tmp_path_factory.mktemp("first") / "run").parent
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.synthetic.state import CHANNELS, WORDS, Scene, State, draw_scene
 
-NUM = 4000
+NUM = 2000
 POINTS = np.array(list(WORDS.values()))
 
 

@@ -24,7 +24,11 @@ from tests.training.two_processes import SPREAD, assert_alike, launched, launche
 
 SECTIONS: dict[str, dict[str, Any]] = {
     "mer_r1": {"kind": "rl"},
-    "dapo": {"kind": "rl", "rl": {"objective": "rd_ad", "loss_type": "dapo", "num_iterations": 2}},
+    "dapo": {
+        "kind": "rl",
+        "model": {"train_towers": True},
+        "rl": {"objective": "rd_ad", "loss_type": "dapo", "num_iterations": 2},
+    },
     "gdpo": {"kind": "rl", "rl": {"objective": "gdpo"}},
     "dynamic": {
         "kind": "rl",
@@ -32,7 +36,6 @@ SECTIONS: dict[str, dict[str, Any]] = {
     },
     "sft": {"kind": "sft", "sft": {"targets": ["slow", "fast"]}},
     "lora": {"kind": "rl", "model": {"lora": {"r": 4, "lora_alpha": 8}}},
-    "towers": {"kind": "rl", "model": {"train_towers": True}},
 }
 EVALUATED = {"mer_r1", "sft"}
 
@@ -117,8 +120,8 @@ def test_the_runs_compared_are_runs_that_learn(singles: Path, taught_folder: Pat
             change for key, change in moved.items() if key.startswith(("thinker.visual.", "thinker.audio_tower."))
         ]
         assert len(towers) > 20
-        assert (max(towers) > 1.5e-4) == (name == "towers")
-        assert (max(towers) == 0) == (name != "towers")
+        assert (max(towers) > 1.5e-4) == (name == "dapo")
+        assert (max(towers) == 0) == (name != "dapo")
 
 
 @pytest.fixture(scope="module")

@@ -34,23 +34,31 @@ def _stop(*_: object) -> None:
     raise Stopped
 
 
-@pytest.mark.parametrize(("save_steps", "stop_at"), [(2, 4), (5, 7)])
-def test_a_resumed_sft_run_ends_as_an_uninterrupted_one(
-    tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path, save_steps: int, stop_at: int
+def test_an_sft_run_resumed_in_its_first_and_in_its_second_epoch_ends_as_an_uninterrupted_one(
+    tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Stopped within the first and within the second epoch of four steps."""
-    optim = {"max_steps": 8, "save_steps": save_steps, "batch_size": 4, "warmup_steps": 2}
-    recipe = make_recipe("sft", tiny_folder, corpus["train"], optim, sft={"targets": ["slow", "fast"]})
-    train(recipe, tmp_path / "whole")
-    run_stopped_at(recipe, tmp_path / "resumed", stop_at)
-    train(recipe, tmp_path / "resumed")
-    assert (
-        weights(tmp_path / "whole") == weights(tmp_path / "resumed") != (tiny_folder / "model.safetensors").read_bytes()
-    )
-    whole, resumed = (lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "resumed"))
-    assert [row["step"] for row in resumed] == [1, 2, 3, 4, 5, 6, 7, 8, 8]
-    assert resumed[:-1] == whole[:-1]
-    assert resumed[-1].keys() == whole[-1].keys()
+    """An epoch has four steps."""
+    recipes = {
+        save_steps: make_recipe(
+            "sft",
+            tiny_folder,
+            corpus["train"],
+            {"max_steps": 8, "save_steps": save_steps, "batch_size": 4, "warmup_steps": 2},
+            sft={"targets": ["slow", "fast"]},
+        )
+        for save_steps in (2, 5)
+    }
+    train(recipes[2], tmp_path / "whole")
+    whole = lines(tmp_path / "whole" / "metrics.jsonl")
+    for save_steps, stop_at in ((2, 4), (5, 7)):
+        out = tmp_path / f"resumed from {save_steps}"
+        run_stopped_at(recipes[save_steps], out, stop_at)
+        train(recipes[save_steps], out)
+        assert weights(tmp_path / "whole") == weights(out) != (tiny_folder / "model.safetensors").read_bytes()
+        resumed = lines(out / "metrics.jsonl")
+        assert [row["step"] for row in resumed] == [1, 2, 3, 4, 5, 6, 7, 8, 8]
+        assert resumed[:-1] == whole[:-1]
+        assert resumed[-1].keys() == whole[-1].keys()
 
 
 def test_a_finished_run_is_kept_and_another_recipe_is_refused(

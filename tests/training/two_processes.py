@@ -30,12 +30,18 @@ SPREAD = (
 )
 
 
-def launched(*command: str) -> str:
-    """What a command prints, `-m` first, that `accelerate launch` starts in two processes."""
+def free_port() -> str:
+    """Accelerate's own, 29500, may be another run's."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    everything = [sys.executable, "-m", *LAUNCH, "--mixed_precision", "no", *DDP, "--main_process_port", port, *command]
+        return str(free.getsockname()[1])
+
+
+def launched(*command: str) -> str:
+    """What a command prints, `-m` first, that `accelerate launch` starts in two processes."""
+    everything = [
+        *(sys.executable, "-m", *LAUNCH, "--mixed_precision", "no", *DDP, "--main_process_port", free_port(), *command)
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         everything, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -49,7 +55,9 @@ def launched_with(*options: str) -> dict[str, str]:
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
     from accelerate.utils.launch import prepare_multi_gpu_env
 
-    arguments = launch_command_parser().parse_args([*LAUNCH[1:], *options, "script.py"])
+    arguments = launch_command_parser().parse_args(
+        [*LAUNCH[1:], "--main_process_port", free_port(), *options, "script.py"]
+    )
     environment: dict[str, str] = prepare_multi_gpu_env(_validate_launch_command(arguments)[0])
     return environment
 
