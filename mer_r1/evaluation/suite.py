@@ -32,7 +32,7 @@ from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import FailedRule, answered
 from mer_r1.evaluation.records import METRICS_FILE, RUN_FILE, MetricsRecord, RunRecord, versions
 from mer_r1.generation import Generator, generate_to_store
-from mer_r1.generation.make import LOCAL, Engine, Service, make_generator
+from mer_r1.generation.make import LOCAL, Engine, Service, close_engine, make_generator
 from mer_r1.objectives import FastThinking
 from mer_r1.prompting.templates import PromptTemplate
 from mer_r1.text import printable
@@ -224,9 +224,10 @@ def run_benchmark(
             report = generate_to_store(path, prepared.samples, generators[name], request.modes, report_progress)
             if report.errors:
                 problems.append(report.summary(path))
+        del generators  # a model that judges may need its memory
+        close_engine(request.engine)
         if not is_first_process():
             return None
-        del generators  # a model that judges may need its memory
         sets = {name: _answered(prepared, out / name, request) for name, prepared in found.sets.items()}
         outcome = benchmark.score(AnsweredRun(request, out, sets, progress))
         outcome = replace(outcome, problems=(*problems, *outcome.problems))

@@ -11,6 +11,7 @@ the processed media of IN_FLIGHT samples, and of two for each of the threads tha
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -24,6 +25,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from mer_r1.data.sample import MODES, Mode, Prediction, Sample
+from mer_r1.distributed import local_rank, rank_and_world_size
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError, first_line
 from mer_r1.generation.batch import prediction_of
@@ -62,6 +64,7 @@ class EngineModel:
         self.folder = run if run.is_dir() else downloaded(source)
         self.backbone = load_backbone(str(self.folder), weights=False)
         self._max_new_tokens, self._tensor_parallel = max_new_tokens, tensor_parallel
+        self._engine: Any = None
         self.preparing = Lock()  # tokenizers and processors are not for several threads at once
 
     @cached_property
@@ -69,28 +72,67 @@ class EngineModel:
         """A fingerprint of the weights' files, which the layout's prefix does not change."""
         return fingerprint((name.removeprefix("thinker."), tensor) for name, tensor in saved_weights(self.folder))
 
-    @cached_property
+    @property
     def engine(self) -> Any:
-        """The `vllm.LLM`. Raises InputError as `open_engine` does, and for a layout that vLLM does not load."""
+        """The `vllm.LLM`; one that is open for another model is closed.
+
+        Raises InputError as `open_engine` does, and for a layout that vLLM does not load.
+        """
+        if _open and _open[0] is not self:
+            close_engine()
+        if self._engine is None:
+            self._engine = self._opened()
+            _open.append(self)
+        return self._engine
+
+    def _opened(self) -> Any:
         if folder_kind(self.folder, RUN_FIX) == "qwen2_5_omni_thinker":
             raise InputError(
                 f"{self.folder}: an earlier layout, which vLLM does not load; write it anew with `mer-r1 export "
                 f"{self.folder} --out DIR`, and give that folder"
             )
-        config = self.backbone.model.config.get_text_config()
-        length = most_tokens(self.backbone.budget) + TEXT_TOKENS + self._max_new_tokens
-        dtype = str(self.backbone.model.dtype).removeprefix("torch.")
+        _take_gpus(self._tensor_parallel)
+        backbone = self.backbone
+        length = most_tokens(backbone.budget) + TEXT_TOKENS + self._max_new_tokens
+        dtype = str(backbone.model.dtype).removeprefix("torch.")
         return open_engine(
             self.folder,
             EngineOptions(
-                max_model_len=min(length, config.max_position_embeddings),
+                max_model_len=min(length, backbone.model.config.get_text_config().max_position_embeddings),
                 dtype="float32" if dtype == "float32" else "bfloat16" if dtype == "bfloat16" else "auto",
                 max_num_seqs=NUM_SEQS,
                 tensor_parallel=self._tensor_parallel,
-                budget=self.backbone.budget,
+                budget=backbone.budget,
                 media_cache_gib=0.0,  # a request's media are kept here, as long as they are needed
             ),
         )
+
+    def close(self) -> None:
+        """Give back the engine's memory. It is opened anew when it is asked for again."""
+        if self._engine is not None:
+            self._engine.llm_engine.engine_core.shutdown()
+            self._engine = None
+            _open.remove(self)
+
+
+_open: list[EngineModel] = []
+"""The model whose engine is open: a process has one at a time."""
+
+
+def close_engine() -> None:
+    """Give back the memory of the engine that is open, if one is."""
+    for model in [*_open]:
+        model.close()
+
+
+def _take_gpus(num: int) -> None:
+    """Let go of what this process holds of a GPU; and of a launch's processes each takes `num` GPUs of its own."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    if rank_and_world_size()[1] > 1 and (known := torch.cuda.device_count()):
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(known)))).split(",")
+        first = local_rank() * num % len(devices)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices[first : first + num])
 
 
 class _Ready(NamedTuple):
@@ -193,8 +235,9 @@ class EngineGenerator:
 
             media["image"] = Image.fromarray(frames_THWC[0])
         elif frames_THWC is not None:
-            media["video"] = frames_THWC
-            request["mm_processor_kwargs"] = {"fps": prompt.frames_per_s}
+            num, rate = len(frames_THWC), prompt.frames_per_s
+            media["video"] = frames_THWC, {"total_num_frames": num, "frames_indices": [*range(num)], "fps": rate}
+            request["mm_processor_kwargs"] = {"fps": rate, "do_sample_frames": False}
         if prompt.waveform_N is not None:
             media["audio"] = (prompt.waveform_N, AUDIO_HZ)
         if media:

@@ -137,6 +137,14 @@ def make_model_generator(
     return LocalGenerator(model, max_new_tokens, template)
 
 
+def close_engine(engine: Engine) -> None:
+    """Give back the memory of vLLM, where it answered; a generator of it opens it anew when it is asked again."""
+    if engine.name == "vllm":
+        from mer_r1.generation import engine as module
+
+        module.close_engine()
+
+
 def _at_address(
     model: str, service: Service, max_new_tokens: int, template: PromptTemplate | None, fast: FastThinking
 ) -> Generator:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ def merged_settings(
     if kept is None or not ids:
         return {"settings": given, "samples": showing}
     old, new = _flat(kept["settings"]), _flat(given)
-    if "engine" in new:  # before there were two, they did not say which
-        old.setdefault("engine", old.get("backend", "local"))
+    if "engine" in new:
+        old["engine"] = _engine(old)
     for name in dict.fromkeys((*new, *old)):
         if old.get(name) != new.get(name):
             raise InputError(
@@ -45,6 +46,19 @@ def merged_settings(
                 "the file"
             )
     return {"settings": given, "samples": kept["samples"] | showing}
+
+
+def answered_by(out: Path) -> str:
+    """What gave the answers in OUT: "local" (our own loop), "vllm", "endpoint", or "" where nothing says so."""
+    with suppress(InputError):
+        if (kept := _kept_settings(_path(out))) is not None:
+            return _engine(kept["settings"])
+    return ""
+
+
+def _engine(settings: Mapping[str, Any]) -> str:
+    """Settings of a time when there was no other engine than our own loop do not name it."""
+    return str(settings.get("engine", settings.get("backend", "local")))
 
 
 def _path(out: Path) -> Path:

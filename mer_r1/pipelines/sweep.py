@@ -31,7 +31,7 @@ from mer_r1.distributed import rank_and_world_size
 from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
 from mer_r1.generation import generate_to_store
-from mer_r1.generation.make import LOCAL, Engine, make_model_generator
+from mer_r1.generation.make import LOCAL, Engine, close_engine, make_model_generator
 from mer_r1.metrics.corpus_score import score_signature
 from mer_r1.metrics.signature import signature
 from mer_r1.pipelines.sweep_variants import Cell, cells, read_variants, varied
@@ -113,6 +113,7 @@ def _run_cell(cell: Cell, sets: Sequence[SweepSet], max_new_tokens: int, engine:
         _greedy(cell, generator, item, cell.out / name)
         for item, name in zip(sets, ("predictions.jsonl", "predictions-other.jsonl"), strict=False)
     ]
+    close_engine(engine)
     dynamics = _dynamics(cell.out / "metrics.jsonl", sets[0].measures.rewards)
     ends = {name.removeprefix("reward/"): thirds(line) for name, line in dynamics.items()}
     leading = sets[-1].measures.greedy[-1]

@@ -20,11 +20,13 @@ from functools import partial
 from pathlib import Path
 
 from mer_r1.data.files import write_text
+from mer_r1.data.predictions import PREDICTIONS_FILE
 from mer_r1.data.sample import MODES, Mode
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import METRICS_FILE, Json, MetricsRecord, ScoreRecord
 from mer_r1.evaluation.runs import System, read_runs, shared_sets
+from mer_r1.generation.settings import answered_by
 from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import score_signature
 from mer_r1.metrics.signature import wheels_part
@@ -76,6 +78,7 @@ PAIRS = (
     ("margin_first", "Margin over the three hardest wrong categories at an answer’s first word.", "log-confidence"),
     ("margin", "Margin over the three hardest wrong categories, mean over an answer’s words.", "log-confidence"),
 )
+ENGINES = {"local": "our own loop", "vllm": "vLLM", "endpoint": "a server"}
 JUDGED = ("rec", "rea", "cot")
 LONE, WIDE, THIRD = 6.4, 4.6, 3.8  # inches: one, two or three figures beside each other
 
@@ -207,6 +210,7 @@ def context(
         "max_up": MAX_UP,
         "stages": _stages(facts.seconds),
         "versions": _versions(systems),
+        "engines": _engines(systems),
         "recipes": [(item, _without_folder(item.system)) for item in systems if item.system.recipe],
         "version": __version__,
     }
@@ -357,6 +361,17 @@ def _versions(systems: Sequence[ShownSystem]) -> dict[str, str]:
         for key, value in system.system.run.versions.items():
             found.setdefault(key, {})[value] = None
     return {key: ", ".join(values) for key, values in found.items()}
+
+
+def _engines(systems: Sequence[ShownSystem]) -> dict[str, list[str]]:
+    """The titles of the systems that each engine answered for."""
+    found: dict[str, list[str]] = {}
+    for system in systems:
+        files = (item.folder / PREDICTIONS_FILE for item in system.system.sets)
+        for engine in dict.fromkeys(answered_by(path) for path in files):
+            if engine in ENGINES:
+                found.setdefault(ENGINES[engine], []).append(system.title)
+    return found
 
 
 def _without_folder(system: System) -> str:

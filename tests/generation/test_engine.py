@@ -28,6 +28,7 @@ class Core:
         self.most, self.longest_prompt, self.steps_left = 0, 10**6, 10**6
         self.renderer = SimpleNamespace(render_cmpl=self._rendered)
         self.vllm_config = SimpleNamespace(use_v2_model_runner=False)
+        self.engine_core = SimpleNamespace(shutdown=lambda: None)
         self.expands = True
         self._expanded: Any = None
 
@@ -71,7 +72,8 @@ def model(tiny: OmniBackbone, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
     made = module.EngineModel(str(tiny_folder), max_new_tokens=8)
     core = Core(tiny.text_ids("happy, sad</answer>"), len(tiny.suppressed_V))
     core._expanded = lambda request: _expanded(tiny, request)
-    made.__dict__["engine"] = SimpleNamespace(llm_engine=core)
+    monkeypatch.setattr(module, "open_engine", lambda folder, options: SimpleNamespace(llm_engine=core))
+    monkeypatch.setattr(module, "folder_kind", lambda *_: "qwen2_5_omni")
     return made
 
 

@@ -66,7 +66,7 @@ def test_an_adapter_is_to_be_merged_for_an_engine(tmp_path: Path) -> None:
     from mer_r1.models.loading import load_backbone
 
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(InputError, match="mer-r1 merge"):
+    with pytest.raises(InputError, match="mer-r1 export"):
         load_backbone(str(tmp_path), weights=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,13 @@ def test_a_rollout_that_did_not_end_says_why_its_format_is_not_paid(tmp_path: Pa
     write_lines(tmp_path / "rl" / "metrics.jsonl", [{"step": 1, "reward/format": 0.5}])
     page = Page(page_of(tmp_path / "rl").read_text(encoding="utf-8"))
     assert page.text.count("The end token did not follow") == 1
+
+
+@pytest.mark.slow
+def test_the_page_says_what_answered(tmp_path: Path) -> None:
+    run = make_benchmark(tmp_path / "b", {"emoset": PICTURES, "webemo": PICTURES}, "m", {"sets": {}})
+    for name, settings in (("emoset", {"engine": "vllm"}), ("webemo", {"temperature": 0.0})):
+        kept = {"settings": settings, "samples": {}}
+        (run / name / "predictions.jsonl.settings.json").write_text(json.dumps(kept))
+    page = Page(page_of(run).read_text(encoding="utf-8"))
+    assert "Answers of m by vLLM. Answers of m by our own loop." in page.text
