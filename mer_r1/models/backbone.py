@@ -24,7 +24,7 @@ from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
-from mer_r1.model_settings import write_settings
+from mer_r1.model_settings import SETTINGS_FILE, write_settings
 from mer_r1.models.decoding import LAST, Decoder, NotFiniteError, StopText, draw, head_reads, is_drawable
 from mer_r1.models.group_attention import GROUP, DecodeLayout
 from mer_r1.models.lora import save_adapter
@@ -193,6 +193,9 @@ class Backbone(ABC):
             weights = self.model.state_dict() if weights is None else weights
             self._save_weights(folder, {name: tensor for name, tensor in weights.items() if name not in tied})
         self.save(folder)
+        mode = (folder / SETTINGS_FILE).stat().st_mode
+        for path in folder.glob("*.safetensors"):  # its library lets nobody but the owner read them
+            path.chmod(mode)
 
     def _save_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """Write weights and configuration as the family's official checkpoints are laid out."""

@@ -80,6 +80,7 @@ def test_a_thinker_is_written_as_a_whole_omni_without_voice(tiny_folder: Path) -
     assert [name for name in weights if not OMNI.fullmatch(name)] == []
     assert "thinker.lm_head.weight" not in weights
     assert (tiny_folder / "chat_template.jinja").is_file()
+    assert len({path.stat().st_mode for path in tiny_folder.iterdir()}) == 1  # who may read one may read the weights
     assert json.loads((tiny_folder / "generation_config.json").read_text())["eos_token_id"] is not None
 
 
