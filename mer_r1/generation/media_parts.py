@@ -100,7 +100,7 @@ def taken_parts(sample: Sample, budget: MediaBudget, *, sound: bool = True) -> S
     frame is a picture; sound is wav. `fields` (vLLM's) keep all frames and their sizes, and give the rate at which they
     were taken. `sound` False leaves all sound out. Raises InputError as `read_clip`.
     """
-    clip = read_clip(sample if sound else replace(sample, audio=None), budget)
+    clip = read_clip(sample, budget)
     parts: list[Part] = []
     fields: dict[str, dict[str, Any]] = {}
     facts = clip.facts

@@ -129,6 +129,7 @@ def test_a_model_that_hears_nothing_is_sent_no_sound(film: Path, tmp_path: Path)
         prediction, endpoint = ask_one(model, Sample("a", video=film, audio=film), **options)
         assert list(parts(endpoint.asked[0].body)) == ["video_url"]
         assert prediction.media.audio_taken_s == 0.0
+        assert prediction.media.audio_s == read_clip(Sample("a", video=film, audio=film), BUDGET).facts.audio_s
 
 
 def test_what_is_given_by_hand_takes_the_place_of_the_folders(film: Path, tmp_path: Path) -> None:
