@@ -201,6 +201,10 @@ class Backbone(ABC):
         """Write weights and configuration as the family's official checkpoints are laid out."""
         self.model.save_pretrained(folder, state_dict=weights)
 
+    def save_config(self, folder: Path) -> None:
+        """Write the configuration as the family's official checkpoints have it, without weights."""
+        self.model.config.save_pretrained(folder)
+
     def save(self, folder: Path) -> None:
         """Write the processor and the settings beside a checkpoint, so that the folder is enough to load."""
         self.processor.save_pretrained(folder)

@@ -98,11 +98,16 @@ class OmniBackbone(Backbone):
         held = next((prefix for prefix in _PARTS if name.startswith(prefix)), "")
         return f"thinker.{_PARTS.get(held, '')}{name.removeprefix(held)}"
 
+    def save_config(self, folder: Path) -> None:
+        """Write the configuration of a whole model without voice."""
+        super().save_config(folder)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        write_json(folder / "config.json", _whole_config(config))
+
     def _save_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
         official = {self.official_name(name): tensor for name, tensor in weights.items()}
         self.model.save_pretrained(folder, state_dict=official, save_original_format=False)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        write_json(folder / "config.json", _whole_config(config))
+        self.save_config(folder)
         torch.save({}, folder / _VOICES_FILE)  # transformers' whole class asks for it, voice or none
 
 

@@ -70,8 +70,10 @@ class VllmSampler:
         self._dtype = torch.bfloat16 if options.dtype == "bfloat16" else torch.float32
         self._numbers = itertools.count()
         with tempfile.TemporaryDirectory() as folder, apart_from_training():
-            replace(backbone, wrapped_model=backbone.model).save_checkpoint(Path(folder), {})
+            backbone.save_config(Path(folder))
+            backbone.save(Path(folder))
             self.llm = open_engine(Path(folder), replace(options, reads_weights=False))
+        self.rest()
 
     def update(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Take new weights; what the engine kept of the old ones is forgotten.

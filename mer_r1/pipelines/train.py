@@ -63,7 +63,10 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
     if samples_by_engine:
         from mer_r1.models.vllm_engine import require_vllm
 
-        require_vllm()
+        try:
+            require_vllm()
+        except InputError as error:
+            raise InputError(f"rl.sampler: {error}; or set rl.sampler=local") from None
     data = recipe.data
     rows = {"train": read_rows(recipe, data.train, data.num)}
     if data.eval:

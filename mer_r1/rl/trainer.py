@@ -161,7 +161,10 @@ class GrpoTrainer(RunTrainer):
         """Rollouts of a step's micro-batches, and all that is known of them before the policy's first pass."""
         step, rl = self.state.global_step + 1, self.rl
         self.backbone.wrapped_model.eval()
+        began = time.perf_counter()
         with self._newest_weights():
+            if rl.sampler == "vllm":  # which raises where its weights are not the policy's
+                self.measure({"sampling/update_s": time.perf_counter() - began, "sampling/weights_equal": 1.0})
             made = self._sample(batches, step)
             if rl.dynamic_sampling:
                 batches, made = self._with_spread(batches, made, step)
@@ -194,10 +197,7 @@ class GrpoTrainer(RunTrainer):
     @contextmanager
     def _newest_weights(self) -> Iterator[None]:
         """Within the block the sampler has the policy's weights; behind it, it may rest."""
-        began = time.perf_counter()
         self.sampler.update(policy_weights(self.backbone))
-        if self.rl.sampler == "vllm":  # which raises where its weights are not the policy's
-            self.measure({"sampling/update_s": time.perf_counter() - began, "sampling/weights_equal": 1.0})
         yield
         self.sampler.rest()
 

@@ -11,7 +11,7 @@ import pytest
 from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
 
-TIMES = {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
+TIMES = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "sampling/update_s"}
 
 
 ROLLED_TWICE = {"rl": {"num_generations": 3, "max_completion_length": 48, "num_iterations": 2}}
