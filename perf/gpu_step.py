@@ -12,6 +12,10 @@ is the tiny one, so the prompt's text has more tokens than with Qwen's; `tokens`
     decode     `--answer` ids of every answer; none ends early
     pass       the packed pass over prompts, answers and fast branches, forward and backward
     optimiser  AdamW on the adapters
+    update     a vLLM engine takes the weights; 0 for the policy's own loop
+
+With `--sampler vllm` the engine's towers and its reading of the prompts are in `decode`, and `prefill` is 0. Copies of
+the prompt are read once by it.
 
 A part's median seconds are compared with its limit: FLOP over the device's bf16 rate (towers, prefill, pass) or bytes
 over its memory bandwidth (decode: all weights and the cache once an id). Work is counted as cost.py counts it; with
@@ -42,16 +46,18 @@ from mer_r1.media import TINY_BUDGET, MediaBudget, frame_count, frame_times, tar
 from mer_r1.models.lora import add_lora
 from mer_r1.models.packing import Branch, group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.sampler import Sampler, Stop, policy_weights
 from mer_r1.models.tiny.omni import tiny_config, tiny_processor
 from mer_r1.models.transformers_compat import enable_checkpointing
 from mer_r1.models.types import Prompt, Sampling
+from mer_r1.models.vllm_engine import EngineOptions
 from mer_r1.recipe import LoraSection, Recipe
 from mer_r1.synthetic.corpus import minimer_texts
 from mer_r1.training import cost
 from mer_r1.training.model_shape import KNOWN, Shape
 
 SHAPES = {"7b": "Qwen/Qwen2.5-Omni-7B", "3b": "Qwen/Qwen2.5-Omni-3B", "tiny": "tiny"}
-PARTS = ("towers", "prefill", "decode", "pass", "optimiser")
+PARTS = ("towers", "prefill", "decode", "pass", "optimiser", "update")
 NEVER = 2**30  # stop texts that no row ever writes
 SUBTITLE = "I did not think that it would go like this, but here we are."
 
@@ -72,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--group", type=int, default=4, help="answers of a prompt, K")
     parser.add_argument("--answer", type=int, default=256, help="ids of an answer, C")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the clip")
+    parser.add_argument("--sampler", choices=("local", "vllm"), default="local", help="who draws the answers")
+    parser.add_argument("--memory-share", type=float, default=0.3, help="of the GPU, for the engine")
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing")
     parser.add_argument("--rounds", type=int, default=3, help="after one round to warm up")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -83,15 +91,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.checkpointing:
         enable_checkpointing(backbone.model)
     prompt = backbone.prepare(*make_clip(options.seconds, backbone.budget))
+    sampler = make_engine(backbone, prompt, options) if options.sampler == "vllm" else None
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    rounds = [step(backbone, prompt, options) for _ in range(options.rounds + 1)][1:]
+    rounds = [step(backbone, prompt, options, sampler) for _ in range(options.rounds + 1)][1:]
     seconds = {part: median(one[part] for one in rounds) for part in PARTS}
     print(json.dumps(report(seconds, count_tokens(backbone, prompt), device, options), indent=2))
 
 
-def make_backbone(name: str, device: torch.device) -> OmniBackbone:
-    """A random Thinker of a known shape in bfloat16 on the device, adapters on its language model, nothing loaded."""
+def make_backbone(name: str, device: torch.device, with_lora: bool = True) -> OmniBackbone:
+    """A random Thinker of a known shape in bfloat16 on the device, nothing loaded, with adapters or without."""
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
 
     processor = tiny_processor(minimer_texts(300))
@@ -105,7 +114,8 @@ def make_backbone(name: str, device: torch.device) -> OmniBackbone:
     budget, style = (TINY_BUDGET, "brief") if name == "tiny" else (MediaBudget(), "full")
     backbone = OmniBackbone(model.eval(), processor, budget, style)
     backbone.set_towers_trainable(False)
-    backbone.wrapped_model = add_lora(model, LoraSection())
+    if with_lora:
+        backbone.wrapped_model = add_lora(model, LoraSection())
     backbone.suppressed_V[int(backbone.tokenizer.eos_token_id)] = -torch.inf  # no row ends early
     return backbone
 
@@ -155,7 +165,25 @@ def count_tokens(backbone: OmniBackbone, prompt: Prompt) -> cost.Tokens:
     return cost.Tokens(video, audio, len(ids) - video - audio)
 
 
-def step(backbone: OmniBackbone, prompt: Prompt, options: argparse.Namespace) -> dict[str, float]:
+def make_engine(backbone: OmniBackbone, prompt: Prompt, options: argparse.Namespace) -> Sampler:
+    """A vLLM engine in this process that holds the policy's weights."""
+    from mer_r1.models.vllm_sampler import VllmSampler
+
+    engine = EngineOptions(
+        max_model_len=len(prompt.input_ids_T) + options.answer + 8,
+        dtype="bfloat16",
+        max_num_seqs=options.prompts * options.group,
+        memory_share=options.memory_share,
+        budget=backbone.budget,
+    )
+    sampler = VllmSampler(backbone, engine)
+    sampler.update(policy_weights(backbone))
+    return sampler
+
+
+def step(
+    backbone: OmniBackbone, prompt: Prompt, options: argparse.Namespace, sampler: Sampler | None = None
+) -> dict[str, float]:
     """Seconds of every part of one step over copies of one prompt. As the trainer computes: by autocast in bfloat16."""
     device, seconds = backbone.device, dict.fromkeys(PARTS, 0.0)
     batch = backbone.collate([prompt] * options.prompts).to(device)
@@ -163,15 +191,23 @@ def step(backbone: OmniBackbone, prompt: Prompt, options: argparse.Namespace) ->
     optimiser = torch.optim.AdamW(learned, lr=1e-12)
     with torch.autocast(device.type, torch.bfloat16):
         backbone.wrapped_model.eval()
-        with timed_towers(backbone, seconds):
-            encoded, encode_s = timed(lambda: backbone.encode(batch), device)
-        seconds["prefill"] = encode_s - seconds["towers"]
         sampling = Sampling(options.answer)
-        made, seconds["decode"] = timed(
-            lambda: backbone.generate(encoded, options.group, sampling, num_stops=NEVER), device
-        )
+        if sampler is None:
+            with timed_towers(backbone, seconds):
+                encoded, encode_s = timed(lambda: backbone.encode(batch), device)
+            seconds["prefill"] = encode_s - seconds["towers"]
+            made, seconds["decode"] = timed(
+                lambda: backbone.generate(encoded, options.group, sampling, num_stops=NEVER), device
+            )
+            encoded = encoded.without_cache()
+        else:
+            prompts, stop = [prompt] * options.prompts, Stop("no answer has this text")
+            with timed_towers(backbone, seconds):
+                sampled, sample_s = timed(
+                    lambda: sampler.sample([prompts], options.group, sampling, stop, "key"), device
+                )
+            (encoded, made), seconds["decode"] = sampled[0], sample_s - seconds["towers"]
         assert made.mask_BR.all()
-        encoded = encoded.without_cache()
         backbone.wrapped_model.train()
         rows = [(number // options.group, tuple(ids)) for number, ids in enumerate(made.ids_BR.tolist())]
 
@@ -183,6 +219,8 @@ def step(backbone: OmniBackbone, prompt: Prompt, options: argparse.Namespace) ->
         _, seconds["pass"] = timed(learn, device)
     _, seconds["optimiser"] = timed(optimiser.step, device)
     optimiser.zero_grad()
+    if sampler is not None:
+        _, seconds["update"] = timed(lambda: sampler.update(policy_weights(backbone)), device)
     return seconds
 
 
@@ -224,7 +262,7 @@ def timed_towers(backbone: OmniBackbone, seconds: dict[str, float]) -> Iterator[
 
 def measured_rates(device: torch.device) -> Rates:
     """The device's own best: a large bf16 matrix product, and a copy, which reads and writes."""
-    size, length = (8192, 2**30) if device.type == "cuda" else (512, 2**24)
+    size, length = (8192, 2**30) if device.type == "cuda" else (512, 2**27)  # beyond its caches
     left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     source = torch.zeros(length, dtype=torch.int8, device=device)
     target = torch.empty_like(source)
@@ -267,7 +305,7 @@ def report(
     work = work_of(shape, tokens, options)
     for part, spent in seconds.items():
         parts[part] = {"seconds": round(spent, 5)}
-        if part in work:
+        if part in work and spent:
             amount, limited_by = work[part]
             limits = {name: amount / getattr(rate, limited_by) for name, rate in rates.items()}
             parts[part] |= {
@@ -282,7 +320,10 @@ def report(
     return {
         "device": torch.cuda.get_device_name(device) if is_cuda else "cpu: these numbers say nothing about a card",
         "torch": torch.__version__,
-        **{name: vars(options)[name] for name in ("shape", "prompts", "group", "answer", "checkpointing", "rounds")},
+        **{
+            name: vars(options)[name]
+            for name in ("shape", "sampler", "prompts", "group", "answer", "checkpointing", "rounds")
+        },
         "tokens": {"video": tokens.video, "audio": tokens.audio, "text": tokens.text, "prompt": tokens.prompt},
         "rates": {name: vars(rate) for name, rate in rates.items()},
         "step_s": round(sum(seconds.values()), 5),

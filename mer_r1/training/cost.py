@@ -7,6 +7,8 @@ D hidden width, M width of the MLP, b bytes a number.
     packed pass     P + K (C + F) tokens, P^2 / 2 + K (C (P + C/2) + F (P + F/2)) pairs; repeated: a branch pays P
     gradient        backward 2 x forward, 1 x with LoRA (no weight gradients); checkpointing computes forward once more
     decode          a step reads all weights and the cache once: bytes / (0.7 bandwidth), at least L x 0.8 ms
+    by vLLM         CUDA graphs, so without that least time, and all micro-batches are written together; the towers run
+                    in the engine and in the policy; after a step 12 bytes a parameter are moved to hand the weights over
     full training   16 bytes a trained parameter (float32 weight, gradient, two moments), spread over GPUs by FSDP2, and
                     a compute copy on every GPU, whose weights stay gathered within a step
     LoRA            the frozen base in 2 bytes, 16 bytes a parameter of the adapters, nothing spread
@@ -30,6 +32,7 @@ BANDWIDTH_SHARE = 0.7
 LAUNCH_S = 0.8e-3  # a layer of an uncompiled decode step on a GPU: its kernels are started one by one
 BETWEEN_NODES = 50e9  # bytes a second and GPU, which has a 400 Gb/s adapter
 GPUS_A_NODE = 8
+UPDATE_BYTES = 12  # a parameter: read in float32, written and counted in bfloat16, written and counted in the engine
 RUNTIME_BYTES = 3 * 2**30  # the driver, libraries and holes between blocks
 HEAD_CHUNK_BYTES = 3 * 4 * 2**25  # the packed pass makes 2^25 logits at a time: logits, their softmax, their gradient
 FAST_TOKENS = 16  # the prefill and the answer's ids up to its last word
@@ -136,7 +139,8 @@ def memory(shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, num_gpus: 
     kept = length * b * text.hidden * text.layers
     logits = HEAD_CHUNK_BYTES if is_rl else 3 * 4 * optim.batch_size * answer * text.vocab
     learning = logits + (kept + whole if optim.gradient_checkpointing else text.layers * whole)
-    cache = optim.batch_size * 2 * text.layers * text.kv * b * (tokens.prompt + num * answer) if is_rl else 0
+    has_cache = is_rl and recipe.rl.sampler == "local"
+    cache = optim.batch_size * 2 * text.layers * text.kv * b * (tokens.prompt + num * answer) if has_cache else 0
     base = b * shape.parameters if recipe.model.lora else 4 * shape.parameters / spread
     is_copied = not recipe.model.lora and (optim.bf16 or num_gpus > 1)
     is_referred = is_rl and recipe.rl.beta > 0 and not recipe.model.lora
@@ -153,6 +157,14 @@ def memory(shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, num_gpus: 
     }
 
 
+def engine_bytes(recipe: Recipe, activations: float, gpu: Gpu) -> float:
+    """What a vLLM engine takes of a GPU beside `activations`; one that sleeps while the policy learns is no sum."""
+    if recipe.kind != "rl" or recipe.rl.sampler == "local":
+        return 0.0
+    taken = recipe.rl.vllm_gpu_memory_utilization * gpu.memory_gib * 2**30
+    return max(0.0, taken - activations) if recipe.rl.vllm_enable_sleep_mode else taken
+
+
 def step_seconds(
     shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, gpu: Gpu, num_gpus: int
 ) -> dict[str, float]:
@@ -163,10 +175,14 @@ def step_seconds(
     slow = packed_work(tokens.prompt, num, answer)
     both = pass_work(recipe, tokens.prompt, answer)
     seconds = {"towers": prompts * tower_flops(shape, tokens) / speed}
+    by_engine = recipe.kind == "rl" and rl.sampler == "vllm"
     if recipe.kind == "rl":
-        cache = 4 * text.layers * text.kv * prompts * (tokens.prompt + num * answer / 2)
+        together = prompts * micro if by_engine else prompts
+        cache = 4 * text.layers * text.kv * together * (tokens.prompt + num * answer / 2)
         read = 2 * (text.linear + text.hidden * text.vocab) + cache
-        one = max(read / (BANDWIDTH_SHARE * gpu.bandwidth), text.layers * LAUNCH_S)
+        one = read / (BANDWIDTH_SHARE * gpu.bandwidth)
+        one = one / micro if by_engine else max(one, text.layers * LAUNCH_S)
+        seconds["towers"] *= 2 if by_engine else 1
         seconds["prefill"] = prompts * forward_flops(text, tokens.prompt, tokens.prompt**2 / 2, 1) / speed
         seconds["decode"] = answer * one
         if rl.beta > 0:
@@ -175,6 +191,8 @@ def step_seconds(
     forward = forward_flops(text, *both, num * (answer + fast_tokens(recipe)))
     seconds["pass"] = gradient_factor(recipe) * prompts * forward / speed
     seconds = {name: micro * value for name, value in seconds.items()}
+    if by_engine:
+        seconds["update"] = UPDATE_BYTES * shape.parameters / (BANDWIDTH_SHARE * gpu.bandwidth) / rl.num_iterations
     if num_gpus > 1:
         link = gpu.link if num_gpus <= GPUS_A_NODE else min(gpu.link, BETWEEN_NODES)
         gathered = 0 if recipe.model.lora else (2 if recipe.optim.bf16 else 4) * shape.parameters

@@ -174,7 +174,9 @@ def _costs(recipe: Recipe, shape: Shape, tokens: cost.Tokens, gpu: str, num_gpus
     answer = min(answer_tokens, longest)
 
     def memory(number: int) -> dict[str, float]:
-        return cost.memory(shape, recipe, tokens, longest, number)
+        parts = cost.memory(shape, recipe, tokens, longest, number)
+        engine = cost.engine_bytes(recipe, parts["activations"], cost.GPUS[gpu])
+        return parts | ({"engine": engine} if engine else {})
 
     return Costs(
         gpu,
@@ -199,6 +201,9 @@ def _fix(recipe: Recipe, memory: Callable[[int], dict[str, float]], num_gpus: in
 
     if fits(num_gpus):
         return None
+    parts = memory(num_gpus)
+    if sum(parts.values()) - parts.get("engine", 0.0) <= room:
+        return "lower rl.vllm_gpu_memory_utilization, or set rl.vllm_enable_sleep_mode=true"
     enough = next((number for number in (2, 4, 8, 16, 32, 64) if number > num_gpus and fits(number)), None)
     if recipe.optim.batch_size > 1 and (recipe.model.lora or num_gpus == 1):
         return "lower optim.batch_size and raise optim.gradient_accumulation_steps"

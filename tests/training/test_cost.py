@@ -283,6 +283,31 @@ def test_iterations_on_the_same_answers_share_all_but_the_pass_and_the_links() -
     )
 
 
+def test_an_engine_writes_without_waiting_for_launches_all_micro_batches_at_a_time() -> None:
+    def seconds(sampler: str, micro: int = 1) -> dict[str, float]:
+        recipe = recipe_of(rl={"sampler": sampler}, optim={"gradient_accumulation_steps": micro})
+        return cost.step_seconds(OMNI_7B, recipe, TOKENS, 256, cost.GPUS["h100"], 1)
+
+    text = OMNI_7B.text
+    weights = 2 * (text.linear + text.hidden * text.vocab) / (cost.BANDWIDTH_SHARE * 3.35e12)
+    assert weights < seconds("vllm")["decode"] / 256 < 1.1 * weights < seconds("local")["decode"] / 256
+    assert seconds("vllm", 4)["decode"] < 1.2 * seconds("vllm")["decode"]
+    assert seconds("local", 4)["decode"] == pytest.approx(4 * seconds("local")["decode"])
+    assert seconds("vllm")["towers"] == pytest.approx(2 * seconds("local")["towers"])
+    assert seconds("vllm", 4)["update"] == seconds("vllm")["update"] > 0
+    assert "update" not in seconds("local")
+
+
+def test_an_engine_takes_its_share_of_a_gpu_unless_it_sleeps() -> None:
+    share = {"sampler": "vllm", "vllm_gpu_memory_utilization": 0.5}
+    assert cost.engine_bytes(recipe_of(), 1e9, cost.GPUS["h100"]) == 0
+    assert cost.engine_bytes(recipe_of(rl=share), 1e9, cost.GPUS["h100"]) == 40 * 2**30
+    asleep = recipe_of(rl=share | {"vllm_enable_sleep_mode": True})
+    assert cost.engine_bytes(asleep, 1e9, cost.GPUS["h100"]) == 40 * 2**30 - 1e9
+    assert cost.engine_bytes(asleep, 1e12, cost.GPUS["h100"]) == 0
+    assert cost.memory(OMNI_7B, recipe_of(rl=share), TOKENS, 256, 8)["KV cache"] == 0  # it is in the engine's share
+
+
 def test_a_better_card_more_prompts_and_longer_answers_change_the_seconds_as_they_should() -> None:
     def seconds(gpu: str = "h100", answer: int = 256, **keys: Any) -> dict[str, float]:
         return cost.step_seconds(OMNI_7B, recipe_of(**keys), TOKENS, answer, cost.GPUS[gpu], 1)
