@@ -347,7 +347,12 @@ def as_recipe(options: argparse.Namespace) -> Recipe:
                 "bf16": True,
                 "gradient_checkpointing": options.checkpointing,
             },
-            "rl": {"num_generations": options.group, "max_completion_length": options.answer, "beta": 0.0},
+            "rl": {
+                "num_generations": options.group,
+                "max_completion_length": options.answer,
+                "beta": 0.0,
+                "sampler": options.sampler,
+            },
         }
     )
 

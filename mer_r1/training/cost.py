@@ -8,7 +8,8 @@ D hidden width, M width of the MLP, b bytes a number.
     gradient        backward 2 x forward, 1 x with LoRA (no weight gradients); checkpointing computes forward once more
     decode          a step reads all weights and the cache once: bytes / (0.7 bandwidth), at least L x 0.8 ms
     by vLLM         CUDA graphs, so without that least time, and all micro-batches are written together; the towers run
-                    in the engine and in the policy; after a step 12 bytes a parameter are moved to hand the weights over
+                    in the engine and in the policy; 12 bytes a parameter are moved to hand the weights over, and on
+                    several GPUs 4 are gathered
     full training   16 bytes a trained parameter (float32 weight, gradient, two moments), spread over GPUs by FSDP2, and
                     a compute copy on every GPU, whose weights stay gathered within a step
     LoRA            the frozen base in 2 bytes, 16 bytes a parameter of the adapters, nothing spread
@@ -176,6 +177,7 @@ def step_seconds(
     both = pass_work(recipe, tokens.prompt, answer)
     seconds = {"towers": prompts * tower_flops(shape, tokens) / speed}
     by_engine = recipe.kind == "rl" and rl.sampler == "vllm"
+    link = gpu.link if num_gpus <= GPUS_A_NODE else min(gpu.link, BETWEEN_NODES)
     if recipe.kind == "rl":
         together = prompts * micro if by_engine else prompts
         cache = 4 * text.layers * text.kv * together * (tokens.prompt + num * answer / 2)
@@ -192,9 +194,10 @@ def step_seconds(
     seconds["pass"] = gradient_factor(recipe) * prompts * forward / speed
     seconds = {name: micro * value for name, value in seconds.items()}
     if by_engine:
-        seconds["update"] = UPDATE_BYTES * shape.parameters / (BANDWIDTH_SHARE * gpu.bandwidth) / rl.num_iterations
+        gather = 4 / link if num_gpus > 1 and not recipe.model.lora else 0
+        seconds["update"] = (UPDATE_BYTES / (BANDWIDTH_SHARE * gpu.bandwidth) + gather) * shape.parameters
+        seconds["update"] /= rl.num_iterations
     if num_gpus > 1:
-        link = gpu.link if num_gpus <= GPUS_A_NODE else min(gpu.link, BETWEEN_NODES)
         gathered = 0 if recipe.model.lora else (2 if recipe.optim.bf16 else 4) * shape.parameters
         seconds["links"] = micro * (gathered + 4 * trained_parameters(shape, recipe)) / link
     return seconds

@@ -116,7 +116,7 @@ def test_gpu_step_runs_from_end_to_end_on_a_cpu(script: Any, capsys: pytest.Capt
     result = printed(script("gpu_step"), capsys, *arguments, "--checkpointing", "--prompts", "2")
     assert "nothing about a card" in result["device"]
     parts = result["parts"]
-    assert parts.keys() == {"towers", "prefill", "decode", "pass", "optimiser"}
+    assert parts.keys() == {"towers", "prefill", "decode", "pass", "optimiser", "update"}
     for name in ("towers", "prefill", "decode", "pass"):
         part, limit = parts[name], parts[name]["work"] / result["rates"]["measured"][parts[name]["limited_by"]]
         assert part["limit_s"]["measured"] == pytest.approx(limit, abs=1e-6)
@@ -124,6 +124,48 @@ def test_gpu_step_runs_from_end_to_end_on_a_cpu(script: Any, capsys: pytest.Capt
     assert result["step_s"] == pytest.approx(sum(part["seconds"] for part in parts.values()), rel=1e-3)
     assert result["tokens"]["audio"] == 25
     assert result["tokens"]["video"] > 0
+
+
+def test_sampler_asks_every_sampler_for_the_same(
+    script: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the policy's own loop in the engine's place."""
+    module = script("sampler")
+    monkeypatch.setattr(module, "require_vllm", lambda: None)
+    monkeypatch.setattr(module, "make_sampler", lambda name, backbone, options: module.LocalSampler(backbone))
+    small = ("--hidden-size", "64", "--layers", "1", "--prompt-tokens", "20", "--group", "3", "--threads", "1")
+    result = printed(module, capsys, *small, "--answers", "2", "12", "--prompts", "2", "--rounds", "1")
+    assert result["update_s"].keys() == {"local", "vllm"}
+    assert [(cell["prompts"], cell["answer"]) for cell in result["cells"]] == [(2, 2), (2, 12)]
+    for cell in result["cells"]:
+        for name in ("local", "vllm"):
+            seconds, first_s = cell[name]["seconds"], cell[name]["first_s"]
+            assert cell[name]["tokens_per_s"] == pytest.approx(6 * cell["answer"] / seconds, rel=0.05)
+            assert cell[name]["share_of_limit"] >= 0
+            assert first_s > 0
+    model = module.make_backbone(
+        Namespace(shape="text", hidden_size=64, layers=1, prompt_tokens=20, answers=[12]), "cpu"
+    )
+    weights = 4 * sum(value.numel() for name, value in model.model.named_parameters() if ".layers." in name)
+    head = 4 * model.model.lm_head.weight.numel()
+    options = Namespace(prompt_tokens=20, group=3)
+    cache = 4 * 2 * 2 * 32 * 2 * (20 + 3 * 12 / 2)  # keys and values of two heads of 32, two prompts
+    assert module.read_bytes(model, 2, 12, options) == 11 * (weights + head + cache)
+
+
+def test_serve_answers_all_clips_by_the_command(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--clips", "3", "--ways", "local", "--max-new-tokens", "8", "--threads", "1")
+    result = printed(script("serve"), capsys, *arguments)
+    assert result["local"]["failed"] == 0
+    assert result["local"]["clips_per_s"] > 0
+    assert result["model"] == "random"
+
+
+@pytest.mark.vllm
+def test_serve_starts_a_server_and_an_engine(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--clips", "3", "--ways", "vllm", "server", "--max-new-tokens", "8", "--threads", "1")
+    result = printed(script("serve"), capsys, *arguments)
+    assert [result[way]["failed"] for way in ("vllm", "server")] == [0, 0]
 
 
 @pytest.mark.parametrize("name", ["3b", "7b"])

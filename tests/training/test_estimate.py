@@ -79,6 +79,8 @@ def test_a_run_that_does_not_fit_says_what_would(capsys: pytest.CaptureFixture[s
     wide = {"learning_rate": 1e-6, "bf16": True, "gradient_checkpointing": True, "batch_size": 32}
     assert "lower optim.batch_size" in printed(capsys, recipe_of(model=lora, optim=wide), "h100", 1)
     assert "take shorter prompts" in printed(capsys, recipe_of(model=lora), "rtx4090", 1)
+    engine = {"sampler": "vllm", "vllm_gpu_memory_utilization": 0.9}
+    assert "lower rl.vllm_gpu_memory_utilization" in printed(capsys, recipe_of(rl=engine), "h100", 8)
 
 
 def test_adapters_are_estimated_on_one_gpu_unless_a_number_is_given(capsys: pytest.CaptureFixture[str]) -> None:
