@@ -102,11 +102,13 @@ def frame_times(duration_s: float, budget: MediaBudget) -> tuple[float, ...]:
 
 
 def frame_rate(num_frames: int, duration_s: float | None, budget: MediaBudget) -> float:
-    """How many of a video's frames were taken a second; 2 where its length is not known.
+    """How many of a video's frames were taken a second, less a millionth; 2 where its length is not known.
 
-    It sets how far the frames' time positions lie apart.
+    It sets how far the frames' time positions lie apart. At 25 pictures a second many of these are whole numbers, which
+    a model's float32 takes for the whole number below as often as not, and an engine's float64 does not. With the
+    millionth both give the whole number.
     """
-    return num_frames / usable_seconds(duration_s, budget) if duration_s else 2.0
+    return num_frames / usable_seconds(duration_s, budget) * (1 - 1e-6) if duration_s else 2.0
 
 
 def target_size(width: int, height: int, budget: MediaBudget) -> tuple[int, int]:

@@ -53,7 +53,10 @@ def load_backbone(
     require_source(source)
     if (folder / ADAPTER_CONFIG).is_file():  # whatever else is there: transformers reads such a folder so, too
         if not weights:
-            raise InputError(f"{folder}: an adapter, which an engine does not load; merge it first: `mer-r1 export`")
+            raise InputError(
+                f"{folder}: an adapter, which an engine does not load; run `mer-r1 export {folder} --out DIR`, and "
+                "give that folder"
+            )
         return _load_adapted(folder, budget, prompt_style)
     kind = folder_kind(folder, RUN_FIX) if folder.exists() else _hub_kind(source)
     return LOADERS.get(kind, load_causal_lm)(source, budget, prompt_style, weights)

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -122,11 +123,12 @@ def open_engine(folder: Path, options: EngineOptions) -> Any:
             **({"distributed_executor_backend": "external_launcher"} if options.is_launched else {}),
         )
     except torch.OutOfMemoryError as error:
-        raise InputError(_no_memory(options, error)) from error
+        raise InputError(_no_memory(options, first_line(error))) from error
     except (ValueError, RuntimeError, OSError, AssertionError) as error:
-        if "memory" in str(error) or "KV cache" in str(error):
-            raise InputError(_no_memory(options, error)) from error
-        raise InputError(f"{folder}: vLLM cannot load it ({first_line(error)})") from error
+        said = _said(error)
+        if "memory" in said or "KV cache" in said:
+            raise InputError(_no_memory(options, said)) from error
+        raise InputError(f"{folder}: vLLM cannot load it ({said})") from error
 
 
 def _import_classes(folder: Path) -> None:
@@ -160,7 +162,17 @@ def _media_arguments(folder: Path, options: EngineOptions) -> Mapping[str, Any]:
     }
 
 
-def _no_memory(options: EngineOptions, error: Exception) -> str:
+def _said(error: Exception) -> str:
+    """What vLLM says of an error, in a line. Its configurations' begin with a count of what is wrong (pydantic)."""
+    counted = re.match(r"\d+ validation errors? for .*\n(?:(\w+)\n)?\s*(?:Value error, )?(.*)", str(error))
+    if counted is None:
+        return first_line(error)
+    field, text = counted.groups()
+    text = text.partition(" [type=")[0].partition(". ")[0]
+    return f"{field}: {text}" if field else text
+
+
+def _no_memory(options: EngineOptions, said: str) -> str:
     import torch
 
     fix = (
@@ -168,4 +180,4 @@ def _no_memory(options: EngineOptions, error: Exception) -> str:
         if torch.cuda.is_available()
         else "set VLLM_CPU_KVCACHE_SPACE to fewer or more GiB, or ask for shorter answers"
     )
-    return f"not enough memory for vLLM's engine beside what runs here ({first_line(error)}); {fix}"
+    return f"not enough memory for vLLM's engine beside what runs here ({said}); {fix}"

@@ -1,8 +1,8 @@
 """Answers drawn by a vLLM engine that holds the policy's weights; see `Sampler`.
 
 The engine is asked with what the policy reads: the prompt's ids and the processor's arrays, so its own processor does
-nothing, and its towers run once a prompt. A video's time positions are rounded in float32 here and in float64 there;
-the engine is given the seconds between two frames with which it rounds to the policy's positions.
+nothing, and its towers run once a prompt. The engine is given the seconds between two of a video's times with which it
+rounds to the policy's positions.
 
 Every answer is a request with a seed of its own. The engine ends one at its end token or at a stop text; where more is
 wanted, a second stop or one id behind the last, the same answer is asked on.
@@ -201,8 +201,7 @@ class VllmSampler:
 
     @cached_property
     def _logit_bias(self) -> dict[int, float]:
-        suppressed = (self.backbone.suppressed_V == -torch.inf).nonzero()[:, 0].tolist()
-        return dict.fromkeys(suppressed, _SUPPRESSED)
+        return dict.fromkeys(self.backbone.suppressed_ids, _SUPPRESSED)
 
 
 @contextmanager
@@ -211,10 +210,12 @@ def apart_from_training() -> Iterator[None]:
     states = random.getstate(), np.random.get_state()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     gpus = [torch.cuda.current_device()] if device == "cuda" else []
-    with torch.random.fork_rng(devices=gpus), torch.autocast(device, enabled=False):
-        yield
-    random.setstate(states[0])
-    np.random.set_state(states[1])
+    try:
+        with torch.random.fork_rng(devices=gpus), torch.autocast(device, enabled=False):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def engine_input(backbone: Backbone, prompt: Prompt) -> dict[str, Any]:
@@ -270,7 +271,10 @@ def _fields(backbone: Backbone, prompt: Prompt) -> dict[str, Any]:
 
 
 def seconds_per_grid(backbone: Backbone, prompt: Prompt) -> float:
-    """The seconds between two of a video's times with which float64 rounds to the prompt's own positions."""
+    """The seconds between two of a video's times with which float64 rounds to the prompt's own positions.
+
+    Those of a prompt that an earlier version made may not lie evenly; then one of them is counted otherwise.
+    """
     config = backbone.model.config
     at = prompt.input_ids_T == config.video_token_id
     times = prompt.positions_3T[0, at].view(int(prompt.media["video_grid_thw"][0, 0]), -1)[:, 0]
@@ -280,7 +284,6 @@ def seconds_per_grid(backbone: Backbone, prompt: Prompt) -> float:
     offsets = (times[1:] - times[0]).double()
     rate = getattr(config.vision_config, "tokens_per_second", 25 if hasattr(config, "audio_config") else 1)  # as vLLM
     least, behind = float((offsets / index).max()), float(((offsets + 1) / index).min())
-    assert least < behind, "positions of a video lie evenly"
     return (least + behind) / 2 / rate
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -133,5 +134,18 @@ def test_a_budget_that_cannot_be_met_is_refused_by_name(field: str, value: float
 
 def test_the_rate_is_that_of_the_frames_that_were_taken() -> None:
     budget = MediaBudget(num_frames=8, fps=None, max_video_s=10.0)
-    assert [frame_rate(8, seconds, budget) for seconds in (4.0, 10.0, 60.0)] == [2.0, 0.8, 0.8]
+    rates = [frame_rate(8, seconds, budget) for seconds in (4.0, 10.0, 60.0)]
+    assert rates == pytest.approx([2.0, 0.8, 0.8], rel=2e-6)
     assert frame_rate(2, None, budget) == frame_rate(2, 0.0, budget) == 2.0
+
+
+def test_times_of_frames_are_the_same_positions_in_float32_and_in_float64() -> None:
+    """A model counts them in float32, an engine in float64, both at 25 a second and down to whole numbers."""
+    for budget in (MediaBudget(), MediaBudget(num_frames=8, fps=None)):
+        for num_pictures in range(20, 1500):
+            num_frames = frame_count(num_pictures / 25, budget)
+            step_s = np.float32(2 / frame_rate(num_frames, num_pictures / 25, budget))
+            grid = np.arange(num_frames // 2)
+            model = (grid.astype(np.float32) * step_s * np.float32(25)).astype(int)
+            engine = (grid * (float(step_s) * 25)).astype(int)
+            assert model.tolist() == engine.tolist(), num_pictures

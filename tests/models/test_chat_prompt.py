@@ -47,7 +47,7 @@ def test_frames_of_any_number_have_as_many_ids_as_the_processor_makes(
     for backbone in (tiny, vision):
         chat = backbone.chat_prompt(Sample("frames"), clip)
         assert chat.input_ids == backbone.prepare(Sample("frames"), clip).input_ids_T.tolist()
-        assert chat.frames_per_s == pytest.approx(num_frames / 3)
+        assert chat.frames_per_s == pytest.approx(num_frames / 3, rel=2e-6)
 
 
 def test_a_backbone_without_weights_makes_the_same_prompts(
@@ -66,7 +66,7 @@ def test_an_adapter_is_to_be_merged_for_an_engine(tmp_path: Path) -> None:
     from mer_r1.models.loading import load_backbone
 
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(InputError, match="mer-r1 export"):
+    with pytest.raises(InputError, match=r"mer-r1 export .* --out DIR"):
         load_backbone(str(tmp_path), weights=False)
 
 

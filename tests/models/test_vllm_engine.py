@@ -33,6 +33,24 @@ def test_a_version_outside_the_tested_range_is_refused(
         require_vllm()
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            "1 validation error for ModelConfig\n  Value error, too long [type=value_error, input_value=memory]",
+            "too long",
+        ),
+        (
+            "2 validation errors for CacheConfig\nshare\n  Input is above 1 [type=less_than]\nother\n  No",
+            "share: Input is above 1",
+        ),
+        ("no room for the KV cache\nTry this", "no room for the KV cache"),
+    ],
+)
+def test_what_vllm_says_is_one_line_that_tells_the_cause(error: str, said: str) -> None:
+    assert vllm_engine._said(ValueError(error)) == said
+
+
 def test_the_environment_is_set_where_the_user_has_not_set_it(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"VLLM_CPU_KVCACHE_SPACE": "7"}
     monkeypatch.setattr(os, "environ", environment)
