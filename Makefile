@@ -5,8 +5,9 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 VLLM_BIN := .venv-vllm/bin
 VLLM_STAMP := .venv-vllm/.installed
-# Two threads per core make PyTorch many times slower; tests run single-threaded beside each other.
-TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+# Two threads per core make PyTorch many times slower; tests run single-threaded beside each other. Bytecode is kept:
+# pytest would compile its assertions anew every time, a third of its start.
+TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE=
 # A module's tests stay in one process, which makes its fixtures; the order is that of tests/conftest.py, the slow first.
 BESIDE := -n 2 --dist loadscope --no-loadscope-reorder
 PYTEST := $(TEST_THREADS) $(BIN)/pytest $(BESIDE)

@@ -243,7 +243,7 @@ def by_key(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
 def test_killed_in_the_middle_and_repeated_it_ends_with_the_same_rows(tmp_path: Path) -> None:
     generate_to_store(tmp_path / "whole.jsonl", some(30), Echo())
     out = tmp_path / "out.jsonl"
-    running = start(out, 30, 0.02)
+    running = start(out, 30, 0.1)  # it is still at work when it is killed, on a busy machine too
     wait_for_rows(out, 5)
     with pytest.raises(InputError, match=rf"another process is at work here \(pid {running.pid}\)"):
         generate_to_store(out, some(30), Echo())
@@ -295,7 +295,7 @@ def test_a_process_that_comes_late_waits_for_the_first_and_leaves_nothing(tmp_pa
 def test_the_share_of_a_process_that_dies_is_taken_over(tmp_path: Path) -> None:
     generate_to_store(tmp_path / "whole.jsonl", some(20), Echo())
     out = tmp_path / "out.jsonl"
-    second = start(out, 20, 0.05, 1, 2)
+    second = start(out, 20, 0.2, 1, 2)
     wait_for_rows(tmp_path / "out.jsonl.parts" / "1" / "predictions.jsonl", 3)
     first = start(out, 20, 0.0, 0, 2)
     wait_for_rows(out, 20)
@@ -313,7 +313,7 @@ def test_what_a_killed_launch_left_is_kept_by_one_process_and_by_more(
     for world in (1, 3):
         out = tmp_path / f"{world}.jsonl"
         part = tmp_path / f"{world}.jsonl.parts" / "1" / "predictions.jsonl"
-        running = start(out, 12, 0.03, 1, 2)
+        running = start(out, 12, 0.1, 1, 2)
         wait_for_rows(part, 3)
         kill(running)
         part.write_bytes(part.read_bytes() + b'{"id": "s5", "mo')
