@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
+import yaml
+from rich.console import Console
 
 from mer_r1.commands import main
 from mer_r1.data.manifest import read_manifest, write_manifest
 from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.generation import generate_to_store
-from mer_r1.generation.make import Engine
+from mer_r1.generation.make import Engine, EngineName
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
+from tests.training.runs import make_recipe
 
 if TYPE_CHECKING:
     from mer_r1.generation.engine import EngineGenerator
@@ -127,6 +130,31 @@ def test_a_benchmark_of_five_sets_opens_one_engine_and_has_the_numbers_of_our_ow
     assert opening.call_count == 1
     assert found["vllm"] == found["local"]
     assert not module._open
+
+
+def test_a_sweep_trains_between_two_engines(taught_folder: Path, corpus: dict[str, Path], tmp_path: Path) -> None:
+    from mer_r1.generation import engine as module
+    from mer_r1.pipelines.sweep import sweep
+
+    recipe = make_recipe("sft", taught_folder, corpus["train"], {"max_steps": 1})
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    runs = {}
+    names: tuple[EngineName, ...] = ("local", "vllm")
+    for name in names:
+        out, quiet = tmp_path / name, Console(quiet=True)
+        found = sweep(
+            str(tmp_path / "small.yaml"),
+            "optim.learning_rate=0.001,0.002",
+            [0],
+            corpus["test"],
+            out,
+            engine=Engine(name),
+            console=quiet,
+        )
+        assert not module._open
+        runs[name] = [row["greedy"] for row in found["runs"]]
+    assert len(runs["vllm"]) == 2
+    assert runs["vllm"] == runs["local"]
 
 
 @pytest.mark.parametrize("kind", ["vision", "text"])
