@@ -6,8 +6,9 @@ Both sides train the same random language model on the CPU in float32, from the 
 answers of exactly the same length, the same rewards (F1 and form), the same loss (GRPO's, no KL) and AdamW. End token
 and `</answer>` are suppressed on both sides, so that no answer ends early. A random model's answers earn nothing, which
 changes no cost. TRL runs as is fastest for it here: a static cache (`--trl-cache dynamic` for the other), SDPA, no
-gradient checkpointing, no vLLM (it needs a GPU), all answers in one micro-batch. With `--trl-micro-batch 2` it is about
-as fast and takes less memory, so quote memory against both.
+gradient checkpointing, all answers in one micro-batch. With `--trl-micro-batch 2` it is about as fast and takes less
+memory, so quote memory against both. Its rollouts by vLLM need a GPU: it hands weights over by `load_weights`, which
+vLLM's kernels for a CPU refuse, as they compute with packed copies.
 
 Each side is a process of its own that waits for its turn; steps alternate, after one of each that is not counted.
 
