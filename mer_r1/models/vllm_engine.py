@@ -158,6 +158,7 @@ def _media_arguments(folder: Path, options: EngineOptions) -> Mapping[str, Any]:
     return {
         "limit_mm_per_prompt": limits,
         "mm_processor_kwargs": {"do_resize": False},
+        "mm_device_do_normalize": False,  # pictures come normalised, from a processor
         "mm_processor_cache_gb": options.media_cache_gib,
     }
 

@@ -103,6 +103,10 @@ class VllmSampler:
         if self._sleeps:
             self.llm.sleep(level=2)
 
+    def close(self) -> None:
+        """Give all memory back, for good."""
+        self.llm.llm_engine.engine_core.shutdown()
+
     def sample(
         self, batches: Sequence[Sequence[Prompt]], num_generations: int, sampling: Sampling, stop: Stop, key: str
     ) -> list[Sampled]:

@@ -108,7 +108,11 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
         record.write(out / RUN_FILE)
     processes.wait_for_everyone()
     with disk_full_named(out):
-        trainer.train_or_resume()
+        try:
+            trainer.train_or_resume()
+        finally:
+            if engine is not None:
+                engine.close()
         record = record.replace(steps=trainer.state.global_step)
         if processes.is_main_process:
             record.write(out / RUN_FILE)

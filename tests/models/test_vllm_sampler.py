@@ -22,6 +22,7 @@ from mer_r1.models.packing import Branch, group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.sampler import LocalSampler, Sampled, Stop, policy_weights
 from mer_r1.models.types import Prompt, Sampling
+from mer_r1.models.vllm_engine import EngineOptions
 from mer_r1.models.vllm_sampler import VllmSampler, counted, engine_input, held_bits
 from mer_r1.recipe import LoraSection
 from tests.media_samples import make_clip, prompt_of, prompts_of_all_kinds
@@ -62,6 +63,18 @@ def test_log_probabilities_are_those_of_the_packed_pass(sampler: VllmSampler, te
     prompts = prompts_of_all_kinds(sampler.backbone)
     (sampled,) = sampler.sample([prompts], 3, Sampling(24, temperature), Stop(), "key")
     assert_scored_alike(sampler.backbone, sampled, temperature)
+
+
+@pytest.mark.parametrize("family", ["vision", "words"])
+def test_other_families_are_scored_alike(family: str, request: pytest.FixtureRequest) -> None:
+    """Qwen2.5-VL with a video and a picture, and a causal language model; each by an engine of its own."""
+    backbone: Backbone = request.getfixturevalue(family)
+    clips = [make_clip(4 if family == "vision" else 0, 0.0), make_clip(1 if family == "vision" else 0, 0.0)]
+    sampler = VllmSampler(backbone, EngineOptions(max_model_len=512, dtype="float32", budget=backbone.budget))
+    sampler.update(policy_weights(backbone))
+    (sampled,) = sampler.sample([[prompt_of(backbone, clip) for clip in clips]], 3, Sampling(24), Stop(), "key")
+    assert_scored_alike(backbone, sampled)
+    sampler.close()
 
 
 def test_greedy_answers_are_the_local_ones(sampler: VllmSampler) -> None:

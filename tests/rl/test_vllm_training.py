@@ -63,6 +63,7 @@ def recipe_of(name: str, source: Path, manifest: Path, batch_size: int = 2, samp
 def shared(vllm_sampler: VllmSampler, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run of this process gets the session's engine."""
     monkeypatch.setattr("mer_r1.models.vllm_sampler.open_engine", lambda folder, options: vllm_sampler.llm)
+    monkeypatch.setattr(VllmSampler, "close", lambda self: None)
 
 
 @pytest.mark.vllm
