@@ -138,6 +138,7 @@ def test_the_interval_of_confidences_that_are_right_is_not_above_their_error() -
     assert low == 0.0  # no error at all is in it; percentiles begin at 0.021
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_words", [1, 2, 3])
 def test_the_error_of_calibrated_answers_does_not_grow_with_their_words(num_words: int) -> None:
     """At every word the model sees joy or anger through noise of its own, and gives the exact posterior."""

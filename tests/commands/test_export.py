@@ -55,6 +55,7 @@ def test_the_model_folder_alone_is_enough(lora_run: Path, tmp_path: Path) -> Non
     assert "optimiser steps: 7" in (tmp_path / "merged" / "README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [None, "bfloat16", "float16", "float32"])
 def test_a_folder_of_the_earlier_layout_is_written_as_the_official_one(
     tiny: OmniBackbone, tmp_path: Path, dtype: str | None

@@ -129,6 +129,7 @@ def test_verdicts_stand_in_words_and_symbol_beside_the_colour(whole: str) -> Non
     assert re.search(r'class="word wrong"><span class="sign"[^>]*>✗</span><b>happy</b><span class="why">wrong<', whole)
 
 
+@pytest.mark.slow
 def test_control_characters_and_half_surrogates_do_not_break_the_page(tmp_path: Path) -> None:
     gold = {"a": ["happy"], "b": ["sad"]}
     answers = {identity: (["happy\0", "\udc80x"], ["sad\u2028"]) for identity in gold}
@@ -143,6 +144,7 @@ def test_control_characters_and_half_surrogates_do_not_break_the_page(tmp_path: 
     assert rows[0]["r"]["0.slow"] == "nul \0 and \udfff and"
 
 
+@pytest.mark.slow
 def test_two_runs_stand_side_by_side_with_their_difference(tmp_path: Path) -> None:
     good = make_asked(tmp_path / "good", ALL, {identity: (words, words) for identity, words in ALL.items()})
     poor = make_asked(tmp_path / "poor", ALL, {identity: (["calm"], words) for identity, words in ALL.items()})
@@ -212,6 +214,7 @@ def test_wheels_without_a_common_set_name_their_sets_and_count_no_clips(tmp_path
     assert "category clips" in Page(page_of(one).read_text(encoding="utf-8")).text
 
 
+@pytest.mark.slow
 def test_a_set_where_every_clip_failed_is_named(tmp_path: Path) -> None:
     folder = make_benchmark(tmp_path / "bench", {"ovmerdplus": ALL, "meld": ALL}, "m", {})
     rows = [{"id": i, "mode": mode, "labels": [], "status": "error", "error": "x"} for i in ALL for mode in MODES]

@@ -15,6 +15,7 @@ def synth(out: Path, *options: str) -> int:
     return main(["synth", str(out), "--workers", "1", *options])
 
 
+@pytest.mark.slow
 def test_the_corpus_is_made_its_manifests_are_printed_and_check_finds_them_sound(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,7 @@ def reply_of(ids: list[int], text: str) -> Reply:
     return Reply(body=json.dumps({"choices": [choice]}).encode())
 
 
+@pytest.mark.slow
 def test_answers_of_a_served_folder_carry_confidence_where_it_is_asked_for(
     tiny: OmniBackbone, tiny_folder: Path
 ) -> None:

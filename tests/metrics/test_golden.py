@@ -125,6 +125,7 @@ def test_the_corpus_that_stops_the_official_code_is_scored_without_its_one_bad_r
     assert score(gold, empty, tables[1]).to_json()["open_vocabulary"] == report.to_json()["open_vocabulary"]
 
 
+@pytest.mark.slow
 def test_every_hit_corpus_gives_the_official_hit(golden: dict[str, Any], tables: dict[int, WheelSet]) -> None:
     for corpus in golden["hit_corpora"]:
         report = score(corpus["gt"], corpus["pred"], tables[1])

@@ -66,6 +66,7 @@ def tokens(backbones: dict[str, Backbone]) -> dict[str, CategoryTokens]:
     return {kind: category_tokens(backbone, WHEELS) for kind, backbone in backbones.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num", "group", "learning"),
     [(1, 8, False), (3, 1, False), (1, 1, True), pytest.param(3, 8, True, marks=pytest.mark.slow)],
@@ -93,6 +94,7 @@ def test_the_packed_pass_is_the_repeated_one(
     assert bool(towers) == (learning and kind != "words")
 
 
+@pytest.mark.slow
 def test_media_of_every_kind_stand_where_the_official_thinker_puts_them(exact: OmniBackbone) -> None:
     """Video, picture and sound mixed over eight prompts, from the encoded embeddings and from the towers again."""
     prompts = prompts_of_all_kinds(exact)
@@ -248,6 +250,7 @@ def test_in_bfloat16_it_is_as_exact_as_the_repeated_pass(
     same_gradients(ours, theirs, 0.05)
 
 
+@pytest.mark.slow
 def test_under_autocast_it_runs_in_bfloat16_from_float32_weights(
     tiny: OmniBackbone, tokens: dict[str, CategoryTokens]
 ) -> None:
@@ -384,6 +387,7 @@ def test_a_later_id_moves_no_earlier_one(exact: OmniBackbone) -> None:
     assert not torch.equal(one[9:], two[9:])
 
 
+@pytest.mark.slow
 def test_a_branch_without_ids_reads_what_its_prompt_predicts(
     exact: OmniBackbone, tokens: dict[str, CategoryTokens]
 ) -> None:

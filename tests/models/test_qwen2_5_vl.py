@@ -140,6 +140,7 @@ def test_positions_are_counted_as_the_authors_say(vision: VisionBackbone) -> Non
     assert 0 < len(_clips()) - same < same
 
 
+@pytest.mark.slow
 def test_a_batch_gives_the_logits_that_the_official_model_gives_each_alone(vision: VisionBackbone) -> None:
     clips = _clips()
     texts = [ANSWERS[row % len(ANSWERS)] for row in range(len(clips))]
@@ -240,6 +241,7 @@ def test_only_the_picture_tower_is_frozen(vision_folder: Path, vision: VisionBac
     assert frozen == {name for name, _ in fresh.model.named_parameters() if name.startswith("model.visual.")} != set()
 
 
+@pytest.mark.slow
 def test_kept_prompts_are_the_fresh_ones(vision: VisionBackbone, samples: list[Sample], tmp_path: Path) -> None:
     seen = [sample for sample in samples if sample.video or sample.subtitle]
     fresh, kept = read_prompts(vision, seen), read_prompts(vision, seen, keep_in=tmp_path)

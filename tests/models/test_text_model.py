@@ -28,6 +28,7 @@ def model(folder: Path) -> TextModel:
     return TextModel.load(str(folder))
 
 
+@pytest.mark.slow
 def test_a_prompt_has_one_answer_alone_and_in_a_batch(model: TextModel) -> None:
     alone = [model.answer([prompt])[0] for prompt in PROMPTS]
     assert len(set(alone)) > len(PROMPTS) // 2  # the prompts can be told apart

@@ -114,6 +114,7 @@ def log_probs(backbone: Backbone, prompts: Sequence[Prompt], ids: Tensor) -> Ten
         return chosen_log_probs(backbone.response_logits(backbone.model, inputs, ids.shape[1]), ids)
 
 
+@pytest.mark.slow
 def test_in_sft_only_adapters_learn(
     tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_a_run_with_lessons_learns_from_every_sample_three_times(
     assert json.loads((tmp_path / "run" / "run.json").read_text())["steps"] == 3
 
 
+@pytest.mark.slow
 def test_the_tiny_model_of_pictures_has_the_size_that_a_dry_run_tells_and_few_tokens_for_its_questions(
     tmp_path: Path,
 ) -> None:

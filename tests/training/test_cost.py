@@ -187,6 +187,7 @@ def test_a_group_of_one_is_a_plain_causal_sequence_packed_or_repeated() -> None:
     assert (longer - tokens, more - pairs) == (5, 5 * (100 + 2.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, {"r": 2}])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_forward_and_backward_cost_as_many_forwards_as_the_model_says(
@@ -208,6 +209,7 @@ def test_forward_and_backward_cost_as_many_forwards_as_the_model_says(
     assert both / forward == pytest.approx(cost.gradient_factor(recipe), rel=0.08)
 
 
+@pytest.mark.slow
 def test_activations_kept_for_the_gradient_are_those_the_model_estimates() -> None:
     shape, num_tokens = Text(4, 256, 1024, 4, 4, 64, tied=True), 64
     model = text_model(shape).bfloat16()

@@ -136,6 +136,7 @@ def test_a_reporter_that_is_not_there_is_named(
         train(recipe_of("sft", tiny_folder, corpus, report_to=(name,)), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_reporter_that_is_there_gets_every_line(
     tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
