@@ -41,8 +41,9 @@ def predict(
 
     `clips` are video, sound or picture files, or samples. `subtitle` and `candidates` (labels to choose from) go with
     every file; samples have their own. `model` is a run's or checkpoint's folder, a Hub id, or loaded already
-    (`load_model`); with `url` it is the model's name at that OpenAI-compatible address. `fast` is how fast thinking is
-    asked for: by the response format's prefill, or by a prompt for the answer alone. `engine` "vllm" has vLLM answer
+    (`load_model`); with `url` it is the model's name at that OpenAI-compatible address, or with a `Service` that has
+    `served_as` the folder that is served there. `fast` is how fast thinking is asked for: by the response format's
+    prefill, or by a prompt for the answer alone. `engine` "vllm" has vLLM answer
     instead of our own loop, where many clips are asked about on a GPU. What fails for one clip, such as a file that
     cannot be read, is a prediction with status "error" whose `error` says why.
 
