@@ -94,7 +94,7 @@ class EngineModel:
         _take_gpus(self._tensor_parallel)
         backbone = self.backbone
         length = most_tokens(backbone.budget) + TEXT_TOKENS + self._max_new_tokens
-        dtype = str(backbone.model.dtype).removeprefix("torch.")
+        dtype = str(backbone.model.config.dtype).removeprefix("torch.")  # None where only the weights say it
         return open_engine(
             self.folder,
             EngineOptions(
@@ -263,6 +263,11 @@ class EngineGenerator:
         (written,) = output.outputs
         if written.finish_reason not in ("stop", "length"):
             raise RuntimeError(f"vLLM gave this answer up ({written.finish_reason})")
+        if written.finish_reason == "length" and len(written.token_ids) < self.max_new_tokens:
+            raise RuntimeError(
+                f"its prompt of {len(prompt.input_ids)} ids leaves room for {len(written.token_ids)} of an answer's "
+                f"{self.max_new_tokens}; shorten its text, or answer it with --engine local"
+            )
         after = "" if form.stop_after in prefill else form.stop_after
         finished = StopText(backbone.tokenizer, form.stop, 1, torch.device("cpu"), form.stops(mode), after)
         ids = stopped(finished, written.token_ids)

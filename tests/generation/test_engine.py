@@ -26,6 +26,7 @@ class Core:
         self.written, self.vocab_size = written, vocab_size
         self.requests: dict[str, tuple[dict[str, Any], Any]] = {}
         self.most, self.longest_prompt, self.steps_left = 0, 10**6, 10**6
+        self.finish_reason = "stop"
         self.renderer = SimpleNamespace(render_cmpl=self._rendered)
         self.vllm_config = SimpleNamespace(use_v2_model_runner=False)
         self.engine_core = SimpleNamespace(shutdown=lambda: None)
@@ -56,7 +57,7 @@ class Core:
             token_ids=[*range(self.vocab_size)], logprobs=[-float(i) for i in range(self.vocab_size)]
         )
         ids = self.written if parameters.max_tokens > 1 else [0]
-        made = SimpleNamespace(token_ids=ids, logprobs=logprobs, finish_reason="stop")
+        made = SimpleNamespace(token_ids=ids, logprobs=logprobs, finish_reason=self.finish_reason)
         return [SimpleNamespace(request_id=name, finished=True, outputs=[made])]
 
 
@@ -104,6 +105,18 @@ def test_every_sample_has_a_row_whatever_fails(model: EngineModel, samples: list
     assert "longer than the maximum model length" in str(rows["long"].error)
     assert rows[samples[0].id].labels == ("happy", "sad")
     assert rows[samples[0].id].confidence
+
+
+def test_an_answer_that_the_engine_cut_for_want_of_room_is_no_answer(model: EngineModel, samples: list[Sample]) -> None:
+    from mer_r1.generation.engine import EngineGenerator
+
+    _core(model).finish_reason = "length"
+    num = len(_core(model).written)
+    (cut,) = EngineGenerator(model, num + 1).generate(samples[:1], "fast")
+    assert cut.status == "error"
+    assert f"leaves room for {num} of an answer's {num + 1}; shorten its text" in str(cut.error)
+    (longest,) = EngineGenerator(model, num).generate(samples[:1], "fast")
+    assert longest.status == "ok"
 
 
 def test_a_prompt_that_the_engine_makes_otherwise_is_no_answer(model: EngineModel, samples: list[Sample]) -> None:
