@@ -102,13 +102,12 @@ def test_what_is_no_plain_model_is_not_packed(tiny: OmniBackbone, monkeypatch: p
         change(model)
         return model
 
-    layers = "model.language_model.layers"
     odd = {
         "half": changed(lambda model: model.bfloat16()),
-        "sliding": changed(lambda model: setattr(model.get_submodule(f"{layers}.1.self_attn"), "sliding_window", 8)),
+        "sliding": changed(lambda model: setattr(model.get_decoder().layers[1].self_attn, "sliding_window", 8)),
         "hook": changed(lambda model: model.lm_head.register_forward_hook(lambda *_: None)),
         "deep hook": changed(
-            lambda model: model.get_submodule(f"{layers}.0.mlp.up_proj").register_forward_pre_hook(lambda *_: None)
+            lambda model: model.get_decoder().layers[0].mlp.up_proj.register_forward_pre_hook(lambda *_: None)
         ),
         "activation": changed(lambda model: setattr(model.get_decoder().config, "hidden_act", "gelu")),
         "adapted": changed(lambda model: add_lora(model, LoraSection())),
