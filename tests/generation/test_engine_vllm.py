@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +17,13 @@ from rich.console import Console
 
 from mer_r1.commands import main
 from mer_r1.data.manifest import read_manifest, write_manifest
+from mer_r1.data.predictions import read_predictions
 from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.generation import generate_to_store
 from mer_r1.generation.make import Engine, EngineName
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
+from tests.nursery import ROOT
 from tests.training.runs import make_recipe
 
 if TYPE_CHECKING:
@@ -66,6 +70,19 @@ def test_answers_and_confidence_are_those_of_our_own_loop(
     assert any(row.categories for row in ours.values())
     for name, row in ours.items():
         _assert_equal(theirs[name], row)
+
+
+def test_the_model_runner_of_gpus_gives_the_same_answers_and_confidence(
+    taught_folder: Path, here: LocalGenerator, corpus: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "tests.vllm_runner_v2", str(taught_folder), str(corpus["train"]), str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = {row.id: row for row in read_predictions(out)}
+    for row in here.generate(read_manifest(corpus["train"]), "fast"):
+        assert found[row.id].raw == row.raw
+        _assert_equal(found[row.id], replace(row, media=None))  # which is not read back
 
 
 def _assert_equal(found: Prediction, expected: Prediction) -> None:
