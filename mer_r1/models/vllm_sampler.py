@@ -205,7 +205,8 @@ class VllmSampler:
 
     @cached_property
     def _logit_bias(self) -> dict[int, float]:
-        return dict.fromkeys(self.backbone.suppressed_ids, _SUPPRESSED)
+        suppressed = self.backbone.suppressed_V.isinf().nonzero()[:, 0].tolist()  # what scoring leaves out
+        return dict.fromkeys(suppressed, _SUPPRESSED)
 
 
 @contextmanager
