@@ -80,6 +80,11 @@ def validate_generator(
     from mer_r1.models.checkpoint import require_source
 
     require_source(model)
+    require_engine(engine)
+
+
+def require_engine(engine: Engine) -> None:
+    """Raises InputError where vLLM is to answer and is not installed, or not of a tested version."""
     if engine.name == "vllm":
         from mer_r1.models.vllm_engine import require_vllm
 

@@ -31,7 +31,7 @@ from mer_r1.distributed import rank_and_world_size
 from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
 from mer_r1.generation import generate_to_store
-from mer_r1.generation.make import LOCAL, Engine, close_engine, make_model_generator
+from mer_r1.generation.make import LOCAL, Engine, close_engine, make_model_generator, require_engine
 from mer_r1.metrics.corpus_score import score_signature
 from mer_r1.metrics.signature import signature
 from mer_r1.pipelines.sweep_variants import Cell, cells, read_variants, varied
@@ -68,14 +68,15 @@ def sweep(
     """Do what is missing of the sweep in `out`, print its table, and return what it writes to out/sweep.json.
 
     `source` is a recipe with `vary` written key=value,value,… and without it a variants file. Raises InputError for one
-    that is not, for what a recipe rejects, and under a launcher of several processes, which would all do the work.
-    `engine` answers; with vLLM each model is opened anew.
+    that is not, for what a recipe rejects, where `engine` is vLLM and that is not installed, and under a launcher of
+    several processes, which would all do the work. `engine` answers; with vLLM each model is opened anew.
     """
     if (world_size := rank_and_world_size()[1]) > 1:
         raise InputError(
             f"WORLD_SIZE={world_size}: a sweep runs in one process; start it without a launcher, or "
             "launch `mer-r1 train` for each value and seed"
         )
+    require_engine(engine)
     console = console or Console()
     key, variants = varied(source, vary) if vary is not None else ("variant", read_variants(source))
     planned = cells(variants, overrides, seeds, out)

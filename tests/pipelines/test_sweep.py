@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from mer_r1.data.predictions import read_predictions
 from mer_r1.display import sweep_plot
 from mer_r1.errors import InputError
 from mer_r1.evaluation.score import score_file
+from mer_r1.generation.make import Engine
 from mer_r1.pipelines import sweep
 from tests.training.runs import lines, make_recipe
 
@@ -89,6 +91,15 @@ def test_a_sweep_does_not_start_under_a_launcher_of_several_processes(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match=r"WORLD_SIZE=2: a sweep runs in one process"):
         _sweep(tmp_path, corpus)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_that_vllm_is_to_answer_trains_nothing_where_it_is_missing(
+    tmp_path: Path, corpus: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"^vLLM is not installed; "):
+        sweep.sweep("missing.yaml", None, [0], corpus["train"], tmp_path / "out", engine=Engine("vllm"))
     assert list(tmp_path.iterdir()) == []
 
 
