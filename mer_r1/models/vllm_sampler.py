@@ -104,8 +104,12 @@ class VllmSampler:
             self.llm.sleep(level=2)
 
     def close(self) -> None:
-        """Give all memory back, for good."""
-        self.llm.llm_engine.engine_core.shutdown()
+        """Give all memory back, for good; in a launched group that ends with the process.
+
+        vLLM ends torch's process groups with it, which there are training's too.
+        """
+        if not self._options.is_launched:
+            self.llm.llm_engine.engine_core.shutdown()
 
     def sample(
         self, batches: Sequence[Sequence[Prompt]], num_generations: int, sampling: Sampling, stop: Stop, key: str

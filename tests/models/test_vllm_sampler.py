@@ -73,8 +73,7 @@ def test_other_families_are_scored_alike(family: str, request: pytest.FixtureReq
     sampler = VllmSampler(backbone, EngineOptions(max_model_len=512, dtype="float32", budget=backbone.budget))
     sampler.update(policy_weights(backbone))
     (sampled,) = sampler.sample([[prompt_of(backbone, clip) for clip in clips]], 3, Sampling(24), Stop(), "key")
-    assert_scored_alike(backbone, sampled)
-    sampler.close()
+    assert_scored_alike(backbone, sampled)  # not closed: vLLM would end what the session's engine stands on
 
 
 def test_greedy_answers_are_the_local_ones(sampler: VllmSampler) -> None:
