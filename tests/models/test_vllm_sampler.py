@@ -28,6 +28,8 @@ from mer_r1.recipe import LoraSection
 from tests.media_samples import make_clip, prompt_of, prompts_of_all_kinds
 
 pytestmark = pytest.mark.vllm
+_OPEN: list[VllmSampler] = []
+"""Engines that stay: with one of them vLLM would end the process groups that the session's stands on."""
 
 
 @pytest.fixture
@@ -71,9 +73,10 @@ def test_other_families_are_scored_alike(family: str, request: pytest.FixtureReq
     backbone: Backbone = request.getfixturevalue(family)
     clips = [make_clip(4 if family == "vision" else 0, 0.0), make_clip(1 if family == "vision" else 0, 0.0)]
     sampler = VllmSampler(backbone, EngineOptions(max_model_len=512, dtype="float32", budget=backbone.budget))
+    _OPEN.append(sampler)
     sampler.update(policy_weights(backbone))
     (sampled,) = sampler.sample([[prompt_of(backbone, clip) for clip in clips]], 3, Sampling(24), Stop(), "key")
-    assert_scored_alike(backbone, sampled)  # not closed: vLLM would end what the session's engine stands on
+    assert_scored_alike(backbone, sampled)
 
 
 def test_greedy_answers_are_the_local_ones(sampler: VllmSampler) -> None:
