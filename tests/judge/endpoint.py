@@ -74,13 +74,13 @@ def serve(script: Script) -> Iterator[Endpoint]:
             reply = script(number, body)
             if reply.wait is not None:
                 reply.wait.wait(10)
+            with lock:
+                endpoint.num_replied += 1  # before the client can know of it
             self.send_response(reply.status)
             for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(reply.body)
-            with lock:
-                endpoint.num_replied += 1
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
