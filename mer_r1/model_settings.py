@@ -1,4 +1,7 @@
-"""How samples are shown to a model: `mer_r1.json` beside its weights, which travels with them. Read without torch."""
+"""How samples are shown to a model: `mer_r1.json` beside its weights, which travels with them. Read without torch.
+
+With it what every engine is told alike.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 
 SETTINGS_FILE = "mer_r1.json"
+SUPPRESSED_BIAS = -100.0
+"""What an engine adds to the logits of ids that are never answered: the lowest that vLLM and OpenAI's API take."""
 
 
 def model_folder(source: str) -> str:

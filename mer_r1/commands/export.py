@@ -33,8 +33,9 @@ def _run(options: argparse.Namespace) -> int:
     folder = Path(model_folder(options.source))
     run = next((place for place in (folder, folder.parent) if (place / "recipe.yaml").is_file()), None)
     recipe = read_recipe_without_idle_keys(str(run / "recipe.yaml"))[0] if run else None
+    record = RunRecord.read(run / RUN_FILE) if run else None
     export_model(options.source, options.out, options.dtype)
-    if run and recipe:  # they give the model its card
-        write_card(options.out, recipe, RunRecord.read(run / RUN_FILE))
+    if recipe and record:  # they give the model its card
+        write_card(options.out, recipe, record)
     print(f"Model: {options.out}  (from {folder})")
     return 0

@@ -30,11 +30,11 @@ from mer_r1.generation.generator import NOT_NUMBERS, UNREADABLE, failed
 from mer_r1.generation.media_parts import Delivery, SentMedia, media_parts, taken_parts
 from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
 from mer_r1.media import MediaBudget
+from mer_r1.model_settings import SUPPRESSED_BIAS
 from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat, parse_response
 from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_servers_control
 
 DEFAULT_TEMPLATE = PROMPT_TEMPLATES["full"]
-_SUPPRESSED = -100.0  # the largest that the API takes
 _UNTRUSTED = "Per-request m"  # how vLLM's refusal of mm_processor_kwargs and media_io_kwargs begins
 _WITHHELD = ("content_filter", "abort", "error")  # reasons of a server that has stopped the model
 
@@ -109,7 +109,7 @@ class EndpointGenerator:
         self._max_new_tokens, self._num_workers = max_new_tokens, num_workers
         self._media, self._sound, self._budget = media, sound, budget
         self._confidence = confidence
-        self._bias = dict.fromkeys(map(str, suppressed), _SUPPRESSED)
+        self._bias = dict.fromkeys(map(str, suppressed), SUPPRESSED_BIAS)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import count, islice
-from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,10 +28,11 @@ from mer_r1.distributed import local_rank, rank_and_world_size
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError, first_line
 from mer_r1.generation.batch import prediction_of
-from mer_r1.generation.engine_confidence import SUPPRESSED, AnchorReader, anchor_reader
+from mer_r1.generation.engine_confidence import AnchorReader, anchor_reader
 from mer_r1.generation.generator import NOT_NUMBERS, UNREADABLE, Show, failed
 from mer_r1.media import most_tokens, read_clip
 from mer_r1.media.budget import AUDIO_HZ
+from mer_r1.model_settings import SUPPRESSED_BIAS, model_folder
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
 from mer_r1.models.checkpoint import RUN_FIX, downloaded, fingerprint, folder_kind, saved_weights
 from mer_r1.models.decoding import NotFiniteError, StopText, stopped
@@ -60,8 +60,7 @@ class EngineModel:
         Raises InputError where vLLM is not installed, and for what cannot be loaded.
         """
         require_vllm()
-        run = Path(source) / "model"
-        self.folder = run if run.is_dir() else downloaded(source)
+        self.folder = downloaded(model_folder(source))
         self.backbone = load_backbone(str(self.folder), weights=False)
         self._max_new_tokens, self._tensor_parallel = max_new_tokens, tensor_parallel
         self._engine: Any = None
@@ -192,8 +191,9 @@ class EngineGenerator:
     def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
         """One prediction of each sample, as they come.
 
-        Raises InputError where the engine cannot be opened, and where it stops.
+        Raises InputError for a tokenizer that is not byte-level, where the engine cannot be opened, and where it stops.
         """
+        tokens = self._tokens  # before the engine takes its time
         asked = _Asked(self.model.engine.llm_engine)
         threads = min(16, max(4, os.cpu_count() or 1))
         rest, reading = iter(samples), set[Future[_Ready | Prediction]]()
@@ -209,7 +209,7 @@ class EngineGenerator:
                         if isinstance(made, Prediction):
                             yield made
                         else:
-                            yield from asked.begin(made, mode, self._steps(made.prompt, mode))
+                            yield from asked.begin(made, mode, self._steps(made.prompt, mode, tokens))
                     yield from asked.proceed()
             finally:
                 for future in reading:
@@ -251,7 +251,7 @@ class EngineGenerator:
             )
         return rendered
 
-    def _steps(self, prompt: ChatPrompt, mode: Mode) -> Steps:
+    def _steps(self, prompt: ChatPrompt, mode: Mode, tokens: CategoryTokens) -> Steps:
         """A sample's answer, then the confidence at its words.
 
         Raises RuntimeError where the engine gave the answer up, NotFiniteError where its scores are no numbers.
@@ -276,12 +276,12 @@ class EngineGenerator:
         row = [*row, *ids]
         answer = locate_answer(backbone, row, form)
         if answer is None:
-            return prediction_of(backbone, prompt, mode, row, None, self._tokens, self._wheels)
+            return prediction_of(backbone, prompt, mode, row, None, tokens, self._wheels)
         outputs = yield self._reader.requests(len(prompt.input_ids), row, answer.anchors)
         conf_AC = self._reader.read(outputs, answer.anchors)
         if conf_AC.isnan().any():
             raise NotFiniteError([0])
-        return prediction_of(backbone, prompt, mode, row, (answer, conf_AC), self._tokens, self._wheels)
+        return prediction_of(backbone, prompt, mode, row, (answer, conf_AC), tokens, self._wheels)
 
     @cached_property
     def _sampling(self) -> dict[Mode, Any]:
@@ -295,7 +295,7 @@ class EngineGenerator:
                 max_tokens=self.max_new_tokens,
                 stop=[form.stop] if form.stops_at_first(mode) else None,
                 include_stop_str_in_output=True,
-                logit_bias=dict.fromkeys(self.backbone.suppressed_ids, SUPPRESSED),
+                logit_bias=dict.fromkeys(self.backbone.suppressed_ids, SUPPRESSED_BIAS),
             )
             for mode in MODES
         }
@@ -349,7 +349,7 @@ class _Asked:
             return
         try:
             outputs = self._core.step()
-        except (RuntimeError, OSError, AssertionError) as error:
+        except (RuntimeError, OSError, AssertionError, ValueError) as error:  # as of requests that no runner takes
             raise InputError(
                 f"vLLM's engine stopped ({first_line(error)}); what was answered is kept, and the same command resumes"
             ) from error

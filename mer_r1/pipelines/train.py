@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -50,11 +50,14 @@ def train(recipe: Recipe, out: Path, progress: Progress | None = None, prepared:
     holds another recipe's run or one that cannot go on so, or another process trains into it.
     """
     choose_threads()
-    with locked(out) if is_first_process() else nullcontext():  # of several processes the first one writes
-        return _train(recipe, out, progress, prepared)
+    lock = locked(out) if is_first_process() else nullcontext()  # of several processes the first one writes
+    with lock, ExitStack() as at_the_end:
+        return _train(recipe, out, progress, prepared, at_the_end)
 
 
-def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progress | None) -> Path:
+def _train(
+    recipe: Recipe, out: Path, progress: Progress | None, prepared: Progress | None, at_the_end: ExitStack
+) -> Path:
     if is_finished(out, recipe):
         if is_first_process():
             _close(out)
@@ -86,6 +89,8 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
         backbone = load_backbone(recipe.model, out)
         _make_trainable(backbone, recipe)
     engine = _engine(recipe, backbone, processes) if samples_by_engine else None  # its memory is asked for before clips
+    if engine is not None:
+        at_the_end.callback(engine.close)
     with processes.main_process_first():
         train_data = _Data(samples, _prompts(recipe, recipe.data.train, backbone, samples, prepared))
         eval_data = None
@@ -108,11 +113,7 @@ def _train(recipe: Recipe, out: Path, progress: Progress | None, prepared: Progr
         record.write(out / RUN_FILE)
     processes.wait_for_everyone()
     with disk_full_named(out):
-        try:
-            trainer.train_or_resume()
-        finally:
-            if engine is not None:
-                engine.close()
+        trainer.train_or_resume()
         record = record.replace(steps=trainer.state.global_step)
         if processes.is_main_process:
             record.write(out / RUN_FILE)

@@ -55,6 +55,15 @@ def test_the_model_folder_alone_is_enough(lora_run: Path, tmp_path: Path) -> Non
     assert "optimiser steps: 7" in (tmp_path / "merged" / "README.md").read_text()
 
 
+def test_a_damaged_record_is_one_line_and_leaves_nothing(
+    lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lora_run / "run.json").write_text("{")
+    assert main(["export", str(lora_run), "--out", str(tmp_path / "merged")]) == 2
+    assert capsys.readouterr().err.endswith("run.json: cannot be read as JSON; remove it or write it again\n")
+    assert not (tmp_path / "merged").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [None, "bfloat16", "float16", "float32"])
 def test_a_folder_of_the_earlier_layout_is_written_as_the_official_one(

@@ -27,6 +27,7 @@ class Core:
         self.requests: dict[str, tuple[dict[str, Any], Any]] = {}
         self.most, self.longest_prompt, self.steps_left = 0, 10**6, 10**6
         self.finish_reason = "stop"
+        self.error: Exception = RuntimeError("CUDA error: an illegal memory access")
         self.renderer = SimpleNamespace(render_cmpl=self._rendered)
         self.vllm_config = SimpleNamespace(use_v2_model_runner=False)
         self.engine_core = SimpleNamespace(shutdown=lambda: None)
@@ -51,7 +52,7 @@ class Core:
     def step(self) -> list[Any]:
         self.steps_left -= 1
         if self.steps_left < 0:
-            raise RuntimeError("CUDA error: an illegal memory access")
+            raise self.error
         name, (_, parameters) = self.requests.popitem()
         logprobs = SimpleNamespace(
             token_ids=[*range(self.vocab_size)], logprobs=[-float(i) for i in range(self.vocab_size)]
@@ -128,17 +129,33 @@ def test_a_prompt_that_the_engine_makes_otherwise_is_no_answer(model: EngineMode
     assert str(row.error).startswith("vLLM makes other ids of this prompt (2) than the model was trained on (")
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CUDA error: illegal"), ValueError("Too many logit bias tokens: 1100.")]
+)
 def test_an_engine_that_stops_ends_the_work_by_one_line_and_keeps_what_was_answered(
-    model: EngineModel, samples: list[Sample]
+    model: EngineModel, samples: list[Sample], error: Exception
 ) -> None:
     from mer_r1.generation.engine import EngineGenerator
 
     _core(model).steps_left = 3 * 2  # an answer takes a request, and one a word
+    _core(model).error = error
     rows: list[Prediction] = []
-    with pytest.raises(InputError, match=r"^vLLM's engine stopped \(CUDA error.*the same command resumes$"):
+    with pytest.raises(InputError, match=rf"^vLLM's engine stopped \({error}.*the same command resumes$"):
         rows.extend(EngineGenerator(model, 8).generate(samples, "slow"))
     assert 1 <= len(rows) < len(samples)
     assert not _core(model).requests
+
+
+def test_a_tokenizer_in_whose_ids_no_answer_is_found_ends_the_work_before_an_engine_is_opened(
+    model: EngineModel, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mer_r1.generation.engine import EngineGenerator
+    from tests.word_pieces import sentence_pieces
+
+    monkeypatch.setattr(model.backbone.processor, "tokenizer", sentence_pieces())
+    with pytest.raises(InputError, match="byte-level"):
+        list(EngineGenerator(model, 8).generate(samples, "fast"))
+    assert model._engine is None
 
 
 def test_closing_the_iterator_takes_back_what_is_under_way(model: EngineModel, samples: list[Sample]) -> None:

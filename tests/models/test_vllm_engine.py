@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections import Counter
+from typing import Any
 
 import pytest
+import torch
 
 from mer_r1.errors import InputError
 from mer_r1.models import vllm_engine
 from mer_r1.models.vllm_engine import require_vllm, set_environment
+from mer_r1.models.vllm_sampler import counted, held_bits
 
 
 def test_without_vllm_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,3 +64,45 @@ def test_the_environment_is_set_where_the_user_has_not_set_it(monkeypatch: pytes
     assert environment["VLLM_CPU_KVCACHE_SPACE"] == "7"
     assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+
+
+def test_an_engine_in_a_process_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"})
+    with pytest.raises(InputError, match=r"^VLLM_ENABLE_V1_MULTIPROCESSING=1: .*; unset it, or set it to 0$"):
+        set_environment(has_gpu=True)
+    monkeypatch.setattr(os, "environ", {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
+    set_environment(has_gpu=True)
+
+
+class Packed(torch.nn.Embedding):
+    """A table whose kernel, as on a CPU, computes with a copy of its own."""
+
+    def __init__(self, table: torch.Tensor) -> None:
+        super().__init__(table.shape[0], table.shape[1], _weight=table)
+        self.copy = table.clone()
+
+    def cpu_linear(self, values: torch.Tensor, weight: torch.Tensor, bias: None) -> torch.Tensor:
+        return values @ self.copy.T
+
+
+@pytest.mark.parametrize("is_packed", [False, True], ids=["gpu", "cpu"])
+@pytest.mark.parametrize("has_module", [False, True], ids=["no head", "head"])
+def test_a_head_that_is_the_table_of_embeddings_is_compared_once_on_both_sides(
+    has_module: bool, is_packed: bool
+) -> None:
+    """vLLM's class may have a head with the table's parameter, or compute with the table itself."""
+    table = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    make: Any = Packed if is_packed else torch.nn.Embedding.from_pretrained
+    made = [make(table) for _ in range(1 + has_module)]
+    for module in made:
+        module.weight = made[0].weight
+    model = torch.nn.ModuleDict(dict(zip(("embed_tokens", "lm_head"), made, strict=False)))
+    given = Counter[str]()
+    list(counted([("model.embed_tokens.weight", table), ("lm_head.weight", table)], torch.float32, given))
+    assert held_bits(model, has_head=True) == given
+    if is_packed:
+        made[-1].copy *= 2
+        assert {name for name, bits in held_bits(model, has_head=True).items() if bits != given[name]} == {"lm_head"}
+    without = Counter[str]()
+    list(counted([("model.embed_tokens.weight", table)], torch.float32, without))
+    assert has_module or held_bits(model, has_head=False) == without

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -236,8 +237,8 @@ def test_a_weight_that_does_not_arrive_is_found(sampler: VllmSampler, forgotten:
     weights, given = dict(policy_weights(backbone)), Counter[str]()
     some = iter([item for item in counted(weights.items(), torch.float32, given) if item[0] != forgotten])
     sampler.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": some, "is_checkpoint_format": True})
-    (held,) = sampler.llm.apply_model(held_bits)
-    block = "language_model" if "head" in forgotten else "language_model.layers.1"
+    (held,) = sampler.llm.apply_model(partial(held_bits, has_head=True))
+    block = "lm_head" if "head" in forgotten else "language_model.layers.1"
     assert {name for name in given if given[name] != held[name]} == {block}
     with pytest.raises(InputError, match=rf"the engine's weights are not the policy's after an update \({block}\)"):
         sampler.update((name, weight) for name, weight in weights.items() if name != forgotten)

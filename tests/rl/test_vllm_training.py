@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -150,6 +151,21 @@ def test_without_vllm_a_run_ends_before_it_begins(
     with pytest.raises(InputError, match=r"^rl\.sampler: vLLM is not installed; .*; or set rl\.sampler=local$"):
         train(recipe_of("plain", tiny_folder, corpus["train"]), tmp_path / "run")
     assert not [*(tmp_path / "run").glob("*")]
+
+
+def test_the_engine_is_closed_whatever_fails_behind_it(
+    tiny_folder: Path, corpus: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*args: object) -> None:
+        raise InputError("a clip")
+
+    engine = Mock()
+    monkeypatch.setattr("mer_r1.pipelines.train._engine", lambda *args: engine)
+    monkeypatch.setattr("mer_r1.models.vllm_engine.require_vllm", lambda: None)
+    monkeypatch.setattr("mer_r1.pipelines.train._prompts", unreadable)
+    with pytest.raises(InputError, match=r"^a clip$"):
+        train(recipe_of("plain", tiny_folder, corpus["train"]), tmp_path / "run")
+    engine.close.assert_called_once_with()
 
 
 def test_without_memory_a_run_ends_before_clips_are_read(
