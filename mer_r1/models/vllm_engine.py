@@ -125,6 +125,7 @@ def open_engine(folder: Path, options: EngineOptions) -> Any:
             load_format="auto" if options.reads_weights else "dummy",
             logprobs_mode="processed_logprobs",
             max_logprobs=-1,  # confidence reads the whole vocabulary
+            use_tqdm_on_load=False,  # its bar of shards would stand between the lines of our own
             **_media_arguments(folder, options),
             **({"distributed_executor_backend": "external_launcher"} if options.is_launched else {}),
         )
