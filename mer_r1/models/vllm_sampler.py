@@ -85,7 +85,9 @@ class VllmSampler:
         if self._sleeps:
             llm.wake_up(tags=["weights"])
         with apart_from_training():
-            iterator = counted(weights, self._dtype, given)
+            (takes_head,) = llm.apply_model(owns_head)
+            sent = counted(weights, self._dtype, given)
+            iterator = (item for item in sent if takes_head or _HEAD not in item[0])
             llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iterator, "is_checkpoint_format": True})
             (held,) = llm.apply_model(partial(held_bits, has_head=_HEAD in given))
         if self._sleeps:
@@ -314,6 +316,11 @@ def counted(
         rounded = value.detach().to(dtype)
         counter[_block(name)] += _bits(rounded)
         yield name, rounded
+
+
+def owns_head(model: Any) -> bool:
+    """Whether vLLM's model has a head, and does not compute with the table of embeddings in its place."""
+    return any(_HEAD in path for path, _ in model.named_modules())
 
 
 def held_bits(model: Any, has_head: bool) -> Counter[str]:

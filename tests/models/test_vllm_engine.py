@@ -13,7 +13,7 @@ import torch
 from mer_r1.errors import InputError
 from mer_r1.models import vllm_engine
 from mer_r1.models.vllm_engine import require_vllm, set_environment
-from mer_r1.models.vllm_sampler import counted, held_bits
+from mer_r1.models.vllm_sampler import counted, held_bits, owns_head
 
 
 def test_without_vllm_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +97,7 @@ def test_a_head_that_is_the_table_of_embeddings_is_compared_once_on_both_sides(
     for module in made:
         module.weight = made[0].weight
     model = torch.nn.ModuleDict(dict(zip(("embed_tokens", "lm_head"), made, strict=False)))
+    assert owns_head(model) is has_module
     given = Counter[str]()
     list(counted([("model.embed_tokens.weight", table), ("lm_head.weight", table)], torch.float32, given))
     assert held_bits(model, has_head=True) == given
