@@ -95,6 +95,15 @@ def folder_kind(folder: Path, fix: str) -> str:
     return kind
 
 
+def damaged_folder_errors() -> tuple[type[Exception], ...]:
+    """What libraries raise that load a model from a folder in which a file is damaged or missing."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    general = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, AssertionError)
+    return (*general, SafetensorError, StrictDataclassError)
+
+
 def read_parts(
     source: str, name: str, fix: str, model_class: Any, processor_class: Any, dtype: Any, weights: bool = True
 ) -> tuple[Any, Any]:
@@ -104,8 +113,6 @@ def read_parts(
     Without `weights` the model is on the meta device.
     Raises InputError where a file is missing or damaged, weights are missing, or the Hub cannot be asked.
     """
-    from safetensors import SafetensorError
-
     try:
         processor = processor_class.from_pretrained(source, trust_remote_code=False)
         if weights:
@@ -114,7 +121,7 @@ def read_parts(
             )
         else:
             model, found = _without_weights(source, model_class), {"missing_keys": ()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+    except damaged_folder_errors() as error:
         raise InputError(f"{source}: cannot be loaded as a {name} ({first_line(error)}); {fix}") from error
     tokenizer = getattr(processor, "tokenizer", processor)
     if not tokenizer("Words", add_special_tokens=False)["input_ids"]:  # what transformers makes of no file at all

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
 from mer_r1.media.budget import AUDIO_HZ
+from mer_r1.models.checkpoint import damaged_folder_errors
 from mer_r1.models.torchvision_compat import ensure_torchvision
 
 TESTED = ((0, 32), (0, 34))
@@ -131,7 +132,7 @@ def open_engine(folder: Path, options: EngineOptions) -> Any:
         )
     except torch.OutOfMemoryError as error:
         raise InputError(_no_memory(options, first_line(error))) from error
-    except (ValueError, RuntimeError, OSError, AssertionError) as error:
+    except damaged_folder_errors() as error:
         said = _said(error)
         if "memory" in said or "KV cache" in said:
             raise InputError(_no_memory(options, said)) from error

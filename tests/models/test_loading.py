@@ -1,6 +1,7 @@
 """A checkpoint's folder is enough to load it, as what it is; what is none is refused by name."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -153,6 +154,14 @@ def test_a_checkpoint_with_a_lost_or_damaged_file_is_refused(
     else:
         path.write_bytes(path.read_bytes()[:10] if damage == "cut" else b"\xff\xfe\x00")
     _refused(folder, load=load_backbone)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_size_that_is_no_number_is_refused(folders: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    folder = Path(shutil.copytree(folders[kind], tmp_path / "model"))
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(re.sub(r'"hidden_size": \d+', '"hidden_size": "x"', config))
+    _refused(folder, "hidden_size", load=load_backbone)
 
 
 @pytest.mark.slow

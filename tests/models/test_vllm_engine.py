@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections import Counter
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from mer_r1.errors import InputError
 from mer_r1.models import vllm_engine
@@ -53,6 +57,21 @@ def test_a_version_outside_the_tested_range_is_refused(
 )
 def test_what_vllm_says_is_one_line_that_tells_the_cause(error: str, said: str) -> None:
     assert vllm_engine._said(ValueError(error)) == said
+
+
+@pytest.mark.parametrize("error", [SafetensorError("header too large"), TypeError("'x' is no size")])
+def test_a_damaged_folder_is_one_line_that_names_it(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fails(**_: Any) -> None:
+        raise error
+
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setitem(sys.modules, "vllm", cast(Any, SimpleNamespace(LLM=fails)))
+    for name in ("require_vllm", "set_environment", "_import_classes"):
+        monkeypatch.setattr(vllm_engine, name, lambda *_: None)
+    with pytest.raises(InputError, match=f"^{tmp_path}: vLLM cannot load it \\({error}\\)$"):
+        vllm_engine.open_engine(tmp_path, vllm_engine.EngineOptions(64))
 
 
 def test_the_environment_is_set_where_the_user_has_not_set_it(monkeypatch: pytest.MonkeyPatch) -> None:
