@@ -207,7 +207,8 @@ class ChatClient:
             raise ChatError(f"{said}; name the environment variable that holds a valid API key", of_all=True)
         if status != 200:
             one = status in ONE_REQUEST
-            raise ChatError(f"{said}; check the {self._who}'s address and model", of_all=not one, of_one=one)
+            fix = f"check the {self._who}'s address and model: the base of the API, mostly …/v1, and the name there"
+            raise ChatError(f"{said}; {fix}", of_all=not one, of_one=one)
         try:
             whole = json.loads(body)
             choice = whole["choices"][0]
