@@ -7,7 +7,9 @@ run. What a person can fix is one InputError that names the folder or the file.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -116,9 +118,10 @@ def read_parts(
     try:
         processor = processor_class.from_pretrained(source, trust_remote_code=False)
         if weights:
-            model, found = model_class.from_pretrained(
-                source, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
+            with _loaded_by_every_process():
+                model, found = model_class.from_pretrained(
+                    source, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+                )
         else:
             model, found = _without_weights(source, model_class), {"missing_keys": ()}
     except damaged_folder_errors() as error:
@@ -129,6 +132,24 @@ def read_parts(
     if lost := sorted(found["missing_keys"]):
         raise InputError(f"{source}: {len(lost)} weights are missing, such as {lost[0]}; {fix}")
     return model.eval(), processor
+
+
+@contextmanager
+def _loaded_by_every_process() -> Iterator[None]:
+    """Within the block accelerate's RAM-efficient loading is off.
+
+    By it transformers 5.19 gives zeros to all processes but the first, until FSDP spreads the first one's weights; what
+    is computed or copied before, such as the reference of RL, would be made of them.
+    """
+    name = "FSDP_CPU_RAM_EFFICIENT_LOADING"
+    if (setting := os.environ.get(name)) is None:
+        yield
+        return
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        os.environ[name] = setting
 
 
 def _without_weights(source: str, model_class: Any) -> Any:

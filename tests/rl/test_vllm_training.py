@@ -32,7 +32,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "twice": {"rl": {"num_iterations": 2, "objective": "mer_r1"}},
     "replaced": {"rl": {"objective": "dapo", "dynamic_sampling": 2}},
     "evaluated": {"eval": {"eval": True}},
-    "no reference": {"rl": {"beta": 0.0}},
 }
 
 
@@ -103,7 +102,7 @@ def test_two_processes_that_share_a_model_learn_as_one(
     taught_folder: Path, corpus: dict[str, Path], shared: None, nursery: Nursery, tmp_path: Path
 ) -> None:
     """FSDP2; each has an engine of its own, which holds the whole policy."""
-    name, folder = "no reference", tmp_path / "two"
+    name, folder = "plain", tmp_path / "two"
     train(recipe_of(name, taught_folder, corpus["train"], batch_size=4), tmp_path / "one")
     folder.mkdir()
     (folder / "run.yaml").write_text(recipe_of(name, taught_folder, corpus["train"], batch_size=2).as_yaml())

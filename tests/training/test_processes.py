@@ -176,6 +176,17 @@ def test_a_spread_model_in_bfloat16_keeps_its_log_probabilities_exact(
     assert abs(first["kl"]) < 0.05
 
 
+def test_the_reference_of_a_spread_model_is_its_first_policy(
+    taught_folder: Path, corpus: dict[str, Path], nursery: Nursery, tmp_path: Path
+) -> None:
+    """Every process has loaded its weights, also where transformers would leave that to the first one."""
+    recipe = recipe_of("gdpo", taught_folder, corpus["train"], 2)
+    optim = recipe.optim.model_copy(update={"max_steps": 1})
+    (tmp_path / "run.yaml").write_text(recipe.model_copy(update={"optim": optim}).as_yaml())
+    run_in_two(nursery, tmp_path, launched_with(*SPREAD.split()))
+    assert lines(tmp_path / "run" / "metrics.jsonl")[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+
+
 @pytest.mark.parametrize(("version", "reshard", "fits"), [(2, False, True), (2, True, False), (1, False, False)])
 def test_sharding_that_sampling_cannot_take_is_refused(version: int, reshard: bool, fits: bool) -> None:
     """Two processes whose answers differ in length would wait for each other's weights in vain."""
