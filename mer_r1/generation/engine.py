@@ -39,7 +39,7 @@ from mer_r1.models.decoding import NotFiniteError, StopText, stopped
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.token_offsets import locate_answer
 from mer_r1.models.types import ChatPrompt
-from mer_r1.models.vllm_engine import EngineOptions, open_engine, require_vllm
+from mer_r1.models.vllm_engine import EngineOptions, engine_errors, open_engine, require_vllm, vllm_errors
 from mer_r1.prompting.templates import PromptTemplate
 
 IN_FLIGHT = 80
@@ -222,7 +222,7 @@ class EngineGenerator:
             with self.model.preparing:
                 prompt = self.backbone.chat_prompt(shown, clip)
                 return _Ready(prompt, self._rendered(prompt))
-        except UNREADABLE as error:
+        except UNREADABLE + vllm_errors() as error:
             return failed(sample.id, mode, error)
 
     def _rendered(self, prompt: ChatPrompt) -> dict[str, Any]:
@@ -349,7 +349,7 @@ class _Asked:
             return
         try:
             outputs = self._core.step()
-        except (RuntimeError, OSError, AssertionError, ValueError) as error:  # as of requests that no runner takes
+        except engine_errors() as error:  # as of requests that no runner takes
             raise InputError(
                 f"vLLM's engine stopped ({first_line(error)}); what was answered is kept, and the same command resumes"
             ) from error
@@ -381,7 +381,7 @@ class _Asked:
         except StopIteration as end:
             self._samples.remove(sample)
             yield end.value
-        except UNREADABLE as error:
+        except UNREADABLE + vllm_errors() as error:
             self._core.abort_request([name for name in sample.waits_for if self._of_request.pop(name, None)])
             self._samples.remove(sample)
             yield failed(prompt.id, sample.mode, error)

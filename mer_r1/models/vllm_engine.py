@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -96,6 +97,21 @@ def set_environment(has_gpu: bool) -> None:
         os.environ.setdefault(name, value)
 
 
+def vllm_errors() -> tuple[type[Exception], ...]:
+    """vLLM's own errors, which are no ValueError."""
+    try:
+        from vllm.exceptions import VLLMError
+    except ImportError:
+        return ()
+    return (VLLMError,)
+
+
+def engine_errors() -> tuple[type[Exception], ...]:
+    """What an engine raises that refuses a request or stops."""
+    general: tuple[type[Exception], ...] = (ValueError, RuntimeError, OSError, AssertionError)
+    return general + vllm_errors()
+
+
 def open_engine(folder: Path, options: EngineOptions) -> Any:
     """An offline engine (`vllm.LLM`) for a checkpoint's folder in the official layout.
 
@@ -113,26 +129,28 @@ def open_engine(folder: Path, options: EngineOptions) -> Any:
 
     _import_classes(folder)
     try:
-        return vllm.LLM(
-            model=str(folder),
-            dtype=options.dtype,
-            max_model_len=options.max_model_len,
-            max_num_seqs=options.max_num_seqs,
-            max_num_batched_tokens=max(options.max_model_len, 8192),
-            gpu_memory_utilization=options.memory_share,
-            tensor_parallel_size=options.tensor_parallel,
-            enable_sleep_mode=options.sleep and has_gpu,
-            enforce_eager=not has_gpu,
-            load_format="auto" if options.reads_weights else "dummy",
-            logprobs_mode="processed_logprobs",
-            max_logprobs=-1,  # confidence reads the whole vocabulary
-            use_tqdm_on_load=False,  # its bar of shards would stand between the lines of our own
-            **_media_arguments(folder, options),
-            **({"distributed_executor_backend": "external_launcher"} if options.is_launched else {}),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of vLLM's own calls to torch
+            return vllm.LLM(
+                model=str(folder),
+                dtype=options.dtype,
+                max_model_len=options.max_model_len,
+                max_num_seqs=options.max_num_seqs,
+                max_num_batched_tokens=max(options.max_model_len, 8192),
+                gpu_memory_utilization=options.memory_share,
+                tensor_parallel_size=options.tensor_parallel,
+                enable_sleep_mode=options.sleep and has_gpu,
+                enforce_eager=not has_gpu,
+                load_format="auto" if options.reads_weights else "dummy",
+                logprobs_mode="processed_logprobs",
+                max_logprobs=-1,  # confidence reads the whole vocabulary
+                use_tqdm_on_load=False,  # its bar of shards would stand between the lines of our own
+                **_media_arguments(folder, options),
+                **({"distributed_executor_backend": "external_launcher"} if options.is_launched else {}),
+            )
     except torch.OutOfMemoryError as error:
         raise InputError(_no_memory(options, first_line(error))) from error
-    except damaged_folder_errors() as error:
+    except damaged_folder_errors() + vllm_errors() as error:
         said = _said(error)
         if "memory" in said or "KV cache" in said:
             raise InputError(_no_memory(options, said)) from error

@@ -32,13 +32,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mer_r1.errors import InputError
+from mer_r1.errors import InputError, first_line
 from mer_r1.model_settings import SUPPRESSED_BIAS
 from mer_r1.models.backbone import Backbone, pad_right
 from mer_r1.models.decoding import NotFiniteError
 from mer_r1.models.sampler import Sampled, Stop, collated, prompt_key, seed_of
 from mer_r1.models.types import Generated, Prompt, Sampling
-from mer_r1.models.vllm_engine import EngineOptions, open_engine
+from mer_r1.models.vllm_engine import EngineOptions, engine_errors, open_engine
 from mer_r1.text import printable
 
 _INTEGERS = {2: torch.int16, 4: torch.int32}
@@ -153,7 +153,10 @@ class VllmSampler:
         return Generated(*padded, stopped_B, behind_B if sampling.end_token else None, log_probs_BR)
 
     def _write(self, answers: list[_Answer], inputs: list[dict[str, Any]], sampling: Sampling, stop: Stop) -> None:
-        """Have every answer written to its end. Those that are asked on join the others that are still written."""
+        """Have every answer written to its end. Those that are asked on join the others that are still written.
+
+        Raises InputError where the engine refuses a request, as one of more suppressed ids than it takes, or stops.
+        """
         engine, asked = self.llm.llm_engine, dict[str, _Answer]()
 
         def ask(answer: _Answer) -> None:
@@ -163,14 +166,19 @@ class VllmSampler:
             source = {**source, "prompt_token_ids": [*source["prompt_token_ids"], *answer.ids]}
             engine.add_request(number, source, self._parameters(answer, sampling, stop))
 
-        for answer in answers:
-            ask(answer)
-        while engine.has_unfinished_requests():
-            for output in engine.step():
-                if output.finished:
-                    answer = asked.pop(output.request_id)
-                    if self._takes_more(answer, output.outputs[0], sampling, stop):
-                        ask(answer)
+        try:
+            for answer in answers:
+                ask(answer)
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    if output.finished:
+                        answer = asked.pop(output.request_id)
+                        if self._takes_more(answer, output.outputs[0], sampling, stop):
+                            ask(answer)
+        except engine_errors() as error:
+            raise InputError(
+                f"rl.sampler: vLLM refuses a request or stops ({first_line(error)}); set rl.sampler=local"
+            ) from error
 
     def _parameters(self, answer: _Answer, sampling: Sampling, stop: Stop) -> Any:
         from vllm import SamplingParams

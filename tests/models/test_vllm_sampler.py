@@ -258,3 +258,10 @@ def test_a_prompt_without_room_for_its_answer_is_named(sampler: VllmSampler) -> 
     prompts = prompts_of_all_kinds(sampler.backbone)[:1]
     with pytest.raises(InputError, match=rf"^sample '{prompts[0].id}': .* raise rl\.vllm_max_model_length$"):
         sampler.sample([prompts], 1, Sampling(4096), Stop(), "key")
+
+
+def test_what_the_engine_refuses_is_one_line(sampler: VllmSampler) -> None:
+    prompts = prompts_of_all_kinds(sampler.backbone)[:1]
+    refusal = r"^rl\.sampler: vLLM refuses a request or stops \(.*top_p.*\); set rl\.sampler=local$"
+    with pytest.raises(InputError, match=refusal):
+        sampler.sample([prompts], 1, Sampling(4, top_p=2.0), Stop(), "key")
