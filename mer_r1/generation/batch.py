@@ -7,6 +7,7 @@ that the answer comes at once (MER-R1 Section 3.1).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -48,6 +49,18 @@ def predict_batch(
         read = None if answer is None else (answer, next(confidences).category_AC)
         predictions.append(prediction_of(backbone, prompt, mode, row, read, tokens, wheels))
     return predictions
+
+
+def settings_of_answers(engine: str, backbone: Backbone, weights: str, max_new_tokens: int) -> dict[str, Any]:
+    """What decides the answers of a checkpoint on this machine; `weights` is a fingerprint of its weights."""
+    return {
+        "engine": engine,
+        "model": {"weights": weights, "kind": type(backbone).__name__},
+        "prompt": backbone.template.settings,
+        "budget": asdict(backbone.budget),
+        "max_new_tokens": max_new_tokens,
+        "temperature": 0.0,
+    }
 
 
 def prediction_of(

@@ -15,7 +15,7 @@ import gc
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count, islice
 from threading import Lock
@@ -27,7 +27,7 @@ from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.distributed import local_rank, rank_and_world_size
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError, first_line
-from mer_r1.generation.batch import prediction_of
+from mer_r1.generation.batch import prediction_of, settings_of_answers
 from mer_r1.generation.engine_confidence import AnchorReader, anchor_reader
 from mer_r1.generation.generator import NOT_NUMBERS, UNREADABLE, Show, failed
 from mer_r1.media import most_tokens, read_clip
@@ -179,14 +179,7 @@ class EngineGenerator:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {
-            "engine": "vllm",
-            "model": {"weights": self.model.weights, "kind": type(self.backbone).__name__},
-            "prompt": self.backbone.template.settings,
-            "budget": asdict(self.backbone.budget),
-            "max_new_tokens": self.max_new_tokens,
-            "temperature": 0.0,
-        }
+        return settings_of_answers("vllm", self.backbone, self.model.weights, self.max_new_tokens)
 
     def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
         """One prediction of each sample, as they come.

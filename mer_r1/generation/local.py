@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from threading import Lock
@@ -21,7 +21,7 @@ import torch
 from mer_r1.data.sample import Mode, Prediction, Sample
 from mer_r1.distributed import local_rank
 from mer_r1.emotion.wheel import WheelSet
-from mer_r1.generation.batch import predict_batch
+from mer_r1.generation.batch import predict_batch, settings_of_answers
 from mer_r1.generation.generator import UNREADABLE, Show, failed
 from mer_r1.media import read_clip
 from mer_r1.model_settings import model_folder
@@ -103,14 +103,7 @@ class LocalGenerator:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {
-            "engine": "local",
-            "model": {"weights": self._weights, "kind": type(self.backbone).__name__},
-            "prompt": self.backbone.template.settings,
-            "budget": asdict(self.backbone.budget),
-            "max_new_tokens": self.max_new_tokens,
-            "temperature": 0.0,
-        }
+        return settings_of_answers("local", self.backbone, self._weights, self.max_new_tokens)
 
     def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
         """Batch by batch in the order of `samples`; those of a batch that cannot be read come first."""
