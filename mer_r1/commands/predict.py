@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,11 +71,22 @@ def _run(options: argparse.Namespace) -> int:
         fast=options.fast,
         engine=engine_of(options),
     )
+    _name_model(options)
     if options.json:
         print("\n".join(json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions))
     else:
         print_predictions(predictions)
     return 1 if any(prediction.status == "error" for prediction in predictions) else 0
+
+
+def _name_model(options: argparse.Namespace) -> None:
+    """Say on standard error which model answers, and what a toy is worth."""
+    from mer_r1.model_settings import model_facts
+    from mer_r1.text import printable
+
+    facts = model_facts(options.model)
+    at = f" at {printable(options.url)}" if options.url is not None else ""
+    print(f"Model: {facts.line}{at}", file=sys.stderr)
 
 
 def _run_manifest(options: argparse.Namespace, service: Service | None) -> int:

@@ -16,11 +16,11 @@ from typing import Any
 
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
-from mer_r1.model_settings import SETTINGS_FILE, read_settings
+from mer_r1.model_settings import SETTINGS_FILE, looks_like_hub_id, read_settings
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
 CONNECT_S = 5.0
-SOURCE_FIX = "give a run, a checkpoint's folder, or a Hub id"
+SOURCE_FIX = "give a run, a checkpoint's folder, or a Hub id (owner/name)"
 RUN_FIX = "give a run's folder or its `model`"
 CAUSAL_FIX = (
     "give the folder of a causal language model with its tokenizer, or a Hub id such as Qwen/Qwen2.5-7B-Instruct"
@@ -55,12 +55,6 @@ def _settings_file(source: str) -> Path | None:
     except OSError:
         return None
     return Path(found) if found else None
-
-
-def looks_like_hub_id(source: str) -> bool:
-    """Whether this may be owner/name on the Hub rather than a path."""
-    owner = source.partition("/")[0]
-    return not source.startswith(("/", ".", "~")) and source.count("/") == 1 and not Path(owner).is_dir()
 
 
 def require_source(source: str, fix: str = SOURCE_FIX) -> None:

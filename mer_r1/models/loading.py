@@ -15,13 +15,12 @@ import torch
 
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
-from mer_r1.model_settings import SETTINGS_FILE, model_folder
+from mer_r1.model_settings import SETTINGS_FILE, looks_like_hub_id, model_folder
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.causal_lm import load_causal_lm
 from mer_r1.models.checkpoint import (
     RUN_FIX,
     folder_kind,
-    looks_like_hub_id,
     require_source,
     settings_of,
 )

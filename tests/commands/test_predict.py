@@ -64,6 +64,17 @@ def test_a_clip_is_answered_in_both_modes_with_words_or_an_honest_line(
         assert "in no wheel" in part or "%" in part or "no emotion word (" in part
 
 
+def test_which_model_answers_is_said_beside_the_answers_and_a_toy_is_called_one(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(model, "--subtitle", "It is awful news.", "--mode", "fast", "--json") == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"Model: {model} (Qwen2_5OmniModel, 1.")
+    assert printed.err.count("\n") == 1
+    assert "A toy: its answers say nothing about people" in printed.err
+    json.loads(printed.out)
+
+
 def test_json_lines_are_the_rows_of_a_predictions_file(
     clip: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
