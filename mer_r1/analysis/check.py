@@ -2,11 +2,13 @@
 
 Every row is read, every medium decoded under the budget in processes of their own (media/validate.py), and the gold
 answer of every row written out, parsed and scored by the functions that training uses: it must score 1.0. All problems
-are listed, not only the first.
+are listed, not only the first. For a stage (sft, rl, benchmark: analysis/stages.py) it is proved beforehand that the
+stage can start, and counted which rows it would use.
 
 A problem would break training: an invalid row, a medium that cannot be read, a label that does not
 survive being written as an answer or is not among the row's own candidates, a row whose labels are all unknown to the
-wheels, a row without labels or valence in a manifest of labelled rows.
+wheels, a row without labels or valence in a manifest of labelled rows. For a stage the last two are counted as what
+the stage makes of them, and what stops the stage is a problem.
 
 A notice (counted, with its lines) is worth a look: clips without sound, odd lengths, videos that stand still
 or are black, silence, the same file or content in several rows, rows without subtitle, characters that were mended or
@@ -25,18 +27,17 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from mer_r1.benchmarks.mme_emotion.questions import TASKS, TITLE
+from mer_r1.analysis.stages import Needs, Stage, StageRows, is_judged, rows_of_stage
+from mer_r1.benchmarks.mme_emotion.questions import TITLE
 from mer_r1.data.characters import oddities
 from mer_r1.data.manifest import ManifestScan, as_list, scan_manifest
 from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import load_wheels
 from mer_r1.errors import InputError
-from mer_r1.metrics.countable import uncountable
 from mer_r1.metrics.rewards import score_response
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.prompting.response import parse_response
 from mer_r1.text import printable
-from mer_r1.training.rows import Uncountable
 
 if TYPE_CHECKING:
     from mer_r1.emotion.wheel import WheelSet
@@ -45,39 +46,75 @@ if TYPE_CHECKING:
 NEUTRAL = "neutral"
 PERFECT = 1.0
 LONG = 10  # times the median length
+UNUSED: dict[Stage, str] = {
+    "sft": "rows that SFT cannot learn",
+    "rl": "rows that RL drops (data.uncountable)",
+    "benchmark": "rows that no metric scores",
+}
 
 
 @dataclass
 class Findings:
     """What a check found: problems in words, the lines of each notice, unknown labels and how often each stands.
 
-    `uncountable` are the rows that RL would drop, where that was asked for.
+    `num_rows` counts the valid rows, `num_invalid` the others, behind which the file may go on (`is_whole` False).
+    `faulty` are the lines of valid rows with a problem. `stages` are the rows of each stage that was asked for.
     """
 
     manifest: str = ""
     num_rows: int = 0
+    num_invalid: int = 0
+    is_whole: bool = True
     wheels: str = ""
     problems: list[str] = field(default_factory=list)
+    faulty: set[int] = field(default_factory=set)
     notices: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     unmapped_labels: Counter[str] = field(default_factory=Counter)
     num_read: int = 0
     frames: int = 0
     sound_s: float = 0.0
-    uncountable: Uncountable | None = None
+    stages: dict[Stage, StageRows] = field(default_factory=dict)
+
+    @property
+    def num_with_problems(self) -> int:
+        """The rows that have a problem of their own."""
+        return self.num_invalid + len(self.faulty)
+
+    @property
+    def num_in_file(self) -> int:
+        """The rows of the file, as far as it was read."""
+        return self.num_rows + self.num_invalid
+
+    def is_ready(self, stage: Stage) -> bool:
+        """Whether nothing that was found would stop this stage, which was asked for."""
+        of_stages = {problem for rows in self.stages.values() for problem in rows.problems}
+        return not self.stages[stage].problems and of_stages.issuperset(self.problems)
+
+    def add_problem(self, line: int, problem: str) -> None:
+        """A problem, in words, of the valid row of this line."""
+        self.problems.append(problem)
+        self.faulty.add(line)
 
     def as_json(self) -> dict[str, Any]:
         """All of it, every line of every notice, as `mer-r1 check --json` writes it."""
+        dropped = self.stages["rl"].uncountable if "rl" in self.stages else None
         return {
             "manifest": self.manifest,
             "sound": not self.problems,
             "rows": self.num_rows,
+            "rows_with_problems": self.num_with_problems,
+            "rows_in_file": self.num_in_file,
+            "stages": {
+                name: {"ready": self.is_ready(name), **rows.as_json(self.faulty, self.num_in_file)}
+                for name, rows in self.stages.items()
+            },
             "decoded": self.num_read,
             "frames": self.frames,
             "sound_s": round(self.sound_s, 3),
             "problems": self.problems,
             "notices": {notice: sorted(lines) for notice, lines in sorted(self.notices.items()) if lines},
             "unmapped_labels": dict(self.unmapped_labels.most_common()),
-            "uncountable": self.uncountable.as_json() if self.uncountable else None,
+            "uncountable": dropped.as_json() if dropped else None,
             "wheels": self.wheels,
         }
 
@@ -88,16 +125,19 @@ def check_manifest(
     wheels: str | WheelSet = "builtin",
     budget: MediaBudget | None = None,
     *,
-    objective: str | None = None,
+    stages: Sequence[Stage] = (),
+    needs: Needs | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    before_media: Callable[[Findings], None] | None = None,
 ) -> Findings:
     """Everything that is found in a manifest.
 
-    `limit` decodes the media of the first rows only; rows and labels are all checked. With `objective` the rows that RL
-    by it would drop are counted in `uncountable`, and are no problem while others are left. `workers` processes decode,
-    by default one a core and at most eight. `progress` is called with rows decoded and rows to decode. Raises
-    InputError for unknown wheels, a limit or workers below 1, or a manifest that cannot be opened.
+    `limit` decodes the media of the first rows only; rows and labels are all checked. For each of `stages`, with the
+    `needs` of its recipe, the rows that it would use are counted in `stages`. `workers` processes decode, by default
+    one a core and at most eight. `before_media` is called with what the rows alone showed, before the first medium is
+    decoded; `progress` with rows decoded and rows to decode. Raises InputError for unknown wheels, a limit or workers
+    below 1, or a manifest that cannot be opened.
     """
     for option, value in (("--limit", limit), ("--workers", workers)):
         if value is not None and value < 1:
@@ -110,25 +150,21 @@ def check_manifest(
         raise InputError(f"{manifest}: may not be read; change its permissions")
     table = load_wheels(wheels)
     scan = scan_manifest(manifest)
-    found = Findings(manifest.name, len(scan.samples), wheels_part(table.source, table.sha256), list(scan.problems))
-    if objective is not None:
-        found.uncountable = _count_uncountable(scan, table, objective, found)
+    found = Findings(
+        manifest.name, len(scan.samples), scan.num_invalid, scan.is_whole, wheels_part(table.source, table.sha256)
+    )
+    found.problems += scan.problems
+    for stage in stages:
+        found.stages[stage] = rows = rows_of_stage(stage, manifest, scan, table, needs)
+        found.problems += rows.problems
+        for reason, lines in rows.unused.items():
+            found.notices[f"{UNUSED[stage]}: {reason}"] += sorted(lines)
     check_labels(manifest, scan, table, found)
     check_rows(scan, found)
+    if before_media is not None:
+        before_media(found)
     check_media(manifest, scan, limit, budget, workers or min(os.cpu_count() or 1, 8), found, progress)
     return found
-
-
-def _count_uncountable(scan: ManifestScan, wheels: WheelSet, objective: str, found: Findings) -> Uncountable:
-    """The rows that RL would drop, by reason."""
-    counted = Uncountable()
-    for line, sample in zip(scan.lines, scan.samples, strict=True):
-        if reason := uncountable(sample, wheels, objective):
-            counted.add(sample, reason)
-            found.notices[f"rows that RL drops (data.uncountable): {reason}"].append(line)
-    if scan.samples and counted.reasons.total() == len(scan.samples):
-        found.problems.append(f"{found.manifest}: RL by {objective} would drop every row; correct the labels")
-    return counted
 
 
 def check_labels(manifest: Path, scan: ManifestScan, wheels: WheelSet, found: Findings) -> None:
@@ -136,9 +172,10 @@ def check_labels(manifest: Path, scan: ManifestScan, wheels: WheelSet, found: Fi
     labelled = any(sample.labels for sample in scan.samples)
     for number, sample in zip(scan.lines, scan.samples, strict=True):
         errors = list(gold_errors(sample, wheels, found, number))
-        if labelled and not sample.labels and sample.valence is None and found.uncountable is None:
+        if labelled and not sample.labels and sample.valence is None and not found.stages:
             errors.append("no labels, which other rows have, so that nothing is learned here; add them, or a valence")
-        found.problems += [f"{manifest}:{number}: {error}" for error in errors]
+        for error in errors:
+            found.add_problem(number, f"{manifest}:{number}: {error}")
 
 
 def gold_errors(sample: Sample, wheels: WheelSet, found: Findings, line: int) -> Iterator[str]:
@@ -152,7 +189,7 @@ def gold_errors(sample: Sample, wheels: WheelSet, found: Findings, line: int) ->
     candidates = {candidate.lower().strip() for candidate in sample.candidates}
     if candidates and (foreign := [word for word in words if word not in candidates]):
         yield f"labels {printable(foreign)} are not among its candidates; add them there, or correct the labels"
-    if (sample.source or "").partition("/")[0] in TASKS:
+    if is_judged(sample):
         found.notices[f"rows of {TITLE}, whose answers a judge scores and no wheel"].append(line)
         return
     unmapped = [word for word in dict.fromkeys(words) if not wheels.reaches(word)]
@@ -170,7 +207,7 @@ def gold_errors(sample: Sample, wheels: WheelSet, found: Findings, line: int) ->
     if isnan(rewards.f1):
         if set(words) == {NEUTRAL}:
             found.notices[f'rows that are only "{NEUTRAL}", which these wheels do not score'].append(line)
-        elif found.uncountable is None:
+        elif not found.stages:
             labels = printable(list(sample.labels))
             yield f"labels {labels} reach no category of any wheel; look them up with `mer-r1 wheels show WORD`"
     elif (rewards.recall, rewards.precision, rewards.f1, rewards.format) != (PERFECT,) * 4:
@@ -230,7 +267,8 @@ def check_media(
             lengths.append((seen.line, seen.length_s))
         for path, digest in seen.digests:
             content[digest][path].append(seen.line)
-    found.problems += [f"{manifest}:{line}: {error}" for line, error in sorted(errors)]
+    for line, error in sorted(errors):
+        found.add_problem(line, f"{manifest}:{line}: {error}")
     _compare(lengths, content.values(), found)
 
 

@@ -49,13 +49,16 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class ManifestScan:
     """The valid rows of a manifest, the line of each, and every problem found, in order, one line each.
 
-    `mended` are the lines whose text is not as it stands in the file (data/characters.py).
+    `mended` are the lines whose text is not as it stands in the file (data/characters.py). `num_invalid` counts the
+    rows with a problem; a row that ended the reading (`is_whole` False) is one of them.
     """
 
     samples: tuple[Sample, ...]
     lines: tuple[int, ...]
     problems: tuple[str, ...]
     mended: tuple[int, ...]
+    num_invalid: int
+    is_whole: bool
 
 
 def read_manifest(path: Path) -> list[Sample]:
@@ -83,8 +86,10 @@ def scan_manifest(path: Path) -> ManifestScan:
     problems: list[str] = []
     changed: list[int] = []
     first_line: dict[str, int] = {}
+    num_read, is_whole = 0, True
     try:
         for number, found in read_json_lines(path):
+            num_read += 1
             row = mended_row(found)
             if row != found:
                 changed.append(number)
@@ -102,9 +107,12 @@ def scan_manifest(path: Path) -> ManifestScan:
                 lines.append(number)
     except InputError as error:
         problems.append(str(error))
+        num_read, is_whole = num_read + 1, False
     if not first_line and not problems:
         problems.append(f"{path}: no rows; write one JSON object a line")
-    return ManifestScan(tuple(samples), tuple(lines), tuple(problems), tuple(changed))
+    return ManifestScan(
+        tuple(samples), tuple(lines), tuple(problems), tuple(changed), num_read - len(samples), is_whole
+    )
 
 
 def mended_row(row: dict[str, Any]) -> dict[str, Any]:

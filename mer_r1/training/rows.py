@@ -2,12 +2,14 @@
 
 RL takes the first `data.num` rows whose gold can be counted (metrics/countable.py); what it passes over on the way is
 counted by reason. `data.uncountable` says what becomes of such a row: "drop" it, "keep" it in its place with advantage
-0, or "stop" the run. SFT takes the first `data.num` rows; each needs labels, and for slow targets a reasoning.
+0, or "stop" the run. SFT takes the first `data.num` rows; each needs labels, and for slow targets a reasoning. What
+stops a run here is said in the same sentences by `mer-r1 check --for` (analysis/stages.py).
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,12 @@ from mer_r1.data.manifest import read_manifest
 from mer_r1.data.sample import Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
-from mer_r1.metrics.countable import NO_CATEGORY, uncountable
-from mer_r1.recipe import Recipe
+from mer_r1.metrics.countable import NO_CATEGORY, NO_LABELS, uncountable
+from mer_r1.recipe import Recipe, TargetKind
 from mer_r1.text import printable
 
 NUM_SHOWN = 5
+NO_REASONING = "no reasoning"
 
 
 @dataclass(frozen=True)
@@ -75,19 +78,39 @@ def read_rows(recipe: Recipe, manifest: Path, num: int | None) -> Rows:
     )
 
 
+def unteachable(sample: Sample, targets: Sequence[TargetKind]) -> str | None:
+    """Why SFT cannot learn a sample by these targets; None where it can."""
+    if not sample.labels:
+        return NO_LABELS
+    if "slow" in targets and not (sample.reasoning or "").strip():
+        return NO_REASONING
+    return None
+
+
+def sft_problems(manifest: Path, samples: Sequence[Sample], targets: Sequence[TargetKind]) -> Iterator[str]:
+    """What stops SFT on these samples by these targets: one sentence for each reason of `unteachable`."""
+    reasons = {
+        NO_LABELS: "no labels to learn from (the first is {}); add `labels`, or leave those rows out",
+        NO_REASONING: "no reasoning, which slow targets are made of (the first is {}); add `reasoning`, leave those "
+        "rows out, or train the answers alone with sft.targets=[fast]",
+    }
+    for reason, text in reasons.items():
+        if ids := [sample.id for sample in samples if unteachable(sample, targets) == reason]:
+            named = text.format(repr(printable(ids[0])))
+            yield f"{manifest}: {len(ids)} of {len(samples)} rows have {named}"
+
+
+def rl_problem(manifest: Path, objective: str, wheels: WheelSet, dropped: Uncountable) -> str:
+    """What stops RL on a manifest without one row of countable gold."""
+    return (
+        f"{manifest}: no row has gold that {objective} can pay with the {wheels.source} wheels ({dropped}); correct "
+        "the labels, or take other wheels"
+    )
+
+
 def _taught(recipe: Recipe, manifest: Path, samples: list[Sample]) -> Rows:
-    if unlabelled := [sample.id for sample in samples if not sample.labels]:
-        raise InputError(
-            f"{manifest}: {len(unlabelled)} of {len(samples)} rows have no labels to learn from (the first is "
-            f"{printable(unlabelled[0])!r}); add `labels`, or leave those rows out"
-        )
-    without = [sample.id for sample in samples if not (sample.reasoning or "").strip()]
-    if without and "slow" in recipe.sft.targets:
-        raise InputError(
-            f"{manifest}: {len(without)} of {len(samples)} rows have no reasoning, which slow targets are made of (the "
-            f"first is {printable(without[0])!r}); add `reasoning`, leave those rows out, or train the answers alone "
-            "with sft.targets=[fast]"
-        )
+    if problem := next(sft_problems(manifest, samples, recipe.sft.targets), None):
+        raise InputError(problem)
     return Rows(samples, Uncountable())
 
 
@@ -102,7 +125,7 @@ def _countable(recipe: Recipe, manifest: Path, samples: list[Sample], num: int |
             raise InputError(
                 f"{manifest}: sample {sample.id!r}: {reason}, so that {recipe.rl.objective} with the {wheels.source} "
                 "wheels pays no answer; correct the row, or set data.uncountable to drop or keep (`mer-r1 check --for "
-                "train` lists such rows)"
+                "rl` lists such rows)"
             )
         if reason:
             rows.uncountable.add(sample, reason)
@@ -111,8 +134,5 @@ def _countable(recipe: Recipe, manifest: Path, samples: list[Sample], num: int |
         if not reason or rule == "keep":
             rows.samples.append(sample)
     if not num_countable:
-        raise InputError(
-            f"{manifest}: no row has gold that {recipe.rl.objective} can pay with the {wheels.source} wheels "
-            f"({rows.uncountable}); correct the labels, or take other wheels"
-        )
+        raise InputError(rl_problem(manifest, recipe.rl.objective, wheels, rows.uncountable))
     return rows

@@ -60,7 +60,8 @@ def test_a_valid_manifest_passes_and_what_is_worth_knowing_is_counted(
     printed = squeezed(capsys.readouterr().out)
     assert "good.jsonl: valid" in printed
     for line in (
-        "valid rows | 4",
+        "sound | 4",
+        "in the file | 4",
         "rows whose media were decoded | 3",
         "clips without sound | 1 | 2",
         "rows without subtitle | 1 | 2",
@@ -96,6 +97,7 @@ def test_every_problem_is_listed_not_only_the_first(clips: Path, capsys: pytest.
     assert sorted(lines) == [1, 2, 3, 3, 4, 5, 6, 7]
     assert "NOT valid" in printed
     assert "problems | 8" in squeezed(printed)
+    assert "sound | 0 | | with problems | 7 | ├───────────────┼───────┤ | in the file | 7" in squeezed(printed)
     assert any('unknown key "vidoe"; did you mean "video"?' in problem for problem in problems)
     assert any("reach no category of any wheel" in problem for problem in problems)
     assert any("are read back from an answer as" in problem for problem in problems)
@@ -259,7 +261,7 @@ def test_rows_that_rl_would_drop_are_told_beforehand_with_their_labels(
     assert run(path, json_out=tmp_path / "plain.json") == 1
     assert json.loads((tmp_path / "plain.json").read_text())["uncountable"] is None
     capsys.readouterr()
-    assert run(path, objective="mer_r1", json_out=tmp_path / "found.json") == 0
+    assert run(path, stages=["rl"], json_out=tmp_path / "found.json") == 0
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["uncountable"] == {
         "rows": 3,
@@ -271,13 +273,12 @@ def test_rows_that_rl_would_drop_are_told_beforehand_with_their_labels(
         3,
     ]
     printed = squeezed(capsys.readouterr().out)
-    for line in ("rows that RL learns from | 2", "rows that RL drops (data.uncountable) | 3", 'labelled "neutral" | 2'):
+    for line in ("used | 2", "not used: no labels | 1", "in the file | 5", 'dropped rows labelled "neutral" | 2'):
         assert line in printed
     alone = write(tmp_path / "alone.jsonl", rows[0])
-    assert check_manifest(alone, objective="mer_r1").problems == [
-        "alone.jsonl: RL by mer_r1 would drop every row; correct the labels"
-    ]
-    assert check_manifest(alone, wheels=load_wheels("builtin", "corrected"), objective="mer_r1").problems == []
+    (problem,) = check_manifest(alone, stages=["rl"]).problems
+    assert problem.startswith(f"{alone}: no row has gold that mer_r1 can pay with the builtin wheels")
+    assert check_manifest(alone, wheels=load_wheels("builtin", "corrected"), stages=["rl"]).problems == []
 
 
 def test_a_manifest_that_is_no_longer_as_it_was_typed_is_told(tmp_path: Path) -> None:

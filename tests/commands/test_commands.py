@@ -280,13 +280,20 @@ def test_an_override_is_told_from_the_value_of_an_option(
     assert (source, vary, seeds[0], seen[0][5]) == ("zz", "rl.objective=baseline", 0, ["rl.beta=0"])
 
 
-def test_check_for_training_takes_the_objective(files: Path, fault: Fault, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_for_rl_takes_the_objective_and_for_sft_the_targets(
+    files: Path, fault: Fault, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [{"id": name, "subtitle": "x", "labels": [label]} for name, label in (("a", "happy"), ("b", "zzz"))]
     (files / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     for arguments, num in ((("--for", "train"), 1), (("--for", "train", "--objective", "accuracy"), 0)):
         assert status("check", "m.jsonl", *arguments, "--json", "found.json") == 0
         assert json.loads((files / "found.json").read_text(encoding="utf-8"))["uncountable"]["rows"] == num
-    assert "--objective goes with --for train" in fault("check", "m.jsonl", "--objective", "accuracy")
+    assert "--objective goes with --for rl" in fault("check", "m.jsonl", "--objective", "accuracy")
+    assert status("check", "m.jsonl", "--for", "sft") == 1
+    assert capsys.readouterr().out.count("train the answers alone with sft.targets=[fast]") == 1
+    assert status("check", "m.jsonl", "--for", "sft", "--target", "fast", "--for", "rl") == 0
+    assert "--target goes with --for sft" in fault("check", "m.jsonl", "--for", "rl", "--target", "fast")
+    assert "--target fats: no such kind of target" in fault("check", "m.jsonl", "--for", "sft", "--target", "fats")
 
 
 MISTYPED = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +103,17 @@ def test_slow_targets_without_reasoning_say_how_many_and_what_to_do(manifest: Pa
     assert taken(recipe(manifest, "sft", sft={"targets": ["fast"]}), 2) == (["0", "1"], {})
     with pytest.raises(ValueError, match=r"data\.uncountable does nothing"):
         recipe(manifest, "sft", data={"uncountable": "keep"})
+
+
+@pytest.mark.slow
+def test_rows_that_a_run_cannot_learn_stop_it_before_torch_is_loaded(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.jsonl", {"id": "a", "subtitle": "x", "labels": ["happy"]})
+    code = (
+        "import sys; from mer_r1.commands import main; "
+        f"status = main(['train', 'minimer-sft', 'data.train={path}', '--out', {str(tmp_path / 'run')!r}]); "
+        "print(status, [name for name in ('torch', 'transformers', 'accelerate') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("2 []\n")
+    assert "1 of 1 rows have no reasoning" in done.stderr
+    assert "sft.targets=[fast]" in done.stderr
