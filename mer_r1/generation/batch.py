@@ -6,7 +6,7 @@ that the answer comes at once (MER-R1 Section 3.1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,11 +30,16 @@ def predict_batch(
     sampling: Sampling,
     tokens: CategoryTokens,
     wheels: WheelSet,
+    wrote: Callable[[str], None] | None = None,
 ) -> list[Prediction]:
-    """The prediction of every prompt; see Prediction for what its confidences mean. `tokens` are those of `wheels`."""
+    """The prediction of every prompt; see Prediction for what its confidences mean. `tokens` are those of `wheels`.
+
+    `wrote` is called, for one prompt alone, with the text so far whenever the model has written an id.
+    """
     response_format = backbone.response_format
     encoded = backbone.encode(backbone.collate(prompts))
-    rows = _response_ids(backbone, encoded, mode, sampling)
+    assert wrote is None or len(prompts) == 1, "a text so far is one prompt's"
+    rows = _response_ids(backbone, encoded, mode, sampling, wrote)
     answers = [locate_answer(backbone, row, response_format) for row in rows]
     branches = [
         Branch(index, tuple(row))
@@ -99,13 +104,29 @@ def confidence_fields(
     return {"confidence": words, "categories": mean, "categories_first": first}
 
 
-def _response_ids(backbone: Backbone, encoded: Encoded, mode: Mode, sampling: Sampling) -> list[list[int]]:
+def _response_ids(
+    backbone: Backbone, encoded: Encoded, mode: Mode, sampling: Sampling, wrote: Callable[[str], None] | None
+) -> list[list[int]]:
     """One response of every prompt, its prefill in front."""
     form = backbone.response_format
     prefill = form.prefill(mode)
-    made = backbone.generate(encoded, 1, sampling, prefill, form.stop, form.stops(mode), form.stop_after)
     prefill_ids = backbone.text_ids(prefill)
+    each = None if wrote is None else _text_so_far(backbone, prefill_ids, wrote)
+    made = backbone.generate(encoded, 1, sampling, prefill, form.stop, form.stops(mode), form.stop_after, each=each)
     return [[*prefill_ids, *ids] for ids in made.rows()]
+
+
+def _text_so_far(
+    backbone: Backbone, prefill_ids: Sequence[int], wrote: Callable[[str], None]
+) -> Callable[[torch.Tensor], None]:
+    """Hands on the text of one answer, prefill included; half of a character waits for its other half."""
+    ids = [*prefill_ids]
+
+    def each(ids_B: torch.Tensor) -> None:
+        ids.append(int(ids_B[0]))
+        wrote(backbone.decode(ids).rstrip("\N{REPLACEMENT CHARACTER}"))
+
+    return each
 
 
 def _by_wheel(conf_C: Sequence[float], tokens: CategoryTokens, wheels: WheelSet) -> dict[str, dict[str, float]]:

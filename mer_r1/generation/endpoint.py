@@ -18,7 +18,7 @@ key, and a server that `num_workers` requests in a row could not reach, end the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -155,7 +155,19 @@ class EndpointGenerator:
             assert outcome.lost is not None, "only these are held back"
             raise outcome.lost
 
-    def _answer(self, chat: ChatClient, sample: Sample, mode: Mode) -> _Outcome:
+    def stream(self, sample: Sample, modes: Sequence[Mode], wrote: Callable[[Mode, str], None]) -> Iterator[Prediction]:
+        """The prediction of one sample in each mode, all modes at the same time; see `stream.Streaming`."""
+        with ThreadPoolExecutor(len(modes), thread_name_prefix="generating") as pool, self._open() as chat:
+            under_way = [pool.submit(self._answer, chat, sample, mode, partial(wrote, mode)) for mode in modes]
+            for future in as_completed(under_way):
+                outcome = future.result()
+                if outcome.lost is not None:
+                    raise outcome.lost
+                yield outcome.prediction
+
+    def _answer(
+        self, chat: ChatClient, sample: Sample, mode: Mode, wrote: Callable[[str], None] | None = None
+    ) -> _Outcome:
         try:
             if self._budget is None:
                 media = media_parts(sample, self._media, sound=self._sound)
@@ -163,14 +175,15 @@ class EndpointGenerator:
                 media = taken_parts(sample, self._budget, sound=self._sound)
             question, facts = self._question(media, sample), media.facts
             fields = {**self._fields(mode), **media.fields}
-            body = self._body(chat, question, self._response_format.prefill(mode), fields)
+            prefill = self._response_format.prefill(mode)
+            body = self._body(chat, question, prefill, fields, stream=wrote is not None)
             if self._confidence is None:
                 question.clear()  # the body holds it
             del media
         except UNREADABLE as error:
             return _Outcome(failed(sample.id, mode, error), sent=False)
         try:
-            reply = chat.send(body)
+            reply = chat.send(body, wrote=None if wrote is None else lambda text: wrote(whole_text(prefill, text)))
             prediction = self._prediction(sample.id, mode, reply, facts)
             if self._confidence is not None:
                 prediction = replace(prediction, **self._confidences(chat, reply, question, fields, mode))
@@ -215,12 +228,20 @@ class EndpointGenerator:
         user = {"role": "user", "content": [*media.parts, {"type": "text", "text": text}]}
         return [system, user] if self._template.system else [user]
 
-    def _body(self, chat: ChatClient, question: list[dict[str, Any]], begun: str, fields: dict[str, Any]) -> bytes:
+    def _body(
+        self,
+        chat: ChatClient,
+        question: list[dict[str, Any]],
+        begun: str,
+        fields: dict[str, Any],
+        *,
+        stream: bool = False,
+    ) -> bytes:
         """The request for a turn of the assistant's that `begun` opens."""
         if not begun:
-            return chat.body(question, fields)
+            return chat.body(question, fields, stream=stream)
         fields = fields | {"continue_final_message": True, "add_generation_prompt": False}
-        return chat.body([*question, {"role": "assistant", "content": begun}], fields)
+        return chat.body([*question, {"role": "assistant", "content": begun}], fields, stream=stream)
 
     def _fields(self, mode: Mode) -> dict[str, Any]:
         fields: dict[str, Any] = {
@@ -240,7 +261,7 @@ class EndpointGenerator:
         if reply.finish_reason in _WITHHELD:
             raise ChatError(f"the server withheld the answer (finish_reason {reply.finish_reason}); use another model")
         prefill = self._response_format.prefill(mode)
-        text = reply.text if reply.text.startswith(prefill) else prefill + reply.text
+        text = whole_text(prefill, reply.text)
         if prefill and text[len(prefill) :].lstrip().startswith(("<think>", "<step1>")):
             raise ChatError(
                 "the server began a new turn instead of continuing the prefilled one; fast thinking needs one that "
@@ -267,3 +288,8 @@ class EndpointGenerator:
         """The stop text where the last block that it ends is open: not every server leaves it in the answer."""
         stop = self._response_format.stop
         return stop if text.rfind(stop.replace("/", "")) > text.rfind(stop) else ""
+
+
+def whole_text(prefill: str, text: str) -> str:
+    """A server's text with the prefill in front, which some servers repeat."""
+    return text if text.startswith(prefill) else prefill + text

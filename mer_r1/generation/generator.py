@@ -57,6 +57,10 @@ class FastByPrompt:
     def settings(self) -> Mapping[str, Any]:
         return {**self._of["slow"].settings, "fast": self._of["fast"].settings["prompt"]}
 
+    def of(self, mode: Mode) -> Generator:
+        """The generator of the mode."""
+        return self._of[mode]
+
     def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
         """As the generator of the mode."""
         return self._of[mode].generate(samples, mode)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from threading import Lock
 from typing import Any
@@ -124,6 +124,16 @@ class LocalGenerator:
                 for future in waiting:
                     future.cancel()
 
+    def stream(self, sample: Sample, modes: Sequence[Mode], wrote: Callable[[Mode, str], None]) -> Iterator[Prediction]:
+        """The prediction of one sample in each mode, the same as `generate` gives; see `stream.Streaming`."""
+        made: Prompt | Prediction | None = None
+        for mode in modes:
+            made = self._read(sample, mode) if made is None or isinstance(made, Prediction) else made
+            if isinstance(made, Prediction):
+                yield made
+            else:
+                yield from self._predicted([made], mode, partial(wrote, mode))
+
     def _read(self, sample: Sample, mode: Mode) -> Prompt | Prediction:
         try:
             return self._read_prompt(sample)
@@ -135,7 +145,9 @@ class LocalGenerator:
         with self._preparing:  # tokenizers are not for several threads at once
             return self.backbone.prepare(shown, clip)
 
-    def _predicted(self, prompts: Sequence[Prompt], mode: Mode) -> list[Prediction]:
+    def _predicted(
+        self, prompts: Sequence[Prompt], mode: Mode, wrote: Callable[[str], None] | None = None
+    ) -> list[Prediction]:
         """The answers to a batch; a prompt whose scores are no numbers is a failed row, and the others are asked again.
 
         Where memory does not suffice they are answered prompt by prompt, and one that fails alone is a failed row.
@@ -144,7 +156,7 @@ class LocalGenerator:
             return []
         sampling = Sampling(self.max_new_tokens, temperature=0.0)
         try:
-            return predict_batch(self.backbone, prompts, mode, sampling, self._tokens, self._wheels)
+            return predict_batch(self.backbone, prompts, mode, sampling, self._tokens, self._wheels, wrote)
         except NotFiniteError as error:
             rest = [prompt for row, prompt in enumerate(prompts) if row not in error.rows]
             return [failed(prompts[row].id, mode, error) for row in error.rows] + self._predicted(rest, mode)

@@ -2,6 +2,8 @@
 
     POST {url}/chat/completions  {"model", "messages", "stream": false, ...}  ->  choices[0].message.content
 
+With `stream` true the same text comes in pieces (events.py); a server that gives it whole all the same is understood.
+
 Convention: busy (408, 409, 429) and broken servers (5xx), time-outs and lost connections are tried again, `retries`
 times, after 1, 2, 4, ... seconds (at most 30, or what Retry-After says); other statuses and unreadable replies are not.
 A reply is read up to MAX_REPLY_BYTES. The API key is read from the environment variable that the caller names; it goes
@@ -16,13 +18,14 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mer_r1.errors import InputError
+from mer_r1.judge.events import BrokenStreamError, whole_reply
 from mer_r1.text import printable
 
 if TYPE_CHECKING:
@@ -138,18 +141,24 @@ class ChatClient:
         """
         return self.send(self.body(messages, fields), stopped)
 
-    def body(self, messages: Messages, fields: Mapping[str, Any]) -> bytes:
+    def body(self, messages: Messages, fields: Mapping[str, Any], *, stream: bool = False) -> bytes:
         """The request for `send`: who has large messages can let go of them before it is sent."""
-        body = {"model": self.model, "messages": [dict(message) for message in messages], **fields, "stream": False}
+        body = {"model": self.model, "messages": [dict(message) for message in messages], **fields, "stream": stream}
         # ASCII with escapes, for a word of a model may hold half a surrogate pair, which UTF-8 cannot.
         return json.dumps(body).encode("ascii")
 
-    def send(self, body: bytes, stopped: threading.Event | None = None) -> ChatReply:
-        """The model's reply to a request, asked for until it is there or the tries are over. Raises ChatError."""
+    def send(
+        self, body: bytes, stopped: threading.Event | None = None, wrote: Callable[[str], None] | None = None
+    ) -> ChatReply:
+        """The model's reply to a request, asked for until it is there or the tries are over. Raises ChatError.
+
+        `wrote` is called with the text so far as a streamed reply comes; what it raises ends the request. A reply that
+        breaks off is asked for anew, and its text begins anew.
+        """
         stopped = self._closed if stopped is None else stopped
         for attempt in range(self._retries + 1):
             try:
-                return self._request(body)
+                return self._request(body, wrote)
             except _PassingError as error:
                 times = "once" if attempt == 0 else f"{attempt + 1} times"
                 last = ChatError(
@@ -161,7 +170,7 @@ class ChatClient:
                 break
         raise last
 
-    def _request(self, body: bytes) -> ChatReply:
+    def _request(self, body: bytes, wrote: Callable[[str], None] | None) -> ChatReply:
         import httpx
 
         try:
@@ -172,6 +181,8 @@ class ChatClient:
                 headers={"Content-Length": str(len(body))},
                 extensions={"trace": self._keep_socket},
             ) as response:
+                if wrote is not None and response.headers.get("content-type", "").startswith("text/event-stream"):
+                    return self._streamed(response, wrote)
                 return self._reply(response, self._read(response))
         except httpx.TimeoutException as error:
             lost = isinstance(error, httpx.ConnectTimeout)
@@ -189,13 +200,41 @@ class ChatClient:
         for piece in response.iter_bytes():
             said += piece
             if len(said) > MAX_REPLY_BYTES:
-                raise ChatError(
-                    f"{self.url}: the reply is longer than {MAX_REPLY_BYTES // 2**20} MiB; check the {self._who}'s "
-                    "address"
-                )
+                raise self._too_long()
             if time.monotonic() > deadline:
                 raise _PassingError(f"{self.url}: no whole answer within {self._timeout_s:g} s")
         return bytes(said)
+
+    def _streamed(self, response: httpx.Response, wrote: Callable[[str], None]) -> ChatReply:
+        if response.status_code != 200:
+            return self._reply(response, self._read(response))
+        try:
+            return self._chat_reply(whole_reply(self._lines(response), wrote), "")
+        except BrokenStreamError as error:
+            if said := str(error):
+                raise self._no_completion(self._safe(said)) from None
+            raise _PassingError(f"{self.url}: the reply broke off") from None
+
+    def _lines(self, response: httpx.Response) -> Iterator[str]:
+        num_bytes, begun = 0, list[bytes]()
+        for piece in response.iter_bytes():
+            num_bytes += len(piece)
+            if num_bytes > MAX_REPLY_BYTES:
+                raise self._too_long()
+            first, *more = piece.split(b"\n")
+            begun.append(first)
+            for line in more:
+                yield b"".join(begun).decode("utf-8", "replace")
+                begun = [line]
+        yield b"".join(begun).decode("utf-8", "replace")
+
+    def _too_long(self) -> ChatError:
+        return ChatError(
+            f"{self.url}: the reply is longer than {MAX_REPLY_BYTES // 2**20} MiB; check the {self._who}'s address"
+        )
+
+    def _no_completion(self, said: str) -> ChatError:
+        return ChatError(f"{self.url}: the reply is no chat completion ({said}); check the {self._who}'s address")
 
     def _reply(self, response: httpx.Response, body: bytes) -> ChatReply:
         status = response.status_code
@@ -211,13 +250,17 @@ class ChatClient:
             raise ChatError(f"{said}; {fix}", of_all=not one, of_one=one)
         try:
             whole = json.loads(body)
+        except (ValueError, RecursionError):
+            whole = None
+        return self._chat_reply(whole, text)
+
+    def _chat_reply(self, whole: Any, said: str) -> ChatReply:
+        try:
             choice = whole["choices"][0]
             content, reason = choice["message"]["content"], choice.get("finish_reason")
             ended_by_model = choice.get("stop_reason", "") is None
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            raise ChatError(
-                f"{self.url}: the reply is no chat completion ({text}); check the {self._who}'s address"
-            ) from None
+        except (LookupError, TypeError, AttributeError):
+            raise self._no_completion(said) from None
         if not isinstance(content, str):
             raise self.unfinished(reason)
         written = content.encode("utf-8", "replace").decode("utf-8")

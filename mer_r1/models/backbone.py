@@ -11,7 +11,7 @@ sampling and when scoring, so the sampled distribution is the scored one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -303,14 +303,16 @@ class Backbone(ABC):
         num_stops: int = 1,
         stop_after: str = "",
         uniform_BR: Tensor | None = None,
+        each: Callable[[Tensor], None] | None = None,
     ) -> Generated:
         """Sample `num_generations` answers for each prompt; copies of a prompt are neighbours in the result.
 
         All answers read the one cache of their prompt. Sampling continues until every row has written `stop` as often
         as `num_stops` says, or the end token, or `max_new_tokens` are written; a `stop` before `stop_after` does not
         count. With `sampling.end_token` a row goes on for one id behind its last stop. `uniform_BR` are the draws, in
-        [0, 1), one for each id; without it they come from torch's global generator. Raises NotFiniteError where the
-        model's scores for a row are not numbers.
+        [0, 1), one for each id; without it they come from torch's global generator. `each` is called with the ids (B,)
+        of every step as they are drawn; what it raises ends the sampling. Raises NotFiniteError where the model's
+        scores for a row are not numbers.
         """
         padding_PT = encoded.prompts.mask_PT == 0
         bias_PT = torch.zeros(padding_PT.shape, device=self.device).masked_fill(padding_PT, -torch.inf)
@@ -337,6 +339,8 @@ class Backbone(ABC):
             chosen_B = torch.where(open_B, chosen_B, self.tokenizer.pad_token_id)
             ids.append(chosen_B)
             kept.append(open_B)
+            if each is not None:
+                each(chosen_B)
             open_B = open_B & sound_B & ~finished(chosen_B)
             if index + 1 == sampling.max_new_tokens or not open_B.any():
                 break

@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 
 from mer_r1.data.sample import Sample
+from mer_r1.display.wheel_shapes import INNER, OUTER
 from mer_r1.emotion.compiled import CompiledWheels
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.report.sets import PageSet, ShownSystem, page_sets, shown_systems
-from mer_r1.report.wheel_drawing import INNER, OUTER, wheel_views
+from mer_r1.report.wheel_drawing import wheel_views
 from tests.report.runs import Page, shown_of, systems_of
 from tests.small_wheels import SMALL
 
