@@ -33,6 +33,7 @@ from mer_r1.commands import (
     train,
     wheels,
 )
+from mer_r1.commands.options import KINDS
 from mer_r1.errors import InputError
 from mer_r1.threads import choose_threads
 from mer_r1.version import __version__
@@ -115,7 +116,10 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Overrides stand anywhere, other lists of arguments go on after an option, where argparse ends them."""
-        args, overrides = self._without_overrides(sys.argv[1:] if args is None else args)
+        args = sys.argv[1:] if args is None else args
+        if kind := self._kind(args):
+            return kind.parse_known_args(args[1:], namespace)
+        args, overrides = self._without_overrides(args)
         parsed, rest = super().parse_known_args(args, namespace)
         if unknown := next((argument for argument in rest if argument.startswith("-") and argument != "--"), None):
             self.error(f"{unknown.partition('=')[0]}: no such option{self._meant(unknown)}")
@@ -128,6 +132,10 @@ class _Parser(argparse.ArgumentParser):
         if overrides:
             parsed.overrides = [*parsed.overrides, *overrides]
         return parsed, more
+
+    def _kind(self, args: Sequence[str]) -> argparse.ArgumentParser | None:
+        """The parser of the kind of this command that stands first (options.add_kind); None where none does."""
+        return self._registry_get(KINDS, args[0]) if args and KINDS in self._registries else None
 
     def _without_overrides(self, args: Sequence[str]) -> tuple[list[str], list[str]]:
         """The arguments, and the overrides among them: KEY=VALUE that is not the value of the option before it."""

@@ -39,6 +39,21 @@ def add_command(
     return parser
 
 
+KINDS = "kinds"
+"""The registry of a parser that holds the parsers of its kinds."""
+
+
+def add_kind(parser: argparse.ArgumentParser, name: str, text: str, run: Run) -> argparse.ArgumentParser:
+    """The parser of a kind of a command: what stands behind `COMMAND name` is its own, its --help too.
+
+    Unlike a command's list of kinds it leaves every other first argument to the command itself.
+    """
+    kind = type(parser)(prog=f"{parser.prog} {name}", description=text)
+    kind.set_defaults(command=run, resumable=False)
+    parser.register(KINDS, name, kind)
+    return kind
+
+
 def add_mode_option(parser: argparse._ActionsContainer, default: str = "both") -> None:
     """--mode, read back by `modes_of`, and --fast."""
     parser.add_argument(

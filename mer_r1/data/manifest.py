@@ -136,7 +136,7 @@ def write_manifest(path: Path, samples: Iterable[Sample]) -> None:
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
     for sample in samples:
-        row = mended_row(_row(sample, path.parent))
+        row = manifest_row(sample, path.parent)
         errors = list(row_errors(row))
         if sample.id in seen:
             errors.append("its id stands in the manifest already; give every sample its own id")
@@ -268,7 +268,8 @@ def _sample(row: dict[str, Any], folder: Path) -> Sample:
     return Sample(id=row["id"], valence=None if valence is None else float(valence), **fields)
 
 
-def _row(sample: Sample, folder: Path) -> dict[str, Any]:
+def manifest_row(sample: Sample, folder: Path) -> dict[str, Any]:
+    """The row of a sample in a manifest that lies in `folder`, its words mended; absent fields are left out."""
     values: dict[str, Any] = {"id": sample.id}
     for key in MEDIA_KEYS:
         medium: Path | None = getattr(sample, key)
@@ -278,7 +279,7 @@ def _row(sample: Sample, folder: Path) -> dict[str, Any]:
     values["labels"] = list(sample.labels)
     values |= {key: getattr(sample, key) for key in ("valence", "reasoning", "cluster", "source")}
     values["candidates"] = list(sample.candidates) or None
-    return {key: value for key, value in values.items() if value is not None}
+    return mended_row({key: value for key, value in values.items() if value is not None})
 
 
 def _relative(medium: Path, folder: Path) -> str:

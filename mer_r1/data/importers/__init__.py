@@ -1,0 +1,38 @@
+"""Tables of other people, read: a module a form, named in IMPORTERS; what comes out becomes samples.
+
+    read_table       a source -> `Table`: columns and cells with their lines
+    choose_columns   which column is which field of a manifest
+    read_samples     rows -> samples, what is missing, counts
+
+A source is a path, or the id of a data set on the Hub. Forms are asked in the order of IMPORTERS whether it is theirs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from mer_r1.data.importers import delimited, excel, json_rows
+from mer_r1.data.importers.table import Choice, Importer, Table
+from mer_r1.errors import InputError
+from mer_r1.text import printable
+
+IMPORTERS: dict[str, Importer] = {
+    "CSV": cast(Importer, delimited),
+    "JSON": cast(Importer, json_rows),
+    "Excel": cast(Importer, excel),
+}
+"""Form -> the module that reads it. To add one: a module with `takes` and `read`, and a line here."""
+
+
+def read_table(source: str, choice: Choice | None = None) -> Table:
+    """The table behind a source. Raises InputError for one that is not there or of no known form."""
+    path = Path(source)
+    for importer in IMPORTERS.values():
+        if importer.takes(source):
+            if not path.exists():
+                raise InputError(f"{source}: no such file; give the path of a table")
+            return importer.read(source, choice or Choice())
+    if not path.exists():
+        raise InputError(f"{printable(source, 200)}: no such file or folder; give the path of a table")
+    raise InputError(f"{source}: none of the forms {', '.join(IMPORTERS)}, by its name; save it as CSV or JSON lines")
