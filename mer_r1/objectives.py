@@ -136,13 +136,14 @@ def _is_named(weight: float | str) -> bool:
     return isinstance(weight, str)
 
 
-def _reads(objective: str) -> set[str]:
+def rewards_of(objective: str) -> set[str]:
+    """The rewards that an objective reads."""
     return {name for term in OBJECTIVES[objective].terms for name in term.parts}
 
 
 def keys_of(objective: str) -> dict[str, bool]:
     """Keys of a recipe's rl section that only some objectives read, and whether this one does."""
-    chosen, rewards = OBJECTIVES[objective], _reads(objective)
+    chosen, rewards = OBJECTIVES[objective], rewards_of(objective)
     weights = {weight for term in chosen.terms for weight in (term.weight, *term.parts.values())}
     return {
         **{name: name in weights for name in COEFFICIENTS},
@@ -158,32 +159,32 @@ def keys_of(objective: str) -> dict[str, bool]:
 
 def needs_calibration(objective: str) -> bool:
     """Whether the objective reads the slow-fast confidence gap, and so needs the fast pass."""
-    return not _reads(objective).isdisjoint(CALIBRATION_REWARDS)
+    return not rewards_of(objective).isdisjoint(CALIBRATION_REWARDS)
 
 
 def needs_initial_answer(objective: str) -> bool:
     """Whether the objective pays the answer before thinking, and so needs a response format that has one."""
-    return not _reads(objective).isdisjoint({"initial_f1", "fallback"})
+    return not rewards_of(objective).isdisjoint({"initial_f1", "fallback"})
 
 
 def needs_reflection(objective: str) -> bool:
     """Whether the objective pays what a judge says of an answer's steps, and so needs a format with steps."""
-    return not _reads(objective).isdisjoint(REFLECTION_REWARDS)
+    return not rewards_of(objective).isdisjoint(REFLECTION_REWARDS)
 
 
 def needs_length(objective: str) -> bool:
     """Whether the objective pays a response's number of tokens."""
-    return not _reads(objective).isdisjoint(LENGTH_REWARDS)
+    return not rewards_of(objective).isdisjoint(LENGTH_REWARDS)
 
 
 def needs_wheels(objective: str) -> bool:
     """Whether the objective pays categories, so that gold which reaches none has no reward."""
-    return not _reads(objective).isdisjoint({"recall", "precision", "f1", "initial_f1"})
+    return not rewards_of(objective).isdisjoint({"recall", "precision", "f1", "initial_f1"})
 
 
 def needs_choice(objective: str) -> bool:
     """Whether the objective pays the one right label among a sample's candidates."""
-    return not _reads(objective).isdisjoint({"accuracy", "coherence", "reflection"})
+    return not rewards_of(objective).isdisjoint({"accuracy", "coherence", "reflection"})
 
 
 def confidence_level(objective: str) -> ConfidenceLevel:

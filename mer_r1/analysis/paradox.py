@@ -10,9 +10,10 @@
 
 Source: MER-R1 Section 3, Figures 1b and 3; Figure 5 for two systems. Convention: deltas are fast minus slow, or tuned
 minus reference; confidences are compared on the clips where both sides have one; which clips count
-`evaluation.answered` decides, as for the scorer. The paradox shows (true) when the 95 % intervals say that fast leads
-in recall and F1 and slow in precision, does not show (false) when an interval says that one of the three is not so, and
-is not decided (null) otherwise.
+`evaluation.answered` decides, as for the scorer. The paradox has two halves, each with a verdict of its own: fast leads
+in recall, and slow in precision. A half shows (true) when its 95 % interval says so, does not (false) when the interval
+says the contrary or no difference, and is not decided (null) otherwise. The whole shows when both halves do and fast
+leads in F1, does not when one of the three does not, and is not decided otherwise.
 Shape letters: N clips, W wheels, C categories of a wheel, B resamples.
 """
 
@@ -41,6 +42,9 @@ Rows = dict[str, Prediction]
 
 LEADS = ("recall", "f1", "precision")
 GAPS = (("recall", "recall"), ("precision", "precision"), ("f1", "F1"))  # as plots and tables show them
+HALVES: tuple[tuple[str, Mode], ...] = (("recall", "fast"), ("precision", "slow"))
+"""The halves of the paradox: a measure, and which mode leads in it."""
+VERDICTS = {True: "shown", False: "not shown", None: "undecided"}
 SUFFIXES: dict[Position, str] = {"first": "_first", "mean": ""}
 """What a measure's name ends in, by where confidence is read."""
 MEANS = (
@@ -76,10 +80,20 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Half:
+    """One half of the paradox: whether it shows (None: not decided), and its gap in words, in points."""
+
+    measure: str
+    shows: bool | None
+    finding: str
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """Fast against slow thinking of one system on `n` clips; `delta` is fast minus slow by measure.
 
-    `failed` is how many answers of each mode failed; their clips are in no number.
+    `failed` is how many answers of each mode failed; their clips are in no number. `halves` are those of the paradox,
+    recall and then precision; `paradox` and `finding` are of the whole.
     """
 
     n: int
@@ -89,6 +103,7 @@ class Diagnosis:
     slow: Level
     delta: dict[str, Estimate]
     retained_hit_rate: Estimate
+    halves: tuple[Half, ...]
     paradox: bool | None
     finding: str
 
@@ -159,6 +174,7 @@ def diagnose(
         slow=_level(slow),
         delta=delta,
         retained_hit_rate=estimate(_mean_of_sums(retained.sum(axis=0)[None])[0, 0], low, high),
+        halves=halves(delta),
         paradox=paradox,
         finding=finding(delta, paradox),
     )
@@ -183,28 +199,52 @@ def compare_slow(
     return SlowPair(len(truth.labels), first.report.signature, _level(first), _level(second), _deltas(first, second))
 
 
+def leads(delta: Estimate, mode: Mode) -> bool | None:
+    """Whether a mode leads in a measure of which `delta` is fast minus slow, as far as the interval says."""
+    if delta.value is None or delta.low is None or delta.high is None:
+        return None
+    low, high = (delta.low, delta.high) if mode == "fast" else (-delta.high, -delta.low)
+    return True if low > 0 else False if high <= 0 else None
+
+
+def halves(delta: Mapping[str, Estimate]) -> tuple[Half, ...]:
+    """The two halves of the paradox, each by its own interval."""
+    return tuple(Half(key, leads(delta[key], mode), lead(key, delta[key])) for key, mode in HALVES)
+
+
 def paradox_shows(delta: Mapping[str, Estimate]) -> bool | None:
     """Whether fast leads in recall and F1 and slow in precision, as far as the intervals say; None: not decided."""
-    signs = (("recall", 1), ("f1", 1), ("precision", -1))
-    bounds = [(sign * (delta[key].low or 0), sign * (delta[key].high or 0)) for key, sign in signs]
-    known = [delta[key].low is not None and delta[key].value is not None for key, _ in signs]
-    if any(k and max(pair) <= 0 for k, pair in zip(known, bounds, strict=True)):
-        return False
-    return True if all(k and min(pair) > 0 for k, pair in zip(known, bounds, strict=True)) else None
+    found = [leads(delta[key], mode) for key, mode in (*HALVES, ("f1", "fast"))]
+    return False if False in found else None if None in found else True
 
 
 def finding(delta: Mapping[str, Estimate], paradox: bool | None) -> str:
-    """In plain words the three gaps, no stronger than their intervals."""
+    """In plain words the verdict, both halves and F1, no stronger than their intervals."""
     heads = {
         True: "The thinking paradox shows on this data",
         False: "The thinking paradox does not show on this data",
         None: "This data does not decide whether the thinking paradox shows",
     }
     head = heads[paradox]
-    if paradox is False and (delta["f1"].low or 0) > 0:
+    if paradox is False and leads(delta["f1"], "fast"):
         head = "Fast beats slow on this data, but not by trading precision for recall as in the thinking paradox"
-    leads = "; ".join(_lead(dict(GAPS)[key], delta[key]) for key in LEADS)
-    return f"{head}. In points, with 95\N{NO-BREAK SPACE}% intervals: {leads}."
+    parts = [f"the {half.measure} half is {VERDICTS[half.shows]}, {half.finding}" for half in halves(delta)]
+    gaps = "; ".join([*parts, lead("f1", delta["f1"])])
+    return f"{head}. In points, with 95\N{NO-BREAK SPACE}% intervals: {gaps}."
+
+
+def lead(measure: str, delta: Estimate) -> str:
+    """Which mode leads in a measure, and by how many points, in words."""
+    name, value, low, high = dict(GAPS)[measure], delta.value, delta.low, delta.high
+    if value is None or low is None or high is None:
+        return f"{name} is not defined"
+    if low > 0:
+        return f"fast leads in {name} by {with_interval(value, low, high, 1)}"
+    if high < 0:
+        return f"slow leads in {name} by {with_interval(-value, -high, -low, 1)}"
+    if low == high == 0:
+        return f"the two are equal in {name}"
+    return f"neither leads surely in {name} (fast − slow {interval(low, high, 1)})"
 
 
 def rows_of(gold: Gold, predictions: Sequence[Prediction], mode: Mode) -> Rows:
@@ -228,19 +268,6 @@ def _only(gold: Gold, found: Answered[Mode]) -> Gold:
     if not found.ids:
         raise InputError("no clip has an answer that did not fail in every mode; ask them again")
     return gold.only(found.ids)
-
-
-def _lead(name: str, row: Estimate) -> str:
-    value, low, high = row.value, row.low, row.high
-    if value is None or low is None or high is None:
-        return f"{name} is not defined"
-    if low > 0:
-        return f"fast leads in {name} by {with_interval(value, low, high, 1)}"
-    if high < 0:
-        return f"slow leads in {name} by {with_interval(-value, -high, -low, 1)}"
-    if low == high == 0:
-        return f"the two are equal in {name}"
-    return f"neither leads surely in {name} (fast − slow {interval(low, high, 1)})"
 
 
 def _sides(

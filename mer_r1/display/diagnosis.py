@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mer_r1.analysis.paradox import GAPS, Diagnosis
+from mer_r1.analysis.paradox import GAPS, HALVES, VERDICTS, Diagnosis
 from mer_r1.analysis.runs import RunsDiagnosis, SystemOnSet
 from mer_r1.analysis.tables import Estimate
 from mer_r1.data.sample import MODES
@@ -129,14 +129,14 @@ def _print_gaps(found: RunsDiagnosis, console: Console) -> None:
 
 
 def _print_calibration(found: RunsDiagnosis, console: Console) -> None:
-    heads = ("set", "system", "retained\n%", "ECE\nfast", "ECE\nslow", "paradox")
+    heads = ("set", "system", "retained\n%", "ECE\nfast", "ECE\nslow", "paradox,\nrecall", "paradox,\nprecision")
     table = _table("What slow retains of fast; calibration at the first word (0 is best)", heads, 2)
     for title, system, numbers in _rows(found):
         of = numbers.paradox
         retained = percent(of.retained_hit_rate.value if of else None, 1)
         errors = [number(item.every.ece.value if (item := numbers.reliability[mode]) else None, 3) for mode in MODES]
-        verdict = {True: "shows", False: "no", None: "open"}[of.paradox] if of else MISSING
-        table.add_row(escape(title), escape(system), retained, *errors, verdict)
+        verdicts = [VERDICTS[half.shows] for half in of.halves] if of else [MISSING] * len(HALVES)
+        table.add_row(escape(title), escape(system), retained, *errors, *verdicts)
     console.print(table)
 
 

@@ -33,3 +33,14 @@ def signature(**parts: str | int | None) -> str:
 def wheels_part(name: str, sha256: str) -> str:
     """Name and short hash of a wheel set, as it stands in a signature."""
     return f"{name}@{sha256[:8]}"
+
+
+def parts_of(text: str) -> dict[str, str]:
+    """The parts of a signature by name; empty for a text that is none."""
+    pairs = (part.partition(":") for part in text.split("|"))
+    return {name: value for name, _, value in pairs if name in PARTS}
+
+
+def counted_by(wheels: str, protocol: str) -> str:
+    """Wheels, as `wheels_part` names them, and a protocol, as run.json and the page say what a number is by."""
+    return f"{wheels}, protocol {protocol}"

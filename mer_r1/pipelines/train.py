@@ -17,7 +17,7 @@ from mer_r1.distributed import is_first_process
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import RUN_FILE, RunRecord, versions
-from mer_r1.metrics.signature import wheels_part
+from mer_r1.metrics.signature import counted_by, wheels_part
 from mer_r1.model_settings import model_folder
 from mer_r1.pipelines.resume import is_finished, row_ids, validate_rows
 from mer_r1.recipe import TINY, ModelSection, Recipe
@@ -313,7 +313,8 @@ def _record(recipe: Recipe, backbone: Backbone) -> RunRecord:
     )
     if recipe.kind == "rl":
         wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
-        record = record.replace(wheels=f"{wheels_part(wheels.source, wheels.sha256)}, protocol {recipe.rl.protocol}")
+        by = counted_by(wheels_part(wheels.source, wheels.sha256), recipe.rl.protocol)
+        record = record.replace(wheels=by)
     base = _root(recipe.model.source)
     return record.replace(base_model=base) if base else record
 

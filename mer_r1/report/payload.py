@@ -30,7 +30,7 @@ from mer_r1.analysis.cases import CaseRule, Kind
 from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.emotion.wheel import MappedWords
 from mer_r1.evaluation.records import finite
-from mer_r1.metrics.signature import wheels_part
+from mer_r1.metrics.signature import counted_by, wheels_part
 from mer_r1.report.sets import PageSet, ShownSystem
 from mer_r1.report.verdicts import NO_STATE, Verdicts
 
@@ -82,7 +82,7 @@ def make_payload(
             {"name": name, "categories": list(item)}
             for name, item in zip(wheels.names, wheels.categories_of, strict=True)
         ],
-        "sources": [f"{wheels_part(wheels.source, wheels.sha256)} {wheels.protocol.name}"],
+        "sources": [counted_by(wheels_part(wheels.source, wheels.sha256), wheels.protocol.name)],
         "kinds": [{"key": kind, **rule._asdict()} for kind, rule in rules.items()],
         "chunk_size": CHUNK_SIZE,
         "num": len(rows),

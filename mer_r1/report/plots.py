@@ -1,8 +1,8 @@
-"""How the page's figures are drawn, as inline SVG by matplotlib, and those of a training's log.
+"""How the page's figures are drawn, as inline SVG by matplotlib.
 
 Colours are CSS variables of the page, so that a figure follows its light or dark mode. Fast and slow differ by an open
-and a filled mark, systems by their colour and line style. Kinds of figure: MER-R1 Figure 7; score_plots.py has those of
-Figures 3, 5 and 8.
+and a filled mark, systems by their colour and line style. Axes are fitted to the data and end where a number can be no
+more. training_plots.py has the figures of a training (MER-R1 Figure 7), score_plots.py those of answers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mer_r1.display.plots import Colours, running_mean, shortened, style
+from mer_r1.display.plots import Colours, shortened, style
 from mer_r1.report.sets import NUM_COLOURS, ShownSystem
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ WIDTH = 4.6  # inches
 CHARACTERS_AN_INCH, MARK_CHARACTERS = 11.0, 6  # how much of a legend fits into a line
 MAX_LABEL_CHARACTERS = 24
 
+Limits = tuple[float | None, float | None]
+"""The least and the most that a number can be; None: there is none."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -42,37 +45,18 @@ class Figure:
     caption: str
 
 
-def log_plot(
-    systems: Sequence[ShownSystem],
-    key: str,
-    caption: str,
-    label: str,
-    *,
-    smooth: bool = True,
-    height: float = 2.6,
-    width: float = WIDTH,
-) -> Figure | None:
-    """One logged number over training steps, a line for each system: raw faint, running mean strong."""
-    rows = [(item, *item.system.series(key)) for item in systems if item.system.series(key)[0]]
-    if not rows:
-        return None
-
-    def draw(axes: Axes) -> None:
-        for item, steps, values in rows:
-            colour, style = PLACEHOLDERS[item.colour], STYLES[item.colour]
-            mark = "o" if len(steps) < 3 else None
-            if smooth:
-                axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.9)
-                values = running_mean(values)
-            axes.plot(steps, values, color=colour, linestyle=style, linewidth=2, label=named(item), marker=mark)
-        axes.set_xlabel("step")
-        axes.set_ylabel(label)
-        axes.grid(color=GRID)
-        if len(rows) > 1:
-            legend(axes)
-
-    words = [f"{item.title} from {values[0]:.3g} to {running_mean(values)[-1]:.3g}" for item, _, values in rows]
-    return draw_figure(f"log-{key}", draw, caption, words, height=height, width=width)
+def fit(axes: Axes, which: Literal["x", "y"], limits: Limits) -> None:
+    """An axis fitted to what is drawn, but not beyond what a number can be; what lies on its end is drawn whole."""
+    axes.autoscale_view()
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    least, most = axes.dataLim.intervalx if which == "x" else axes.dataLim.intervaly
+    if limits[0] is not None:
+        low = max(low, min(limits[0], least))
+    if limits[1] is not None:
+        high = min(high, max(limits[1], most))
+    axes.set(**{f"{which}lim": (low, high)})
+    for line in axes.lines:
+        line.set_clip_on(False)
 
 
 def named(system: ShownSystem) -> str:

@@ -21,6 +21,7 @@ from mer_r1.report.highlights import MAX_REASONING_CHARACTERS
 from mer_r1.report.payload import cut
 from mer_r1.report.pictures import ClipPicture, picture
 from mer_r1.report.sets import ShownSystem
+from mer_r1.report.training_plots import pays
 from mer_r1.report.verdicts import Verdicts, Word
 
 MIN_PAIRS = 3
@@ -88,7 +89,11 @@ def shown_group(systems: Sequence[ShownSystem], verdicts: Verdicts) -> ShownGrou
             sample=sample,
             picture=picture(sample) if sample else None,
             rows=sorted(shown, key=lambda rollout: -rollout.advantage),
-            rewards=[title for title in REWARDS.values() if any(row.rewards[title] is not None for row in shown)],
+            rewards=[
+                title
+                for key, title in REWARDS.items()
+                if pays(system.system, key) and any(row.rewards[title] is not None for row in shown)
+            ],
         )
     return None
 

@@ -16,16 +16,58 @@ from mer_r1.analysis.paradox import GAPS
 from mer_r1.analysis.tables import Estimate
 from mer_r1.data.sample import MODES, Mode
 from mer_r1.evaluation.records import Bounds, ScoreRecord
+from mer_r1.metrics.signature import counted_by, parts_of
 from mer_r1.report.measured import Result
-from mer_r1.report.plots import GRID, INK, MUTED, PAPER, PLACEHOLDERS, WIDTH, Figure, draw_figure, legend, named
+from mer_r1.report.plots import (
+    GRID,
+    INK,
+    MUTED,
+    PAPER,
+    PLACEHOLDERS,
+    WIDTH,
+    Figure,
+    Limits,
+    draw_figure,
+    fit,
+    legend,
+    named,
+)
 from mer_r1.report.sets import ShownSystem
-from mer_r1.text import number, percent, points
+from mer_r1.text import number, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RESULT_HEIGHT, PAIR_HEIGHT = 3.1, 2.4  # inches
 MARK = 8
+PERCENT: Limits = (0.0, 100.0)
+PAIRS: tuple[tuple[str, str, str, Limits], ...] = (
+    ("num_categories", "Categories an answer names, mean over wheels.", "categories an answer", (0.0, None)),
+    (
+        "confidence_gold_first",
+        "Confidence on the right categories at an answer’s first word; 0 would be certainty.",
+        "log-probability",
+        (None, 0.0),
+    ),
+    (
+        "confidence_gold",
+        "Confidence on the right categories, mean over an answer’s words; 0 would be certainty.",
+        "log-probability",
+        (None, 0.0),
+    ),
+    (
+        "margin_first",
+        "Margin over the three hardest wrong categories at an answer’s first word.",
+        "difference of log-probabilities",
+        (None, None),
+    ),
+    (
+        "margin",
+        "Margin over the three hardest wrong categories, mean over an answer’s words.",
+        "difference of log-probabilities",
+        (None, None),
+    ),
+)
 NAMES = {"f1": "F1", "hit": "HIT", "waf": "WAF", "accuracy": "accuracy"}
 
 
@@ -60,8 +102,9 @@ def score_plot(measured: Sequence[Result], constant_f1: float | None, width: flo
     measures = {score.headline for item in measured for score in item.modes.values()}
     label = " or ".join(NAMES[name] for name in NAMES if name in measures)
     line = constant_f1 if measures == {"f1"} and one_set else None
+    limits = (0.0, None) if "hit" in measures else PERCENT  # HIT is a count of right categories
     caption = f"{label[:1].upper()}{label[1:]} with 95 % intervals. Open mark: fast; filled mark: slow."
-    return _row_plot("scores", rows, caption, f"{label}, %", line=line, width=width, one_set=one_set)
+    return _row_plot("scores", rows, caption, f"{label}, percent", limits, line=line, width=width, one_set=one_set)
 
 
 def plane_plot(measured: Sequence[Result], width: float = WIDTH) -> Figure | None:
@@ -83,9 +126,11 @@ def plane_plot(measured: Sequence[Result], width: float = WIDTH) -> Figure | Non
             axes.plot(*fast, "o", color=colour, markerfacecolor=PAPER, markersize=MARK)
             axes.plot(*slow, "o", color=colour, markersize=MARK, label=named(system))
         axes.margins(0.18)
+        for which in ("x", "y"):
+            fit(axes, which, PERCENT)
         _equal_f1_lines(axes)
-        axes.set_xlabel("recall, %")
-        axes.set_ylabel("precision, %")
+        axes.set_xlabel("recall, percent")
+        axes.set_ylabel("precision, percent")
         legend(axes)
 
     words = [f"{system.title} from {_in_plane(fast)} to {_in_plane(slow)}" for system, fast, slow in pairs]
@@ -94,31 +139,35 @@ def plane_plot(measured: Sequence[Result], width: float = WIDTH) -> Figure | Non
 
 
 def without_plot(
-    without: Mapping[str, ScoreRecord], systems: Sequence[ShownSystem], width: float = WIDTH
+    without: Mapping[str, ScoreRecord], systems: Sequence[ShownSystem], wheels: str, width: float = WIDTH
 ) -> Figure | None:
-    """F1 of MER-R1's slow answers with all media and without one, as a quickstart's metrics.json names them."""
-    rows = [(name, scores.f1) for name, scores in without.items() if scores.f1 is not None]
-    if not rows or not systems:
+    """F1 of MER-R1's slow answers with all media and without one, as a quickstart's metrics.json names them.
+
+    `wheels` are those of the page's numbers, as `counted_by` names them; where these are by others, they are named.
+    """
+    known = [(name, scores) for name, scores in without.items() if scores.f1 is not None]
+    if not known or not systems:
         return None
     asked = next((item for item in systems if item.system.name == "mer_r1"), systems[-1])
-    labels = ["all media" if name == "nothing" else f"without {name}" for name, _ in rows]
-
-    def draw(axes: Axes) -> None:
-        values = [100 * value for _, value in rows]
-        axes.barh(range(len(rows)), values, 0.6, color=PLACEHOLDERS[asked.colour])
-        for y, value in enumerate(values):
-            axes.annotate(number(value, 1), (value, y), (4, 0), textcoords="offset points", va="center", color=INK)
-        axes.set_yticks(range(len(rows)), labels)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlim(0, 1.12 * max(*values, 1.0))
-        axes.set_xlabel("F1, %")
-        axes.grid(axis="x", color=GRID)
-
-    num = without[rows[0][0]].n
+    rows = []
+    for name, scores in known:
+        mark = Mark(100 * (scores.f1 or 0.0), _in_percent(scores.bounds("f1")), asked)
+        rows.append(Row("all media" if name == "nothing" else f"without {name}", ((mark,),)))
+    num, signature = known[0][1].n, known[0][1].signature
     clips = f" on {num} clips" if num is not None else ""
-    words = [f"{label} {percent(value, 1)}" for label, (_, value) in zip(labels, rows, strict=True)]
-    caption = f"What each medium is worth: F1 of {asked.title}’s slow answers{clips}, a medium taken away at a time."
-    return draw_figure("without", draw, caption, words, height=RESULT_HEIGHT, width=width)
+    intervals = ", with 95 % intervals" if any(row.groups[0][0].bounds for row in rows) else ""
+    other = f" By {by}." if (by := _counted_by(signature)) not in ("", wheels) else ""
+    caption = (
+        f"What each medium is worth: F1 of {asked.title}’s slow answers{clips}, a medium taken away at a "
+        f"time{intervals}.{other}"
+    )
+    return _row_plot("without", rows, caption, "F1, percent", PERCENT, one_set=True, width=width)
+
+
+def _counted_by(signature: str) -> str:
+    """Wheels and protocol of a signature; empty where it has none."""
+    parts = parts_of(signature)
+    return counted_by(parts["wheels"], parts["protocol"]) if {"wheels", "protocol"} <= parts.keys() else ""
 
 
 def gap_plots(measured: Sequence[Result]) -> list[Figure | None]:
@@ -130,7 +179,8 @@ def gap_plots(measured: Sequence[Result]) -> list[Figure | None]:
     for key, name in GAPS:
         caption = f"{name[:1].upper()}{name[1:]}, fast minus slow, with 95 % intervals. Right of zero fast leads."
         rows = _by_set(measured, partial(_mark, key=key))
-        figures.append(_row_plot(f"gap-{key}", rows, caption, f"{name}, fast − slow, points", line=0.0, one_set=False))
+        label = f"{name}, percentage points"
+        figures.append(_row_plot(f"gap-{key}", rows, caption, label, (-100.0, 100.0), line=0.0, one_set=False))
     return figures
 
 
@@ -144,7 +194,14 @@ def _mark(result: Result, key: str) -> tuple[Mark, ...]:
     return (Mark(100 * estimate.value, _in_percent(estimate.bounds), result.system),)
 
 
-def pair_plot(measured: Sequence[Result], key: str, caption: str, label: str) -> Figure | None:
+def pair_plots(measured: Sequence[Result]) -> list[Figure | None]:
+    """What the diagnosis says of both modes beside each other, a figure a measure."""
+    return [pair_plot(measured, *pair) for pair in PAIRS]
+
+
+def pair_plot(
+    measured: Sequence[Result], key: str, caption: str, label: str, limits: Limits = (None, None)
+) -> Figure | None:
     """One number of the diagnosis, fast beside slow, of every system (MER-R1 Figure 3b-d)."""
 
     def marks(result: Result) -> tuple[Mark, ...]:
@@ -157,7 +214,7 @@ def pair_plot(measured: Sequence[Result], key: str, caption: str, label: str) ->
     one_set = is_one_set(measured)
     rows = [Row(named(result.system), (marks(result),)) for result in complete] if one_set else _by_set(complete, marks)
     caption = f"{caption} Open mark: fast; filled mark: slow."
-    return _row_plot(f"pair-{key}", rows, caption, label, one_set=one_set, height=PAIR_HEIGHT)
+    return _row_plot(f"pair-{key}", rows, caption, label, limits, one_set=one_set, height=PAIR_HEIGHT)
 
 
 def retained_plot(measured: Sequence[Result]) -> Figure | None:
@@ -166,7 +223,7 @@ def retained_plot(measured: Sequence[Result]) -> Figure | None:
         return None
     rows = _by_set(measured, partial(_mark, key="retained"))
     caption = "Retained hit rate: of fast’s right categories the share that slow keeps, with 95 % intervals."
-    return _row_plot("retained", rows, caption, "retained, %", one_set=False)
+    return _row_plot("retained", rows, caption, "retained, percent", PERCENT, one_set=False)
 
 
 def is_one_set(measured: Sequence[Result]) -> bool:
@@ -219,6 +276,7 @@ def _row_plot(
     rows: Sequence[Row],
     caption: str,
     label: str,
+    limits: Limits,
     *,
     one_set: bool,
     line: float | None = None,
@@ -245,6 +303,7 @@ def _row_plot(
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.set_ylim(len(rows) - (0.1 if line else 0.4), -0.6)
         axes.margins(x=0.12)
+        fit(axes, "x", limits)
         axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(label)
         axes.grid(axis="x", color=GRID)
@@ -296,7 +355,7 @@ def _gap_bars(gaps: Sequence[tuple[ShownSystem, Mapping[str, Estimate]]]) -> Fig
                     axes.plot([centre] * 2, [100 * b for b in bounds], color=INK, linewidth=1.3)
         axes.axhline(0, color=MUTED, linewidth=1)
         axes.set_xticks(range(len(GAPS)), [name for _, name in GAPS])
-        axes.set_ylabel("fast − slow, points")
+        axes.set_ylabel("percentage points")
         axes.grid(axis="y", color=GRID)
         legend(axes)
 

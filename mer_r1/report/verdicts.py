@@ -5,11 +5,11 @@ A word is compared with the gold words by category, wheel by wheel, in the wheel
     right     its category is a gold one in all of them        partly   in some of them
     wrong     in none of them                                  unknown  no wheel knows both
 
-An answer is right when it reaches exactly the gold categories of every wheel and says no unknown word that gold has not
-got; partly right when it reaches some of them; wrong when it reaches none. Without an answer (no row, an error, no
-word) it has no state; an answer to a clip without gold words, as in a set of sentiments, is not judged. Convention:
-words are read by the wheels' own parser, repeats count once. These marks are for looking; the numbers are those of
-metrics/corpus_score.py.
+An answer is right when it reaches exactly the gold categories of every wheel, partly right when it reaches some of
+them, wrong when it reaches none. What no wheel knows is what the wheels' protocol makes of it: dropped by "official", a
+category of its own by "corrected". Without an answer (no row, an error, no word) there is no state; an answer to a clip
+that the protocol cannot count, for no gold word is left, is not judged. Convention: words are read by the protocol's
+own parser, repeats count once. These marks are for looking; the numbers are those of metrics/corpus_score.py.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Verdicts:
 
     def __init__(self, wheels: WheelSet) -> None:
         self.wheels = wheels
+        self._counts_unknown = wheels.protocol.oov == "count"
         sizes = [len(names) for names in wheels.categories_of]
         self._masks = [(1 << n) - 1 << shift for n, shift in zip(sizes, shifts(wheels.categories_of), strict=True)]
         self._hits = lru_cache(maxsize=1 << 16)(self._find_hits)
@@ -65,12 +66,13 @@ class Verdicts:
         """How an answer stands: r, p, w, n (not judged), or "-"."""
         if row is None or row.status == "error" or not words:
             return NO_STATE
-        if not (gold[0] or gold[1]):
-            return NO_GOLD
         answer = self.wheels.map_words(words)
-        if answer[0] == gold[0] and set(answer[1]) == set(gold[1]):
+        unknown, unknown_gold = (set(item[1]) if self._counts_unknown else set() for item in (answer, gold))
+        if not (gold[0] or unknown_gold):
+            return NO_GOLD
+        if (answer[0], unknown) == (gold[0], unknown_gold):
             return "r"
-        return "p" if answer[0] & gold[0] or set(answer[1]) & set(gold[1]) else "w"
+        return "p" if answer[0] & gold[0] or unknown & unknown_gold else "w"
 
     def of_words(self, labels: Sequence[str], gold: Sequence[str], confidence: dict[str, float] | None) -> list[Word]:
         """The verdict on each word of an answer."""

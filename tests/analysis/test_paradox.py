@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from mer_r1.analysis.paradox import VERDICTS, finding, halves, paradox_shows
 from mer_r1.analysis.paradox import compare_slow as measure_slow
 from mer_r1.analysis.paradox import diagnose as measure
-from mer_r1.analysis.paradox import finding, paradox_shows
 from mer_r1.analysis.tables import Estimate
 from mer_r1.data.gold import Gold as Truth
 from mer_r1.data.sample import Mode, Prediction, Sample
@@ -173,6 +173,25 @@ def test_the_paradox_is_what_the_intervals_say(recall: Any, f1: Any, precision: 
     assert paradox_shows(delta) is expected
     is_open = [low is not None and low <= 0 <= high for low, high in rows.values()]
     assert ("surely" in finding(delta, expected)) == any(is_open)
+
+
+@pytest.mark.parametrize(
+    ("recall", "precision", "expected"),
+    [
+        ((0.1, 0.2), (-0.1, 0.1), (True, None)),  # half shown, half undecided
+        ((0.1, 0.2), (-0.2, -0.1), (True, True)),
+        ((-0.1, 0.1), (0.0, 0.1), (None, False)),
+        ((-0.2, 0.0), (None, None), (False, None)),
+    ],
+)
+def test_each_half_of_the_paradox_has_a_verdict_of_its_own(recall: Any, precision: Any, expected: Any) -> None:
+    rows = {"recall": recall, "precision": precision, "f1": (0.0, 0.1)}
+    delta = {key: Estimate(low, low, high) for key, (low, high) in rows.items()}
+    found = halves(delta)
+    assert [(half.measure, half.shows) for half in found] == list(zip(("recall", "precision"), expected, strict=True))
+    said = finding(delta, paradox_shows(delta))
+    for half in found:
+        assert f"the {half.measure} half is {VERDICTS[half.shows]}, {half.finding}" in said
 
 
 def test_samples_bring_their_clusters_and_clustered_intervals_are_wider() -> None:

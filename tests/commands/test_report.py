@@ -15,7 +15,7 @@ import pytest
 
 from mer_r1.commands import main
 from mer_r1.errors import InputError
-from mer_r1.report.page import clock
+from mer_r1.report.page import clock, write_page
 from tests.report.runs import EVIL, MODES, Page, make_asked, make_benchmark, make_quickstart, page_of, write_lines
 
 ALL = {"a": ["happy"], "b": ["sad"], "c": ["angry", "sad"]}
@@ -151,7 +151,7 @@ def test_two_runs_stand_side_by_side_with_their_difference(tmp_path: Path) -> No
     page = Page(page_of(poor, good, out=tmp_path / "both.html").read_text(encoding="utf-8"))
     assert "poor and good" in page.text
     assert "Δ F1 against poor" in page.text
-    assert "+100.0" in page.text  # good fast is all right, poor fast all wrong
+    assert re.search(r"\+\d\d\.\d \[\d\d\.\d, 100\.0\]", page.text)  # good fast is all right, poor fast mostly wrong
     assert [item["title"] for item in index_of(page)["systems"]] == ["poor", "good"]
     assert index_of(page)["pair"] == [0, 1]
 
@@ -186,19 +186,19 @@ def test_a_benchmark_is_a_table_of_sets_with_its_own_measures(tmp_path: Path) ->
     assert "OV-MERD+ F1 MELD HIT mean" in text
     assert "model fast 100.0 100.0 100.0" in text
     assert "set:meld|n:2" in text
-    assert "The paradox shows on" in text
+    assert "Recall half shown on 0, not shown on 0, undecided on 2 of 2 sets." in text
 
 
 @pytest.mark.slow
-def test_a_matrix_leaves_open_what_a_system_was_not_asked_and_gives_it_no_mean_and_no_tile(tmp_path: Path) -> None:
+def test_a_matrix_leaves_open_what_a_system_was_not_asked_and_gives_it_no_mean_and_no_card(tmp_path: Path) -> None:
     sets = {"ovmerdplus": ALL, "meld": {"a": ["happy"], "b": ["sad"]}}
     both = make_benchmark(tmp_path / "x", sets, "both", {})
     one = make_benchmark(tmp_path / "y", {"ovmerdplus": ALL}, "one", {})
     text = Page(page_of(both, one, out=tmp_path / "p.html").read_text(encoding="utf-8")).text
     assert "both fast 100.0 100.0 100.0 slow" in text
     assert "one fast – 100.0 – slow" in text
-    assert "both, slow, mean of 2 sets" in text
-    assert "one, slow, mean" not in text
+    assert "both mean of 2 sets, percent fast 100.0 slow" in text
+    assert text.count("mean of 2 sets") == 1
     assert "Counted over OV-MERD+, which all of these systems were asked about." in text
 
 
@@ -212,6 +212,24 @@ def test_wheels_without_a_common_set_name_their_sets_and_count_no_clips(tmp_path
     assert "category clips" not in text
     assert "have no set in common" in text
     assert "category clips" in Page(page_of(one).read_text(encoding="utf-8")).text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["official", "corrected"])
+def test_a_page_has_one_protocol_and_names_another_where_it_stands(tmp_path: Path, protocol: str) -> None:
+    folder = make_asked(tmp_path / "a", {"a": ["happy"], "b": ["neutral"]}, dict.fromkeys("ab", (["glad"], ["glad"])))
+    (folder / "run.json").write_text(json.dumps({"wheels": "builtin@0123, protocol corrected"}))
+    write_lines(folder / "metrics.jsonl", [{"step": s, "reward/recall": 0.5} for s in (1, 2)])
+    text = Page(write_page(folder, protocol=protocol)[0].read_text(encoding="utf-8")).text
+    assert set(re.findall(r"protocol:(\w+)", text)) == {protocol}
+    named = re.findall(r"builtin@(\w+), protocol (\w+)", text)
+    assert {name for digest, name in named if digest != "0123"} == {protocol}
+    assert text.count("builtin@0123, protocol corrected") == 1
+    assert "Rewards are by the wheels of the training: builtin@0123, protocol corrected." in text
+    assert ("1 clip has gold words that reach no category by this protocol, such as neutral" in text) == (
+        protocol == "official"
+    )
+    assert ("neutral no clips" in text or "neutral 0 ·" in text) == (protocol == "corrected")
 
 
 @pytest.mark.slow
@@ -250,7 +268,7 @@ def test_hit_has_its_interval_and_its_column_on_a_phone(tmp_path: Path) -> None:
     folder = make_benchmark(tmp_path / "b", {"meld": gold}, "m", {"sets": {"meld": {"fast": {"measure": "hit"}}}})
     text = page_of(folder).read_text(encoding="utf-8")
     assert "<th>HIT</th>" in text
-    assert re.search(r'<td><span>66\.7</span><small class="range">[\d.]+ – [\d.]+</small>\s*</td>', text)
+    assert re.search(r'<td><span>66\.7</span><small class="range">\[[\d.]+, [\d.]+\]</small>\s*</td>', text)
     assert '<th class="wide">HIT</th>' in page_of(make_asked(tmp_path / "a", ALL, {"a": (["sad"], ["sad"])})).read_text(
         encoding="utf-8"
     )
@@ -277,7 +295,7 @@ def test_what_a_judge_scored_is_shown_as_it_was_written(tmp_path: Path) -> None:
     folder = make_benchmark(tmp_path / "mme", {"lab": ALL}, "some/model", numbers)
     (folder / "run.json").write_text('{"kind": "benchmark", "benchmark": "mme-emotion", "model": "m"}')
     text = page_of(folder).read_text(encoding="utf-8")
-    assert "lab slow 3 1 50.0 40.0 – 60.0 25.0 37.5 micro mean slow 50.0" in Page(text).text
+    assert "lab slow 3 1 50.0 [40.0, 60.0] 25.0 37.5 micro mean slow 50.0" in Page(text).text
     assert "set:mme|judge:someone" in text
     assert "best constant answer" not in text
     assert index_of(Page(text))["num"] == 3

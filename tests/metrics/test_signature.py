@@ -3,7 +3,7 @@
 import pytest
 
 from mer_r1 import __version__
-from mer_r1.metrics.signature import signature, wheels_part
+from mer_r1.metrics.signature import counted_by, parts_of, signature, wheels_part
 
 
 def test_parts_stand_in_one_order_however_they_are_given() -> None:
@@ -24,3 +24,10 @@ def test_values_cannot_break_the_form() -> None:
 def test_unknown_parts_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown signature part seed"):
         signature(seed=3)
+
+
+def test_the_parts_of_a_signature_are_read_back() -> None:
+    given = {"set": "a", "n": "3", "wheels": "builtin@1a2b3c4d", "protocol": "official"}
+    assert parts_of(signature(**given)) == given | {"version": __version__}
+    assert parts_of("no signature") == {}
+    assert counted_by("builtin@1a2b3c4d", "official") == "builtin@1a2b3c4d, protocol official"

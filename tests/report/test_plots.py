@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure as MatplotlibFigure
 
 from mer_r1.data.sample import Sample
 from mer_r1.display.plots import running_mean
+from mer_r1.evaluation.records import RunRecord
 from mer_r1.evaluation.runs import System
 from mer_r1.report import plots
 from mer_r1.report.measured import Result, measure
 from mer_r1.report.pictures import outline, picture
-from mer_r1.report.plots import PLACEHOLDERS, Figure, log_plot, named
+from mer_r1.report.plots import PLACEHOLDERS, Figure, Limits, fit, named
 from mer_r1.report.score_plots import gap_plots, pair_plot, plane_plot, retained_plot, score_plot
 from mer_r1.report.sets import page_sets, shown_systems
+from mer_r1.report.training_plots import Log, large_logs, log_plot, pays, small_logs
 from tests.media.make_media import gray_frames, tone, write_media
 from tests.report.runs import shown_of, systems_of
 from tests.small_wheels import SMALL
 
+LOSS = Log("loss", "Loss.", "loss")
 GOLD = [Sample(str(n), subtitle="x", labels=("happy", "sad") if n % 2 else ("angry",)) for n in range(8)]
 ONE = {str(n): ("happy sad", "happy") for n in range(8)}
 
@@ -75,7 +79,7 @@ def test_titles_are_escaped_in_figures() -> None:
     evil = '<script>"&'
     log = tuple({"step": step, "loss": 1.0 / step} for step in range(1, 20))
     shown = shown_systems([System("x", evil, Path(), log=log), System("y", "y", Path(), log=log)])
-    figure = log_plot(shown, "loss", "Loss", "loss")
+    figure = log_plot(shown, LOSS)
     assert figure is not None
     assert "<script" not in figure.svg
     assert "&lt;script&gt;" in figure.svg
@@ -84,7 +88,7 @@ def test_titles_are_escaped_in_figures() -> None:
 def lines_of(titles: Sequence[str]) -> str:
     """The SVG of the losses of systems of these titles."""
     log = tuple({"step": step, "loss": 1.0 / step} for step in range(1, 20))
-    figure = log_plot(shown_systems([System(t, t, Path(), log=log) for t in titles]), "loss", "L", "loss")
+    figure = log_plot(shown_systems([System(t, t, Path(), log=log) for t in titles]), LOSS)
     assert figure is not None
     return figure.svg
 
@@ -135,11 +139,56 @@ def test_seven_systems_have_seven_colours_of_their_own() -> None:
         assert len(set(re.findall(r"--system-\d: (#\w+)", scheme))) == 7
 
 
+def trained(objective: str | None, **values: float) -> System:
+    """A training of that objective whose log holds these numbers, at two steps."""
+    log = tuple(
+        {"step": step} | {name.replace("_", "/", 1): value for name, value in values.items()} for step in (1, 2)
+    )
+    return System("a", "a", Path(), log=log, run=RunRecord(objective=objective))
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [("mer_r1", []), ("accuracy", ["accuracy"]), ("emo_r3", ["accuracy", "reflection"]), (None, [])],
+)
+def test_a_reward_has_a_curve_where_the_objective_pays_it(objective: str | None, expected: list[str]) -> None:
+    rewards = {"reward_recall": 0.5, "reward_accuracy": 0.0, "reward_reflection": 0.5, "reward_format": 1.0}
+    words = [said(figure) for figure in small_logs(shown_systems([trained(objective, **rewards)]))]
+    found = [name for name in ("accuracy", "reflection") if any(text.lower().startswith(name[:7]) for text in words)]
+    assert found == expected
+    assert any(text.startswith("Format reward") for text in words)
+    assert pays(trained(None, reward_accuracy=0.5), "accuracy")  # an older run of one label logged no recall
+
+
+@pytest.mark.parametrize(
+    ("values", "limits", "expected"),
+    [
+        ((80.0, 99.9), (0.0, 100.0), lambda low, high: 70 < low < 80 and high == 100),
+        ((0.0, 50.0), (0.0, 100.0), lambda low, high: low == 0 and 50 < high < 60),
+        ((140.0, 150.0), (0.0, None), lambda low, high: 130 < low < 140 and 150 < high < 160),
+        ((-1.0, 0.0), (None, 0.0), lambda low, high: -1.2 < low < -1 and high == 0),
+        (
+            (90.0, 120.0),
+            (0.0, 100.0),
+            lambda low, high: 80 < low < 90 and high == 120,
+        ),  # what is there is never cut off
+    ],
+)
+def test_an_axis_is_fitted_to_the_data_and_ends_where_a_number_can_be_no_more(
+    values: tuple[float, float], limits: Limits, expected: Callable[[float, float], bool]
+) -> None:
+    axes = MatplotlibFigure().add_subplot()
+    axes.margins(0.12)
+    axes.plot(values, [0, 1])
+    fit(axes, "x", limits)
+    assert expected(*axes.get_xlim()), axes.get_xlim()
+
+
 def test_without_numbers_there_is_no_figure() -> None:
     assert score_plot((), None) is None
     assert gap_plots(()) == []
     assert pair_plot((), "margin", "", "") is None
-    assert log_plot((), "loss", "", "") is None
+    assert small_logs(()) == large_logs(()) == []
 
 
 def test_a_running_mean_keeps_a_constant_and_does_not_lag_a_line() -> None:

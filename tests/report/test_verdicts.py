@@ -6,7 +6,7 @@ import pytest
 
 from mer_r1.data.sample import Prediction
 from mer_r1.emotion.compiled import CompiledWheels, pack
-from mer_r1.emotion.protocol import CORRECTED
+from mer_r1.emotion.protocol import CORRECTED, OFFICIAL
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.report.verdicts import Verdicts
 from tests.small_wheels import SMALL, small_wheels
@@ -54,6 +54,21 @@ def test_missed_words_are_those_that_no_wheel_reaches() -> None:
 def test_an_answer_is_right_when_it_reaches_exactly_the_gold_categories(gold: str, said: str, state: str) -> None:
     row = Prediction("a", "slow", "", "", tuple(said.split()), "ok")
     assert VERDICTS.state(row, VERDICTS.words(row.labels), VERDICTS.mapped(gold.split())) == state
+
+
+@pytest.mark.parametrize(
+    ("gold", "said", "state"),
+    [
+        ("happy", "glad qwerty", "r"),  # a word that no wheel knows is dropped
+        ("happy qwerty", "glad", "r"),
+        ("qwerty", "happy", "n"),  # no gold is left
+        ("happy", "angry", "w"),
+    ],
+)
+def test_by_the_official_protocol_what_no_wheel_knows_is_dropped(gold: str, said: str, state: str) -> None:
+    row = Prediction("a", "slow", "", "", tuple(said.split()), "ok")
+    verdicts = Verdicts(small_wheels(OFFICIAL))
+    assert verdicts.state(row, verdicts.words(row.labels), verdicts.mapped(gold.split())) == state
 
 
 def test_an_error_and_an_absent_row_have_no_state() -> None:
