@@ -6,8 +6,14 @@ torchrun and accelerate set RANK, WORLD_SIZE and LOCAL_RANK; mpirun sets PMI_* (
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Sequence
+from pathlib import Path
+
+LAUNCHED = "MER_R1_LAUNCHED"
+"""Set in the processes that `mer-r1 train --launch` has started."""
 
 _RANK = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 _WORLD_SIZE = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -32,3 +38,15 @@ def local_rank() -> int:
 
 def _first(names: Sequence[str], default: int) -> int:
     return int(next((value for name in names if (value := os.environ.get(name))), default))
+
+
+def report_error(message: str) -> bool:
+    """Leave an error's line for the command that launched this process, which prints it once; False without one.
+
+    The file is that of torch's elastic agent, in its form.
+    """
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path is None or LAUNCHED not in os.environ:
+        return False
+    Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}), encoding="utf-8")
+    return True

@@ -20,7 +20,7 @@ the prompt are read once by it.
 A part's median seconds are compared with its limit: FLOP over the device's bf16 rate (towers, prefill, pass) or bytes
 over its memory bandwidth (decode: all weights and the cache once an id). Work is counted as cost.py counts it; with
 --checkpointing the pass's second forward is work. share_of_limit = limit_s / seconds, 1 at the limit: against rates
-that this run measures on the device (`measured`: a large matrix product, a large copy) and, for a card that cost.py
+that this run measures on the device (`measured`: a large matrix product, a large copy) and, for a card that gpus.py
 knows, against its data sheet (`nominal`). `predicted_s` is what `train --dry-run` would say of the same step.
 """
 
@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ from mer_r1.models.vllm_engine import EngineOptions
 from mer_r1.recipe import LoraSection, Recipe
 from mer_r1.synthetic.corpus import minimer_texts
 from mer_r1.training import cost
+from mer_r1.training.gpus import GPUS, Gpu
 from mer_r1.training.model_shape import KNOWN, Shape
 
 SHAPES = {"7b": "Qwen/Qwen2.5-Omni-7B", "3b": "Qwen/Qwen2.5-Omni-3B", "tiny": "tiny"}
@@ -271,10 +273,14 @@ def measured_rates(device: torch.device) -> Rates:
     return Rates(2 * size**3 / multiply_s, 2 * length / copy_s)
 
 
-def nominal_card(device: torch.device) -> cost.Gpu | None:
-    """The data sheet of the card at hand, where cost.py has it."""
-    name = torch.cuda.get_device_name(device).lower().replace(" ", "") if device.type == "cuda" else ""
-    return next((gpu for key, gpu in cost.GPUS.items() if all(part in name for part in key.split("-"))), None)
+def nominal_card(device: torch.device) -> Gpu | None:
+    """The data sheet of the card at hand, where gpus.py has it."""
+    name = torch.cuda.get_device_name(device).lower() if device.type == "cuda" else ""
+    for key, gpu in GPUS.items():
+        parts = (part.replace("rtx", "rtx ?") for part in key.split("-"))
+        if re.search(".*".join(rf"\b{part}(?:gb)?\b" for part in parts), name):
+            return gpu
+    return None
 
 
 def work_of(shape: Shape, tokens: cost.Tokens, options: argparse.Namespace) -> dict[str, tuple[float, str]]:
@@ -315,7 +321,7 @@ def report(
                 "share_of_limit": {name: round(limit / spent, 4) for name, limit in limits.items()},
             }
     recipe, own = as_recipe(options), rates["measured"]
-    gpu = card or cost.Gpu(own.flops, own.bandwidth, 0.0, 0.0)
+    gpu = card or Gpu(own.flops, own.bandwidth, 0.0, 0.0)
     predicted = cost.step_seconds(shape, recipe, tokens, options.answer, gpu, 1)
     return {
         "device": torch.cuda.get_device_name(device) if is_cuda else "cpu: these numbers say nothing about a card",

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mer_r1.display.estimate import print_estimate
+from mer_r1.commands import main
 from mer_r1.objectives import OBJECTIVES
 from mer_r1.recipe import Recipe, read_recipe, recipe_names
-from mer_r1.training.estimate import estimate, find_origin
+from mer_r1.training.estimate import Costs, estimate, find_origin
+from mer_r1.training.gpus import find_card
 from mer_r1.training.model_shape import KNOWN
 
 REAL = [name for name in recipe_names() if name.startswith("omni")]
@@ -21,8 +22,10 @@ LAUNCHES = sorted(path.name for path in (resources.files("mer_r1.recipes") / "ac
 GUIDE = Path(__file__).parents[1] / "docs" / "training.md"
 
 
-def dry_run(recipe: Recipe, gpu: str = "h100", num_gpus: int | None = None) -> None:
-    print_estimate(recipe, estimate(recipe, gpu, num_gpus))
+def costs_of(recipe: Recipe, gpu: str = "h100", num_gpus: int | None = None) -> Costs:
+    costs = estimate(recipe, card=find_card(gpu), num_gpus=num_gpus).costs
+    assert costs is not None
+    return costs
 
 
 def test_the_recipes_of_the_paper_and_for_smaller_means_are_there() -> None:
@@ -39,26 +42,24 @@ def test_the_recipes_of_the_paper_and_for_smaller_means_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_dry_run_of_every_recipe_needs_no_network_and_no_data(
+def test_a_dry_run_of_every_recipe_needs_no_network_and_with_a_number_of_rows_no_data(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    recipe = read_recipe(name)
-    dry_run(recipe)
+    assert main(["train", name, "--dry-run", "--rows", "26101", "--verbose"]) == 0
     text = capsys.readouterr().out
-    assert Recipe.model_validate(yaml.safe_load(text)) == recipe
+    assert Recipe.model_validate(yaml.safe_load(text)) == read_recipe(name)
     assert list(tmp_path.iterdir()) == []
     if name in REAL:
-        assert re.search(r"# steps: \d+; hours: [\d.]+\n", text)
-        assert "does not fit" not in text
+        assert re.search(r"# Steps    [\d,]+ = ", text)
+        assert re.search(r"# Time     about [\d.]+ (h|min), ", text)
+    assert main(["train", name, "--dry-run"]) == 2
+    assert "data.train: train.jsonl: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "gpu", "num_gpus"), [("omni7b-rl", "h100", 16), ("omni3b-rl", "a100-40", 8)])
-def test_full_training_fits_the_gpus_that_the_guide_names(
-    name: str, gpu: str, num_gpus: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    dry_run(read_recipe(name), gpu, num_gpus)
-    assert "does not fit" not in capsys.readouterr().out
+def test_full_training_fits_the_gpus_that_the_guide_names(name: str, gpu: str, num_gpus: int) -> None:
+    assert costs_of(read_recipe(name), gpu, num_gpus).fix is None
 
 
 def test_sft_is_the_paper_s() -> None:
@@ -158,17 +159,13 @@ def test_full_training_is_launched_with_its_weights_spread(name: str) -> None:
     assert named or not name.startswith("vl3b")
 
 
-def test_every_number_of_gpus_in_the_guide_s_table_is_a_batch_of_eight_prompts_that_fits(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_every_number_of_gpus_in_the_guide_s_table_is_a_batch_of_eight_prompts_that_fits() -> None:
     rows = re.findall(r"^\| (\d+)( \(LoRA\))? \| (\d) \| (\d) \|$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
     assert [int(row[0]) for row in rows] == [8, 4, 1]
     for num_gpus, lora, batch, micro in rows:
         keys = [f"optim.batch_size={batch}", f"optim.gradient_accumulation_steps={micro}"]
-        dry_run(read_recipe("omni7b-rl-lora" if lora else "omni7b-rl", keys), "h100", int(num_gpus))
-        text = capsys.readouterr().out
-        assert f"# a step: 8 prompts on {num_gpus} x h100" in text
-        assert "does not fit" not in text
+        costs = costs_of(read_recipe("omni7b-rl-lora" if lora else "omni7b-rl", keys), num_gpus=int(num_gpus))
+        assert (costs.prompts, costs.fix) == (8, None)
 
 
 def commands() -> list[list[str]]:
@@ -201,10 +198,15 @@ def test_every_path_of_a_launch_configuration_in_the_guide_and_recipes_is_there(
     assert named == set(LAUNCHES)
 
 
-def test_the_worked_example_of_the_guide_is_what_a_dry_run_prints(
+def test_the_worked_examples_of_the_guide_are_what_a_dry_run_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    dry_run(read_recipe("omni7b-rl"))
-    example = "\n".join(line for line in capsys.readouterr().out.splitlines() if line.startswith("#"))
-    assert f"```\n{example}\n```" in GUIDE.read_text(encoding="utf-8")
+    monkeypatch.setenv("COLUMNS", "120")
+    examples = re.findall(
+        r"^```\n\$ mer-r1 (train .*)\n((?:.*\n)+?)```$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(examples) == 2
+    for command, printed in examples:
+        main(shlex.split(command))
+        assert capsys.readouterr().out == printed

@@ -34,6 +34,7 @@ from mer_r1.commands import (
     wheels,
 )
 from mer_r1.commands.options import KINDS
+from mer_r1.distributed import LAUNCHED, report_error
 from mer_r1.errors import InputError
 from mer_r1.threads import choose_threads
 from mer_r1.version import __version__
@@ -85,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _error(f"{error.name} is not installed; install it with: pip install 'mer-r1[{extra}]'")
     except KeyboardInterrupt:
         resumable = getattr(parsed, "resumable", False)
-        print(f"mer-r1: stopped{'; run the same command again to resume' if resumable else ''}", file=sys.stderr)
+        if LAUNCHED not in os.environ:  # else the command that launched this says so
+            print(f"mer-r1: stopped{'; run the same command again to resume' if resumable else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -96,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _error(message: str) -> int:
     line = "".join(character if character.isprintable() else " " for character in message)
-    print(f"mer-r1: error: {line}", file=sys.stderr)
+    if not report_error(line):
+        print(f"mer-r1: error: {line}", file=sys.stderr)
     return 2
 
 

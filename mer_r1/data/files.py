@@ -89,12 +89,14 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds `folder`, which is made where it is missing, for this process alone.
+    """Holds `folder`, which is made where it is missing, for this process alone. One that was made and stayed empty is
+    removed when the block ends.
 
     The lock is the kernel's, on `folder`/.lock: it ends with the process, however that ends, and no forked child keeps
     it. The file is removed when the block ends. On a file system without locks nothing is held.
     Raises InputError at once where another process holds it, or another block of this one.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
     # A soft lock in place of the kernel's would outlive a killed process.
@@ -116,6 +118,9 @@ def locked(folder: Path) -> Iterator[None]:
             with suppress(OSError):  # Windows removes it when the lock ends
                 path.unlink()
             lock.release()
+            if is_new:
+                with suppress(OSError):  # it holds something
+                    folder.rmdir()
 
 
 def _write_pid(descriptor: int) -> None:

@@ -22,7 +22,7 @@ from mer_r1.model_settings import model_folder
 from mer_r1.pipelines.resume import is_finished, row_ids, validate_rows
 from mer_r1.recipe import TINY, ModelSection, Recipe
 from mer_r1.threads import choose_threads
-from mer_r1.training.rows import Rows, read_rows
+from mer_r1.training.rows import Rows, rows_of
 
 if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
@@ -55,6 +55,21 @@ def train(recipe: Recipe, out: Path, progress: Progress | None = None, prepared:
         return _train(recipe, out, progress, prepared, at_the_end)
 
 
+def validate_start(recipe: Recipe) -> None:
+    """Raises InputError for what a run needs and is not installed."""
+    if _samples_by_engine(recipe):
+        from mer_r1.models.vllm_engine import require_vllm
+
+        try:
+            require_vllm()
+        except InputError as error:
+            raise InputError(f"rl.sampler: {error}; or set rl.sampler=local") from None
+
+
+def _samples_by_engine(recipe: Recipe) -> bool:
+    return recipe.kind == "rl" and recipe.rl.sampler == "vllm"
+
+
 def _train(
     recipe: Recipe, out: Path, progress: Progress | None, prepared: Progress | None, at_the_end: ExitStack
 ) -> Path:
@@ -62,21 +77,12 @@ def _train(
         if is_first_process():
             _close(out)
         return out / "model"
-    samples_by_engine = recipe.kind == "rl" and recipe.rl.sampler == "vllm"
-    if samples_by_engine:
-        from mer_r1.models.vllm_engine import require_vllm
-
-        try:
-            require_vllm()
-        except InputError as error:
-            raise InputError(f"rl.sampler: {error}; or set rl.sampler=local") from None
-    data = recipe.data
-    rows = {"train": read_rows(recipe, data.train, data.num)}
-    if data.eval:
-        rows["eval"] = read_rows(recipe, data.eval, data.eval_num)
+    validate_start(recipe)
+    samples_by_engine = _samples_by_engine(recipe)
+    rows = rows_of(recipe)
     uncountable = _count_uncountable(recipe, rows)
-    samples, held_out = rows["train"].samples, rows["eval"].samples if data.eval else None
-    validate_rows(out, data.train, samples)
+    samples, held_out = rows["train"].samples, rows["eval"].samples if "eval" in rows else None
+    validate_rows(out, recipe.data.train, samples)
     import torch
     from accelerate import PartialState
 

@@ -26,6 +26,7 @@ from math import ceil
 
 from mer_r1.objectives import needs_calibration
 from mer_r1.recipe import Recipe
+from mer_r1.training.gpus import Gpu
 from mer_r1.training.model_shape import Shape, Text
 
 MFU = 0.4
@@ -39,26 +40,6 @@ HEAD_CHUNK_BYTES = 3 * 4 * 2**25  # the packed pass makes 2^25 logits at a time:
 FAST_TOKENS = 16  # the prefill and the answer's ids up to its last word
 ANSWER_TOKENS = 256  # an answer's expected length, for time; memory counts max_completion_length
 PATCHES_A_TOKEN, SOUND_POSITIONS_A_TOKEN = 4, 2
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """Peak of dense bf16 (FLOP/s), memory bandwidth (bytes/s), memory (GiB), link to its neighbours (bytes/s)."""
-
-    flops: float
-    bandwidth: float
-    memory_gib: float
-    link: float
-
-
-GPUS = {
-    "h100": Gpu(989e12, 3.35e12, 80, 450e9),
-    "h200": Gpu(989e12, 4.8e12, 140, 450e9),
-    "a100-80": Gpu(312e12, 2.04e12, 80, 300e9),
-    "a100-40": Gpu(312e12, 1.56e12, 40, 300e9),
-    "l40s": Gpu(362e12, 0.86e12, 45, 25e9),
-    "rtx4090": Gpu(165e12, 1.01e12, 24, 25e9),
-}
 
 
 @dataclass(frozen=True)
@@ -158,11 +139,11 @@ def memory(shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, num_gpus: 
     }
 
 
-def engine_bytes(recipe: Recipe, activations: float, gpu: Gpu) -> float:
+def engine_bytes(recipe: Recipe, activations: float, memory_gib: float) -> float:
     """What a vLLM engine takes of a GPU beside `activations`; one that sleeps while the policy learns is no sum."""
     if recipe.kind != "rl" or recipe.rl.sampler == "local":
         return 0.0
-    taken = recipe.rl.vllm_gpu_memory_utilization * gpu.memory_gib * 2**30
+    taken = recipe.rl.vllm_gpu_memory_utilization * memory_gib * 2**30
     return max(0.0, taken - activations) if recipe.rl.vllm_enable_sleep_mode else taken
 
 

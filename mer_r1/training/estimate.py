@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from mer_r1.media import TINY_BUDGET, MediaBudget, audio_tokens, most_tokens
 from mer_r1.model_settings import folder_settings
 from mer_r1.recipe import TINY, ModelSection, Recipe, read_recipe, recipe_names
 from mer_r1.training import cost
+from mer_r1.training.gpus import Card, find_card
 from mer_r1.training.model_shape import KNOWN, Shape, shape_of
-from mer_r1.training.rows import read_rows
 
 GIB = 2**30
 _CHARACTERS_A_TOKEN = 4  # of English under Qwen's tokenizer, rounded down
@@ -46,14 +45,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a run costs on `num_gpus` of `gpu`, with answers of `answer` tokens.
+    """What a run costs on `num_gpus` of `card`, with answers of `answer` tokens.
 
     `memory` is bytes of one GPU at the fullest moment and `seconds` those of one optimiser step, both by part. `fix` is
-    advice where the run does not fit, None where it does. `steps` is None where neither recipe nor data say; `work` is
-    None in SFT.
+    advice where the run does not fit, None where it does. `seconds` is None where the card's speed is not known,
+    `steps` where neither recipe nor data say; `work` is None in SFT.
     """
 
-    gpu: str
+    card: Card
     num_gpus: int
     answer: int
     parameters: int
@@ -61,44 +60,67 @@ class Costs:
     memory: dict[str, float]
     fix: str | None
     prompts: int
-    seconds: dict[str, float]
+    seconds: dict[str, float] | None
     work: Work | None
     steps: int | None
 
     @property
+    def step_s(self) -> float | None:
+        """Seconds of one optimiser step."""
+        return None if self.seconds is None else sum(self.seconds.values())
+
+    @property
     def hours(self) -> float | None:
         """Of the whole run."""
-        return None if self.steps is None else self.steps * sum(self.seconds.values()) / 3600
+        return None if self.steps is None or self.step_s is None else self.steps * self.step_s / 3600
+
+
+@dataclass(frozen=True)
+class _Place:
+    card: Card
+    num_gpus: int
+    answer_tokens: int
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The recipe's model, the most tokens of a prompt, and the costs; None where the model's size is not known."""
+    """The recipe's model, the most tokens of a prompt, the rows that are learned from (None: not known), and the costs;
+    None where the model's size is not known."""
 
     origin: Origin
     tokens: cost.Tokens
+    num_rows: int | None
     costs: Costs | None
 
 
-def estimate(
-    recipe: Recipe, gpu: str = "h100", num_gpus: int | None = None, answer_tokens: int = cost.ANSWER_TOKENS
-) -> Estimate:
-    """What `recipe` costs on `num_gpus` of `gpu`, by default 8, and 1 for adapters and the tiny models.
+def default_gpus(recipe: Recipe) -> int:
+    """How many GPUs an estimate takes where it is not told: 8, and 1 for adapters and models of under a billion."""
+    shape = find_origin(recipe.model).shape
+    return 1 if recipe.model.lora or (shape and shape.parameters < 1e9) else 8
 
-    `answer_tokens` is the expected length of an answer, for the hours; memory is that of the longest. Raises InputError
-    for an unknown GPU, a number below 1, or a model's folder that cannot be read.
+
+def estimate(
+    recipe: Recipe,
+    rows: int | None = None,
+    card: Card | None = None,
+    num_gpus: int | None = None,
+    answer_tokens: int = cost.ANSWER_TOKENS,
+) -> Estimate:
+    """What `recipe` costs with `rows` rows to learn from, on `num_gpus` (None: `default_gpus`) of `card` (an h100).
+
+    `rows` is data.num where it is None. `answer_tokens` is the expected length of an answer, for the hours; memory is
+    that of the longest. Raises InputError for a number below 1, or a model's folder that cannot be read.
     """
-    if num_gpus is None:
-        num_gpus = 1 if recipe.model.lora or recipe.model.source in TINY else 8
-    if gpu not in cost.GPUS:
-        raise InputError(f"--gpu {gpu}: is not known; choose from {', '.join(cost.GPUS)}")
+    num_gpus = default_gpus(recipe) if num_gpus is None else num_gpus
     for name, value in (("--gpus", num_gpus), ("--answer-tokens", answer_tokens)):
         if value < 1:
             raise InputError(f"{name} {value}: give a number above 0")
     origin = find_origin(recipe.model)
     tokens = prompt_tokens(origin)
-    costs = None if origin.shape is None else _costs(recipe, origin.shape, tokens, gpu, num_gpus, answer_tokens)
-    return Estimate(origin, tokens, costs)
+    rows = recipe.data.num if rows is None else rows
+    placed = _Place(card or find_card(), num_gpus, answer_tokens)
+    costs = None if origin.shape is None else _costs(recipe, origin.shape, tokens, placed, rows)
+    return Estimate(origin, tokens, rows, costs)
 
 
 def find_origin(model: ModelSection) -> Origin:
@@ -169,27 +191,30 @@ def prompt_tokens(origin: Origin) -> cost.Tokens:
     )
 
 
-def _costs(recipe: Recipe, shape: Shape, tokens: cost.Tokens, gpu: str, num_gpus: int, answer_tokens: int) -> Costs:
-    longest = recipe.rl.max_completion_length if recipe.kind == "rl" else answer_tokens
-    answer = min(answer_tokens, longest)
+def _costs(recipe: Recipe, shape: Shape, tokens: cost.Tokens, place: _Place, rows: int | None) -> Costs:
+    longest = recipe.rl.max_completion_length if recipe.kind == "rl" else place.answer_tokens
+    answer, card, num_gpus = min(place.answer_tokens, longest), place.card, place.num_gpus
 
     def memory(number: int) -> dict[str, float]:
         parts = cost.memory(shape, recipe, tokens, longest, number)
-        engine = cost.engine_bytes(recipe, parts["activations"], cost.GPUS[gpu])
+        engine = cost.engine_bytes(recipe, parts["activations"], card.memory_gib)
         return parts | ({"engine": engine} if engine else {})
 
+    seconds = None
+    if card.speed is not None:
+        seconds = cost.step_seconds(shape, recipe, tokens, answer, card.speed, num_gpus)
     return Costs(
-        gpu,
+        card,
         num_gpus,
         answer,
         parameters=shape.parameters,
         trained=cost.trained_parameters(shape, recipe),
         memory=memory(num_gpus),
-        fix=_fix(recipe, memory, num_gpus, cost.GPUS[gpu].memory_gib * GIB),
+        fix=_fix(recipe, memory, num_gpus, card.memory_gib * GIB),
         prompts=recipe.optim.batch_size * recipe.optim.gradient_accumulation_steps * num_gpus,
-        seconds=cost.step_seconds(shape, recipe, tokens, answer, cost.GPUS[gpu], num_gpus),
+        seconds=seconds,
         work=_work(recipe, shape, tokens, answer) if recipe.kind == "rl" else None,
-        steps=cost.num_steps(recipe, _rows(recipe), num_gpus),
+        steps=cost.num_steps(recipe, rows, num_gpus),
     )
 
 
@@ -208,7 +233,7 @@ def _fix(recipe: Recipe, memory: Callable[[int], dict[str, float]], num_gpus: in
     if recipe.optim.batch_size > 1 and (recipe.model.lora or num_gpus == 1):
         return "lower optim.batch_size and raise optim.gradient_accumulation_steps"
     if enough:
-        return f"{enough} of them have room"
+        return f"{enough} GPUs hold it"
     return "take shorter prompts and answers" if recipe.model.lora else "train adapters (model.lora)"
 
 
@@ -219,16 +244,3 @@ def _work(recipe: Recipe, shape: Shape, tokens: cost.Tokens, answer: int) -> Wor
     head = num * (answer + fast)
     times = cost.forward_flops(shape.text, *repeated, head) / cost.forward_flops(shape.text, *packed, head)
     return Work(packed[0], repeated[0], times)
-
-
-def _rows(recipe: Recipe) -> int | None:
-    """Rows that will be learned from; those the recipe names where the manifest is not here."""
-    if recipe.kind == "rl":
-        with suppress(InputError):  # without manifest or wheels, and with a wrong row, the lines are counted
-            return len(read_rows(recipe, recipe.data.train, recipe.data.num).samples)
-    try:
-        with recipe.data.train.open("rb") as lines:
-            rows = sum(1 for line in lines if line.strip())
-    except OSError:
-        return recipe.data.num
-    return min(rows, recipe.data.num or rows)

@@ -58,10 +58,24 @@ class Uncountable:
 
 @dataclass(frozen=True)
 class Rows:
-    """The samples of a run in the manifest's order, and the uncountable rows that were met on the way."""
+    """The samples of a run in the manifest's order, the uncountable rows that were met on the way, and how many rows
+    the manifest has."""
 
     samples: list[Sample]
     uncountable: Uncountable
+    num_in_manifest: int
+
+
+def rows_of(recipe: Recipe) -> dict[str, Rows]:
+    """What a run learns from, and what it evaluates on where the recipe says so: `train` and `eval`.
+
+    Raises InputError as `read_rows` does.
+    """
+    data = recipe.data
+    rows = {"train": read_rows(recipe, data.train, data.num)}
+    if data.eval:
+        rows["eval"] = read_rows(recipe, data.eval, data.eval_num)
+    return rows
 
 
 def read_rows(recipe: Recipe, manifest: Path, num: int | None) -> Rows:
@@ -73,9 +87,7 @@ def read_rows(recipe: Recipe, manifest: Path, num: int | None) -> Rows:
     samples = read_manifest(manifest)
     if not samples:
         raise InputError(f"{manifest}: has no rows; a run needs at least one")
-    return (
-        _countable(recipe, manifest, samples, num) if recipe.kind == "rl" else _taught(recipe, manifest, samples[:num])
-    )
+    return (_countable if recipe.kind == "rl" else _taught)(recipe, manifest, samples, num)
 
 
 def unteachable(sample: Sample, targets: Sequence[TargetKind]) -> str | None:
@@ -108,15 +120,16 @@ def rl_problem(manifest: Path, objective: str, wheels: WheelSet, dropped: Uncoun
     )
 
 
-def _taught(recipe: Recipe, manifest: Path, samples: list[Sample]) -> Rows:
+def _taught(recipe: Recipe, manifest: Path, samples: list[Sample], num: int | None) -> Rows:
+    num_in_manifest, samples = len(samples), samples[:num]
     if problem := next(sft_problems(manifest, samples, recipe.sft.targets), None):
         raise InputError(problem)
-    return Rows(samples, Uncountable())
+    return Rows(samples, Uncountable(), num_in_manifest)
 
 
 def _countable(recipe: Recipe, manifest: Path, samples: list[Sample], num: int | None) -> Rows:
     wheels = WheelSet.load(recipe.rl.wheels, protocol=recipe.rl.protocol)
-    rows, rule, num_countable = Rows([], Uncountable()), recipe.data.uncountable, 0
+    rows, rule, num_countable = Rows([], Uncountable(), len(samples)), recipe.data.uncountable, 0
     for sample in samples:
         if len(rows.samples) == num:
             break

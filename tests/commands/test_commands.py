@@ -246,11 +246,11 @@ def test_a_wrong_command_line_is_one_line_too_and_points_to_the_help(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("train", "seed=5", "mine.yaml", "--dry-run"),
-        ("train", "--dry-run", "seed=5", "mine.yaml"),
-        ("train", "mine.yaml", "--dry-run", "--gpu", "h100", "seed=5"),
-        ("train", "mine.yaml", "--gpus=1", "seed=5", "--dry-run"),
-        ("train", "mine.yaml", "--dry-run", "--", "seed=5"),
+        ("train", "seed=5", "mine.yaml", "--dry-run", "--verbose"),
+        ("train", "--dry-run", "--verbose", "seed=5", "mine.yaml"),
+        ("train", "mine.yaml", "--dry-run", "--verbose", "--gpu", "h100", "seed=5"),
+        ("train", "mine.yaml", "--gpus=1", "seed=5", "--dry-run", "--verbose"),
+        ("train", "mine.yaml", "--dry-run", "--verbose", "--", "seed=5"),
     ],
     ids=" ".join,
 )
@@ -330,7 +330,7 @@ def test_the_users_folder_is_known_to_options_arguments_and_overrides(
     monkeypatch.setenv("HOME", str(home))
     (home / "mine.yaml").write_text((files / "mine.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     overrides = ("kind=rl", "data.train=~/t.jsonl", "model.source=~/m", "rl.wheels=~/w")
-    assert status("train", "~/mine.yaml", "--dry-run", *overrides) == 0
+    assert status("train", "~/mine.yaml", "--dry-run", "--verbose", "--rows", "9", *overrides) == 0
     printed = capsys.readouterr().out
     for name in ("t.jsonl", "m", "w"):
         assert f"{home}/{name}\n" in printed
@@ -340,9 +340,12 @@ def test_the_users_folder_is_known_to_options_arguments_and_overrides(
 
 
 def test_a_list_of_arguments_continues_behind_an_option(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = status("train", "mine.yaml", "seed=5", "data.num=1", "--dry-run"), capsys.readouterr()
+    before = status("train", "mine.yaml", "seed=5", "data.num=1", "--dry-run", "--verbose"), capsys.readouterr()
     assert "seed: 5" in before[1].out
-    assert (status("train", "mine.yaml", "seed=5", "--dry-run", "data.num=1"), capsys.readouterr()) == before
+    assert (
+        status("train", "mine.yaml", "seed=5", "--dry-run", "--verbose", "data.num=1"),
+        capsys.readouterr(),
+    ) == before
     assert status("predict", "one.mp4", "--model", "nowhere", "two.mp4") == 2
     assert "unrecognized" not in capsys.readouterr().err
 

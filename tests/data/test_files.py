@@ -314,6 +314,18 @@ def test_a_block_that_fails_frees_its_folder_and_no_block_enters_another(tmp_pat
         assert names(tmp_path) == [".lock"]
 
 
+def test_a_folder_that_was_made_and_stayed_empty_goes_with_its_lock(tmp_path: Path) -> None:
+    for name in ("made", "used"):
+        with locked(tmp_path / name):
+            (tmp_path / "used").mkdir(exist_ok=True)
+            (tmp_path / "used" / "file").touch()
+    assert names(tmp_path) == ["used"]
+    (tmp_path / "there").mkdir()
+    with locked(tmp_path / "there"):
+        pass
+    assert names(tmp_path) == ["there", "used"]
+
+
 def test_a_second_thread_is_refused_while_the_first_is_inside(tmp_path: Path) -> None:
     inside, leave = threading.Event(), threading.Event()
 

@@ -23,6 +23,7 @@ from mer_r1.models.types import Prompt
 from mer_r1.recipe import LoraSection, Recipe
 from mer_r1.training import cost
 from mer_r1.training.estimate import find_origin, prompt_tokens
+from mer_r1.training.gpus import GPUS
 from mer_r1.training.model_shape import KNOWN, Text, shape_of
 
 OMNI_7B = KNOWN["Qwen/Qwen2.5-Omni-7B"]
@@ -277,7 +278,7 @@ def test_accumulated_gradients_lie_whole_on_every_gpu_of_a_spread_model_only() -
 
 def test_iterations_on_the_same_answers_share_all_but_the_pass_and_the_links() -> None:
     one, two = (
-        cost.step_seconds(OMNI_7B, recipe_of(rl={"num_iterations": num}), TOKENS, 256, cost.GPUS["h100"], 8)
+        cost.step_seconds(OMNI_7B, recipe_of(rl={"num_iterations": num}), TOKENS, 256, GPUS["h100"], 8)
         for num in (1, 2)
     )
     assert {name: one[name] / two[name] for name in one} == pytest.approx(
@@ -288,7 +289,7 @@ def test_iterations_on_the_same_answers_share_all_but_the_pass_and_the_links() -
 def test_an_engine_writes_without_waiting_for_launches_all_micro_batches_at_a_time() -> None:
     def seconds(sampler: str, micro: int = 1) -> dict[str, float]:
         recipe = recipe_of(rl={"sampler": sampler}, optim={"gradient_accumulation_steps": micro})
-        return cost.step_seconds(OMNI_7B, recipe, TOKENS, 256, cost.GPUS["h100"], 1)
+        return cost.step_seconds(OMNI_7B, recipe, TOKENS, 256, GPUS["h100"], 1)
 
     text = OMNI_7B.text
     weights = 2 * (text.linear + text.hidden * text.vocab) / (cost.BANDWIDTH_SHARE * 3.35e12)
@@ -302,17 +303,17 @@ def test_an_engine_writes_without_waiting_for_launches_all_micro_batches_at_a_ti
 
 def test_an_engine_takes_its_share_of_a_gpu_unless_it_sleeps() -> None:
     share = {"sampler": "vllm", "vllm_gpu_memory_utilization": 0.5}
-    assert cost.engine_bytes(recipe_of(), 1e9, cost.GPUS["h100"]) == 0
-    assert cost.engine_bytes(recipe_of(rl=share), 1e9, cost.GPUS["h100"]) == 40 * 2**30
+    assert cost.engine_bytes(recipe_of(), 1e9, 80) == 0
+    assert cost.engine_bytes(recipe_of(rl=share), 1e9, 80) == 40 * 2**30
     asleep = recipe_of(rl=share | {"vllm_enable_sleep_mode": True})
-    assert cost.engine_bytes(asleep, 1e9, cost.GPUS["h100"]) == 40 * 2**30 - 1e9
-    assert cost.engine_bytes(asleep, 1e12, cost.GPUS["h100"]) == 0
+    assert cost.engine_bytes(asleep, 1e9, 80) == 40 * 2**30 - 1e9
+    assert cost.engine_bytes(asleep, 1e12, 80) == 0
     assert cost.memory(OMNI_7B, recipe_of(rl=share), TOKENS, 256, 8)["KV cache"] == 0  # it is in the engine's share
 
 
 def test_a_better_card_more_prompts_and_longer_answers_change_the_seconds_as_they_should() -> None:
     def seconds(gpu: str = "h100", answer: int = 256, **keys: Any) -> dict[str, float]:
-        return cost.step_seconds(OMNI_7B, recipe_of(**keys), TOKENS, answer, cost.GPUS[gpu], 1)
+        return cost.step_seconds(OMNI_7B, recipe_of(**keys), TOKENS, answer, GPUS[gpu], 1)
 
     assert seconds("a100-80")["pass"] / seconds("h100")["pass"] == pytest.approx(989 / 312)
     assert seconds(answer=512)["decode"] >= 2 * seconds(answer=256)["decode"]
