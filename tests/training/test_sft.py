@@ -15,7 +15,8 @@ from mer_r1.errors import InputError
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.types import Prompt
 from mer_r1.prompting.response import parse_response
-from mer_r1.training.sft import SftBatch, SftExample, SftExamples, collate, make_target, sft_loss, slow_text
+from mer_r1.prompting.targets import slow_text
+from mer_r1.training.sft import SftBatch, SftExample, SftExamples, collate, make_target, sft_loss
 
 PREFILL = "<think></think><answer>"
 PLAIN = Sample("a", subtitle="We talked.", labels=("happy", "calm"), reasoning="A smile.")
