@@ -168,7 +168,7 @@ def diagnose(
     low, high = bootstrap_intervals(retained, _mean_of_sums, names)[0]
     return Diagnosis(
         n=len(gold.labels),
-        signature=score_signature(wheels, name, len(gold.labels), "fast+slow"),
+        signature=score_signature(wheels, name, len(gold.labels), "fast+slow", fast.report.unscorable_gold),
         failed={mode: len(of_mode) for mode, of_mode in found.failed[0].items()},
         fast=_level(fast),
         slow=_level(slow),

@@ -16,6 +16,7 @@ from mer_r1.data.sample import MODES, Mode, Sample
 from mer_r1.evaluation.runs import EvaluatedSet
 from mer_r1.evaluation.sentiment import GIVEN, LEXICON
 from mer_r1.metrics.sentiment import SentimentReport, compare_sentiment, lexicon_sentiment, sentiment_score
+from mer_r1.metrics.signature import parts_of
 from mer_r1.metrics.statistics import or_none
 
 
@@ -76,5 +77,5 @@ def _judge(answers: EvaluatedSet) -> str:
     if answers.sentiments is None:
         return LEXICON
     records = (answers.scores.of_mode(mode) for mode in MODES)
-    parts = [part for record in records if record for part in record.signature.split("|")]
-    return next((part.removeprefix("judge:") for part in parts if part.startswith("judge:")), GIVEN)
+    judges = (parts_of(record.signature).get("judge") for record in records if record)
+    return next(filter(None, judges), GIVEN)

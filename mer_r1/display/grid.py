@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
@@ -25,18 +26,36 @@ class Grid:
 
 
 def print_grid(grid: Grid, console: Console) -> None:
-    """A table whose heads break at spaces; where the terminal is narrower its lines run over, and no number is cut."""
-    table = Table(title=escape(grid.title), title_justify="left")
-    for index, head in enumerate(grid.columns):
-        side: Literal["left", "right"] = "left" if index < grid.num_names else "right"
-        table.add_column(escape(head.replace(" ", "\n")), justify=side, no_wrap=True)
-    for row in grid.rows:
-        table.add_row(*map(escape, row))
-    needed = Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum
+    """A table whose heads break at spaces, below its title.
+
+    Where the terminal is narrower it has no vertical lines; where that is too wide still its lines run over, and no
+    number is cut.
+    """
+    tables = (_table(grid, box.HEAVY_HEAD), _table(grid, box.SIMPLE_HEAD, light=True))
+    widths = [Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum for table in tables]
+    table, needed = next(
+        (pair for pair in zip(tables, widths, strict=True) if pair[1] <= console.width), (tables[1], widths[1])
+    )
+    print_title(grid.title, console)
     lines = console.render(table, console.options.update(width=max(needed, console.width)))
     console.print(Segments(lines), crop=False, soft_wrap=True, end="")
+
+
+def print_title(title: str, console: Console) -> None:
+    """The title of a table, whose words are not broken however narrow the table is."""
+    print_line(title, console, "italic")
 
 
 def print_line(line: str, console: Console, style: str | None = None) -> None:
     """A line as it is: brackets are no markup, numbers have no color, and it runs over instead of being broken."""
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(grid: Grid, lines: box.Box, *, light: bool = False) -> Table:
+    table = Table(box=lines, show_edge=not light, pad_edge=not light, padding=(0, 1, 0, 0) if light else (0, 1))
+    for index, head in enumerate(grid.columns):
+        side: Literal["left", "right"] = "left" if index < grid.num_names else "right"
+        table.add_column(escape(head.replace(" ", "\n")), justify=side, no_wrap=True)
+    for row in grid.rows:
+        table.add_row(*map(escape, row))
+    return table

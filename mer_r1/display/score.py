@@ -9,9 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from mer_r1.data.predictions import UNSTATED
+from mer_r1.display.grid import print_line, print_title
+from mer_r1.emotion.official import is_here
 from mer_r1.emotion.protocol import OFFICIAL, protocol_of
 from mer_r1.evaluation.answered import FailedRule
-from mer_r1.evaluation.score import Comparison, FileScore, ModeReports
+from mer_r1.evaluation.compare import Comparison
+from mer_r1.evaluation.score import FileScore, ModeReports
 from mer_r1.evaluation.sentiment import not_unibench
 from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import ScoreReport
@@ -34,25 +37,46 @@ def print_file_score(file: FileScore, rule: FailedRule, console: Console) -> Non
         _print_differences("Slow minus fast, paired bootstrap", file.slow_minus_fast, console)
 
 
-def print_comparison(comparison: Comparison, rule: FailedRule, console: Console) -> None:
-    """The scores of both files, and the second minus the first, mode by mode."""
-    if left := comparison.not_compared:
-        console.print(f"not compared: {printable(', '.join(left))}, which one file has", markup=False, highlight=False)
-    titles = comparison.titles
-    for name, pair in comparison.pairs.items():
-        for title, scored in zip(titles, pair, strict=True):
-            mode = "" if name == UNSTATED else f", mode {printable(name)}"
-            console.print(f"{title}{mode}", style="bold", markup=False, highlight=False, soft_wrap=True)
-            _print_mode(scored, rule, console)
-        _print_differences(f"{titles[1]} minus {titles[0]}, paired bootstrap", comparison.differences[name], console)
+def print_details(comparison: Comparison, rule: FailedRule, console: Console) -> None:
+    """The whole report of every row, and below it the differences of every measure."""
+    for row in comparison.rows:
+        mode = "" if row.mode == UNSTATED else f", mode {printable(row.mode)}"
+        print_line(f"\n{row.system.name}{mode}", console, "bold")
+        _print_mode(row.reports, rule, console)
+        if row.differences:
+            title = f"{row.system.name} minus {comparison.first}{mode}, paired bootstrap, p as it is"
+            _print_differences(title, row.differences, console)
+
+
+def title_of(reports: ModeReports) -> str:
+    """What the main measures are of: how many clips count, of how many, and in which unit."""
+    counted, whole = reports.main.counted, reports.main.whole
+    clips = f"{whole:,} clips" if counted == whole else f"{counted:,} of {whole:,} clips"
+    if reports.words is not None:
+        return f"{clips}, mean over wheels, in %"
+    assert reports.sentiment is not None, "a mode has a report of one kind or both"
+    return f"{clips}, sentiment by {printable(reports.sentiment.backend)}, in %"
+
+
+def wheels_line(signature: str) -> str | None:
+    """That the built-in wheels are not the benchmark's, and what its own need; None for a score by other wheels."""
+    if "|wheels:builtin@" not in signature:
+        return None
+    first = "" if is_here("official") else "fetch them once by mer-r1 wheels download official, then "
+    return (
+        "Built-in wheels, not MER-UniBench's tables, by which a verdict can turn: for numbers by these "
+        f"{first}add --wheels official"
+    )
 
 
 def _print_mode(mode: ModeReports, rule: FailedRule, console: Console) -> None:
     sentiment = mode.sentiment
     if mode.words is not None:
+        print_title(title_of(mode), console)
         _print_report(mode.words, console, sentiment)
     elif sentiment is not None:
-        table = _table(f"Sentiment by {escape(printable(sentiment.backend))}, in %", "score", "95 % interval")
+        print_title(title_of(mode), console)
+        table = _table("score", "95 % interval")
         _add_waf(table, sentiment)
         console.print(table)
     for line in _sentiment_lines(sentiment) if sentiment else ():
@@ -72,9 +96,9 @@ def failed_answers(num: int, rule: FailedRule) -> str:
     return f"{num} answers failed and {fate}"
 
 
-def _table(title: str | None, *heads: str) -> Table:
+def _table(*heads: str) -> Table:
     """A table whose columns are of numbers, but for the first, which has no head."""
-    table = Table("", title=title, title_justify="left")
+    table = Table("")
     for head in heads:
         table.add_column(head, justify="right")
     return table
@@ -83,7 +107,7 @@ def _table(title: str | None, *heads: str) -> Table:
 def _print_report(report: ScoreReport, console: Console, sentiment: SentimentReport | None) -> None:
     """The report for people, headline first, in percent; of sentiment one more line of the first table."""
     score, bounds = report.open_vocabulary, report.intervals
-    head = _table("Mean over wheels, in %", "score", "95 % interval")
+    head = _table("score", "95 % interval")
     measures = sorted(MEASURES, key=lambda name: name != report.headline)
     for name in measures:
         style = "bold" if name == report.headline else ""
@@ -92,7 +116,7 @@ def _print_report(report: ScoreReport, console: Console, sentiment: SentimentRep
         head.add_section()
         _add_waf(head, sentiment)
     console.print(head)
-    rows = _table(None, "n", *(TITLES[name] for name in measures))
+    rows = _table("n", *(TITLES[name] for name in measures))
     for name, wheel in zip(report.wheel_names, score.wheels, strict=True):
         rows.add_row(name, str(wheel.n), *(percent(getattr(wheel, measure)) for measure in measures))
     console.print(rows)
@@ -100,19 +124,23 @@ def _print_report(report: ScoreReport, console: Console, sentiment: SentimentRep
         _print_constants(report, measures, console)
     for line in _count_lines(report):
         console.print(line, markup=False, highlight=False)
-    console.print(report.signature, markup=False, highlight=False, soft_wrap=True)
+    if note := wheels_line(report.signature):
+        console.print(note, markup=False, highlight=False)
+    print_line(report.signature, console)
 
 
 def _print_differences(title: str, differences: Mapping[str, Difference], console: Console) -> None:
     """Paired differences in points."""
-    table = _table(escape(title), "points", "95 % interval", "p")
+    print_title(title, console)
+    table = _table("points", "95 % interval", "p")
     for name, row in differences.items():
         table.add_row(TITLES[name], points(row.delta, 2), _range((row.low, row.high)), p_value(row.p_value))
     console.print(table)
 
 
 def _print_constants(report: ScoreReport, measures: list[str], console: Console) -> None:
-    table = Table(title="Best constant answers on this gold", title_justify="left")
+    print_title("Best constant answers on this gold", console)
+    table = Table()
     for title in ("", "best", *(TITLES[name] for name in measures)):
         table.add_column(title, justify="right" if title in TITLES.values() else "left")
     by_words: dict[tuple[str, ...], list[ConstantAnswer]] = {}  # the best for F1 and the best for HIT may be the same

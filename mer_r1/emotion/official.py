@@ -96,6 +96,11 @@ def published_folder(name: str) -> Path:
     return user_folder() / "wheels" / name
 
 
+def is_here(name: str) -> bool:
+    """Whether all files of "official" or "mer2026" are in the user's cache; whether they are right is not looked at."""
+    return not missing_files(published_folder(name))
+
+
 def read_source(source: str) -> Source:
     """Find, read and hash the files of "official", "mer2026" or a folder.
 

@@ -16,14 +16,14 @@ from typing import Any, Literal, TypeVar
 
 from mer_r1.data.gold import Gold, read_gold
 from mer_r1.data.labels import read_labels
-from mer_r1.data.predictions import UNSTATED, ModePredictions, read_modes
+from mer_r1.data.predictions import ModePredictions, read_modes
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import FailedRule, answered
 from mer_r1.evaluation.sentiment import SentimentChoice, sentiment_reports
 from mer_r1.metrics.corpus_score import ScoreReport, ScoreTask, compare, difference_json, score_mode
 from mer_r1.metrics.sentiment import SentimentReport, compare_sentiment
-from mer_r1.metrics.statistics import Difference
+from mer_r1.metrics.statistics import Difference, Interval
 from mer_r1.prompting.label_extractors import extract_labels, validate_style
 from mer_r1.text import printable
 
@@ -70,6 +70,38 @@ class ModeReports:
         intervals = head["intervals"] | sentiment["intervals"]
         return {**head, "failed": self.failed, "intervals": intervals, "sentiment": sentiment}
 
+    @property
+    def _kinds(self) -> dict[str, ScoreReport | SentimentReport]:
+        """The reports that are there by what they are of, the main one first."""
+        kinds = {"words": self.words, "sentiment": self.sentiment}
+        return {name: report for name, report in kinds.items() if report is not None}
+
+    @property
+    def main(self) -> ScoreReport | SentimentReport:
+        """The report that the headline is of."""
+        return next(iter(self._kinds.values()))
+
+    @property
+    def headline(self) -> str:
+        """The main measure."""
+        return self.main.headline
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """The signature of each report by what it is of, the main one first."""
+        return {name: report.signature for name, report in self._kinds.items()}
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """All measures, the headline first; fractions, NaN where one is not defined."""
+        found = {name: value for report in self._kinds.values() for name, value in report.measures.items()}
+        return {self.headline: found[self.headline]} | found
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % interval of each measure."""
+        return {name: bounds for report in self._kinds.values() for name, bounds in report.intervals.items()}
+
     def minus(self, other: ModeReports) -> dict[str, Difference]:
         """This system minus the other, of every measure that both have, by the paired bootstrap."""
         words = compare(other.words, self.words) if self.words and other.words else {}
@@ -108,81 +140,18 @@ class FileScore:
         return {"modes": {name: item.to_json() for name, item in self.modes.items()}, "differences": differences}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two predictions files on the same clips; `pairs` has (first, second) by mode.
-
-    The key is UNSTATED where each file has one mode of another name. `not_compared` are modes that one file has.
-    """
-
-    titles: tuple[str, str]
-    pairs: dict[str, tuple[ModeReports, ModeReports]]
-    not_compared: tuple[str, ...]
-
-    @cached_property
-    def differences(self) -> dict[str, dict[str, Difference]]:
-        """The second minus the first of each measure, by mode, by the paired bootstrap."""
-        return {name: second.minus(first) for name, (first, second) in self.pairs.items()}
-
-    @property
-    def exit_status(self) -> int:
-        """1 where an answer failed, otherwise 0."""
-        return int(any(item.failed for pair in self.pairs.values() for item in pair))
-
-    def to_json(self) -> Json:
-        """`{"first": report, "second": report, "difference": {measure: {"delta", "low", "high", "p_value"}}}`.
-
-        Where several modes are compared, `{"modes": {mode: ..}}` of these.
-        """
-        result: Json = {
-            name: {
-                "first": {"file": self.titles[0], **first.to_json()},
-                "second": {"file": self.titles[1], **second.to_json()},
-                "difference": difference_json(self.differences[name]),
-            }
-            for name, (first, second) in self.pairs.items()
-        }
-        return next(iter(result.values())) if len(result) == 1 else {"modes": result}
-
-
 def score_file(gold: Path, pred: Path, settings: Settings | None = None) -> FileScore:
     """Score `pred` against `gold`.
 
     A report of sentiment is there where gold has valences and there are sentiments or a backend; none of words for the
     task "sentiment", or "auto" and no gold row with labels. Raises InputError that names file and line of a wrong row.
     """
-    files = _Files(gold, settings or Settings())
+    files = Scorer(gold, settings or Settings())
     return FileScore(files.scored((pred, files.read(pred)))[0])
 
 
-def compare_files(gold: Path, first: Path, second: Path, settings: Settings | None = None) -> Comparison:
-    """Score two systems on the clips of one gold file that both answered.
-
-    Raises InputError as `score_file` does, and when the files have no mode in common and more than one to choose from.
-    """
-    settings = settings or Settings()
-    if settings.sentiment.out:
-        raise InputError("--sentiment-out keeps the answers to one file; score each by --pred, then compare these")
-    files = _Files(gold, settings)
-    one, other = files.read(first), files.read(second)
-    if both := [name for name in one if name in other]:
-        not_compared = sorted((one.keys() | other.keys()) - set(both))
-        one, other = ({name: modes[name] for name in both} for modes in (one, other))
-    elif len(one) == len(other) == 1:
-        both, not_compared = [UNSTATED], []
-    else:
-        raise InputError(
-            f"{first} has the modes {printable(', '.join(one))} and {second} {printable(', '.join(other))}; name one "
-            "that both have with --mode"
-        )
-    scored = files.scored((first, one), (second, other))
-    titles = (first.name, second.name) if first.name != second.name else (str(first), str(second))
-    pairs = zip(scored[0].values(), scored[1].values(), strict=True)
-    return Comparison(titles, dict(zip(both, pairs, strict=True)), tuple(not_compared))
-
-
-class _Files:
-    """A gold file, and how predictions files are scored against it."""
+class Scorer:
+    """A gold file, and how predictions files are scored against it. Raises InputError that names file and line."""
 
     def __init__(self, gold: Path, settings: Settings) -> None:
         self.path, self.settings = gold, settings

@@ -38,7 +38,7 @@ from mer_r1.metrics.open_vocabulary import (
     terms,
     wheel_scores,
 )
-from mer_r1.metrics.signature import signature, wheels_part
+from mer_r1.metrics.signature import counted_part, signature, wheels_part
 from mer_r1.metrics.statistics import (
     LEVEL,
     NUM_RESAMPLES,
@@ -108,9 +108,24 @@ class ScoreReport:
         return len(self.missing_ids)
 
     @property
+    def whole(self) -> int:
+        """All samples, those that no wheel counts among them."""
+        return self.n
+
+    @property
+    def counted(self) -> int:
+        """Samples that some wheel counts."""
+        return self.n - self.unscorable_gold
+
+    @property
     def headline(self) -> str:
         """The measure that MER-UniBench prints for the task: HIT for basic emotions, else F1."""
         return "hit" if self.task == "basic" else "f1"
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """Each measure's mean over the wheels; fractions, NaN where it is not defined."""
+        return {name: float(getattr(self.open_vocabulary, name)) for name in MEASURES}
 
     @property
     def num_clusters(self) -> int | None:
@@ -125,9 +140,10 @@ class ScoreReport:
         wheels = {
             name: {"n": wheel.n, **_numbers(wheel)} for name, wheel in zip(self.wheel_names, score.wheels, strict=True)
         }
-        plain = ("signature", "protocol", "task", "n", "malformed", "missing", "unanswered", "refusals", "misread")
+        plain = ("signature", "protocol", "task", "n", "counted", "malformed", "missing", "unanswered", "refusals")
         return {
             **{name: getattr(self, name) for name in plain},
+            "misread": self.misread,
             "extra_predictions": self.extra_predictions,
             "unmapped_predictions": self.unmapped_predictions,
             "unscorable_gold": self.unscorable_gold,
@@ -177,8 +193,9 @@ def score(
     cluster_names = tuple(clusters.get(identity) for identity in gold) if clusters else None
     unmapped = _unmapped(mapped)
     bounds = bootstrap_intervals(_flat_terms(arrays), bootstrap_measures, cluster_names)
+    unscorable = int((~arrays.num_gold_NW.any(axis=1)).sum())
     return ScoreReport(
-        signature=score_signature(wheels, name, len(gold), mode),
+        signature=score_signature(wheels, name, len(gold), mode, unscorable),
         protocol=wheels.protocol.name,
         task=_task(task, fields.gold),
         n=len(gold),
@@ -189,7 +206,7 @@ def score(
         misread=sum(is_misread(predictions[identity]) for identity in gold if identity in predictions),
         extra_predictions=len(fields.extra),
         unmapped_predictions=sum(unmapped.values()),
-        unscorable_gold=int((~arrays.num_gold_NW.any(axis=1)).sum()),
+        unscorable_gold=unscorable,
         open_vocabulary=wheel_scores(arrays),
         wheel_names=wheels.names,
         intervals=dict(zip(MEASURES, bounds, strict=True)),
@@ -277,10 +294,11 @@ def _read(gold: Mapping[str, Labels], predictions: Mapping[str, Labels], parser:
     return fields
 
 
-def score_signature(wheels: WheelSet, name: str, n: int, mode: str | None) -> str:
-    """The signature of what is counted with these wheels over `n` samples of the set `name`."""
+def score_signature(wheels: WheelSet, name: str, n: int, mode: str | None, unscorable: int = 0) -> str:
+    """The signature of what is counted with these wheels over the set `name`: `n` samples without the unscorable."""
     protocol, hash_part = wheels.protocol, wheels_part(wheels.source, wheels.sha256)
-    return signature(set=name, n=n, wheels=hash_part, protocol=protocol.name, parser=protocol.parser, mode=mode)
+    counted = counted_part(n - unscorable, n)
+    return signature(set=name, n=counted, wheels=hash_part, protocol=protocol.name, parser=protocol.parser, mode=mode)
 
 
 def _task(task: ScoreTask, gold: Sequence[Words]) -> str:

@@ -37,7 +37,7 @@ from mer_r1.emotion.protocol import OFFICIAL, protocol_of
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.emotion.words import normalise
 from mer_r1.errors import InputError
-from mer_r1.metrics.signature import signature
+from mer_r1.metrics.signature import counted_part, signature
 from mer_r1.metrics.statistics import (
     LEVEL,
     NUM_RESAMPLES,
@@ -96,6 +96,26 @@ class SentimentReport:
     clusters: tuple[str | None, ...] | None = field(repr=False, compare=False)
     prompt: str | None = None
 
+    @property
+    def headline(self) -> str:
+        """The measure that MER-UniBench prints."""
+        return "waf"
+
+    @property
+    def counted(self) -> int:
+        """Samples that count, those that are in `n`."""
+        return self.n
+
+    @property
+    def whole(self) -> int:
+        """All samples with a valence."""
+        return self.n + self.zero_gold if self.protocol == OFFICIAL.name else self.n
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """WAF and accuracy."""
+        return {name: float(getattr(self, name)) for name in MEASURES}
+
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values, NaN as None."""
         plain = ("signature", "protocol", "backend", "prompt", "n", "invalid", "missing", "zero_gold")
@@ -142,7 +162,12 @@ def sentiment_score(
     missing = sum(identity not in answers for identity in scored)
     return SentimentReport(
         signature=signature(
-            set=name, n=len(scored), protocol=protocol, parser=parser, mode=mode, judge=judge or backend
+            set=name,
+            n=counted_part(len(scored), len(gold)),
+            protocol=protocol,
+            parser=parser,
+            mode=mode,
+            judge=judge or backend,
         ),
         protocol=protocol,
         backend=backend,

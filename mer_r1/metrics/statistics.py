@@ -8,11 +8,13 @@ distribution, for less.
     interval   percentiles of the resampled measure (95 %: 2.5 and 97.5), N samples drawn with replacement
     clusters   whole clusters are drawn instead (one speaker, one dialogue): samples within one are not independent
     paired     both systems are resampled with the same draw; two-sided p = (1 + #{|d* - d| >= |d|}) / (1 + B)
+    Holm       of m p-values the i-th smallest times (m - i + 1), never below the one before it, at most 1
 
 Convention: a resample whose measure is NaN (no sample counts) is left out of the percentiles; an interval is NaN when
 all are, and where there is one sample or one cluster alone, for then every resample is the whole. The seed is fixed, so
 that one file has one interval. Source: Efron and Tibshirani (1993), percentile method; Koehn (2004) for the paired
-test. Shape letters: N samples, C clusters, D distinct rows of terms, B resamples, K terms, M measures.
+test; Holm (1979) for several comparisons. Shape letters: N samples, C clusters, D distinct rows of terms, B resamples,
+K terms, M measures.
 """
 
 from __future__ import annotations
@@ -119,6 +121,16 @@ def paired_bootstrap(
     if len(both_CK) == 1:
         drawn_BM = np.full_like(drawn_BM, np.nan)
     return tuple(_difference(float(d), column, level) for d, column in zip(deltas_M, drawn_BM.T, strict=True))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of a family of comparisons, corrected for its size; a NaN is none of the family and stays."""
+    order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
+    corrected, highest = list(p_values), 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
+        corrected[index] = highest
+    return corrected
 
 
 def _check(num_samples: int, clusters: Sequence[object] | None, num_resamples: int, level: float) -> None:

@@ -33,6 +33,7 @@ from mer_r1.errors import InputError
 from mer_r1.generation import generate_to_store
 from mer_r1.generation.make import LOCAL, Engine, close_engine, make_model_generator, require_engine
 from mer_r1.metrics.corpus_score import score_signature
+from mer_r1.metrics.countable import gold_words
 from mer_r1.metrics.signature import signature
 from mer_r1.pipelines.sweep_variants import Cell, cells, read_variants, varied
 
@@ -163,7 +164,9 @@ def _signature(test: SweepSet) -> str:
     name, number = test.path.stem, len(test.samples)
     if test.measures is LABELS:
         return signature(set=name, n=number, parser="corrected", mode="fast+slow")
-    return score_signature(load_wheels("builtin", "official"), name, number, "fast+slow")
+    wheels = load_wheels("builtin", "official")
+    unscorable = sum(not wheels.map_words(gold_words(sample, wheels))[0] for sample in test.samples)
+    return score_signature(wheels, name, number, "fast+slow", unscorable)
 
 
 def _dynamics(metrics: Path, rewards: Sequence[str]) -> dict[str, list[tuple[int, float]]]:

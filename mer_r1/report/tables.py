@@ -77,7 +77,8 @@ def set_table(page_set: PageSet, measured: Sequence[Result], wheels: WheelSet) -
     modes = dict.fromkeys(row.mode for row in rows)
     signatures = [row.score.reported_signature for row in rows if row.score.reported is not None]
     if headline != "waf":
-        signatures.append(score_signature(wheels, page_set.name, len(page_set.scored), "+".join(modes)))
+        unscorable = rows[0].score.report.unscorable_gold if rows else 0
+        signatures.append(score_signature(wheels, page_set.name, len(page_set.scored), "+".join(modes), unscorable))
     return SetTable(
         page_set=page_set,
         headline=headline,

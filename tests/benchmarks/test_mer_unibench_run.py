@@ -318,7 +318,7 @@ def test_the_published_tables_are_printed(tmp_path: Path) -> None:
     narrow = console.file.getvalue()  # type: ignore[attr-defined]
     assert "83.50" not in narrow
     row = next(line for line in narrow.splitlines() if "MER-R1  " in line)
-    assert [cell.strip() for cell in row.strip("│").split("│")][-3:] == ["38.4", "64.6", "51.5"]
+    assert row.split()[-3:] == ["38.4", "64.6", "51.5"]
 
 
 def benchmark_and_die(model: str, data: str, out: str) -> None:

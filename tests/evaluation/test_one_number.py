@@ -13,8 +13,9 @@ from mer_r1.data.predictions import read_predictions
 from mer_r1.data.prepared import PreparedSet
 from mer_r1.data.sample import Mode
 from mer_r1.emotion.wheel import WheelSet
+from mer_r1.evaluation.compare import compare_files
 from mer_r1.evaluation.runs import read_runs
-from mer_r1.evaluation.score import Settings, compare_files, score_file
+from mer_r1.evaluation.score import Settings, score_file
 from mer_r1.evaluation.suite import AnsweredRun, AnsweredSet, Request
 from mer_r1.report.measured import measure
 from mer_r1.report.sets import page_sets, shown_systems
@@ -61,7 +62,7 @@ def test_benchmark_score_diagnose_and_the_page_give_one_number(folder: Path) -> 
     (page,) = measure(shown, page_sets(shown), wheels)
     assert metrics is not None
     assert paradox is not None
-    compared = compare_files(gold, pred, pred)
+    compared = compare_files(gold, [pred, pred])
     for mode in MODES:
         words, record, report = scored.words[mode], metrics.sets[NAME].of_mode(mode), page.modes[mode].report
         level = paradox.fast if mode == "fast" else paradox.slow
@@ -70,7 +71,7 @@ def test_benchmark_score_diagnose_and_the_page_give_one_number(folder: Path) -> 
         assert scored.modes[mode].failed == record.failed == page.modes[mode].failed == 1
         recalls = [words.open_vocabulary.recall, record.recall, level.recall, report.open_vocabulary.recall]
         assert recalls == [words.open_vocabulary.recall] * 4
-        first, second = compared.pairs[mode]
+        first, second = (row.reports for row in compared.rows if row.mode == mode)
         assert first.to_json() == second.to_json() == scored.modes[mode].to_json()
     assert scored.words["slow"].open_vocabulary.recall == 1 / 2  # c0 and c2 of c0, c2, c3, c5
     assert diagnosed.failed == {systems[0].name: 2}

@@ -295,7 +295,7 @@ def test_two_files_are_compared_by_the_paired_bootstrap(tmp_path: Path, capsys: 
     assert result["difference"]["waf"]["delta"] == pytest.approx(1.0)
     alone = run(gold, second)
     assert result["second"] == {"file": "better.jsonl", **alone}
-    assert "better.jsonl minus half.jsonl" in capsys.readouterr().out
+    assert "better minus half, paired bootstrap" in capsys.readouterr().out
     namesake = tmp_path / "other" / "half.jsonl"
     namesake.parent.mkdir()
     write(namesake, *better)
@@ -313,10 +313,13 @@ def test_files_of_several_modes_are_compared_mode_by_mode(
     assert list(run_compare(gold, both, both)["modes"]) == ["fast", "slow"]
     capsys.readouterr()
     assert run_compare(gold, both, slow)["difference"]["f1"]["delta"] == 0.0
-    assert "not compared: fast, which one file has" in capsys.readouterr().out
+    assert "not compared: the modes fast, which not every file has" in capsys.readouterr().out
     unstated = write(tmp_path / "plain.jsonl", *({"id": name, "labels": ["sad"]} for name in "abc"))
     assert run_compare(gold, slow, unstated)["difference"]["f1"]["delta"] == 0.0
-    with pytest.raises(InputError, match=r"has the modes fast, slow and .* unstated; name one that both have"):
+    with pytest.raises(
+        InputError,
+        match=r"both\.jsonl has fast, slow; .*plain\.jsonl has unstated\); name one that all have with --mode",
+    ):
         run_compare(gold, both, unstated)
 
 

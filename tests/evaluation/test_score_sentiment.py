@@ -59,7 +59,7 @@ def test_the_lexicon_scores_words_and_stands_in_table_json_and_signature(
     assert sentiment["accuracy"] == pytest.approx(2 / 3)  # e has no word, so it is neutral, so it counts as negative
     assert sentiment["waf"] == pytest.approx(2 / 3)
     assert sentiment["backend"] == "lexicon"
-    assert sentiment["signature"].startswith("set:mosi|n:3|protocol:official|parser:official|judge:lexicon@")
+    assert sentiment["signature"].startswith("set:mosi|n:3/4|protocol:official|parser:official|judge:lexicon@")
     assert json.loads((tmp_path / "score.json").read_text()) == result
     plain = run(gold, pred)
     whole = plain | {"intervals": plain["intervals"] | sentiment["intervals"], "sentiment": sentiment}
@@ -117,7 +117,7 @@ def test_the_predictions_own_words_are_taken_as_they_stand(gold: Path, tmp_path:
     result = run(gold, write(tmp_path / "pred.jsonl", *carried))["sentiment"]
     assert (result["n"], result["waf"], result["accuracy"], result["invalid"]) == (3, 1.0, 1.0, 1)
     assert result["backend"] == "predictions"
-    assert result["signature"] == f"set:mosi|n:3|protocol:official|judge:predictions|version:{__version__}"
+    assert result["signature"] == f"set:mosi|n:3/4|protocol:official|judge:predictions|version:{__version__}"
     chosen = run(gold, tmp_path / "pred.jsonl", LEXICON)["sentiment"]
     assert (chosen["backend"], chosen["accuracy"]) == ("lexicon", pytest.approx(1 / 3))
 
@@ -146,7 +146,7 @@ def test_gold_without_labels_is_scored_for_sentiment_alone(
     assert (result["task"], result["n"], result["signature"]) == ("sentiment", 5, result["sentiment"]["signature"])
     assert result["sentiment"]["accuracy"] == 4 / 5
     printed = capsys.readouterr().out
-    assert "Sentiment by lexicon" in printed
+    assert "5 clips, sentiment by lexicon, in %" in printed
     assert "precision" not in printed
 
 

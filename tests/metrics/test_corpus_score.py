@@ -69,7 +69,7 @@ def test_predictions_without_gold_are_counted_and_left_out_but_not_all_of_them()
 def test_the_signature_says_how_the_number_came_about() -> None:
     report = score(GOLD, {}, SMALL, name="meld", mode="slow")
     assert report.signature == (
-        f"set:meld|n:5|wheels:small@{SMALL.sha256[:8]}|protocol:official|parser:official|mode:slow|version:{__version__}"
+        f"set:meld|n:3/5|wheels:small@{SMALL.sha256[:8]}|protocol:official|parser:official|mode:slow|version:{__version__}"
     )
     assert "|protocol:corrected|parser:corrected|" in score(GOLD, {}, OWN).signature
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mer_r1.metrics import statistics
-from mer_r1.metrics.statistics import bootstrap_intervals, paired_bootstrap
+from mer_r1.metrics.statistics import bootstrap_intervals, holm, paired_bootstrap
 
 Floats = NDArray[np.float64]
 
@@ -179,3 +179,14 @@ def test_one_sample_or_cluster_alone_has_no_interval(clusters: list[str] | None)
     assert difference.delta > 0
     assert np.isnan([difference.low, difference.high, difference.p_value]).all()
     assert not np.isnan(bootstrap_intervals(np.concatenate([values, values]), mean)).any()
+
+
+def test_holms_correction_is_that_of_a_hand_computation() -> None:
+    """4 x 0.01, 3 x 0.02, max(2 x 0.03, 0.06), max(0.05, 0.06)."""
+    assert holm([0.02, 0.05, 0.01, 0.03]) == pytest.approx([0.06, 0.06, 0.04, 0.06])
+    assert holm([0.5, 0.9, 0.04]) == pytest.approx([1.0, 1.0, 0.12])
+    assert holm([0.04]) == [0.04]
+    assert holm([]) == []
+    first, second, third = holm([0.01, float("nan"), 0.02])  # what is not defined is no comparison
+    assert (first, third) == pytest.approx((0.02, 0.02))
+    assert second != second

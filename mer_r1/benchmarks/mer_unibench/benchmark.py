@@ -30,7 +30,7 @@ from mer_r1.evaluation.sentiment import LEXICON, SentimentChoice, sentiment_repo
 from mer_r1.evaluation.suite import AnsweredRun, AnsweredSet, FoundSets, Outcome, Request, same_generator
 from mer_r1.generation import Generator
 from mer_r1.metrics.corpus_score import ScoreTask, score_mode
-from mer_r1.metrics.signature import signature, wheels_part
+from mer_r1.metrics.signature import counted_part, counts_of, parts_of, signature, wheels_part
 from mer_r1.metrics.statistics import mean_of_all
 
 NAME = "mer-unibench"
@@ -104,6 +104,7 @@ class MerUniBench:
         """The report of every set, over the samples that count."""
         sets: dict[str, ScoresByMode] = {}
         judges: set[str] = set()
+        counts: list[tuple[int, int]] = []
         for name, item in run.sets.items():
             if not (reports := self._reports(item)):
                 continue
@@ -114,12 +115,13 @@ class MerUniBench:
                 for mode, report in reports.items()
             }
             sets[name] = ScoresByMode.of(scores, item.prepared.title)
-            signatures = "|".join(report["signature"] for report in reports.values()).split("|")
-            judges |= {part.removeprefix("judge:") for part in signatures if part.startswith("judge:")}
+            signatures = [report["signature"] for report in reports.values()]
+            judges |= {judge for text in signatures if (judge := parts_of(text).get("judge"))}
+            counts.append(counts_of(signatures[0]))  # every mode is scored over the same clips
         modes = run.request.modes
         whole = signature(
             set=NAME if len(sets) == len(SETS) else f"{NAME}/{'+'.join(sets)}",
-            n=sum(record.n or 0 for item in sets.values() if (record := item.of_mode(modes[0]))),
+            n=counted_part(sum(counted for counted, _ in counts), sum(whole for _, whole in counts)),
             wheels=wheels_part(self.wheels.source, self.wheels.sha256),
             protocol=self.wheels.protocol.name,
             parser=self.wheels.protocol.parser,
