@@ -1,4 +1,4 @@
-"""How PyTorch's threads wait on a CPU, chosen before torch is loaded.
+"""How many cores there are, and how PyTorch's threads wait on a CPU, chosen before torch is loaded.
 
 PyTorch's threads are OpenMP's (libgomp), and meet at the end of every operation. Those that come first spin, 300,000
 rounds by default, before they sleep. Beside another program they then take the core from the one that they wait for,
@@ -18,6 +18,17 @@ import sys
 
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 SPINS = "1000"
+MOST_WORKERS = 8
+
+
+def num_cores() -> int:
+    """The cores that this process may use: where the system tells, those that `taskset` or a job's cpuset leave it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def num_workers() -> int:
+    """How many processes make or decode clips where nothing else is asked for: one a core, and at most MOST_WORKERS."""
+    return min(num_cores(), MOST_WORKERS)
 
 
 def choose_threads() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mer_r1.threads import SPINS, WAITING, choose_threads
+from mer_r1.threads import SPINS, WAITING, choose_threads, num_cores, num_workers
 
 
 @pytest.fixture
@@ -80,3 +80,13 @@ def test_commands_choose_before_they_load_torch(command: str, tmp_path: Path) ->
         check=False,
     )
     assert done.stdout.split("\n")[0] == SPINS, done.stderr
+
+
+def test_a_process_counts_the_cores_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    assert (num_cores(), num_workers()) == (1, 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert (num_cores(), num_workers()) == (64, 8)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert num_workers() == 3

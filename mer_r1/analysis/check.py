@@ -38,6 +38,7 @@ from mer_r1.metrics.rewards import score_response
 from mer_r1.metrics.signature import wheels_part
 from mer_r1.prompting.response import parse_response
 from mer_r1.text import printable
+from mer_r1.threads import num_workers
 
 if TYPE_CHECKING:
     from mer_r1.emotion.wheel import WheelSet
@@ -163,7 +164,7 @@ def check_manifest(
     check_rows(scan, found)
     if before_media is not None:
         before_media(found)
-    check_media(manifest, scan, limit, budget, workers or min(os.cpu_count() or 1, 8), found, progress)
+    check_media(manifest, scan, limit, budget, workers or num_workers(), found, progress)
     return found
 
 

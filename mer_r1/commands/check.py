@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from mer_r1.commands.options import Commands, add_command, add_wheel_options
 from mer_r1.errors import InputError
 from mer_r1.objectives import OBJECTIVES
+from mer_r1.threads import num_workers
 
 if TYPE_CHECKING:
     from mer_r1.analysis.check import Findings
@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=min(os.cpu_count() or 1, 8),
+        default=num_workers(),
         metavar="N",
         help="processes that decode (default one a core)",
     )

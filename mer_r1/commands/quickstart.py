@@ -12,7 +12,7 @@ def add(commands: Commands) -> None:
     """Add `mer-r1 quickstart`."""
     text = "The whole job on one laptop: clips, SFT, RL twice, scores, a page."
     parser = add_command(commands, "quickstart", text, _run, resumable=True)
-    parser.add_argument("--fast", action="store_true", help="a one-minute smoke run; its numbers mean nothing")
+    parser.add_argument("--fast", action="store_true", help="a smoke run of about a minute; its numbers mean nothing")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the run (default runs/quickstart, or runs/quickstart-fast)"
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from mer_r1.commands.options import Commands, add_command
 from mer_r1.errors import InputError
+from mer_r1.threads import num_workers
 
 
 def add(commands: Commands) -> None:
@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default %(default)s)")
     parser.add_argument("--seconds", type=float, help="length of a clip, 0.5 to 60 (default 1)")
     parser.add_argument(
-        "--workers", type=int, default=min(os.cpu_count() or 1, 8), metavar="N", help="processes (default one a core)"
+        "--workers", type=int, default=num_workers(), metavar="N", help="processes (default one a core)"
     )
     parser.add_argument(
         "--form",

@@ -23,6 +23,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import read_clip
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.types import Prompt
+from mer_r1.threads import num_cores
 from mer_r1.version import __version__
 
 SHARD = 128
@@ -160,7 +161,7 @@ def read_prompts(
     folder = keep_in / _fingerprint(backbone, samples)
     folder.mkdir(parents=True, exist_ok=True)
     shards = _Shards(fresh, folder)
-    loader = torch.utils.data.DataLoader(shards, batch_size=None, num_workers=min(workers, len(shards)))
+    loader = torch.utils.data.DataLoader(shards, batch_size=None, num_workers=min(workers, len(shards), num_cores()))
     done = 0
     for made in loader:
         if isinstance(made, Exception):

@@ -65,6 +65,15 @@ def test_features_made_in_loader_processes_are_the_same(
 
 
 @pytest.mark.slow
+def test_on_one_core_no_more_processes_are_started_than_it_has_and_torch_does_not_warn(
+    tiny: OmniBackbone, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "SHARD", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    assert len(read_prompts(tiny, samples[:2], tmp_path, workers=8)) == 2
+
+
+@pytest.mark.slow
 def test_whatever_changes_features_changes_their_folder(
     tiny: OmniBackbone, samples: list[Sample], tmp_path: Path
 ) -> None:
