@@ -17,10 +17,10 @@ from mer_r1.report.tables import Matrix, SetTable
 
 @dataclass(frozen=True)
 class CardNumber:
-    """A fraction under its heading: a mode, or the words of a constant answer."""
+    """A fraction (None: not defined) under its heading: a mode, or the words of a constant answer."""
 
     heading: str
-    value: float
+    value: float | None
     bounds: Bounds
 
 
@@ -35,9 +35,9 @@ class Card:
 
 
 def headline_cards(tables: Sequence[SetTable], matrix: Matrix | None) -> tuple[Card, ...]:
-    """The cards, systems in order; without a number there is none."""
+    """The cards, systems in order; without any number there is none."""
     found = _of_matrix(matrix) if matrix else _of_table(tables[0]) if tables else ()
-    return tuple(card for card in found if card.numbers)
+    return tuple(card for card in found if any(item.value is not None for item in card.numbers))
 
 
 def _of_table(table: SetTable) -> Iterator[Card]:
@@ -45,9 +45,9 @@ def _of_table(table: SetTable) -> Iterator[Card]:
     for system in {row.system.index: row.system for row in table.rows}.values():
         scores = {row.mode: row.score for row in table.rows if row.system is system}
         numbers = (
-            CardNumber(mode, value, scores[mode].bounds(table.headline))
+            CardNumber(mode, scores[mode].value(table.headline), scores[mode].bounds(table.headline))
             for mode in MODES
-            if mode in scores and (value := scores[mode].value(table.headline)) is not None
+            if mode in scores
         )
         yield Card(system.title, system, what, tuple(numbers))
     if table.constant is not None:
@@ -58,7 +58,5 @@ def _of_table(table: SetTable) -> Iterator[Card]:
 def _of_matrix(matrix: Matrix) -> Iterator[Card]:
     what = f"mean of {len(matrix.sets)} sets, percent"
     for system in {row.system.index: row.system for row in matrix.rows}.values():
-        numbers = (
-            CardNumber(row.mode, row.mean, None) for row in matrix.rows if row.system is system and row.mean is not None
-        )
+        numbers = (CardNumber(row.mode, row.mean, None) for row in matrix.rows if row.system is system)
         yield Card(system.title, system, what, tuple(numbers))

@@ -19,7 +19,7 @@ ANSWERS = {str(n): ("happy sad", "angry") for n in range(8)}
 
 def cards_of(
     num_sets: int, **answers: Mapping[str, tuple[str | None, str | None]]
-) -> list[tuple[str, str, list[tuple[str, float]]]]:
+) -> list[tuple[str, str, list[tuple[str, float | None]]]]:
     own = [
         replace(item, sets=tuple(replace(item.sets[0], name=f"s{n}", title=f"s{n}") for n in range(num_sets)))
         for item in systems_of(GOLD, **answers)
@@ -32,15 +32,15 @@ def cards_of(
     return [(card.title, card.what, [(item.heading, item.value) for item in card.numbers]) for card in cards]
 
 
-def test_a_card_has_both_modes_of_a_system_and_the_last_one_the_best_constant_answer() -> None:
+def test_a_card_has_both_modes_also_where_one_is_not_defined_and_the_last_card_the_best_constant_answer() -> None:
     assert cards_of(1, one=ANSWERS) == [
-        ("one", "F1, percent", [("fast", 1.0), ("slow", 0.0)]),
+        ("one", "F1, percent", [("fast", 1.0), ("slow", None)]),
         ("Best constant answer", "F1, percent", [("happy, sad", 1.0)]),
     ]
 
 
 def test_on_several_sets_a_card_is_of_their_mean() -> None:
-    assert cards_of(2, one=ANSWERS) == [("one", "mean of 2 sets, percent", [("fast", 1.0), ("slow", 0.0)])]
+    assert cards_of(2, one=ANSWERS) == [("one", "mean of 2 sets, percent", [("fast", 1.0), ("slow", None)])]
 
 
 def test_a_mode_that_was_not_asked_has_no_number() -> None:

@@ -26,7 +26,7 @@ def test_a_set_of_pictures_has_the_accuracy_of_its_benchmark_as_headline(tmp_pat
     numbers = {"sets": {"emoset": {"fast": noted(9, 0.125, "fast"), "slow": noted(3, 0.625, "slow")}}}
     text = page_of(make_benchmark(tmp_path / "b", {"emoset": PICTURES}, "m", numbers)).read_text(encoding="utf-8")
     page = Page(text)
-    assert "m accuracy, percent slow 62.5 [31.2, 100.0]" in page.text
+    assert "m accuracy, percent fast – slow 62.5 [31.2, 100.0]" in page.text
     assert '<th class="wide">F1</th><th class="wide">HIT</th><th>accuracy</th>' in text
     assert text.count('<span class="best">62.5</span>') == 1
     assert "Accuracy with 95 % intervals." in text
