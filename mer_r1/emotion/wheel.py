@@ -28,6 +28,8 @@ from mer_r1.emotion.words import normalise
 from mer_r1.errors import InputError
 
 NUM_COUNTS_KEPT = 65_536
+BUILTIN_NAMES = {"w1": "Ekman", "w2": "Shaver", "w3": "Willcox", "w4": "Plutchik", "w5": "Geneva"}
+"""Names of the built-in wheels as people read them; files, signatures and JSON keep w1 to w5."""
 
 MappedWords = tuple[int, tuple[str, ...]]
 """The categories that words reach, packed, and the normalised words that reach none, in order."""
@@ -88,6 +90,22 @@ class WheelSet:
         """Hex digest of the compiled table; the same for the same names, categories and mapping."""
         parts = (self.names, self.categories_of, sorted(self._table.items()))
         return sha256(json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def short_names(self) -> tuple[str, ...]:
+        """What the wheels are called where they are printed: the built-in ones after whom they follow, else `names`."""
+        return tuple(BUILTIN_NAMES[name] for name in self.names) if self.source == "builtin" else self.names
+
+    def index_of(self, name: str) -> int:
+        """The number of a wheel, from 0, by its short name or its name in files, in any case of letters.
+
+        Raises InputError that lists the names for another one.
+        """
+        for known in (self.short_names, self.names):
+            lowered = [one.lower() for one in known]
+            if name.strip().lower() in lowered:
+                return lowered.index(name.strip().lower())
+        raise InputError(f"wheel {name!r} is not known; use one of: {', '.join(self.short_names)}")
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from copy import copy
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -26,10 +27,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, get_args
 
 from mer_r1.data.sample import MediaFacts, Mode, Prediction, Sample
 from mer_r1.errors import InputError
-from mer_r1.generation.generator import NOT_NUMBERS, UNREADABLE, failed
+from mer_r1.generation.generator import NOT_NUMBERS, UNREADABLE, Show, failed
 from mer_r1.generation.media_parts import Delivery, SentMedia, media_parts, taken_parts
 from mer_r1.judge.chat import ChatClient, ChatError, ChatReply
-from mer_r1.media import MediaBudget
+from mer_r1.media import MediaBudget, read_clip
 from mer_r1.model_settings import SUPPRESSED_BIAS
 from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat, parse_response
 from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_servers_control
@@ -109,6 +110,7 @@ class EndpointGenerator:
         self._max_new_tokens, self._num_workers = max_new_tokens, num_workers
         self._media, self._sound, self._budget = media, sound, budget
         self._confidence = confidence
+        self._show: Show = lambda sample, clip: (sample, clip)
         self._bias = dict.fromkeys(map(str, suppressed), SUPPRESSED_BIAS)
 
     @property
@@ -125,6 +127,22 @@ class EndpointGenerator:
             **({} if self._budget is None else {"budget": asdict(self._budget)}),
             **({} if self._confidence is None else {"confidence": True}),
         }
+
+    @property
+    def budget(self) -> MediaBudget:
+        """How much of a clip the model is shown. Raises InputError where files are sent as they are."""
+        if self._budget is None:
+            raise InputError(
+                "a window of a clip can be sent only where frames are sent as they are taken; give --served-as NAME, "
+                "or a budget such as --num-frames 8"
+            )
+        return self._budget
+
+    def showing(self, show: Show) -> EndpointGenerator:
+        """The same model, shown something else of every sample. Raises InputError where files are sent as they are."""
+        other = copy(self)
+        other._show, other._budget = show, self.budget
+        return other
 
     def generate(self, samples: Sequence[Sample], mode: Mode) -> Iterator[Prediction]:
         """One prediction of each sample, in the order in which they come.
@@ -172,7 +190,8 @@ class EndpointGenerator:
             if self._budget is None:
                 media = media_parts(sample, self._media, sound=self._sound)
             else:
-                media = taken_parts(sample, self._budget, sound=self._sound)
+                sample, clip = self._show(sample, read_clip(sample, self._budget))
+                media = taken_parts(clip, self._budget, sound=self._sound)
             question, facts = self._question(media, sample), media.facts
             fields = {**self._fields(mode), **media.fields}
             prefill = self._response_format.prefill(mode)

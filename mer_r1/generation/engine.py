@@ -30,7 +30,7 @@ from mer_r1.errors import InputError, first_line
 from mer_r1.generation.batch import prediction_of, settings_of_answers
 from mer_r1.generation.engine_confidence import AnchorReader, anchor_reader
 from mer_r1.generation.generator import NOT_NUMBERS, UNREADABLE, Show, failed
-from mer_r1.media import most_tokens, read_clip
+from mer_r1.media import MediaBudget, most_tokens, read_clip
 from mer_r1.media.budget import AUDIO_HZ
 from mer_r1.model_settings import SUPPRESSED_BIAS, model_folder
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
@@ -171,6 +171,11 @@ class EngineGenerator:
     def showing(self, show: Show) -> EngineGenerator:
         """The same engine, shown something else of every sample."""
         return EngineGenerator(self.model, self.max_new_tokens, self.backbone.template_override, show)
+
+    @property
+    def budget(self) -> MediaBudget:
+        """How much of a clip the model is shown."""
+        return self.backbone.budget
 
     @property
     def template(self) -> PromptTemplate:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 from mer_r1.data.sample import Clip, Mode, Prediction, Sample
 from mer_r1.errors import first_line
+from mer_r1.media import MediaBudget
 from mer_r1.prompting.templates import PromptTemplate
 
 UNREADABLE = (ValueError, OSError, RuntimeError, MemoryError)  # InputError, and what decoders and processors raise
@@ -39,6 +40,10 @@ class ModelGenerator(Generator, Protocol):
     @property
     def template(self) -> PromptTemplate:
         """The prompt template that it asks by."""
+
+    @property
+    def budget(self) -> MediaBudget:
+        """How much of a clip the model is shown."""
 
     def with_template(self, template: PromptTemplate) -> ModelGenerator:
         """The same model with another prompt template."""

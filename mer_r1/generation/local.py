@@ -23,7 +23,7 @@ from mer_r1.distributed import local_rank
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.generation.batch import predict_batch, settings_of_answers
 from mer_r1.generation.generator import UNREADABLE, Show, failed
-from mer_r1.media import read_clip
+from mer_r1.media import MediaBudget, read_clip
 from mer_r1.model_settings import model_folder
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
@@ -95,6 +95,11 @@ class LocalGenerator:
     def _like(self, other: LocalGenerator) -> LocalGenerator:
         other._weights = self._weights
         return other
+
+    @property
+    def budget(self) -> MediaBudget:
+        """How much of a clip the model is shown."""
+        return self.backbone.budget
 
     @property
     def template(self) -> PromptTemplate:

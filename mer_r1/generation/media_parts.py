@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mer_r1.data.sample import MediaFacts, Sample
+from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
-from mer_r1.media import MediaBudget, decode_file, frame_rate, read_clip
+from mer_r1.media import MediaBudget, decode_file, frame_rate
 from mer_r1.media.budget import AUDIO_HZ, SHORTEST_SOUND
 from mer_r1.media.formats import STILL_DEMUXERS, demuxer_of
 
@@ -93,14 +93,13 @@ def media_parts(sample: Sample, delivery: Delivery = "data", *, sound: bool = Tr
     return SentMedia(parts, facts)
 
 
-def taken_parts(sample: Sample, budget: MediaBudget, *, sound: bool = True) -> SentMedia:
-    """The media of a sample as a local model is given them under `budget`, nothing lost.
+def taken_parts(clip: Clip, budget: MediaBudget, *, sound: bool = True) -> SentMedia:
+    """The media of a sample as a local model is given them, nothing lost: `clip` as it was taken under `budget`.
 
     The frames of a video go out in order as PNG pictures, in vLLM's form of one video that needs no sampling; a single
     frame is a picture; sound is wav. `fields` (vLLM's) keep all frames and their sizes, and give the rate at which they
-    were taken. `sound` False leaves all sound out. Raises InputError as `read_clip`.
+    were taken. `sound` False leaves all sound out.
     """
-    clip = read_clip(sample, budget)
     parts: list[Part] = []
     fields: dict[str, dict[str, Any]] = {}
     facts = clip.facts

@@ -98,7 +98,7 @@ def decode_file(
         still = pictures == "image" or container.format.name in STILL_DEMUXERS
         timed = [stream.index for stream in (None if still else shown, heard) if stream is not None]
         spans = read_spans(path, budget, timed, deadline) if timed else {}
-        zero_s = _zero_s(spans, shown, heard)
+        zero_s = clip_zero_s(spans, shown, heard)
         video = None
         if shown is not None:
             if not still and shown.index not in spans:
@@ -140,7 +140,7 @@ def holds_sound_alone(path: Path) -> bool:
         return False
 
 
-def _zero_s(spans: Mapping[int, Span], shown: VideoStream | None, heard: AudioStream | None) -> float | None:
+def clip_zero_s(spans: Mapping[int, Span], shown: VideoStream | None, heard: AudioStream | None) -> float | None:
     """The clip's time zero on the file's clock; None where nothing has a time."""
     starts_s = []
     if shown is not None and shown.index in spans:

@@ -40,6 +40,7 @@ class PictureTaker:
 
     The frame shown at t is the last one whose time is <= t; before the first frame it is the first. The last frame
     is shown for its own duration, or for the longest gap seen before it, whichever is longer, plus 0.25 s.
+    `pictures` and `shown_s` may be taken away by `drain` as they come, so that a long video needs no memory for all.
     `aspect` is width / height of a stored pixel; `turn` sets frames upright, None asks each frame.
     """
 
@@ -63,6 +64,8 @@ class PictureTaker:
         self._num_fed = 0
         # Damage spreads to every frame predicted from a damaged one, until the next key frame.
         self._damaged = False
+        self._num_taken = 0
+        self._last: tuple[float, Picture] | None = None
         self.pictures: list[Picture] = []
         self.shown_s: list[float] = []
         self.source_size: tuple[int, int] | None = None
@@ -71,7 +74,7 @@ class PictureTaker:
     @property
     def done(self) -> bool:
         """Every wanted time has its picture."""
-        return len(self.pictures) == len(self._wanted_s)
+        return self._num_taken == len(self._wanted_s)
 
     @property
     def started(self) -> bool:
@@ -94,7 +97,7 @@ class PictureTaker:
             return
         if self._shown is not None:
             time_s = max(time_s, self._shown_s)
-            while not self.done and self._wanted_s[len(self.pictures)] < time_s:
+            while not self.done and self._wanted_s[self._num_taken] < time_s:
                 self._take()
             self._longest_s = max(self._longest_s, time_s - self._shown_s)
         self._damaged = is_part or frame.is_corrupt or (self._damaged and not frame.key_frame)
@@ -111,7 +114,7 @@ class PictureTaker:
                 "give a smaller one, or fetch or export it again"
             )
         end_s = self._shown_s + max(frame_s, self._longest_s)
-        missing_s = [at_s for at_s in self._wanted_s[len(self.pictures) :] if at_s > end_s + _GRACE_S]
+        missing_s = [at_s for at_s in self._wanted_s[self._num_taken :] if at_s > end_s + _GRACE_S]
         if missing_s:
             raise InputError(
                 f"{self._path}: its pictures end at {end_s:.2f} s, and one is wanted at {missing_s[0]:.2f} s; {FIX}"
@@ -122,13 +125,19 @@ class PictureTaker:
         while not self.done:
             self._take()
 
+    def drain(self) -> list[tuple[float, Picture]]:
+        """What was taken since the last call: presentation times and pictures, in the order of the wanted times."""
+        taken = list(zip(self.shown_s, self.pictures, strict=True))
+        self.pictures, self.shown_s = [], []
+        return taken
+
     def _take(self) -> None:
         assert self._shown is not None
-        if self.shown_s and self.shown_s[-1] == self._shown_s:
-            self.pictures.append(self.pictures[-1])
-        else:
-            self.pictures.append(self._picture(self._shown))
+        if self._last is None or self._last[0] != self._shown_s:
+            self._last = (self._shown_s, self._picture(self._shown))
+        self.pictures.append(self._last[1])
         self.shown_s.append(self._shown_s)
+        self._num_taken += 1
 
     def _picture(self, frame: av.VideoFrame) -> Picture:
         """uint8 H x W x 3 of one decoded frame, at the size that the first one set."""

@@ -33,28 +33,71 @@ class SoundTrack:
 
     Sound stands at its own times, counted from `zero_s` on the file's clock. Samples are joined while their times agree
     with their number within `_LOOSE_S`; a gap becomes silence, and where times overlap the later sound replaces the
-    earlier, so that no error grows. `span` is the stream's, None where no packet has a time.
+    earlier, so that no error grows. `span` is the stream's, None where no packet has a time. The first `seconds` are
+    taken, by default the budget's.
     """
 
-    def __init__(self, path: Path, stream: AudioStream, budget: MediaBudget, span: Span | None, zero_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        stream: AudioStream,
+        budget: MediaBudget,
+        span: Span | None,
+        zero_s: float,
+        seconds: float | None = None,
+    ) -> None:
         self.stream = stream
         self._path = path
         self._zero_s = zero_s
         self._lead_s = span.start_s - zero_s if span is not None else 0.0
         self._end_s = span.end_s - zero_s if span is not None else 0.0
         self._whole_s = span.whole_end_s - zero_s if span is not None else 0.0
-        self._max_samples = round(budget.max_audio_s * AUDIO_HZ)
+        self._max_samples = round((budget.max_audio_s if seconds is None else seconds) * AUDIO_HZ)
         self._resampler: av.AudioResampler | None = None
         self._setup: tuple[str, str, int] | None = None
         self._pieces: list[NDArray[np.int32]] = []
         self._num_samples = 0
+        self._num_forgotten = 0
+        self._gaps: list[tuple[int, int]] = []
         self._next_s = 0.0
         self._num_packets = 0
         self._num_damaged = 0
         self._heard = False
         self.seconds: float | None = None
         self.taken_s: float | None = None
-        self.gap_s = 0.0
+
+    @property
+    def gap_s(self) -> float:
+        """Seconds of silence in place of sound that the file does not hold."""
+        return self.gap_between(0, self._num_samples)
+
+    def gap_between(self, start: int, stop: int) -> float:
+        """The same within some samples, counted from time zero."""
+        return sum(max(0, min(stop, end) - max(start, begin)) for begin, end in self._gaps) / AUDIO_HZ
+
+    def holds(self, stop: int) -> bool:
+        """Whether all samples before this one are decoded."""
+        return self._num_samples >= stop
+
+    def between(self, start: int, stop: int) -> NDArray[np.float32]:
+        """The samples from `start` to `stop` that are there, counted from time zero; those forgotten are not."""
+        pieces = []
+        at = self._num_forgotten
+        for piece_N in self._pieces:
+            if at < stop and at + len(piece_N) > start:
+                pieces.append(piece_N[max(0, start - at) : stop - at])
+            at += len(piece_N)
+        return _as_float(np.concatenate(pieces) if pieces else np.zeros(0, np.int32))
+
+    def forget(self, stop: int) -> None:
+        """Give back the memory of samples before `stop`."""
+        num_pieces = 0
+        for piece_N in self._pieces:
+            if self._num_forgotten + len(piece_N) > stop:
+                break
+            self._num_forgotten += len(piece_N)
+            num_pieces += 1
+        del self._pieces[:num_pieces]
 
     @property
     def done(self) -> bool:
@@ -86,15 +129,22 @@ class SoundTrack:
         missing.
         """
         cut = self.done
-        self._flush()
+        self.end()
         if not self._heard:
             return None
         whole_N = np.concatenate(self._pieces)[: self._max_samples]
-        self.taken_s = len(whole_N) / AUDIO_HZ
+        assert self.taken_s is not None, "it ended"
+        self.seconds = max(self._end_s, self.taken_s) if cut else self.taken_s
+        return _as_float(whole_N)
+
+    def end(self) -> None:
+        """Take what the resampler still holds, and set `taken_s`. Raises InputError as `waveform`."""
+        self._flush()
+        if not self._heard:
+            return
+        self.taken_s = min(self._num_samples, self._max_samples) / AUDIO_HZ
         if self._whole_s > self._end_s and self.taken_s < 0.9 * min(self._whole_s, self._max_samples / AUDIO_HZ) - 0.25:
             raise InputError(f"{self._path}: its sound ends at {self.taken_s:.2f} s of {self._whole_s:.2f} s; {FIX}")
-        self.seconds = max(self._end_s, self.taken_s) if cut else self.taken_s
-        return whole_N.astype(np.float32) / np.float32(2.0**31)
 
     def _feed(self, frame: av.AudioFrame) -> None:
         if not _LOWEST_HZ <= frame.sample_rate <= _HIGHEST_HZ:
@@ -127,10 +177,10 @@ class SoundTrack:
         target = min(max(0, round(at_s * AUDIO_HZ)), self._max_samples)
         if target > self._num_samples:
             if self._heard:
-                self.gap_s += (target - self._num_samples) / AUDIO_HZ
+                self._gaps.append((self._num_samples, target))
             self._pieces.append(np.zeros(target - self._num_samples, np.int32))
             self._num_samples = target
-        while self._num_samples > target:
+        while self._num_samples > target and self._pieces:
             piece_N = self._pieces.pop()
             self._num_samples -= len(piece_N)
             if self._num_samples < target:
@@ -148,3 +198,7 @@ class SoundTrack:
             piece_N = frame.to_ndarray()[0]
             self._pieces.append(piece_N)
             self._num_samples += len(piece_N)
+
+
+def _as_float(samples_N: NDArray[np.int32]) -> NDArray[np.float32]:
+    return samples_N.astype(np.float32) / np.float32(2.0**31)
