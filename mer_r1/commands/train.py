@@ -99,7 +99,7 @@ def _run(options: argparse.Namespace) -> int:
     from mer_r1.distributed import is_first_process
     from mer_r1.pipelines.train import train
 
-    with training_bars(reads_clips=recipe.data.keep_features) as (progress, prepared):
+    with training_bars() as (progress, prepared):
         model = train(recipe, out, progress, prepared)
     if is_first_process():
         print(f"Model: {model}\nMetrics: {out / 'metrics.jsonl'}")
@@ -109,12 +109,14 @@ def _run(options: argparse.Namespace) -> int:
 def _launch(recipe: Recipe, out: Path, options: argparse.Namespace) -> int:
     from mer_r1.pipelines.launch import Launch, launch
     from mer_r1.pipelines.train import validate_start
+    from mer_r1.training.plan import read_run_rows
 
     rank = options.node_rank
     if rank is None and options.nodes > 1 and os.environ.get("SLURM_NODEID", "").isdigit():
         rank = int(os.environ["SLURM_NODEID"])
     how = Launch(options.launch, options.nodes, rank, options.main_address, options.main_port)
     validate_start(recipe)
+    read_run_rows(recipe)  # a wrong row is found here at once, in every process much later
     return launch(recipe, ["train", options.recipe, *options.overrides, "--out", str(out)], how)
 
 

@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
-from rich.progress import Progress as Bars
 
 from mer_r1.benchmarks.published import tables_of
 from mer_r1.display.grid import Grid, print_grid, print_line
-from mer_r1.display.progress import Pace
-from mer_r1.distributed import is_first_process
+from mer_r1.display.progress import bars
 from mer_r1.evaluation.suite import FoundSets, Outcome, Progress
 from mer_r1.metrics.statistics import mean_of_all
 from mer_r1.text import number, percent, printable
@@ -21,18 +18,8 @@ from mer_r1.text import number, percent, printable
 @contextmanager
 def benchmark_bars() -> Iterator[Progress]:
     """A bar for each thing that is being done; of several processes the first one shows its own."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-    with Bars(*columns, disable=not is_first_process()) as bars:
-        tasks: dict[str, tuple[TaskID, Pace]] = {}
-
-        def progress(title: str, done: int, total: int) -> None:
-            if title not in tasks:
-                tasks[title] = bars.add_task(title, left=""), Pace()
-            task, pace = tasks[title]
-            pace.add(done)
-            bars.update(task, completed=done, total=total, left=pace.left(total - done))
-
-        yield progress
+    with bars() as shown:
+        yield shown.report
 
 
 def print_found(found: FoundSets, console: Console) -> None:

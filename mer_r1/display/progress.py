@@ -10,22 +10,20 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from mer_r1.data.files import write_json
+from mer_r1.display.grid import print_line
 from mer_r1.distributed import is_first_process
 
 LINE_EVERY_S = 20.0
@@ -69,33 +67,117 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def line_of(done: int, total: int, left: str, numbers: Iterable[str] = (), room: int | None = None) -> str:
+    """What is done of how much, the time left, and behind them as many numbers as fit into `room` characters."""
+    text = f"{done}/{total}  {left}".rstrip()
+    for number in numbers:
+        longer = f"{text}  {number}"
+        if room is not None and len(longer) > room:
+            break
+        text = longer
+    return text
+
+
+def bar_width(console: Console) -> int:
+    """The narrower the terminal, the shorter a bar: the numbers say more."""
+    return 24 if console.width >= 100 else 12 if console.width >= 70 else 6
+
+
+class _Label(ProgressColumn):
+    """A task's description, shortened where the line has no room for it."""
+
+    def get_table_column(self) -> Column:
+        return Column(no_wrap=False)  # which lets the column shrink
+
+    def render(self, task: Task) -> Text:
+        return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+
+def bars_on(console: Console, **options: Any) -> Progress:
+    """Bars of a label, a bar and a text (the task's field `text`), a line each; what is too long is the label."""
+    text = TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=True))
+    return Progress(_Label(), BarColumn(bar_width(console)), text, console=console, **options)
+
+
+def room_beside(console: Console, label_width: int) -> int:
+    """The characters that `bars_on` leaves for a bar's text."""
+    return max(0, console.width - label_width - bar_width(console) - 2)
+
+
+class Bars:
+    """The parts of a job by title, each a bar with what is done, the time left and its latest numbers.
+
+    Each appears with its first report, so an error before leaves none behind. Where the output is no terminal a part is
+    a plain line now and then: its first report, its last, and between them one every LINE_EVERY_S or every hundredth of
+    the time that it has taken, whichever is longer.
+    """
+
+    def __init__(self, console: Console, *, hidden: bool = False, transient: bool = False) -> None:
+        self._console, self._hidden = console, hidden
+        self._bars = bars_on(console, transient=transient)
+        self._parts: dict[str, _Part] = {}
+
+    def report(self, title: str, done: int, total: int, numbers: Sequence[str] = ()) -> None:
+        """Tell how far a part is."""
+        if self._hidden:
+            return
+        now = time.monotonic()
+        part = self._parts.setdefault(title, _Part(began=now))
+        part.pace.add(done)
+        is_done = done >= total
+        left = _took(now - part.began) if is_done else part.pace.left(total - done)
+        if self._console.is_terminal:
+            self._show(title, part, done, total, left, numbers)
+        elif is_done or now >= part.next_line:
+            part.next_line = now + max(LINE_EVERY_S, (now - part.began) / 100)
+            print_line(f"{title} {line_of(done, total, left, numbers)}", self._console)
+
+    def _show(self, title: str, part: _Part, done: int, total: int, left: str, numbers: Sequence[str]) -> None:
+        if part.task is None:
+            self._bars.start()
+            part.task = self._bars.add_task(title, text="")
+        room = room_beside(self._console, max(map(len, self._parts)))
+        text = line_of(done, total, left, numbers, room)
+        self._bars.update(part.task, completed=done, total=total, text=text)
+
+    def stop(self) -> None:
+        """Leave the terminal as it is."""
+        if self._bars.live.is_started:  # else it would print an empty line
+            self._bars.stop()
+
+
+@dataclass
+class _Part:
+    began: float
+    next_line: float = 0.0
+    pace: Pace = field(default_factory=Pace)
+    task: TaskID | None = None
+
+
+@contextmanager
+def bars(console: Console | None = None, *, transient: bool = False, hidden: bool = False) -> Iterator[Bars]:
+    """Bars that end with the block; of several processes the first one shows its own."""
+    shown = Bars(console or Console(), transient=transient, hidden=hidden or not is_first_process())
+    try:
+        yield shown
+    finally:
+        shown.stop()
+
+
+def _took(seconds: float) -> str:
+    return f"in {seconds:.0f} s" if seconds < 90 else f"in {in_words(seconds)}"
+
+
 Report = Callable[[int, int], None]
 """Called with what is done and what there is to do."""
 
 
 @contextmanager
 def progress_bar(title: str, *, stderr: bool = False) -> Iterator[Report]:
-    """A bar with what is done and the time that remains; of several processes the first one shows its own.
-
-    It appears with its first report, so an error before leaves none behind. On `stderr` it is removed at the end, and
-    shown in a terminal only.
-    """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    """A bar of one part. On `stderr` it is removed at the end, and shown in a terminal only."""
     console = Console(stderr=stderr)
-    hidden = not is_first_process() or (stderr and not console.is_terminal)
-    bars = Progress(*columns, console=console, transient=stderr, disable=hidden)
-    task, pace = bars.add_task(title, total=None, left=""), Pace()
-
-    def report(done: int, total: int) -> None:
-        bars.start()
-        pace.add(done)
-        bars.update(task, completed=done, total=total, left=pace.left(total - done))
-
-    try:
-        yield report
-    finally:
-        if bars.live.is_started:  # else it would print an empty line
-            bars.stop()
+    with bars(console, transient=stderr, hidden=stderr and not console.is_terminal) as shown:
+        yield partial(shown.report, title)
 
 
 LogReport = Callable[[int, int, dict[str, float]], None]
@@ -104,29 +186,16 @@ _LOGGED = ("loss", "reward/recall", "reward/precision", "reward/accuracy", "rewa
 
 
 @contextmanager
-def training_bars(*, reads_clips: bool) -> Iterator[tuple[LogReport, LogReport]]:
-    """Bars of a training for `train`: of its steps and of the clips it reads first; shown by the first process."""
-    columns = (
-        TextColumn("{task.description:<14}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-        TextColumn("[dim]{task.fields[note]}"),
-    )
-    with Progress(*columns, console=Console(), disable=not is_first_process()) as bars:
-        reading = bars.add_task("Reading clips", total=None, left="", note="", visible=reads_clips)
-        steps = bars.add_task("Training", total=None, left="", note="")
-        reading_pace, pace = Pace(), Pace()
+def training_bars() -> Iterator[tuple[LogReport, LogReport]]:
+    """Bars of a training for `train`: of its steps and of the clips it reads first."""
+    with bars() as shown:
 
         def progress(step: int, total: int, logs: dict[str, float]) -> None:
-            note = "  ".join(f"{key.removeprefix('reward/')} {logs[key]:.3f}" for key in _LOGGED if key in logs)
-            pace.add(step)
-            bars.update(steps, completed=step, total=total, left=pace.left(total - step), note=note)
+            numbers = [f"{key.removeprefix('reward/')} {logs[key]:.3f}" for key in _LOGGED if key in logs]
+            shown.report("Training", step, total, numbers)
 
         def prepared(done: int, total: int, _: dict[str, float]) -> None:
-            reading_pace.add(done)
-            bars.update(reading, completed=done, total=total, left=reading_pace.left(total - done))
+            shown.report("Reading clips", done, total)
 
         yield progress, prepared
 
@@ -156,14 +225,7 @@ class Stages:
             self.total_s = json.loads(self.record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             self.total_s = {}
-        self._bars = Progress(
-            TextColumn("{task.description:<34}"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
-            console=self.console,
-        )
+        self._bars = bars_on(self.console)
 
     def __enter__(self) -> Stages:
         if self.console.is_terminal:
@@ -180,7 +242,7 @@ class Stages:
         self._name, self._started = name, time.monotonic()
         self._last_line, self._pace = self._started, Pace()
         if self.console.is_terminal:
-            self._task = self._bars.add_task(name, total=None, note=self._left(0.0))
+            self._task = self._bars.add_task(name, total=None, text=self._left(0.0))
         else:
             self.console.print(f"{name} ... ({self._left(0.0)})")
         try:
@@ -192,8 +254,9 @@ class Stages:
                 self._slowness = self.seconds[name] / self.expected_s[name]
             write_json(self.record, self.total_s)
         if self._task is not None:
-            total = self._bars.tasks[self._task].total or 1
-            self._bars.update(self._task, total=total, completed=total, note="")
+            total = int(self._bars.tasks[self._task].total or 1)
+            text = line_of(total, total, _took(self.seconds[name]))
+            self._bars.update(self._task, total=total, completed=total, text=text)
             self._task = None
         else:
             self.console.print(f"{name} done in {self.seconds[name]:.0f} s")
@@ -202,12 +265,14 @@ class Stages:
         """Tell how far the current stage is."""
         share = done / max(total, 1)
         self._pace.add(share * self.expected_s[self._name])
-        text = f"{note}  {self._left(share)}".strip()
+        left, numbers = self._left(share), note.split("  ") if note else []
         if self._task is not None:
-            self._bars.update(self._task, total=total, completed=done, note=text)
+            room = room_beside(self.console, max(map(len, self.expected_s)))
+            text = line_of(done, total, left, numbers, room)
+            self._bars.update(self._task, total=total, completed=done, text=text)
         elif time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
-            self.console.print(f"  {done}/{total}  {text}")
+            print_line(f"  {line_of(done, total, left, numbers)}", self.console)
 
     def _left(self, share: float) -> str:
         """What is left of the job, at the pace of late."""

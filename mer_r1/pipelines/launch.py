@@ -80,7 +80,9 @@ def launch(recipe: Recipe, arguments: Sequence[str], how: Launch) -> int:
     if 0 < num_gpus < how.num_processes:
         raise InputError(f"--launch {how.num_processes}: this machine has {num_gpus} GPUs; launch one process a GPU")
     options = _accelerate_options(recipe, how, on_gpus=num_gpus > 0)
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what failed says so itself
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what failed says so itself
     os.environ[LAUNCHED] = "1"
     try:
         launch_command(launch_command_parser().parse_args([*options, "--module", "mer_r1", *arguments]))

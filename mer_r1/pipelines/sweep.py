@@ -108,7 +108,7 @@ def _run_cell(cell: Cell, sets: Sequence[SweepSet], max_new_tokens: int, engine:
     from mer_r1.pipelines.train import train
 
     for run in cell.runs:
-        with training_bars(reads_clips=run.recipe.data.keep_features) as (progress, prepared):
+        with training_bars() as (progress, prepared):
             train(run.recipe, run.out, progress, prepared)
     generator = make_model_generator(str(cell.out), engine, max_new_tokens)
     test, *others = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from rich.console import Console
 
 from mer_r1.display.benchmark import benchmark_bars
 from mer_r1.display.progress import LINE_EVERY_S, Stages, progress_bar, training_bars
+
+LOGS = {"loss": 1.23456, "reward/recall": 0.5, "reward/precision": 0.25, "kl": 0.125}
 
 EXPECTED = {"first": 100.0, "second": 300.0}
 
@@ -67,7 +70,7 @@ def test_reports_are_printed_now_and_then_and_correct_the_estimate(
         stages.report(5, 10, "half")  # 50 s for half of 100 s: as fast as the reference
         stages.report(6, 10, "too soon after")
     lines = printed(console).rstrip().splitlines()
-    assert lines[2] == "  5/10  half  about 6 min left"
+    assert lines[2] == "  5/10  about 6 min left  half"
     assert len(lines) == 4
 
 
@@ -99,12 +102,11 @@ def test_bars_of_long_steps_say_what_is_left_and_a_resumed_run_does_not_count_wh
 ) -> None:
     console = Console(file=io.StringIO(), width=150, force_terminal=True)
     monkeypatch.setattr("mer_r1.display.progress.Console", lambda: console)
-    with training_bars(reads_clips=False) as (progress, _):
+    with training_bars() as (progress, _):
         progress(600, 700, {})
         clock(90.0)  # longer than a minute is a step where answers are long
         progress(601, 700, {"loss": 1.0})
     assert "about 2.5 h left" in printed(console)
-    monkeypatch.setattr("rich.progress.get_console", lambda: console)
     with benchmark_bars() as answered:
         answered("meld slow", 1, 10)
         clock(120.0)
@@ -180,3 +182,87 @@ def test_a_bar_appears_with_its_first_report(capsys: pytest.CaptureFixture[str])
     with progress_bar("Counting") as report:
         report(2, 2)
     assert "Counting" in capsys.readouterr().out
+
+
+def last_frame(console: Console) -> list[str]:
+    """The lines that stand on a terminal at the end, without what moves the cursor or colors."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed(console))
+    return [line.rstrip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize(
+    ("width", "numbers"),
+    [
+        (120, "loss 1.235  recall 0.500  precision 0.250  kl 0.125"),
+        (80, "loss 1.235  recall 0.500"),
+        (60, "loss 1.235"),
+        (44, ""),
+    ],
+)
+def test_a_narrow_terminal_keeps_the_step_and_the_time_left_and_drops_numbers_whole(
+    width: int, numbers: str, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    monkeypatch.setattr("mer_r1.display.progress.Console", lambda **_: console)
+    with training_bars() as (progress, _):
+        progress(600, 3262, LOGS)
+        clock(90.0)
+        progress(601, 3262, LOGS)
+    lines = last_frame(console)
+    assert all(len(line) <= width for line in lines)
+    assert re.match(r"Training ━\S+━+ 601/3262  about 66\.5 h left", lines[-1])
+    assert lines[-1].partition("left")[2].strip() == numbers
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_the_stages_of_a_job_keep_their_time_left_on_a_narrow_terminal(
+    width: int, clock: Callable[[float], None], tmp_path: Path
+) -> None:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    with Stages({"Answers without one medium: sound": 100.0}, tmp_path / "stages.json", console) as stages:
+        with stages.stage("Answers without one medium: sound"):
+            stages.report(0, 700)
+            clock(10.0)
+            stages.report(70, 700, "recall 0.51 precision 0.62")
+            stages._bars.refresh()
+    lines = last_frame(console)
+    assert all(len(line) <= width for line in lines)
+    assert any("70/700  about 2 min left" in line for line in lines)
+    assert lines[-1].endswith("700/700  in 10 s")
+
+
+def test_a_training_in_a_log_file_is_a_line_now_and_then_without_control_characters(
+    clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = plain()
+    monkeypatch.setattr("mer_r1.display.progress.Console", lambda **_: console)
+    with training_bars() as (progress, prepared):
+        prepared(4, 4, {})
+        for step in range(1, 3001):
+            clock(1.0)
+            progress(step, 3000, LOGS)
+    lines = printed(console).splitlines()
+    assert lines[0] == "Reading clips 4/4  in 0 s"
+    assert lines[1] == "Training 1/3000  loss 1.235  recall 0.500  precision 0.250  kl 0.125"
+    assert lines[2].startswith("Training 21/3000  about 50 min left  loss 1.235")
+    assert lines[-1].startswith("Training 3000/3000  in 50 min  loss 1.235")
+    assert 100 < len(lines) < 160  # every 20 s, and from 2000 s on every hundredth of the time
+    assert "\x1b" not in printed(console)
+    assert "\r" not in printed(console)
+
+
+def test_a_training_that_reports_nothing_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with training_bars():
+        pass
+    assert capsys.readouterr().out == ""
+
+
+def test_of_several_processes_one_shows_its_bars(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, shown in (("1", False), ("0", True)):
+        monkeypatch.setenv("RANK", rank)
+        with training_bars() as (progress, _):
+            progress(1, 1, LOGS)
+        assert ("Training 1/1" in capsys.readouterr().out) is shown
