@@ -33,6 +33,7 @@ from mer_r1.commands import (
     train,
     wheels,
 )
+from mer_r1.commands.help import Help
 from mer_r1.commands.options import KINDS
 from mer_r1.distributed import LAUNCHED, report_error
 from mer_r1.errors import InputError
@@ -110,7 +111,7 @@ class _Parser(argparse.ArgumentParser):
     """Takes options and arguments in any order, "~" as the user's folder, and reports a wrong line in one line."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"formatter_class": Help, **kwargs})
         self.register("type", None, os.path.expanduser)  # of what is a text or a path: a shell leaves --out=~/x alone
         self.register("type", Path, lambda text: Path(os.path.expanduser(text)))
 

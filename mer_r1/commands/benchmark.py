@@ -171,7 +171,9 @@ def _run_mme(options: argparse.Namespace) -> int:
 def _picture_options(parser: argparse.ArgumentParser) -> None:
     data = "folder of NAME.jsonl from `prepare` or `synth --pictures`"
     add_benchmark_options(parser, data=data, sets="these sets only, such as emoset,webemo", items="pictures")
-    parser.add_argument("--in-domain", metavar="NAME", help="the set whose training part the model was trained on")
+    parser.add_argument(
+        "--in-domain", metavar="NAME", help="the set whose training part the model was trained on (default: not said)"
+    )
     parser.add_argument(
         "--prompt-style", metavar="STYLE", help="prompt template, as set or choice (default the model's)"
     )

@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     """Add `mer-r1 check`."""
     text = "Validate a manifest before anything trains on it: media readable, gold scores 1.0."
     parser = add_command(commands, "check", text, _run)
-    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="JSON lines, one sample a line")
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="the manifest: JSON lines, one sample a line")
     parser.add_argument(
         "--limit", type=int, metavar="N", help="decode the media of the first N rows only (default all)"
     )
@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
         choices=PURPOSES,
         metavar="STAGE",
         help="prove that the manifest has what sft, rl or benchmark needs, and count the rows that it would use; may "
-        "be given several times (train is another name of rl)",
+        "be given several times (default: what every stage needs; train is another name of rl)",
     )
     parser.add_argument(
         "--objective", choices=tuple(OBJECTIVES), metavar="NAME", help="with --for rl: rl.objective (default mer_r1)"
@@ -53,7 +53,9 @@ def add(commands: Commands) -> None:
         metavar="KIND",
         help="with --for sft: what sft.targets holds, slow, fast or label (default slow); may be given several times",
     )
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write all that was found there")
+    parser.add_argument(
+        "--json", type=Path, metavar="OUT", help="write all that was found there too (default: it is only printed)"
+    )
     add_wheel_options(parser)
 
 

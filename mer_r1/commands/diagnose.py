@@ -15,6 +15,7 @@ from mer_r1.commands.options import (
     Commands,
     add_command,
     add_engine_options,
+    add_kind,
     add_length_option,
     add_mode_option,
     add_wheel_options,
@@ -28,44 +29,69 @@ THEORY_SEED = 0
 
 
 def add(commands: Commands) -> None:
-    """Add `mer-r1 diagnose`."""
+    """Add `mer-r1 diagnose` with its kinds `theory` and `modality`."""
     text = "Why a model is better: fast against slow, cases, calibration, media, leaks."
     parser = add_command(commands, "diagnose", text, _run)
     parser.add_argument(
         "what",
         nargs="*",
         metavar="RUN",
-        help="folders of runs; or theory: the paper's propositions on sampled groups; or modality: a model's answers "
-        "without one medium",
+        help="folders of runs; or a word with options of its own (diagnose WORD --help): theory, the paper's "
+        "propositions on sampled groups; modality, a model's answers without one medium",
     )
     add_wheel_options(parser)
     runs = parser.add_argument_group("RUN…")
     runs.add_argument("--out", type=Path, metavar="DIR", help="numbers, cases and plots (default RUN/diagnosis)")
     runs.add_argument(
-        "--cases", type=int, default=10, metavar="N", help="print the N strongest of each kind (default 10)"
+        "--cases", type=int, default=10, metavar="N", help="print the N strongest of each kind (default %(default)s)"
     )
-    files = parser.add_argument_group("one predictions file, or theory")
-    files.add_argument("--gold", type=Path, help="manifest with the labels")
-    files.add_argument("--pred", type=Path, help="predictions of both modes")
-    files.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
+    files = parser.add_argument_group("one predictions file")
+    files.add_argument("--gold", type=Path, metavar="FILE", help="manifest with the labels (default: RUN is diagnosed)")
     files.add_argument(
-        "--groups", type=int, default=1000, metavar="N", help="theory: sampled groups of each family (default 1000)"
+        "--pred", type=Path, metavar="FILE", help="predictions of both modes (default: RUN is diagnosed)"
     )
-    files.add_argument("--plot", type=Path, metavar="FILE", help="theory: draw them, .svg or .png")
-    media = parser.add_argument_group("modality (with --out)")
-    media.add_argument("--manifest", type=Path, help="the clips, with labels")
-    media.add_argument("--model", metavar="MODEL", help="a run, a checkpoint's folder or a Hub id")
-    media.add_argument("--limit", type=int, metavar="N", help="the first N clips with labels (default all)")
-    add_mode_option(media)
-    add_length_option(media)
-    add_engine_options(media)
+    files.add_argument(
+        "--json", type=Path, metavar="OUT", help="write the numbers there too (default: they are only printed)"
+    )
+    _add_theory(parser)
+    _add_modality(parser)
+
+
+def _add_theory(diagnose: argparse.ArgumentParser) -> None:
+    text = "The paper's propositions on sampled groups of answers: how often each holds, in numbers and as a plot."
+    parser = add_kind(diagnose, "theory", text, _run_theory)
+    parser.add_argument(
+        "--groups", type=int, default=1000, metavar="N", help="sampled groups of each family (default %(default)s)"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="OUT", help="write the numbers there too (default: they are only printed)"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them, .svg or .png (default: no plot)")
+
+
+def _add_modality(diagnose: argparse.ArgumentParser) -> None:
+    text = (
+        "What each medium is worth: a model answers the same clips with everything, without pictures, without sound, "
+        "without the subtitle, and by the subtitle alone."
+    )
+    parser = add_kind(diagnose, "modality", text, _run_modality)
+    parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="the clips, with labels")
+    parser.add_argument("--model", required=True, metavar="MODEL", help="a run, a checkpoint's folder or a Hub id")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the answers, resumed if it exists"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N clips with labels (default all)")
+    add_wheel_options(parser)
+    answers = parser.add_argument_group("how it answers")
+    add_mode_option(answers)
+    add_length_option(answers)
+    add_engine_options(answers)
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.what == ["theory"]:
-        return _run_theory(options)
-    if options.what == ["modality"]:
-        return _run_modality(options)
+    for word in ("theory", "modality"):
+        if word in options.what:
+            raise InputError(f"diagnose: {word} stands first; write: mer-r1 diagnose {word} …")
     if options.what:
         if options.gold is not None or options.pred is not None:
             raise InputError("diagnose: give RUN folders, or --gold and --pred, not both")
@@ -149,8 +175,6 @@ def _run_theory(options: argparse.Namespace) -> int:
 
 
 def _run_modality(options: argparse.Namespace) -> int:
-    if options.manifest is None or options.model is None or options.out is None:
-        raise InputError("diagnose modality: --manifest, --model and --out are needed")
     from mer_r1.analysis.modality import Modality
     from mer_r1.commands import benchmark
     from mer_r1.display.modality import print_run

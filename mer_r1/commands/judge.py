@@ -19,18 +19,38 @@ def add(commands: Commands) -> None:
         benchmarks, "mme-emotion", "MME-Emotion's Rec, Rea and CoT of a file of responses.", _run, resumable=True
     )
     mme.add_argument(
-        "--questions", type=Path, required=True, help="a question file, a folder of them, or the manifest of `prepare`"
+        "--questions",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a question file, a folder of them, or the manifest of `prepare`",
     )
     mme.add_argument(
-        "--responses", type=Path, required=True, help='a JSON list of {"video_id", "model_response"}, "task" if needed'
+        "--responses",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help='a JSON list of {"video_id", "model_response"}, "task" if needed',
     )
-    mme.add_argument("--out", type=Path, required=True, help="folder for judgements, cache and metrics.json")
+    mme.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for judgements, cache and metrics.json"
+    )
     add_judge_options(mme, required=True)
-    mme.add_argument("--workers", type=int, default=8, metavar="N", help="requests at a time (default 8)")
-    mme.add_argument("--videos", type=Path, metavar="DIR", help="the clips; without them stage 2 sees no pictures")
+    mme.add_argument("--workers", type=int, default=8, metavar="N", help="requests at a time (default %(default)s)")
+    mme.add_argument("--videos", type=Path, metavar="DIR", help="the clips (default none: stage 2 sees no pictures)")
     mme.add_argument("--dry-run", action="store_true", help="print calls, tokens and cost only")
-    mme.add_argument("--price-in", type=float, metavar="PRICE", help="of a million tokens, for --dry-run")
-    mme.add_argument("--price-out", type=float, metavar="PRICE", help="of a million tokens, for --dry-run")
+    mme.add_argument(
+        "--price-in",
+        type=float,
+        metavar="PRICE",
+        help="--dry-run: price of a million tokens sent (default: no cost is given)",
+    )
+    mme.add_argument(
+        "--price-out",
+        type=float,
+        metavar="PRICE",
+        help="--dry-run: the same of tokens received (default: no cost is given)",
+    )
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -97,8 +97,12 @@ def add_benchmark_options(
     parser.add_argument(
         "--published", action="store_true", default=argparse.SUPPRESS, help="print the published table only"
     )
-    parser.add_argument("--model", help="a run, a checkpoint's folder or a Hub id; with --url the model's name there")
-    parser.add_argument("--data", type=Path, metavar="PATH", help=data)
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="a run, a checkpoint's folder or a Hub id; with --url the model's name there (no default)",
+    )
+    parser.add_argument("--data", type=Path, metavar="PATH", help=f"{data} (no default)")
     parser.add_argument(
         "--out",
         type=Path,
@@ -107,9 +111,10 @@ def add_benchmark_options(
     )
     parser.add_argument("--sets", metavar="A,B", help=f"{sets} (default all)")
     parser.add_argument("--limit", type=int, metavar="N", help=f"the first N {items} of each set only (default all)")
-    add_mode_option(parser, mode)
-    add_length_option(parser)
-    add_failed_option(parser)
+    answers = parser.add_argument_group("how it answers")
+    add_mode_option(answers, mode)
+    add_length_option(answers)
+    add_failed_option(answers)
 
 
 def names_of(listed: str | None) -> tuple[str, ...]:
@@ -124,7 +129,12 @@ def names_of(listed: str | None) -> tuple[str, ...]:
 
 def add_wheel_options(parser: argparse._ActionsContainer) -> None:
     """--wheels and --protocol."""
-    parser.add_argument("--wheels", default="builtin", help="builtin, official, mer2026, or a folder (default builtin)")
+    parser.add_argument(
+        "--wheels",
+        default="builtin",
+        metavar="WHEELS",
+        help="emotion wheels: builtin, official, mer2026, or a folder (default %(default)s)",
+    )
     add_protocol_option(parser)
 
 
@@ -144,7 +154,8 @@ def add_failed_option(parser: argparse._ActionsContainer) -> None:
         "--failed",
         choices=("left-out", "as-empty"),
         default="left-out",
-        help="failed answers: in no number (default), or counted as empty ones; the exit status is 1 either way",
+        help="failed answers: left out of every number, or counted as empty ones; the exit status is 1 either way "
+        "(default %(default)s)",
     )
 
 
@@ -192,17 +203,24 @@ def add_service_options(
 
     `styled`: the command has a choice of prompt templates of its own, or asks questions of its own.
     """
-    add_engine_options(parser)
-    group = parser.add_argument_group("a model behind an address")
-    group.add_argument("--url", help="an OpenAI-compatible address that serves the model (default: it runs here)")
-    group.add_argument("--key-env", metavar="VARIABLE", help="environment variable that holds its API key")
+    add_engine_options(parser.add_argument_group("a model on this machine"))
+    group = parser.add_argument_group(
+        "a model behind an address",
+        "With --served-as, or one of --num-frames to --max-audio-s, frames are sent as they are taken here.",
+    )
+    group.add_argument(
+        "--url", metavar="URL", help="an OpenAI-compatible address that serves the model (default: it runs here)"
+    )
+    group.add_argument(
+        "--key-env", metavar="VARIABLE", help="environment variable that holds its API key (default: no key is sent)"
+    )
     group.add_argument("--no-sound", action="store_true", help="the model takes no sound")
     group.add_argument("--workers", type=int, default=8, metavar="N", help=f"{requests} (default %(default)s)")
     group.add_argument(
         "--served-as",
         metavar="NAME",
-        help="the model's name there; --model is then the run or the folder that is served, which says how clips are "
-        "shown to it, and frames are sent as they are taken for it here (vLLM with --trust-request-mm-kwargs)",
+        help="the model's name there (default --model); --model is then the run or the folder that is served, which "
+        "says how clips are shown to it (vLLM with --trust-request-mm-kwargs)",
     )
     group.add_argument(
         "--confidence",
@@ -222,7 +240,7 @@ def add_service_options(
             f"--{name.replace('_', '-')}",
             type=kind,
             metavar="N" if kind is int else "R",
-            help=f"{text} (default the folder's); frames are sent as they are taken, too",
+            help=f"{text} (default the folder's)",
         )
 
 
@@ -278,14 +296,23 @@ def add_sentiment_options(parser: argparse.ArgumentParser) -> None:
 
 def add_judge_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """The judge of MME-Emotion's answers; read back by `judge_choice`."""
-    text = "judge by a model at this OpenAI-compatible address"
-    parser.add_argument("--judge-url", required=required, metavar="URL", help=text)
-    parser.add_argument("--judge-model", required=required, metavar="NAME", help="the judge's name there")
-    parser.add_argument(
-        "--judge-key-env", metavar="VARIABLE", help="environment variable that holds the judge's API key"
+    none = "" if required else " (default: answers are not judged)"
+    text = f"judge by a model at this OpenAI-compatible address{none}"
+    group = parser.add_argument_group("judge")
+    group.add_argument("--judge-url", required=required, metavar="URL", help=text)
+    group.add_argument("--judge-model", required=required, metavar="NAME", help=f"the judge's name there{none}")
+    group.add_argument(
+        "--judge-key-env",
+        metavar="VARIABLE",
+        help="environment variable that holds the judge's API key (default: no key is sent)",
     )
-    parser.add_argument("--steps-model", metavar="NAME", help="the model of stage 1 (default the judge's)")
-    parser.add_argument("--clues", type=Path, metavar="FILE", help='a JSON list of {"video_id", "audio_clue"}')
+    group.add_argument("--steps-model", metavar="NAME", help="the model of stage 1 (default the judge's)")
+    group.add_argument(
+        "--clues",
+        type=Path,
+        metavar="FILE",
+        help='a JSON list of {"video_id", "audio_clue"} for the judge (default none)',
+    )
 
 
 def judge_choice(options: argparse.Namespace) -> JudgeChoice | None:

@@ -30,16 +30,27 @@ def add(commands: Commands) -> None:
     text = "Emotions of any clip, fast and slow, with reasoning and confidence."
     parser = add_command(commands, "predict", text, _run, resumable=True)
     parser.add_argument("clips", nargs="*", type=Path, metavar="CLIP", help="video, sound or picture files")
-    parser.add_argument("--subtitle", help="the words spoken in the clips; without CLIP they are all that is predicted")
     parser.add_argument(
-        "--candidates", metavar="A,B,…", help="labels to choose from, for a model that is shown such (rows name theirs)"
+        "--subtitle",
+        metavar="TEXT",
+        help="the words spoken in the clips (default none); without CLIP they are all that is predicted",
     )
-    parser.add_argument("--manifest", type=Path, help="predict every row of a manifest into --out instead")
-    parser.add_argument("--out", type=Path, help="predictions file of --manifest (JSON lines, appended to)")
+    parser.add_argument(
+        "--candidates",
+        metavar="A,B,…",
+        help="labels to choose from, for a model that is shown such (default none; rows name theirs)",
+    )
+    parser.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="predict every row of it into --out (default: CLIP is predicted)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="predictions file of --manifest, JSON lines, appended to (no default)"
+    )
     add_mode_option(parser)
     parser.add_argument(
         "--model",
         default="runs/quickstart/mer_r1",
+        metavar="MODEL",
         help="a run, a checkpoint's folder or a Hub id; with --url the model's name there (default %(default)s)",
     )
     add_length_option(parser)

@@ -21,13 +21,28 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the folder that holds the owners' one")
     parser.add_argument(
-        "--out", type=Path, required=True, help="the manifest; a folder for mer-unibench (NAME.jsonl) and mer-caption"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="the manifest to write; a folder for mer-unibench (NAME.jsonl) and mer-caption",
     )
-    parser.add_argument("--seed", type=int, help="of mer-caption's split, and of what --num chooses (default 0)")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="seed of mer-caption's split, and of what --num chooses (default 0)"
+    )
     parser.add_argument("--sft-num", type=int, metavar="N", help="mer-caption: clips in sft.jsonl (default 5000)")
-    parser.add_argument("--split", choices=("train", "val", "test"), help="of pictures (default test)")
-    parser.add_argument("--num", type=int, metavar="N", help="of pictures: N of them, chosen by --seed (default all)")
-    parser.add_argument("--missing", type=Path, metavar="FILE", help="write the list of all missing files there")
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), help="which part of a data set of pictures (default test)"
+    )
+    parser.add_argument(
+        "--num", type=int, metavar="N", help="data sets of pictures: N of them, chosen by --seed (default all)"
+    )
+    parser.add_argument(
+        "--missing",
+        type=Path,
+        metavar="FILE",
+        help="write the list of all missing files there (default: it is only counted)",
+    )
     _add_table(parser)
 
 
@@ -39,7 +54,12 @@ def _add_table(prepare: argparse.ArgumentParser) -> None:
     )
     parser = add_kind(prepare, "table", text, _run_table)
     parser.add_argument("source", metavar="SOURCE", help="the table: a file, a folder, or a data set's id on the Hub")
-    parser.add_argument("--out", type=Path, metavar="MANIFEST", help="the manifest to write (JSON lines)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="MANIFEST",
+        help="the manifest to write, JSON lines (default: none, with --dry-run alone)",
+    )
     parser.add_argument(
         "--media",
         type=Path,
@@ -48,9 +68,7 @@ def _add_table(prepare: argparse.ArgumentParser) -> None:
         "for paths)",
     )
     parser.add_argument("--dry-run", action="store_true", help="show the columns and five samples, write nothing")
-    fields = parser.add_argument_group(
-        "which column is which field (default: guessed by name, and shown; none: not read)"
-    )
+    fields = parser.add_argument_group("which column is which field (default: guessed; none: not read)")
     for name, help_ in (
         ("id", "the clip's id, or several columns: 'dia{Dialogue_ID}_utt{Utterance_ID}'"),
         ("video", "paths or names of videos"),
@@ -63,18 +81,25 @@ def _add_table(prepare: argparse.ArgumentParser) -> None:
     ):
         fields.add_argument(f"--{name}", metavar="COL", help=help_)
     fields.add_argument("--speaker", dest="cluster", metavar="COL", help="what rows have in common, the field cluster")
-    more = parser.add_argument_group("labels")
+    more = parser.add_argument_group("labels (default: as they are)")
     more.add_argument(
         "--mapping", type=Path, metavar="FILE", help="what each label is called here: CSV, JSON or YAML, label -> words"
     )
     more.add_argument(
         "--candidates", metavar="A,B,…", help="labels that an answer is chosen from; all: every label of the table"
     )
-    files = parser.add_argument_group("files")
-    files.add_argument("--sheet", metavar="NAME", help="of an Excel workbook with several")
-    files.add_argument("--split", metavar="NAME", help="of a data set with several")
-    files.add_argument("--encoding", metavar="NAME", help="of a text file (default: UTF-8, UTF-16 or cp1252, as it is)")
-    files.add_argument("--missing", type=Path, metavar="FILE", help="write the list of all rows without media there")
+    files = parser.add_argument_group("files (default: the only one there is)")
+    files.add_argument("--sheet", metavar="NAME", help="the sheet of an Excel workbook with several")
+    files.add_argument("--split", metavar="NAME", help="the split of a data set with several")
+    files.add_argument(
+        "--encoding", metavar="NAME", help="encoding of a text file (default: UTF-8, UTF-16 or cp1252, as it is)"
+    )
+    files.add_argument(
+        "--missing",
+        type=Path,
+        metavar="FILE",
+        help="write the list of all rows without media there (default: they are only counted)",
+    )
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -16,7 +16,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the run (default runs/quickstart, or runs/quickstart-fast)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of data, weights and sampling (default %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of data, weights and sampling (default %(default)s)"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:

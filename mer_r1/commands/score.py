@@ -69,7 +69,9 @@ def add(commands: Commands) -> None:
     shown.add_argument(
         "--details", action="store_true", help="with --compare: every system's whole report below the table"
     )
-    shown.add_argument("--json", type=Path, metavar="OUT", help="write the numbers there too")
+    shown.add_argument(
+        "--json", type=Path, metavar="OUT", help="write the numbers there too (default: they are only printed)"
+    )
     add_sentiment_options(parser)
 
 

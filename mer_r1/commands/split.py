@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
         metavar="NAME=SIZE,…",
         help="shares, or counts of rows; one may be rest (default %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the split (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the split (default %(default)s)")
     parser.add_argument(
         "--out",
         type=Path,

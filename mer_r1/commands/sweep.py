@@ -18,14 +18,24 @@ def add(commands: Commands) -> None:
         help="a variants file, or the name of one that comes with the package; with --vary a recipe",
     )
     parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="section.key=value", help="for every stage of every variant"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="section.key=value",
+        help="values in place of the recipes', for every stage of every variant",
     )
-    parser.add_argument("--vary", metavar="KEY=A,B,…", help="vary this key, such as rl.objective=baseline,mer_r1")
+    parser.add_argument(
+        "--vary",
+        metavar="KEY=A,B,…",
+        help="vary this key of a recipe, such as rl.objective=baseline,mer_r1 (default: VARIANTS says what varies)",
+    )
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="seeds of each variant (default 0 1 2)"
     )
-    parser.add_argument("--test", type=Path, required=True, help="manifest of the samples to predict")
-    parser.add_argument("--other", type=Path, help="another manifest, from outside the training data (default none)")
+    parser.add_argument("--test", type=Path, required=True, metavar="FILE", help="manifest of the samples to predict")
+    parser.add_argument(
+        "--other", type=Path, metavar="FILE", help="another manifest, from outside the training data (default none)"
+    )
     add_length_option(parser, default=64)
     add_engine_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of all runs and of the tables")

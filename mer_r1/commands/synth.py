@@ -16,15 +16,22 @@ def add(commands: Commands) -> None:
     parser = add_command(commands, "synth", text, _run)
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the corpus")
     parser.add_argument(
-        "--num", type=int, default=800, metavar="N", help="clips or pictures in all splits together (default 800)"
+        "--num",
+        type=int,
+        default=800,
+        metavar="N",
+        help="clips or pictures in all splits together (default %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default %(default)s)")
-    parser.add_argument("--seconds", type=float, help="length of a clip, 0.5 to 60 (default 1)")
     parser.add_argument(
-        "--workers", type=int, default=num_workers(), metavar="N", help="processes (default one a core)"
+        "--seed", type=int, default=0, metavar="N", help="seed of all that is drawn (default %(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, metavar="S", help="length of a clip, 0.5 to 60 (default 1)")
+    parser.add_argument(
+        "--workers", type=int, default=num_workers(), metavar="N", help="processes that make them (default one a core)"
     )
     parser.add_argument(
         "--form",
+        metavar="FORM",
         help="response format of a clip's reasoning: think_answer, or set_steps with step tags and a box "
         "(default think_answer)",
     )

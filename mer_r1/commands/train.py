@@ -44,7 +44,9 @@ def _add_launch_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--node-rank", type=int, metavar="R", help="which of the machines this is, from 0 (default SLURM_NODEID)"
     )
-    group.add_argument("--main-address", metavar="HOST", help="with --nodes: address of the machine of rank 0")
+    group.add_argument(
+        "--main-address", metavar="HOST", help="address of the machine of rank 0 (no default with --nodes above 1)"
+    )
     group.add_argument(
         "--main-port", type=int, metavar="PORT", help="its port (default 29500; on one machine a free one)"
     )

@@ -21,20 +21,37 @@ def add(commands: Commands) -> None:
     compared = add_command(kinds, "compare", "The words that two sources of wheels map differently.", _compare)
     compared.add_argument("a", metavar="A", help="builtin, official, mer2026, or a folder")
     compared.add_argument("b", metavar="B", help="another of them")
-    compared.add_argument("--limit", type=int, default=50, metavar="N", help="print the first N words (default 50)")
-    compared.add_argument("--json", type=Path, metavar="OUT", help="write all of them there")
+    compared.add_argument(
+        "--limit", type=int, default=50, metavar="N", help="print the first N words (default %(default)s)"
+    )
+    compared.add_argument(
+        "--json", type=Path, metavar="OUT", help="write all of them there (default: they are only printed)"
+    )
     add_protocol_option(compared)
     for kind in (shown, compared):
-        kind.add_argument("--level", type=int, choices=(1, 2), default=1, help="2: the middle ring (default 1)")
+        kind.add_argument(
+            "--level", type=int, choices=(1, 2), default=1, help="1: inner ring, 2: middle ring (default %(default)s)"
+        )
     text = "The tokens of a model's vocabulary with which words open, and those that categories share."
     counted = add_command(kinds, "tokens", text, _tokens)
-    counted.add_argument("--model", required=True, help="a tokenizer's or a run's folder, a Hub id, or tiny")
+    counted.add_argument(
+        "--model", required=True, metavar="MODEL", help="a tokenizer's or a run's folder, a Hub id, or tiny"
+    )
     add_wheel_options(counted)
-    counted.add_argument("--manifest", type=Path, help="weigh sharing by how often each gold word occurs in these rows")
-    counted.add_argument("--out", type=Path, metavar="FILE", help="write every shared token there, as JSON")
+    counted.add_argument(
+        "--manifest",
+        type=Path,
+        metavar="FILE",
+        help="weigh sharing by how often each gold word occurs in these rows (default: all words alike)",
+    )
+    counted.add_argument(
+        "--out", type=Path, metavar="FILE", help="write every shared token there, as JSON (default: none is written)"
+    )
     fetched = add_command(kinds, "download", "Fetch the published tables, each checked against its known hash.", _fetch)
-    fetched.add_argument("names", nargs="*", metavar="official|mer2026", help="which (default both)")
-    fetched.add_argument("--to", type=Path, metavar="DIR", help="into DIR/official, DIR/mer2026 (default the cache)")
+    fetched.add_argument("names", nargs="*", metavar="official|mer2026", help="which tables (default both)")
+    fetched.add_argument(
+        "--to", type=Path, metavar="DIR", help="write DIR/official and DIR/mer2026 (default: the cache folder)"
+    )
 
 
 def _show(options: argparse.Namespace) -> int:

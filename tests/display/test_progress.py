@@ -219,12 +219,12 @@ def test_the_stages_of_a_job_keep_their_time_left_on_a_narrow_terminal(
     width: int, clock: Callable[[float], None], tmp_path: Path
 ) -> None:
     console = Console(file=io.StringIO(), width=width, force_terminal=True)
-    with Stages({"Answers without one medium: sound": 100.0}, tmp_path / "stages.json", console) as stages:
-        with stages.stage("Answers without one medium: sound"):
-            stages.report(0, 700)
-            clock(10.0)
-            stages.report(70, 700, "recall 0.51 precision 0.62")
-            stages._bars.refresh()
+    name = "Answers without one medium: sound"
+    with Stages({name: 100.0}, tmp_path / "stages.json", console) as stages, stages.stage(name):
+        stages.report(0, 700)
+        clock(10.0)
+        stages.report(70, 700, "recall 0.51 precision 0.62")
+        stages._bars.refresh()
     lines = last_frame(console)
     assert all(len(line) <= width for line in lines)
     assert any("70/700  about 2 min left" in line for line in lines)
