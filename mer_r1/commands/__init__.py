@@ -68,6 +68,8 @@ EXTRAS = {
     "matplotlib": "report",
     "jinja2": "report",
     "httpx": "judge",
+    "datasets": "data",
+    "pyarrow": "data",
 }
 
 

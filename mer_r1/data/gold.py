@@ -1,8 +1,9 @@
 """Gold labels by id: of a file, which is a manifest or has the keys of one, or of samples that were read already.
 
 Rows: `{"id", "labels": [..] | "raw text", "valence"?, "cluster"?}`; the other keys of a manifest may stand beside, and
-media are not needed. Convention: a row needs labels or a valence. What stands in `labels` is for the scoring protocol's
-parser to judge: a field that it cannot read is counted there.
+media are not needed. A table of another form (CSV, Excel, Parquet, a JSON list) is read where its columns are clear.
+Convention: a row needs labels or a valence. What stands in `labels` is for the scoring protocol's parser to judge: a
+field that it cannot read is counted there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mer_r1.data.files import read_json_lines
+from mer_r1.data.importers.records import read_records
 from mer_r1.data.manifest import KEYS, id_errors, mended_row, text_errors, unknown_keys, valence_errors
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
@@ -48,7 +49,7 @@ class Gold:
 def read_gold(path: Path) -> Gold:
     """The gold of a file. Raises InputError that names file and line."""
     gold = Gold({}, {}, {}, {})
-    for number, row in read_json_lines(path):
+    for number, row in read_records(path, "gold"):
         if error := next(_errors(row), None):
             raise InputError(f"{path}:{number}: {error}")
         identity, cluster, valence = row["id"], row.get("cluster"), row.get("valence")

@@ -26,6 +26,7 @@ from mer_r1.data.characters import mended
 from mer_r1.data.files import read_json_lines, write_json_lines
 from mer_r1.data.labels import split_labels
 from mer_r1.data.sample import Sample
+from mer_r1.data.table_names import is_table, prepare_command
 from mer_r1.errors import InputError
 from mer_r1.text import kind_of, printable
 
@@ -78,15 +79,18 @@ def scan_manifest(path: Path) -> ManifestScan:
     """Read a manifest to its end and collect what is wrong instead of stopping.
 
     A line that is no JSON object ends the reading, and is the last problem. A file without rows is a problem.
+    Raises InputError for a table of another form.
     """
     path = Path(path)
+    if is_table(path):
+        raise InputError(f"{path}: a table, no manifest, which is JSON lines; make one of it: {prepare_command(path)}")
     folder = Path(os.path.abspath(path.parent))
     samples: list[Sample] = []
     lines: list[int] = []
     problems: list[str] = []
     changed: list[int] = []
     first_line: dict[str, int] = {}
-    num_read, is_whole = 0, True
+    num_read, num_foreign, is_whole = 0, 0, True
     try:
         for number, found in read_json_lines(path):
             num_read += 1
@@ -94,6 +98,7 @@ def scan_manifest(path: Path) -> ManifestScan:
             if row != found:
                 changed.append(number)
             errors = list(row_errors(row))
+            num_foreign += not row.keys() <= set(KEYS)
             identity = row.get("id")
             if isinstance(identity, str) and identity in first_line:
                 errors.append(
@@ -108,6 +113,8 @@ def scan_manifest(path: Path) -> ManifestScan:
     except InputError as error:
         problems.append(str(error))
         num_read, is_whole = num_read + 1, False
+    if problems and num_foreign == num_read > 0:
+        problems[0] += f"; other columns become a manifest's by: {prepare_command(path)}"
     if not first_line and not problems:
         problems.append(f"{path}: no rows; write one JSON object a line")
     return ManifestScan(

@@ -5,7 +5,8 @@
 Convention: null means absent; the status is "ok" where none is given. An answer needs labels; where sentiment alone is
 scored its sentiment is enough. A row with status "error" is no answer and needs no labels: an answer of the same clip
 and mode takes its place, wherever it stands; two answers are an error. Keys that look like a misspelt one are an error,
-others are passed over. Every error names file and line.
+others are passed over. Every error names file and line. A table of another form (CSV, Excel, Parquet, a JSON list) is
+read where its columns are clear (importers/records.py).
 
 `read_modes` keeps the labels as they stand in the row, for the scoring protocol's parser to judge: a field that it
 cannot read is counted there, for the official code meets such fields too. `read_predictions` gives `Prediction`, whose
@@ -22,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mer_r1.data.files import read_json_lines
+from mer_r1.data.importers.records import read_records
 from mer_r1.data.labels import read_labels
 from mer_r1.data.manifest import id_errors
 from mer_r1.data.refusals import is_refusal, refuses
@@ -168,7 +169,7 @@ def _add(found: ModePredictions, number: int, row: Row, extract: Extract | None)
 def _rows(path: Path, needed: Needed = "labels") -> Iterator[tuple[int, Row]]:
     """The rows that count, each with its line: every answer, and errors as long as there is no answer."""
     answered: dict[tuple[str, str | None], int] = {}
-    for number, row in read_json_lines(path):
+    for number, row in read_records(path, "predictions"):
         if error := next(_row_errors(row, needed), None):
             raise InputError(f"{path}:{number}: {error}")
         key, failed = (row["id"], row.get("mode") or None), row.get("status") == "error"

@@ -12,7 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from mer_r1.data.importers import delimited, excel, json_rows
+from mer_r1.data.importers import dataset_folder, delimited, excel, json_rows, mer_factory, parquet, saved_dataset
+from mer_r1.data.importers.chat import with_chats
 from mer_r1.data.importers.table import Choice, Importer, Table
 from mer_r1.errors import InputError
 from mer_r1.text import printable
@@ -21,6 +22,10 @@ IMPORTERS: dict[str, Importer] = {
     "CSV": cast(Importer, delimited),
     "JSON": cast(Importer, json_rows),
     "Excel": cast(Importer, excel),
+    "Parquet": cast(Importer, parquet),
+    "MER-Factory": cast(Importer, mer_factory),
+    "datasets": cast(Importer, saved_dataset),
+    "folder": cast(Importer, dataset_folder),
 }
 """Form -> the module that reads it. To add one: a module with `takes` and `read`, and a line here."""
 
@@ -30,9 +35,9 @@ def read_table(source: str, choice: Choice | None = None) -> Table:
     path = Path(source)
     for importer in IMPORTERS.values():
         if importer.takes(source):
-            if not path.exists():
+            if not path.exists() and not saved_dataset.is_hub_id(source):
                 raise InputError(f"{source}: no such file; give the path of a table")
-            return importer.read(source, choice or Choice())
+            return with_chats(importer.read(source, choice or Choice()))
     if not path.exists():
         raise InputError(f"{printable(source, 200)}: no such file or folder; give the path of a table")
     raise InputError(f"{source}: none of the forms {', '.join(IMPORTERS)}, by its name; save it as CSV or JSON lines")

@@ -116,10 +116,11 @@ class MediaFiles:
         return ranked[max(ranked)] if ranked else []
 
     def _why(self, text: str, leads_out: bool) -> str:
+        if leads_out:
+            below = ", and no file of this name is below" if self.searched else ""
+            return f"leads out of {self.root}{below}; give --media the folder that holds it"
         if not self.searched:
             return "no such file beside the table; give the folder of the media: --media DIR"
-        if leads_out:
-            return f"leads out of {self.root}, and no file of this name is below; give --media the folder that holds it"
         nearest = f" (there is {printable(self.example)})" if self.example else ", nor any media file"
         return f"no such file below {self.root}{nearest}"
 

@@ -18,7 +18,7 @@ from typing import Any
 from mer_r1.data.importers.columns import Columns, number_in
 from mer_r1.data.importers.label_cells import LabelReader
 from mer_r1.data.importers.media_files import MediaFiles, NotFound
-from mer_r1.data.importers.table import NOT_KNOWN, Embedded, Row, Table, is_blank, text_of
+from mer_r1.data.importers.table import NOT_KNOWN, Embedded, Row, Table, text_of
 from mer_r1.data.labels import split_labels
 from mer_r1.data.manifest import MEDIA_KEYS, valence_errors
 from mer_r1.data.media_names import media_kind
@@ -200,13 +200,8 @@ def _filled(pattern: str, texts: Mapping[str, str]) -> str:
 
 def _made_ids(table: Table, columns: Columns) -> list[str]:
     """Ids for a table without them: by the media's names, else by the words."""
-    medium = next((columns[kind].columns[0] for kind in MEDIA_KEYS if kind in columns), None)
-    if medium is not None:
-        paths = [_path_in(row.cells.get(medium)) for row in table.rows]
-        if all(paths):
-            for ids in ([path.name for path in paths if path], [str(path) for path in paths if path]):
-                if len(set(ids)) == len(ids):
-                    return ids
+    if ids := file_ids(table, columns):
+        return ids
     named = [columns[name].columns[0] for name in (*MEDIA_KEYS, "subtitle", "cluster") if name in columns]
     seen: Counter[str] = Counter()
     ids = []
@@ -218,18 +213,31 @@ def _made_ids(table: Table, columns: Columns) -> list[str]:
     return ids
 
 
+def file_ids(table: Table, columns: Columns) -> list[str] | None:
+    """Ids from the names of the rows' media, with their folders where two share a name; None where a row has none."""
+    media = [columns[kind].columns[0] for kind in MEDIA_KEYS if kind in columns]
+    found = [next(filter(None, (_path_in(row.cells.get(column)) for column in media)), None) for row in table.rows]
+    paths = [path for path in found if path is not None]
+    for ids in ([path.name for path in paths], [str(path) for path in paths]):
+        if len(set(ids)) == len(table.rows):
+            return ids
+    return None
+
+
 def _path_in(cell: Any) -> PurePosixPath | None:
     """The path of a medium without its ending."""
     if isinstance(cell, list) and len(cell) == 1:
         cell = cell[0]
-    if isinstance(cell, Embedded) or is_blank(cell):
+    name = cell.name if isinstance(cell, Embedded) else text_of(cell)
+    if not name:
         return None
-    path = PurePosixPath(text_of(cell).replace("\\", "/"))
+    path = PurePosixPath(name.replace("\\", "/"))
     return path.with_suffix("") if media_kind(path.name) else path
 
 
 def _stable(cell: Any) -> str:
-    return cell.name if isinstance(cell, Embedded) else text_of(cell)
+    """What an id is hashed from."""
+    return sha256(cell.read()).hexdigest() if isinstance(cell, Embedded) else text_of(cell)
 
 
 def _file_name(identity: str) -> str:
