@@ -98,7 +98,7 @@ def scan_manifest(path: Path) -> ManifestScan:
             if row != found:
                 changed.append(number)
             errors = list(row_errors(row))
-            num_foreign += not row.keys() <= set(KEYS)
+            num_foreign += "id" not in row and not row.keys() <= set(KEYS)
             identity = row.get("id")
             if isinstance(identity, str) and identity in first_line:
                 errors.append(
