@@ -14,6 +14,7 @@ from mer_r1.data.sample import MODES, Mode, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.report.payload import cut
 from mer_r1.report.pictures import ClipPicture, picture
+from mer_r1.report.players import PageMedia, Player
 from mer_r1.report.sets import PageSet, ShownSystem
 from mer_r1.report.verdicts import Verdicts, Word
 
@@ -61,6 +62,7 @@ class ShownClip:
 
     sample: Sample
     picture: ClipPicture
+    players: tuple[Player, ...]
     answers: list[ShownAnswer]
 
 
@@ -94,7 +96,7 @@ def cases_of(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels: Wh
     return Cases(pair, rules, tuple(strengths))
 
 
-def choose_highlights(cases: Cases, sets: Sequence[PageSet], verdicts: Verdicts) -> list[Highlight]:
+def choose_highlights(cases: Cases, sets: Sequence[PageSet], verdicts: Verdicts, media: PageMedia) -> list[Highlight]:
     """The clips to show, by the rule above."""
     sample_of = {(page_set.index, sample.id): sample for page_set in sets for sample in page_set.samples}
     shown: set[tuple[int, str]] = set()
@@ -113,13 +115,17 @@ def choose_highlights(cases: Cases, sets: Sequence[PageSet], verdicts: Verdicts)
         shown |= set(fresh)
         chosen.append((title, f"{rule}The first such clips, whatever the answers.", count, fresh))
     return [
-        Highlight(title, rule, count, [_clip(sample_of[key], sets[key[0]], cases.pair, verdicts) for key in keys])
+        Highlight(
+            title, rule, count, [_clip(sample_of[key], sets[key[0]], cases.pair, verdicts, media) for key in keys]
+        )
         for title, rule, count, keys in chosen
         if keys or (count == 0 and title != "Contradicting signals")
     ]
 
 
-def _clip(sample: Sample, page_set: PageSet, systems: Sequence[ShownSystem], verdicts: Verdicts) -> ShownClip:
+def _clip(
+    sample: Sample, page_set: PageSet, systems: Sequence[ShownSystem], verdicts: Verdicts, media: PageMedia
+) -> ShownClip:
     answers = []
     for system in systems:
         for mode in MODES:
@@ -129,4 +135,4 @@ def _clip(sample: Sample, page_set: PageSet, systems: Sequence[ShownSystem], ver
                 missed = verdicts.missed(row.labels, sample.labels)
                 reasoning = cut(row.reasoning, MAX_REASONING_CHARACTERS)
                 answers.append(ShownAnswer(system, mode, words, missed, reasoning, row.status))
-    return ShownClip(sample, picture(sample), answers)
+    return ShownClip(sample, picture(sample), media.players(sample), answers)

@@ -17,6 +17,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -33,8 +34,9 @@ from mer_r1.metrics.signature import counted_by, wheels_part
 from mer_r1.report.cards import headline_cards
 from mer_r1.report.highlights import cases_of, choose_highlights
 from mer_r1.report.measured import REPORTED, Result, measure, reference_of
-from mer_r1.report.payload import MAX_UP, make_payload
+from mer_r1.report.payload import make_payload
 from mer_r1.report.pictures import NUM_BINS
+from mer_r1.report.players import MAX_UP, PageMedia
 from mer_r1.report.plots import Figure
 from mer_r1.report.rollout_group import shown_group
 from mer_r1.report.score_plots import (
@@ -61,24 +63,38 @@ JUDGED = ("rec", "rea", "cot")
 LONE, WIDE, THIRD = 6.4, 4.6, 3.8  # inches: one, two or three figures beside each other
 
 
+@dataclass(frozen=True)
+class PageChoice:
+    """The choices of a page: wheels and protocol of every number and mark, and how many MB of media it holds."""
+
+    wheels: str = "builtin"
+    protocol: str = "official"
+    embed_mb: float = 0.0
+
+
 def write_page(
-    *folders: Path, out: Path | None = None, wheels: str = "builtin", protocol: str = "official"
+    *folders: Path,
+    out: Path | None = None,
+    wheels: str = "builtin",
+    protocol: str = "official",
+    embed_mb: float = 0.0,
 ) -> tuple[Path, int]:
     """Write the page of all `folders` to `out`, by default report.html in the first; its path, and how many answers
     failed.
 
-    `wheels` and `protocol` are those of every number and mark. Raises InputError for a folder that is no run, a file in
-    it that is wrong, an `out` that is a folder, and when jinja2 or matplotlib is missing.
+    `wheels` and `protocol` are those of every number and mark; media of up to `embed_mb` MB are copied into the page.
+    Raises InputError for a folder that is no run, a file in it that is wrong, an `out` that is a folder, and when
+    jinja2 or matplotlib is missing.
     """
     systems = read_runs(folders)
     out = folders[0] / "report.html" if out is None else out
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give the name of the page, such as {out / 'report.html'}")
-    write_text(out, render(systems, folders, out.parent, wheels, protocol))
+    write_text(out, render(systems, folders, out.parent, PageChoice(wheels, protocol, embed_mb)))
     return out, sum(sum(shared.failed.values()) for shared in shared_sets(systems))
 
 
-def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path, wheels: str, protocol: str) -> str:
+def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path, choice: PageChoice) -> str:
     """The page of these systems, read of `folders`, as it will stand in `out_folder`.
 
     Raises InputError when jinja2 or matplotlib is missing, or for wheels or a protocol that are not there.
@@ -105,7 +121,7 @@ def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path,
     environment.globals["svg"] = lambda text: Markup(text)  # made here, from escaped text
     shown, browser = shown_systems(systems), environment.get_template("browser.html.j2").render()
     styles = [TEMPLATES / "style.css", *sorted(TEMPLATES.glob("browser*.css"))]
-    values = context(shown, folders, out_folder, wheels, protocol)
+    values = context(shown, folders, out_folder, choice)
     text = environment.get_template("page.html.j2").render(
         style=Markup("".join(path.read_text(encoding="utf-8") for path in styles)),
         browser=Markup(browser),
@@ -115,18 +131,18 @@ def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path,
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def context(
-    systems: Sequence[ShownSystem], folders: Sequence[Path], out_folder: Path, source: str, protocol: str
-) -> Json:
+def context(systems: Sequence[ShownSystem], folders: Sequence[Path], out_folder: Path, choice: PageChoice) -> Json:
     """Everything that the template names but its own parts."""
-    wheels = WheelSet.load(source, protocol=protocol)
+    wheels = WheelSet.load(choice.wheels, protocol=choice.protocol)
+    media = PageMedia(out_folder, round(1e6 * choice.embed_mb))
     counted = counted_by(wheels_part(wheels.source, wheels.sha256), wheels.protocol.name)
     verdicts, first = Verdicts(wheels), MetricsRecord.read(folders[0] / METRICS_FILE)
     alone = len(folders) == 1
     facts = first if alone else MetricsRecord()  # one run's facts are not the other's
     sets = page_sets(systems)
     measured, cases = measure(systems, sets, wheels), cases_of(systems, sets, wheels)
-    highlights = choose_highlights(cases, sets, verdicts) if cases.pair else []
+    highlights = choose_highlights(cases, sets, verdicts, media) if cases.pair else []
+    group = shown_group(systems, verdicts, media)
     scored = [page_set for page_set in sets if page_set.scored]
     samples = [sample for page_set in sets for sample in page_set.samples]
     tables = [set_table(page_set, [m for m in measured if m.page_set is page_set], wheels) for page_set in scored]
@@ -160,17 +176,18 @@ def context(
         "pair": cases.pair,
         "highlights": highlights,
         "wheels": counted,
-        "protocol": protocol,
+        "protocol": choice.protocol,
         "rewarded_by": [
             by for by in dict.fromkeys(item.system.run.wheels for item in systems) if by not in ("", counted)
         ],
         "num_bins": NUM_BINS,
-        "group": shown_group(systems, verdicts),
+        "group": group,
         "payload": make_payload(
-            systems, sets, verdicts, cases.rules, cases.strengths, out_folder, [item.index for item in cases.pair]
+            systems, sets, verdicts, cases.rules, cases.strengths, media, [item.index for item in cases.pair]
         )
         if samples
         else None,
+        "media": media,
         "max_up": MAX_UP,
         "stages": _stages(facts.seconds),
         "versions": _versions(systems),

@@ -5,9 +5,8 @@
               K*200 to K*200 + 199: base64(gzip(JSON)), which the page unpacks when one of them is opened
 
 Convention: the same run gives the same bytes (gzip without time). Text is data: what could end a script element stands
-as a JSON escape, and half a surrogate pair as its own. A medium is named by a relative URL, and only when the file is
-there and at most MAX_UP folders above the page's folder, so that no path of a machine stands on the page. Very long
-texts are cut and end with an ellipsis. Memory: the packed chunks (about 0.4 KB an answer) beside what was read.
+as a JSON escape, and half a surrogate pair as its own. A medium is named as players.py says. Very long texts are cut
+and end with an ellipsis. Memory: the packed chunks (about 0.4 KB an answer) beside what was read.
 """
 
 from __future__ import annotations
@@ -16,13 +15,11 @@ import base64
 import gzip
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -31,11 +28,11 @@ from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.emotion.wheel import MappedWords
 from mer_r1.evaluation.records import finite
 from mer_r1.metrics.signature import counted_by, wheels_part
+from mer_r1.report.players import PLAYED, PageMedia
 from mer_r1.report.sets import PageSet, ShownSystem
 from mer_r1.report.verdicts import NO_STATE, Verdicts
 
 CHUNK_SIZE = 200
-MAX_UP = 2
 MAX_SUBTITLE_CHARACTERS, MAX_REASONING_CHARACTERS, MAX_RAW_CHARACTERS = 2_000, 20_000, 4_000
 STATUS_CHARACTERS = {"ok": "o", "truncated": "t", "no_answer": "n", "error": "e"}
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -57,13 +54,13 @@ def make_payload(
     verdicts: Verdicts,
     rules: Mapping[Kind, CaseRule],
     strengths: Sequence[Mapping[str, Mapping[str, float]]],
-    folder: Path,
+    media: PageMedia,
     pair: Sequence[int],
 ) -> Payload:
     """The data of all samples of `sets`, in their order.
 
-    `strengths[k]` maps a sample's id in set k to its kinds and how strongly it is of each. `folder` is the page's,
-    `pair` the indices of the systems that the cases compare.
+    `strengths[k]` maps a sample's id in set k to its kinds and how strongly it is of each; `pair` are the indices of
+    the systems that the cases compare.
     """
     rows = [(page_set, sample) for page_set in sets for sample in page_set.samples]
     words = _Dictionary()
@@ -87,7 +84,7 @@ def make_payload(
         "chunk_size": CHUNK_SIZE,
         "num": len(rows),
         "set": [page_set.index for page_set, _ in rows],
-        **_sample_columns([sample for _, sample in rows], folder),
+        **_sample_columns([sample for _, sample in rows], media),
         "gold": [words.indices(gold) for gold in golds],
         "category": [sorted(wheels.unpack(packed)[0]) for packed, _ in mapped],
         "case": [sum(1 << position for position, kind in enumerate(rules) if kind in item) for item in found],
@@ -107,16 +104,6 @@ def script_json(value: Any) -> str:
     """Compact JSON that may stand in a script element: no `<`, `>`, `&`, line separators. Raises ValueError for NaN."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def relative_url(path: Path, folder: Path) -> str | None:
-    """The URL of a file relative to a page in `folder`, percent-encoded; None when it is not there or not near."""
-    target, base = os.path.abspath(path), os.path.abspath(folder)
-    common = os.path.commonpath([target, base])
-    parts = os.path.relpath(target, base).split(os.sep)
-    if common == os.path.dirname(common) or parts.count("..") > MAX_UP or not os.path.isfile(target):
-        return None
-    return "/".join(quote(os.fsencode(part), safe="") for part in parts)
 
 
 def cut(text: str, characters: int) -> str:
@@ -139,14 +126,14 @@ class _Dictionary:
         return [self._index.setdefault(word, len(self._index)) for word in words]
 
 
-def _sample_columns(samples: Sequence[Sample], folder: Path) -> Json:
-    media = [_medium(sample) for sample in samples]
+def _sample_columns(samples: Sequence[Sample], media: PageMedia) -> Json:
+    shown = [_medium(sample) for sample in samples]
     characters = (("v", "video"), ("i", "image"), ("a", "audio"), ("s", "subtitle"))  # of what the manifest names
     return {
         "id": [sample.id for sample in samples],
-        "medium": [name for name, _ in media],
+        "medium": [name for name, _ in shown],
         "has": ["".join(c for c, name in characters if getattr(sample, name)) for sample in samples],
-        "path": [None if path is None else relative_url(path, folder) for _, path in media],
+        "path": [None if path is None else media.reference(path) for _, path in shown],
         "subtitle": [cut(sample.subtitle or "", MAX_SUBTITLE_CHARACTERS) for sample in samples],
         "valence": [finite(sample.valence) for sample in samples],
     }
@@ -154,7 +141,7 @@ def _sample_columns(samples: Sequence[Sample], folder: Path) -> Json:
 
 def _medium(sample: Sample) -> tuple[str, Path | None]:
     """What the browser shows of a sample."""
-    for name in ("video", "audio", "image"):
+    for name in PLAYED:
         path: Path | None = getattr(sample, name)
         if path is not None:
             return name, path

@@ -20,6 +20,7 @@ from mer_r1.prompting.response import RESPONSE_FORMATS, parse_response
 from mer_r1.report.highlights import MAX_REASONING_CHARACTERS
 from mer_r1.report.payload import cut
 from mer_r1.report.pictures import ClipPicture, picture
+from mer_r1.report.players import PageMedia, Player
 from mer_r1.report.sets import ShownSystem
 from mer_r1.report.training_plots import pays
 from mer_r1.report.verdicts import Verdicts, Word
@@ -64,11 +65,12 @@ class ShownGroup:
     id: str
     sample: Sample | None
     picture: ClipPicture | None
+    players: tuple[Player, ...]
     rows: list[ShownRollout]
     rewards: list[str]
 
 
-def shown_group(systems: Sequence[ShownSystem], verdicts: Verdicts) -> ShownGroup | None:
+def shown_group(systems: Sequence[ShownSystem], verdicts: Verdicts, media: PageMedia) -> ShownGroup | None:
     """The group to show, of the last system that has any; the training clips lie in data/train.jsonl beside it."""
     for system in reversed(systems):
         folder = system.system.folder
@@ -88,6 +90,7 @@ def shown_group(systems: Sequence[ShownSystem], verdicts: Verdicts) -> ShownGrou
             id=identity,
             sample=sample,
             picture=picture(sample) if sample else None,
+            players=media.players(sample) if sample else (),
             rows=sorted(shown, key=lambda rollout: -rollout.advantage),
             rewards=[
                 title

@@ -39,6 +39,7 @@ def test_text_from_files_never_becomes_markup(whole: str) -> None:
     assert not [tag for tag, _ in page.tags if tag in ("iframe", "link", "object", "base")]
     images = [attrs["src"] or "" for tag, attrs in page.tags if tag == "img"]
     assert images
+    assert [attrs["src"] for tag, attrs in page.tags if tag in ("video", "audio")] == ["data/clips/a%20b.mp4"]
     assert all(source.startswith("data:image/jpeg;base64,") for source in images)
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
     for part in ("“" + EVIL, f"# {EVIL}", f"A run {EVIL}"):
@@ -64,14 +65,36 @@ def test_only_our_own_script_may_run_and_the_data_blocks_hold_no_tag(whole: str)
 def test_the_page_closes_its_tags_and_fetches_nothing(whole: str) -> None:
     page = Page(whole)
     assert page.stack == []
-    for _, attrs in page.tags:
-        for name in ("src", "href", "xlink:href", "data", "action"):
-            assert (attrs.get(name) or "#").startswith(("#", "data:image/jpeg;base64,"))
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "xlink:href", "data", "action", "poster"):
+            if (tag, name) != ("video", "src"):
+                assert (attrs.get(name) or "#").startswith(("#", "data:image/jpeg;base64,"))
     style = whole[whole.index("<style>") : whole.index("</style>")]
     assert not re.search(r"url\(|@import|@font-face", style)
     assert "prefers-color-scheme: dark" in style
     assert "@media print" in style
     assert len(whole) < 1_000_000
+
+
+@pytest.mark.slow
+def test_copied_media_stand_in_the_page_and_only_where_they_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = make_quickstart(tmp_path / "quick"), tmp_path / "mail" / "deep" / "er" / "page.html"
+    assert main(["report", str(folder), "-o", str(out)]) == 0
+    text = out.read_text(encoding="utf-8")
+    assert "The video file is too far from this page to be shown" in text
+    assert index_of(Page(text))["path"] == [None, None, None]
+    assert main(["report", str(folder), "-o", str(out), "--embed-media"]) == 0
+    page = Page(out.read_text(encoding="utf-8"))
+    clip = base64.b64encode((folder / "data" / "clips" / "a b.mp4").read_bytes()).decode()
+    (player,) = (attrs for tag, attrs in page.tags if tag == "video")
+    assert player["src"] == f"data:video/mp4;base64,{clip}"
+    assert index_of(page)["path"] == [f"#{player['id']}", None, None]
+    assert "1 media file is copied into this page" in page.text
+    capsys.readouterr()
+    assert main(["report", str(folder), "--embed-media", "-1"]) == 2
+    assert "--embed-media -1: give 0 or more MB" in capsys.readouterr().err
 
 
 def test_names_within_the_page_are_there_once(whole: str) -> None:

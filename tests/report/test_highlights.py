@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mer_r1.data.sample import Sample
 from mer_r1.report.highlights import NUM_CLIPS, Highlight, cases_of, choose_highlights
+from mer_r1.report.players import PageMedia
 from mer_r1.report.verdicts import Verdicts
 from tests.report.runs import shown_of
 from tests.small_wheels import SMALL
@@ -38,7 +41,7 @@ def shown(highlights: list[Highlight]) -> dict[str, list[str]]:
 
 def test_clips_are_chosen_by_the_cases_of_the_paper() -> None:
     systems, sets = shown_of(samples(), baseline=REFERENCE, mer_r1=TUNED)
-    highlights = choose_highlights(cases_of(systems, sets, SMALL), sets, VERDICTS)
+    highlights = choose_highlights(cases_of(systems, sets, SMALL), sets, VERDICTS, PageMedia(Path()))
     assert shown(highlights) == {
         "Fast intuition retained": ["kept"],
         "Spurious emotion suppressed": ["calm"],
@@ -77,6 +80,6 @@ def test_a_kind_is_ranked_by_strength_over_all_sets() -> None:
 def test_never_more_than_eight_clips_are_shown() -> None:
     many = [Sample(str(n), subtitle="x", labels=("sad",)) for n in range(20)]
     systems, sets = shown_of(many, sft={str(n): ("sad", "sad") for n in range(20)})
-    highlights = choose_highlights(cases_of(systems, sets, SMALL), sets, VERDICTS)
+    highlights = choose_highlights(cases_of(systems, sets, SMALL), sets, VERDICTS, PageMedia(Path()))
     found = [identity for of_kind in shown(highlights).values() for identity in of_kind]
     assert found == [str(n) for n in range(NUM_CLIPS)]

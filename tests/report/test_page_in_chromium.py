@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mer_r1.report.page import write_page
 from tests.report.browser_page import Page, read_log
 from tests.report.runs import EVIL, make_asked, make_quickstart, page_of
 
@@ -32,18 +33,70 @@ def test_the_page_opens_without_errors_and_asks_no_network(opened: Page) -> None
     assert opened.count() == 3
 
 
-def test_the_clip_plays_from_its_relative_path_under_the_page_s_policy(opened: Page) -> None:
-    script = """
-        const video = document.createElement('video'), done = arguments[0];
-        video.muted = true;
-        video.addEventListener('timeupdate', () => video.currentTime > 0 && done(video.currentTime));
-        video.addEventListener('error', () => done('error ' + video.error.message));
-        video.src = JSON.parse(document.getElementById('samples-index').textContent).path[0];
-        document.body.append(video);
-        video.play();
-    """
-    played = opened.driver.execute_async_script(script)
+PLAY = """
+    const video = document.querySelector('video.player'), done = arguments[0];
+    video.muted = true;
+    video.addEventListener('timeupdate', () => video.currentTime > 0 && done(video.currentTime));
+    video.addEventListener('error', () => done('error ' + video.error.message));
+    video.play();
+"""
+
+
+def test_the_player_of_a_card_plays_its_file_under_the_page_s_policy(opened: Page) -> None:
+    assert opened.js("return document.querySelector('video.player').getAttribute('src')") == "data/clips/a%20b.mp4"
+    played = opened.driver.execute_async_script(PLAY)
     assert isinstance(played, int | float), played
+
+
+def test_a_copied_clip_plays_in_its_card_and_in_the_browser_of_a_page_that_was_moved(
+    driver: WebDriver, tmp_path: Path
+) -> None:
+    folder = make_quickstart(tmp_path / "run")
+    moved = write_page(folder, out=tmp_path / "a" / "b" / "c" / "mailed.html", embed_mb=1)[0]
+    page = Page(driver).open(moved, "#samples?open=a")
+    assert isinstance(driver.execute_async_script(PLAY), int | float)
+    in_browser = PLAY.replace("video.player", "#sb-detail video")
+    assert isinstance(driver.execute_async_script(in_browser), int | float)
+    assert page.js("return document.querySelector('#sb-detail video').src").startswith("data:video/mp4;base64,")
+
+
+def test_a_player_whose_file_went_away_says_so_in_its_place(driver: WebDriver, tmp_path: Path) -> None:
+    folder = make_quickstart(tmp_path / "run")
+    path = page_of(folder)
+    (folder / "data" / "clips" / "a b.mp4").unlink()
+    page = Page(driver).open(path)
+    page.wait(lambda: page.text(".players .sb-gone"))
+    assert page.text(".players .sb-gone") == "The file is missing, or this browser cannot play it."
+    assert page.js("return document.querySelectorAll('video').length") == 0
+
+
+def test_the_first_key_reaches_a_link_to_the_content_and_another_leads_back_to_the_top(opened: Page) -> None:
+    opened.size(390, 844, phone=True)
+    opened.js("scrollTo({top: 0, behavior: 'instant'})")
+    opened.js("document.activeElement.blur()")
+    top = "return document.querySelector('.skip').getBoundingClientRect().top"
+    assert opened.js(top) < 0
+    opened.press("\ue004")
+    assert opened.js("return document.activeElement.className") == "skip"
+    assert opened.js(top) >= 0
+    opened.press("\ue007")
+    opened.wait(lambda: opened.js("return document.activeElement.id") == "content")
+    opened.js("document.getElementById('made').scrollIntoView({behavior: 'instant'})")
+    opened.wait(lambda: opened.js("return scrollY") > 1000)
+    shown = "return getComputedStyle(document.querySelector('.to-top')).visibility"
+    opened.wait(lambda: opened.js(shown) == "visible")
+    opened.click(".to-top")
+    opened.wait(lambda: opened.js("return scrollY") < 10)
+    opened.js("history.replaceState(null, '', location.pathname)")
+
+
+def test_a_table_that_is_wider_than_a_phone_is_reached_by_keys_and_has_a_name(opened: Page) -> None:
+    opened.size(390, 844, phone=True)
+    script = """return [...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth)
+        .map((e) => [e.tabIndex, e.getAttribute('aria-label'), getComputedStyle(e).backgroundAttachment])"""
+    wide = opened.js(script)
+    assert wide
+    assert all(index == 0 and label and "local" in shadow for index, label, shadow in wide)
 
 
 def test_no_other_script_can_run(opened: Page) -> None:

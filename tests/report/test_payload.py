@@ -15,7 +15,8 @@ from mer_r1.analysis.cases import CaseRule, Kind
 from mer_r1.data.sample import Prediction, Sample
 from mer_r1.emotion.protocol import CORRECTED
 from mer_r1.evaluation.runs import EvaluatedSet, System
-from mer_r1.report.payload import CHUNK_SIZE, Payload, cut, make_payload, relative_url, script_json
+from mer_r1.report.payload import CHUNK_SIZE, Payload, cut, make_payload, script_json
+from mer_r1.report.players import PageMedia
 from mer_r1.report.sets import page_sets, shown_systems
 from mer_r1.report.verdicts import Verdicts
 from tests.report.runs import shown_of
@@ -30,7 +31,7 @@ KINDS: dict[Kind, CaseRule] = {
 
 def packed(samples: list[Sample], strengths: Any = None, folder: Path = Path(), **answers: Any) -> Payload:
     systems, sets = shown_of(samples, **answers)
-    return make_payload(systems, sets, VERDICTS, KINDS, strengths or [{}], folder, [0])
+    return make_payload(systems, sets, VERDICTS, KINDS, strengths or [{}], PageMedia(folder), [0])
 
 
 def chunk(payload: Payload, place: int) -> list[dict[str, Any]]:
@@ -87,7 +88,7 @@ def test_chunks_hold_what_is_long_of_their_own_samples() -> None:
     samples = tuple(Sample(str(n), subtitle="x", labels=("sad",)) for n in range(CHUNK_SIZE + 1))
     system = System("one", "one", Path(), (EvaluatedSet("t", "t", Path(), samples, rows),))  # type: ignore[arg-type]
     systems = shown_systems([system])
-    payload = make_payload(systems, page_sets(systems), VERDICTS, {}, [{}], Path(), [0])
+    payload = make_payload(systems, page_sets(systems), VERDICTS, {}, [{}], PageMedia(Path()), [0])
     assert [len(chunk(payload, index)) for index in (0, 1)] == [CHUNK_SIZE, 1]
     first, last = chunk(payload, 0)[0], chunk(payload, 1)[0]
     assert first["r"] == {"0.slow": "thought 0"}
@@ -109,7 +110,7 @@ def test_answers_of_two_sets_with_the_same_ids_stay_apart() -> None:
 
     sets = (evaluated("a", "happy"), evaluated("b", "angry"))
     systems = shown_systems([System("one", "one", Path(), sets)])
-    index = json.loads(make_payload(systems, page_sets(systems), VERDICTS, {}, [{}, {}], Path(), [0]).index)
+    index = json.loads(make_payload(systems, page_sets(systems), VERDICTS, {}, [{}, {}], PageMedia(Path()), [0]).index)
     assert index["sets"] == ["a", "b"]
     assert index["set"] == [0, 1]
     assert index["answers"]["0.slow"]["state"] == ["r", "w"]
@@ -139,22 +140,6 @@ def test_json_for_a_script_element_holds_nothing_that_could_end_it() -> None:
     assert json.loads(text) == value
     with pytest.raises(ValueError, match="not JSON compliant"):
         script_json(math.nan)
-
-
-def test_a_medium_is_named_only_where_it_is_there_and_near(tmp_path: Path) -> None:
-    page = tmp_path / "x" / "one" / "two" / "three"
-    near, far = tmp_path / "x" / "one" / 'ü &#?".mp4', tmp_path / "x" / "far.mp4"
-    page.mkdir(parents=True)
-    near.touch()
-    far.touch()
-    (page / "javascript:alert(1)").touch()
-    assert relative_url(near, page) == "../../%C3%BC%20%26%23%3F%22.mp4"
-    assert relative_url(far, page) is None
-    assert relative_url(page / "gone.mp4", page) is None
-    assert relative_url(page, page) is None
-    assert relative_url(page / "javascript:alert(1)", page) == "javascript%3Aalert%281%29"
-    assert relative_url(near, Path("/")) is None
-    assert relative_url(Path("/etc/hostname"), Path("/tmp")) is None
 
 
 def test_long_texts_are_cut_with_an_ellipsis() -> None:

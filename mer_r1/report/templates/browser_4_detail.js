@@ -68,17 +68,30 @@ function isBeside(path) {
   return typeof path === 'string' && path !== '' && !/^([a-z][a-z0-9+.-]*:|[/\\])/i.test(path);
 }
 
+// Where a medium is played from: a copy within the page, in a card's player or in a block of its own, or its file.
+function sourceOf(path) {
+  if (!isBeside(path)) return null;
+  if (!path.startsWith('#')) return path;
+  const holder = document.getElementById(path.slice(1));
+  if (holder?.tagName === 'SCRIPT') return 'data:' + holder.dataset.type + ';base64,' + holder.textContent.trim();
+  return holder?.getAttribute('src') ?? null;
+}
+
 function mediaOf(i) {
   const medium = data.medium[i];
   if (medium === 'text') return null;
-  if (!isBeside(data.path[i])) return element('p', { class: 'sb-gone' }, 'The file is not beside this page.');
+  const source = sourceOf(data.path[i]);
+  if (source === null) return element('p', { class: 'sb-gone' }, 'The file is not beside this page.');
   const tag = { video: 'video', audio: 'audio', image: 'img' }[medium] ?? 'video';
   const rest = tag === 'img' ? { alt: 'the image of this sample' } : { controls: true, preload: 'metadata' };
-  const made = element(tag, { src: data.path[i], class: 'sb-media', ...rest });
-  made.addEventListener('error', () => {
-    if (made.getAttribute('src')) made.replaceWith(element('p', { class: 'sb-gone' }, 'The file is missing, or this browser cannot play it.'));
-  });
-  return made;
+  return element(tag, { src: source, class: 'sb-media', ...rest });
+}
+
+// What cannot be played says so in its place, in the browser and in the cards above it; errors of media do not bubble.
+function sayUnplayable(event) {
+  const media = event.target;
+  if (!media.matches?.('.sb-media, .player') || !media.getAttribute('src')) return;
+  media.replaceWith(element('p', { class: 'sb-gone' }, 'The file is missing, or this browser cannot play it.'));
 }
 
 function factsOf(i) {

@@ -261,6 +261,8 @@ function untilPainted(next) {
 }
 
 function start() {
+  document.addEventListener('error', sayUnplayable, true);
+  for (const media of document.querySelectorAll('video.player, audio.player')) if (media.error) sayUnplayable({ target: media });
   try {
     data = readIndex();
   } catch {
