@@ -32,7 +32,7 @@ settings.register_profile("fast", settings.get_profile("suite"), max_examples=10
 settings.load_profile("suite")
 
 
-SLOW = {"taught_folder", "stepped_folder", "nursery", "driver"}
+SLOW = {"taught_folder", "stepped_folder", "nursery", "driver", "camera_driver", "served"}
 """Fixtures that make a test slow."""
 
 

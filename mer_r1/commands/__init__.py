@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from mer_r1.commands import (
     benchmark,
     check,
+    demo,
     diagnose,
     export,
     judge,
@@ -50,6 +51,7 @@ COMMANDS = (
     sweep,
     export,
     predict,
+    demo,
     score,
     benchmark,
     judge,
@@ -70,6 +72,7 @@ EXTRAS = {
     "httpx": "judge",
     "datasets": "data",
     "pyarrow": "data",
+    "gradio": "demo",
 }
 
 

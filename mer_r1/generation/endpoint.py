@@ -114,6 +114,11 @@ class EndpointGenerator:
         self._bias = dict.fromkeys(map(str, suppressed), SUPPRESSED_BIAS)
 
     @property
+    def template(self) -> PromptTemplate:
+        """The prompt template that it asks by."""
+        return self._template
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What decides an answer, as JSON values. Not the address: a model may move."""
         return {

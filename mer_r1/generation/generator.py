@@ -34,8 +34,8 @@ Show: TypeAlias = Callable[[Sample, Clip], tuple[Sample, Clip]]
 """What is shown of a sample and its decoded media."""
 
 
-class ModelGenerator(Generator, Protocol):
-    """A generator of a checkpoint on this machine, which is loaded once for all prompts that it is asked by."""
+class PromptedGenerator(Generator, Protocol):
+    """A generator that says how a sample is shown to the model."""
 
     @property
     def template(self) -> PromptTemplate:
@@ -43,7 +43,14 @@ class ModelGenerator(Generator, Protocol):
 
     @property
     def budget(self) -> MediaBudget:
-        """How much of a clip the model is shown."""
+        """How much of a clip the model is shown. Raises InputError where a server decides, which is sent the file."""
+
+    def showing(self, show: Show) -> PromptedGenerator:
+        """The same model, shown something else of every sample. Raises InputError as `budget` does."""
+
+
+class ModelGenerator(PromptedGenerator, Protocol):
+    """A generator of a checkpoint on this machine, which is loaded once for all prompts that it is asked by."""
 
     def with_template(self, template: PromptTemplate) -> ModelGenerator:
         """The same model with another prompt template."""
@@ -55,14 +62,28 @@ class ModelGenerator(Generator, Protocol):
 class FastByPrompt:
     """Slow answers of one generator, fast ones of another, whose prompt asks for the answer alone."""
 
-    def __init__(self, slow: Generator, fast: Generator) -> None:
-        self._of: dict[Mode, Generator] = {"slow": slow, "fast": fast}
+    def __init__(self, slow: PromptedGenerator, fast: PromptedGenerator) -> None:
+        self._of: dict[Mode, PromptedGenerator] = {"slow": slow, "fast": fast}
 
     @property
     def settings(self) -> Mapping[str, Any]:
         return {**self._of["slow"].settings, "fast": self._of["fast"].settings["prompt"]}
 
-    def of(self, mode: Mode) -> Generator:
+    @property
+    def template(self) -> PromptTemplate:
+        """The prompt template of slow thinking."""
+        return self._of["slow"].template
+
+    @property
+    def budget(self) -> MediaBudget:
+        """The media budget of both; as theirs."""
+        return self._of["slow"].budget
+
+    def showing(self, show: Show) -> FastByPrompt:
+        """The same models, shown something else of every sample."""
+        return FastByPrompt(self._of["slow"].showing(show), self._of["fast"].showing(show))
+
+    def of(self, mode: Mode) -> PromptedGenerator:
         """The generator of the mode."""
         return self._of[mode]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mer_r1.errors import InputError
-from mer_r1.generation.generator import FastByPrompt, Generator, ModelGenerator
+from mer_r1.generation.generator import FastByPrompt, ModelGenerator, PromptedGenerator
 from mer_r1.media import MediaBudget
 from mer_r1.objectives import FastThinking
 from mer_r1.prompting.templates import PROMPT_TEMPLATES, PromptTemplate
@@ -99,7 +99,7 @@ def make_generator(
     template: PromptTemplate | None = None,
     fast: FastThinking = "prefill",
     engine: Engine = LOCAL,
-) -> Generator:
+) -> PromptedGenerator:
     """The generator of `model`: a run, a checkpoint's folder, a Hub id or a loaded one; with `service` see there.
 
     `template` is the prompt template; None is the model's own. `fast` is how fast thinking is asked for: by the
@@ -152,7 +152,7 @@ def close_engine(engine: Engine) -> None:
 
 def _at_address(
     model: str, service: Service, max_new_tokens: int, template: PromptTemplate | None, fast: FastThinking
-) -> Generator:
+) -> PromptedGenerator:
     from mer_r1.generation.endpoint import DEFAULT_TEMPLATE, EndpointGenerator
     from mer_r1.generation.served import read_served
 

@@ -67,12 +67,15 @@ def _frames(clip: Clip) -> tuple[tuple[str, float | None], ...]:
         return ()
     times: tuple[float | None, ...] = clip.facts.frame_times_s
     times += (None,) * (len(clip.frames_THWC) - len(times))
-    return tuple((_jpeg(frame), time) for frame, time in zip(clip.frames_THWC, times, strict=False))
+    return tuple((jpeg_uri(frame), time) for frame, time in zip(clip.frames_THWC, times, strict=False))
 
 
-def _jpeg(frame_HWC: NDArray[np.uint8]) -> str:
+def jpeg_uri(frame_HWC: NDArray[np.uint8], max_side: int | None = None) -> str:
+    """A frame as a data URI, no side longer than `max_side`."""
     from PIL import Image
 
-    buffer = io.BytesIO()
-    Image.fromarray(frame_HWC).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    buffer, image = io.BytesIO(), Image.fromarray(frame_HWC)
+    if max_side is not None:
+        image.thumbnail((max_side, max_side))
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,8 +207,11 @@ class Page:
 
 
 @contextmanager
-def chromium(width: int = 1280, height: int = 900) -> Iterator[WebDriver]:
-    """A headless Chromium that keeps its console and network logs. Skips where there is none, unless CI=true."""
+def chromium(width: int = 1280, height: int = 900, arguments: Sequence[str] = ()) -> Iterator[WebDriver]:
+    """A headless Chromium, with more `arguments`, that keeps its console and network logs.
+
+    Skips where there is none, unless CI=true.
+    """
     missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
     try:
         from selenium import webdriver
@@ -222,7 +225,14 @@ def chromium(width: int = 1280, height: int = 900) -> Iterator[WebDriver]:
         pytest.skip(message)
     options = webdriver.ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--mute-audio", "--disable-gpu"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--mute-audio",
+        "--disable-gpu",
+        *arguments,
+    ):
         options.add_argument(argument)
     options.add_argument("--autoplay-policy=no-user-gesture-required")
     options.add_argument(f"--window-size={width},{height}")

@@ -1,0 +1,52 @@
+"""`mer-r1 demo`: a page that answers clips which are dropped on it or recorded."""
+
+from __future__ import annotations
+
+import argparse
+
+from mer_r1.commands.options import (
+    Commands,
+    add_command,
+    add_length_option,
+    add_service_options,
+    engine_of,
+    service_of,
+)
+
+
+def add(commands: Commands) -> None:
+    """Add `mer-r1 demo`."""
+    text = "A page on this machine: drop a clip or record one, and see it answered fast and slow."
+    parser = add_command(commands, "demo", text, _run)
+    parser.add_argument(
+        "--model",
+        default="runs/quickstart/mer_r1",
+        help="a run, a checkpoint's folder or a Hub id; with --url the model's name there (default %(default)s)",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to bind; others reach 0.0.0.0 (default %(default)s)"
+    )
+    parser.add_argument("--port", type=int, metavar="N", help="port to bind (default the first free one from 7860)")
+    parser.add_argument(
+        "--fast",
+        choices=("prefill", "prompt"),
+        default="prefill",
+        help="fast thinking by an empty reasoning that is written for the model, or by a prompt for the answer alone "
+        "(default %(default)s)",
+    )
+    add_length_option(parser)
+    add_service_options(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    service, engine = service_of(options), engine_of(options)
+    from mer_r1.demo.model import open_model
+    from mer_r1.demo.serve import require_address, require_gradio, serve
+    from mer_r1.generation.make import validate_generator
+
+    validate_generator(options.model, service, max_new_tokens=options.max_new_tokens, fast=options.fast, engine=engine)
+    require_address(options.host, options.port)
+    require_gradio()
+    model = open_model(options.model, service, max_new_tokens=options.max_new_tokens, fast=options.fast, engine=engine)
+    serve(model, options.host, options.port)
+    return 0

@@ -1,0 +1,225 @@
+"""The page: Gradio's components for what comes in, our HTML for what goes out, and one named call over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import quote
+
+from mer_r1.data.sample import MODES, Mode
+from mer_r1.demo.examples import Example
+from mer_r1.demo.model import Answers, DemoModel
+from mer_r1.demo.uploads import MAX_CLIP_S, MAX_UPLOAD_MB, MAX_WORDS, Uploads
+from mer_r1.demo.view import answers_html, head_html, problem_html, question_html, wheel_html
+from mer_r1.errors import InputError
+from mer_r1.model_settings import TOY_NOTE
+from mer_r1.text import printable
+
+Source = Literal["file", "webcam", "microphone"]
+MAX_WAITING = 16
+"""Questions that wait; whoever comes then is told so."""
+_PLAYED = {
+    "video": (".mp4", ".webm", ".mov", ".m4v"),
+    "audio": (".wav", ".mp3", ".ogg", ".opus", ".flac", ".m4a", ".aac"),
+    "img": (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"),
+}
+_TURNS = "model"
+
+
+def make_page(model: DemoModel, uploads: Uploads, examples: Sequence[Example] = ()) -> Any:
+    """Gradio's Blocks. `model` answers, `uploads` holds the files; each of `examples` is a button."""
+    import gradio as gr
+
+    with gr.Blocks(title="mer-r1 demo", analytics_enabled=False) as page:
+        gr.HTML(_head(model), padding=False)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=300, elem_classes="mer-ask"):
+                source = gr.State("file")
+                with gr.Tabs(elem_classes="mer-tabs"):
+                    with gr.Tab("File") as file_tab:
+                        file = _local(gr.File(label="A video, a sound or a picture", height=150))
+                        player = gr.HTML(visible=False, padding=False)
+                    with gr.Tab("Webcam") as webcam_tab:
+                        options = gr.WebcamOptions(
+                            mirror=False,  # a mirror would be made by a program of FFmpeg's
+                            constraints={"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}},
+                        )
+                        webcam = _local(
+                            gr.Video(
+                                label="Webcam",
+                                sources=["webcam"],
+                                include_audio=True,
+                                webcam_options=options,
+                                height=300,
+                            )
+                        )
+                    with gr.Tab("Microphone") as microphone_tab:
+                        microphone = _local(gr.Audio(label="Microphone", sources=["microphone"], type="filepath"))
+                words = gr.Textbox(
+                    label="The words that are spoken", placeholder="optional", max_length=MAX_WORDS, lines=2
+                )
+                candidates = gr.Textbox(
+                    label="Labels to choose from", placeholder="happy, sad, angry", max_length=MAX_WORDS,
+                    visible=model.template.needs_candidates,
+                )  # fmt: skip
+                with gr.Row():
+                    ask = gr.Button("Read the emotions", variant="primary", scale=3, min_width=160)
+                    stop = gr.Button("Stop", variant="secondary", scale=1, min_width=80)
+                chosen = _example_buttons(examples)
+                gr.HTML(_limits(), padding=False)
+            with gr.Column(scale=7, min_width=320):
+                answers = gr.HTML(_welcome(), padding=False, elem_id="mer-answers")
+                seen = gr.HTML(padding=False, elem_id="mer-seen")
+                wheel = gr.HTML(padding=False, elem_id="mer-wheel")
+
+        for tab, name in ((file_tab, "file"), (webcam_tab, "webcam"), (microphone_tab, "microphone")):
+            tab.select(
+                lambda name=name: name, None, source, queue=False, show_progress="hidden", api_visibility="private"
+            )
+
+        def answer(source: Source, file: Any, webcam: Any, microphone: Any, words: str, labels: str) -> Iterator[Any]:
+            given = {"file": file, "webcam": webcam, "microphone": microphone}.get(source)
+            yield from _answer(model, uploads, given, words, labels)
+
+        inputs = [source, file, webcam, microphone, words, candidates]
+        shown: dict[str, Any] = {
+            "outputs": [answers, seen, wheel], "concurrency_id": _TURNS, "concurrency_limit": model.num_parallel,
+            "show_progress": "hidden", "scroll_to_output": True, "api_visibility": "private",
+        }  # fmt: skip
+        events = [ask.click(answer, inputs, **shown)]
+        file.change(_player, file, player, queue=False, show_progress="hidden", api_visibility="private")
+        for button, example in chosen:
+            take = partial(tuple, ("file", str(example.path), example.subtitle))
+            quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+            taken = button.click(take, None, [source, file, words], **quiet)
+            events.append(taken.then(answer, inputs, **shown))
+        stop.click(None, None, None, cancels=events, queue=False, api_visibility="private")
+        _add_call(model)
+    page.queue(max_size=MAX_WAITING, api_open=False)
+    return page
+
+
+def _answer(
+    model: DemoModel, uploads: Uploads, given: str | None, words: str, labels: str
+) -> Iterator[tuple[Any, Any, Any]]:
+    """What stands on the page while a clip is answered: (answers, what the model sees, wheel)."""
+    import gradio as gr
+
+    path = None if given is None else Path(given)
+    try:
+        question = model.question(path, words or "", _labels(labels))
+    except InputError as error:
+        yield problem_html(str(error)), "", ""
+        return
+    last = Answers()
+    yield answers_html(last, model.formats, is_whole=False), question_html(question), ""
+    for last in model.answers(question):
+        if path is not None:
+            uploads.touch(path)
+        yield answers_html(last, model.formats, is_whole=False), gr.skip(), gr.skip()
+    yield answers_html(last, model.formats, is_whole=True), gr.skip(), wheel_html(last)
+
+
+def _add_call(model: DemoModel) -> None:
+    """The call over HTTP, by components that nobody sees: Gradio checks there that a file is one that was uploaded."""
+    import gradio as gr
+
+    clip = _local(gr.File(label="clip", visible=False))
+    subtitle = gr.Textbox(label="subtitle", value="", visible=False, max_length=MAX_WORDS)
+    mode = gr.Radio(("both", *MODES), value="both", label="mode", visible=False)
+    labels = gr.Textbox(label="candidates", value="", visible=False, max_length=MAX_WORDS)
+    rows = gr.JSON(label="predictions", visible=False)
+
+    def predict(clip: str | None, subtitle: str = "", mode: str = "both", candidates: str = "") -> list[dict[str, Any]]:
+        """The predictions of a clip (a video, sound or picture file; none: of the words alone), fast before slow.
+
+        `subtitle` are the words that are spoken, `mode` is both, fast or slow, `candidates` are labels to choose from
+        with commas between, for a model that is shown such. Returns rows as `mer-r1 predict --json` prints them.
+        """
+        path = None if clip is None else Path(clip)
+        modes: tuple[Mode, ...] = MODES if mode == "both" else tuple(each for each in get_args(Mode) if each == mode)
+        try:
+            question = model.question(path, subtitle, _labels(candidates))
+            return [asdict(row) for row in model.predictions(question, modes)]
+        except InputError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    button = gr.Button(visible=False)
+    button.click(
+        predict, [clip, subtitle, mode, labels], rows, api_name="predict", concurrency_id=_TURNS,
+        concurrency_limit=model.num_parallel, show_progress="hidden",
+    )  # fmt: skip
+
+
+def _local(component: Any) -> Any:
+    """The component, which takes uploaded files alone: Gradio would fetch a file from any address that it is given."""
+    import gradio as gr
+
+    move = component.async_move_resource_to_block_cache
+
+    async def uploaded(path: str | Path | None) -> str | None:
+        if path is not None and "://" in str(path):
+            raise gr.Error("give the file itself, not an address", print_exception=False)
+        moved: str | None = await move(path)
+        return moved
+
+    component.async_move_resource_to_block_cache = uploaded
+    return component
+
+
+def _example_buttons(examples: Sequence[Example]) -> list[tuple[Any, Example]]:
+    import gradio as gr
+
+    if not examples:
+        return []
+    gr.HTML('<p class="mer mer-label">Examples, drawn by the computer</p>', padding=False)
+    with gr.Row(elem_classes="mer-examples"):
+        return [
+            (gr.Button(f"“{example.subtitle}”", icon=str(example.thumbnail), size="sm", min_width=110), example)
+            for example in examples
+        ]
+
+
+def _player(path: str | None) -> Any:
+    """The chosen file as the browser plays it; nothing where it cannot."""
+    import gradio as gr
+
+    ending = "" if path is None else Path(path).suffix.lower()
+    kind = next((kind for kind, endings in _PLAYED.items() if ending in endings), None)
+    if path is None or kind is None:
+        return gr.update(value="", visible=False)
+    address, name = f"gradio_api/file={quote(path)}", escape(printable(Path(path).name, 80))
+    how = f'alt="{name}"' if kind == "img" else f'controls preload="metadata" aria-label="{name}"'
+    close = "" if kind == "img" else f"</{kind}>"
+    return gr.update(value=f'<div class="mer player"><{kind} src="{escape(address)}" {how}>{close}</div>', visible=True)
+
+
+def _labels(text: str | None) -> tuple[str, ...]:
+    return tuple(label.strip() for label in (text or "").split(",") if label.strip())
+
+
+def _head(model: DemoModel) -> str:
+    facts = model.facts
+    learned = f"learned from {facts.learned_from}" if facts.data else ""
+    said = ", ".join(fact for fact in (facts.architecture, facts.size, learned) if fact)
+    return head_html(
+        printable(Path(facts.name).name or facts.name), said, model.place, TOY_NOTE if facts.is_toy else ""
+    )
+
+
+def _welcome() -> str:
+    return (
+        '<div class="mer"><section class="panel empty"><p>Both answers appear here: what the model says at once, and '
+        "what it says after it has reasoned, with its confidence.</p></section></div>"
+    )
+
+
+def _limits() -> str:
+    return (
+        f'<p class="mer mer-limits">Up to {MAX_UPLOAD_MB} MB and {MAX_CLIP_S / 60:.0f} minutes. Clips stay on the '
+        "machine that serves this page and are removed.</p>"
+    )
