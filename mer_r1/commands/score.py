@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
     add_wheel_options(parser)
     parser.add_argument(
         "--task",
-        choices=("auto", "open-vocabulary", "basic", "sentiment"),
+        choices=("auto", "open-vocabulary", "basic", "sentiment", "classes"),
         default="auto",
         help="what is scored; auto: as the gold file's columns say (default %(default)s)",
     )
@@ -132,7 +132,11 @@ def _print(options: argparse.Namespace, table: Comparison, scored: FileScore | N
         if options.details:
             print_details(table, options.failed, console)
     else:
-        text = json_text((scored or table).to_json()) if form == "json" else rendered(table, options.failed, form)
+        text = (
+            json_text((scored or table).to_json())
+            if form == "json"
+            else rendered(table, options.failed, form, matrices=scored is not None)
+        )
         sys.stdout.write(text)
         if form in ("csv", "json"):
             print(*notes_of(table, options.failed), sep="\n", file=sys.stderr)

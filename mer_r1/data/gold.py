@@ -9,12 +9,12 @@ field that it cannot read is counted there.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mer_r1.data.importers.records import read_records
-from mer_r1.data.manifest import KEYS, id_errors, mended_row, text_errors, unknown_keys, valence_errors
+from mer_r1.data.manifest import KEYS, id_errors, list_errors, mended_row, text_errors, unknown_keys, valence_errors
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.text import printable
@@ -22,12 +22,13 @@ from mer_r1.text import printable
 
 @dataclass(frozen=True)
 class Gold:
-    """Labels by id in file order, and the cluster and the valence of ids that have one; `line` of a file from 1."""
+    """Labels by id in file order; cluster, valence and candidates of ids that have some; `line` of a file from 1."""
 
     labels: dict[str, Any]
     clusters: dict[str, str]
     valence: dict[str, float]
     line: dict[str, int]
+    candidates: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, samples: Iterable[Sample]) -> Gold:
@@ -38,6 +39,7 @@ class Gold:
             {sample.id: sample.cluster for sample in samples if sample.cluster is not None},
             {sample.id: sample.valence for sample in samples if sample.valence is not None},
             {},
+            {sample.id: sample.candidates for sample in samples if sample.candidates},
         )
 
     def only(self, ids: Collection[str]) -> Gold:
@@ -59,7 +61,10 @@ def read_gold(path: Path) -> Gold:
                 f'{path}:{number}: id "{printable(identity)}" stands on line {line} already; keep one row a clip'
             )
         gold.line[identity] = number
-        gold.labels[identity] = mended_row(row).get("labels")
+        mended = mended_row(row)
+        gold.labels[identity] = mended.get("labels")
+        if candidates := mended.get("candidates"):
+            gold.candidates[identity] = candidates
         if cluster is not None:
             gold.clusters[identity] = cluster
         if valence is not None:
@@ -74,5 +79,6 @@ def _errors(row: dict[str, Any]) -> Iterator[str]:
     yield from id_errors(row)
     if "labels" not in row and row.get("valence") is None:
         yield "neither labels nor a valence; give a list of words, a raw text, or a number"
+    yield from list_errors("candidates", row.get("candidates"))
     yield from text_errors("cluster", row.get("cluster"))
     yield from valence_errors(row.get("valence"))

@@ -163,7 +163,7 @@ def row_errors(row: dict[str, Any]) -> Iterator[str]:
     for key in TEXT_KEYS:
         yield from text_errors(key, row.get(key))
     for key in LIST_KEYS:
-        yield from _list_errors(key, row.get(key))
+        yield from list_errors(key, row.get(key))
     yield from valence_errors(row.get("valence"))
     subtitle = row.get("subtitle")
     blank = subtitle is None or (isinstance(subtitle, str) and not subtitle.strip())
@@ -219,7 +219,8 @@ def text_errors(key: str, value: object) -> Iterator[str]:
         yield f"{key} holds half a surrogate pair; write the character itself, in UTF-8"
 
 
-def _list_errors(key: str, value: object) -> Iterator[str]:
+def list_errors(key: str, value: object) -> Iterator[str]:
+    """What is wrong with a list of words."""
     if value is None:
         return
     if not isinstance(value, list):

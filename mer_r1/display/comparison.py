@@ -5,7 +5,8 @@ Fractions come in; percent and points go out, but for CSV and JSON, which have t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Literal
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.console import Console
 from mer_r1.data.predictions import UNSTATED
 from mer_r1.display.formats import comma_separated, latex, markdown
 from mer_r1.display.grid import Grid, print_grid, print_line
-from mer_r1.display.score import TITLES, failed_answers, title_of, wheels_line
+from mer_r1.display.score import TITLES, class_lines, failed_answers, matrix_of, title_of, wheels_line
 from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.compare import Comparison, Row
 from mer_r1.metrics.statistics import NUM_RESAMPLES
@@ -32,12 +33,21 @@ def print_table(found: Comparison, rule: FailedRule, console: Console) -> None:
         print_line(signature, console)
 
 
-def rendered(found: Comparison, rule: FailedRule, form: Form) -> str:
-    """The table as text of that form; CSV has the signatures and no place for the notes."""
+def rendered(found: Comparison, rule: FailedRule, form: Form, *, matrices: bool = False) -> str:
+    """The table as text of that form; CSV has the signatures and no place for the notes.
+
+    With `matrices` the confusion matrix of every row follows, where classes are scored; in CSV as one table behind an
+    empty line.
+    """
+    with_classes = [row for row in found.rows if row.reports.classes is not None] if matrices else []
     if form == "csv":
-        return _csv(found)
+        return _csv(found) + ("\n" + _csv_matrices(with_classes) if with_classes else "")
     write = {"md": markdown, "latex": latex}[form]
-    return write(grid_of(found), notes_of(found, rule), found.signatures)
+    parts = [write(grid_of(found), notes_of(found, rule), found.signatures)]
+    for row in with_classes:
+        assert row.reports.classes is not None, "it was looked at above"
+        parts.append(write(matrix_of(row.reports.classes, f"{_title(row)}. "), class_lines(row.reports.classes)))
+    return "\n".join(parts)
 
 
 def bare(found: Comparison) -> list[str]:
@@ -49,7 +59,8 @@ def bare(found: Comparison) -> list[str]:
 def grid_of(found: Comparison) -> Grid:
     """The measures of every row; the main one with its difference to the first system, or alone with its interval."""
     main, has_modes = found.headline, any(row.mode != UNSTATED for row in found.rows)
-    measures = [name for name in found.rows[0].reports.measures if name in TITLES and name != "accuracy"]
+    beside = () if main == "accuracy" else ("accuracy",)  # that of sentiment, which its WAF stands for
+    measures = [name for name in found.rows[0].reports.measures if name in TITLES and name not in beside]
     compared = bool(found.num_comparisons)
     heads = ["", "mode"][: 1 + has_modes] + [TITLES[name] for name in measures]
     if compared:
@@ -76,13 +87,19 @@ def notes_of(found: Comparison, rule: FailedRule) -> Iterator[str]:
     if found.not_compared:
         yield f"not compared: the modes {printable(', '.join(found.not_compared))}, which not every file has"
     for row in found.rows:
-        name = row.system.name + ("" if row.mode == UNSTATED else f", {printable(row.mode)}")
+        name = _title(row)
         if row.reports.failed:
             yield f"{name}: {failed_answers(row.reports.failed, rule)}"
-        if row.reports.main.missing:
+        if row.reports.classes is None and row.reports.main.missing:
             yield f"{name}: {row.reports.main.missing} clips have no prediction and count as empty answers"
+        if row.reports.classes is not None:
+            yield from (f"{name}: {line}" for line in islice(class_lines(row.reports.classes), 1, None))
     if line := wheels_line(found.signatures[0]):
         yield line
+
+
+def _title(row: Row) -> str:
+    return row.system.name + ("" if row.mode == UNSTATED else f", {printable(row.mode)}")
 
 
 def _test_line(found: Comparison) -> str:
@@ -119,3 +136,16 @@ def _csv(found: Comparison) -> str:
             cells += [of.get(measure, {}).get(part) for measure in measures for part in parts]
         rows.append([*cells, values["signature"]])
     return comma_separated([*heads, "signature"], rows)
+
+
+def _csv_matrices(rows: Sequence[Row]) -> str:
+    """A line a row and gold class: how often each answer was given."""
+    lines: list[list[str | int | None]] = []
+    columns: list[str] = []
+    for row in rows:
+        assert row.reports.classes is not None, "the caller has chosen them"
+        for gold, counts in row.reports.classes.confusion.items():
+            columns = [printable(name) for name in counts]
+            mode = None if row.mode == UNSTATED else row.mode
+            lines.append([row.system.name, mode, printable(gold), *counts.values()])
+    return comma_separated(["system", "mode", "gold", *columns], lines)

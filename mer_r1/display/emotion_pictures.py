@@ -18,6 +18,7 @@ from mer_r1.benchmarks.emotion_pictures.layouts import title_of
 from mer_r1.benchmarks.published import published
 from mer_r1.data.sample import Mode
 from mer_r1.display.benchmark import print_closing
+from mer_r1.display.confusion import confusion_grid, print_confusion
 from mer_r1.display.grid import Grid, print_grid, print_line
 from mer_r1.display.score import failed_answers
 from mer_r1.evaluation.answered import FailedRule
@@ -47,7 +48,9 @@ def print_pictures(outcome: Outcome, console: Console) -> None:
             print_line(f"{key}, {mode}: {_with_interval(mean)} over {of}", console)
     shown_mode = modes[-1]  # slow, where both were asked; score.json has both
     for key, item in sets.items():
-        print_grid(confusion_grid(key, shown_mode, item[shown_mode]), console)
+        title, numbers_of = f"{title_of(key)}, {shown_mode}: gold down, answers across", item[shown_mode]
+        recalls = {label: of["recall"] for label, of in numbers_of["recalls"].items()}
+        print_confusion(confusion_grid(title, numbers_of["confusion"], recalls), console)
     if len(grid.rows) > len(modes):
         note = f"{published()[NAME].source}. {published()[NAME].note}"
         print_line(note, console, "dim")
@@ -77,21 +80,6 @@ def accuracy_grid(model: str, sets: Mapping[str, ScoresByMode], modes: Sequence[
         if any(value is not None for value in cells.values()):
             rows.append((f"{row.model} (published)", "", *_cells(cells, in_domain)))
     return Grid("Emotion pictures, accuracy in %", ("", "", *heads, *domains((), None)), tuple(rows))
-
-
-def confusion_grid(name: str, mode: str, numbers: Mapping[str, Any]) -> Grid:
-    """Gold labels down, answers across, and the recall of each label; of the JSON values of an AccuracyReport."""
-    confusion: Mapping[str, Mapping[str, int]] = numbers["confusion"]
-    rows = tuple(
-        (
-            printable(gold),
-            *(str(num) if num else "·" for num in counts.values()),
-            percent(numbers["recalls"][gold]["recall"], 1),
-        )
-        for gold, counts in confusion.items()
-    )
-    columns = tuple(printable(item) for item in next(iter(confusion.values())))
-    return Grid(f"{title_of(name)}, {mode}: gold down, answers across", ("", *columns, "recall %"), rows, num_names=1)
 
 
 def _cells(accuracies: Mapping[str, float | None], in_domain: str | None) -> list[str]:

@@ -31,14 +31,17 @@ def print_grid(grid: Grid, console: Console) -> None:
     Where the terminal is narrower it has no vertical lines; where that is too wide still its lines run over, and no
     number is cut.
     """
-    tables = (_table(grid, box.HEAVY_HEAD), _table(grid, box.SIMPLE_HEAD, light=True))
-    widths = [Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum for table in tables]
-    table, needed = next(
-        (pair for pair in zip(tables, widths, strict=True) if pair[1] <= console.width), (tables[1], widths[1])
-    )
+    table = _table(grid)
+    if _width(table, console) > console.width:
+        table = _table(grid, light=True)
     print_title(grid.title, console)
-    lines = console.render(table, console.options.update(width=max(needed, console.width)))
+    lines = console.render(table, console.options.update(width=max(_width(table, console), console.width)))
     console.print(Segments(lines), crop=False, soft_wrap=True, end="")
+
+
+def width_of(grid: Grid, console: Console) -> int:
+    """How many columns a terminal needs that shows it whole."""
+    return _width(_table(grid, light=True), console)
 
 
 def print_title(title: str, console: Console) -> None:
@@ -51,11 +54,18 @@ def print_line(line: str, console: Console, style: str | None = None) -> None:
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(grid: Grid, lines: box.Box, *, light: bool = False) -> Table:
-    table = Table(box=lines, show_edge=not light, pad_edge=not light, padding=(0, 1, 0, 0) if light else (0, 1))
+def _table(grid: Grid, *, light: bool = False) -> Table:
+    if light:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    else:
+        table = Table()
     for index, head in enumerate(grid.columns):
         side: Literal["left", "right"] = "left" if index < grid.num_names else "right"
         table.add_column(escape(head.replace(" ", "\n")), justify=side, no_wrap=True)
     for row in grid.rows:
         table.add_row(*map(escape, row))
     return table
+
+
+def _width(table: Table, console: Console) -> int:
+    return Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum

@@ -9,13 +9,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from mer_r1.data.predictions import UNSTATED
-from mer_r1.display.grid import print_line, print_title
+from mer_r1.display.confusion import confusion_grid, print_confusion
+from mer_r1.display.grid import Grid, print_grid, print_line, print_title
 from mer_r1.emotion.official import is_here
 from mer_r1.emotion.protocol import OFFICIAL, protocol_of
 from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.compare import Comparison
 from mer_r1.evaluation.score import FileScore, ModeReports
 from mer_r1.evaluation.sentiment import not_unibench
+from mer_r1.metrics.classes import NO_ANSWER, NO_CLASS, ClassReport
 from mer_r1.metrics.constant_answer import ConstantAnswer
 from mer_r1.metrics.corpus_score import ScoreReport
 from mer_r1.metrics.open_vocabulary import MEASURES
@@ -23,7 +25,17 @@ from mer_r1.metrics.sentiment import SentimentReport
 from mer_r1.metrics.statistics import Difference, Interval
 from mer_r1.text import interval, p_value, percent, points, printable
 
-TITLES = {"precision": "precision", "recall": "recall", "f1": "F1", "hit": "HIT", "waf": "WAF", "accuracy": "accuracy"}
+TITLES = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "hit": "HIT",
+    "waf": "WAF",
+    "accuracy": "accuracy",
+    "uar": "UAR",
+    "weighted_f1": "weighted F1",
+    "macro_f1": "macro F1",
+}
 NUM_WORDS_SHOWN = 8
 
 
@@ -54,7 +66,8 @@ def title_of(reports: ModeReports) -> str:
     clips = f"{whole:,} clips" if counted == whole else f"{counted:,} of {whole:,} clips"
     if reports.words is not None:
         return f"{clips}, mean over wheels, in %"
-    assert reports.sentiment is not None, "a mode has a report of one kind or both"
+    if reports.sentiment is None:
+        return f"{clips}, one class each, in %"
     return f"{clips}, sentiment by {printable(reports.sentiment.backend)}, in %"
 
 
@@ -62,16 +75,18 @@ def wheels_line(signature: str) -> str | None:
     """That the built-in wheels are not the benchmark's, and what its own need; None for a score by other wheels."""
     if "|wheels:builtin@" not in signature:
         return None
-    first = "" if is_here("official") else "fetch them once by mer-r1 wheels download official, then "
+    first = "" if is_here("official") else "run mer-r1 wheels download official once and "
     return (
-        "Built-in wheels, not MER-UniBench's tables, by which a verdict can turn: for numbers by these "
+        "Built-in wheels, not MER-UniBench's; by the benchmark's own a verdict can turn. For those, "
         f"{first}add --wheels official"
     )
 
 
 def _print_mode(mode: ModeReports, rule: FailedRule, console: Console) -> None:
     sentiment = mode.sentiment
-    if mode.words is not None:
+    if mode.classes is not None:
+        _print_classes(mode.classes, title_of(mode), console)
+    elif mode.words is not None:
         print_title(title_of(mode), console)
         _print_report(mode.words, console, sentiment)
     elif sentiment is not None:
@@ -127,6 +142,47 @@ def _print_report(report: ScoreReport, console: Console, sentiment: SentimentRep
     if note := wheels_line(report.signature):
         console.print(note, markup=False, highlight=False)
     print_line(report.signature, console)
+
+
+def _print_classes(report: ClassReport, title: str, console: Console) -> None:
+    """The measures, the confusion matrix, each class, and what is counted beside them."""
+    print_title(title, console)
+    head = _table("score", "95 % interval")
+    for name, value in report.measures.items():
+        head.add_row(TITLES[name], percent(value), _range(report.intervals[name]))
+    console.print(head)
+    print_confusion(matrix_of(report), console)
+    rows = tuple(
+        (printable(name), str(item.n), *map(percent, (item.precision, item.recall, item.f1)))
+        for name, item in report.classes.items()
+    )
+    print_grid(Grid("Each class", ("", "n", "precision", "recall", "F1"), rows, num_names=1), console)
+    for line in class_lines(report):
+        console.print(line, markup=False, highlight=False)
+    print_line(report.signature, console)
+
+
+def matrix_of(report: ClassReport, of: str = "") -> Grid:
+    """The confusion matrix; answers that are no class, and none at all, have a column where there are some."""
+    columns = [
+        name for name in next(iter(report.confusion.values())) if name in report.classes or report.answered(name)
+    ]
+    confusion = {gold: {name: counts[name] for name in columns} for gold, counts in report.confusion.items()}
+    recalls = {name: item.recall for name, item in report.classes.items()}
+    return confusion_grid(f"{of}Gold down, answers across", confusion, recalls)
+
+
+def class_lines(report: ClassReport) -> Iterator[str]:
+    """What is counted beside the measures, and what the most frequent class would score."""
+    best = ", ".join(f"{TITLES[name]} {percent(value)}" for name, value in report.constant.items())
+    yield f'always "{printable(report.constant_label)}": {best}'
+    if unlabelled := report.whole - report.counted:
+        yield f"{unlabelled} gold samples have no label and are not scored"
+    if num := report.answered(NO_CLASS):
+        yield f"{num} answers are no class and count as wrong"
+    if num := report.answered(NO_ANSWER):
+        missing = f", {report.missing} of them without a prediction" if report.missing else ""
+        yield f"{num} gold samples have no answer{missing}, and count as wrong"
 
 
 def _print_differences(title: str, differences: Mapping[str, Difference], console: Console) -> None:

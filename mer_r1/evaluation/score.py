@@ -21,13 +21,15 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.evaluation.answered import FailedRule, answered
 from mer_r1.evaluation.sentiment import SentimentChoice, sentiment_reports
+from mer_r1.metrics.classes import ClassReport, compare_classes, score_classes
 from mer_r1.metrics.corpus_score import ScoreReport, ScoreTask, compare, difference_json, score_mode
 from mer_r1.metrics.sentiment import SentimentReport, compare_sentiment
 from mer_r1.metrics.statistics import Difference, Interval
 from mer_r1.prompting.label_extractors import extract_labels, validate_style
 from mer_r1.text import printable
 
-Report = TypeVar("Report", ScoreReport, SentimentReport)
+AnyReport = ScoreReport | SentimentReport | ClassReport
+Report = TypeVar("Report", ScoreReport, SentimentReport, ClassReport)
 Modes = Mapping[str, ModePredictions]
 Json = dict[str, Any]
 
@@ -43,7 +45,7 @@ class Settings:
 
     wheels: str = "builtin"
     protocol: str = "official"
-    task: ScoreTask | Literal["sentiment"] = "auto"
+    task: ScoreTask | Literal["sentiment", "classes"] = "auto"
     strict: bool = False
     mode: str | None = None
     style: str | None = None
@@ -58,12 +60,12 @@ class ModeReports:
     words: ScoreReport | None
     sentiment: SentimentReport | None
     failed: int
+    classes: ClassReport | None = None
 
     def to_json(self) -> Json:
         """The report of open vocabulary, and that of sentiment under its own key, its intervals beside the others."""
         if self.sentiment is None:
-            assert self.words is not None, "a mode has a report of one kind or both"
-            return self.words.to_json() | {"failed": self.failed}
+            return self.main.to_json() | {"failed": self.failed}
         sentiment = self.sentiment.to_json()
         alone = {name: sentiment[name] for name in ("signature", "protocol", "n", "missing")}
         head = self.words.to_json() if self.words else {**alone, "task": "sentiment", "intervals": {}}
@@ -71,13 +73,17 @@ class ModeReports:
         return {**head, "failed": self.failed, "intervals": intervals, "sentiment": sentiment}
 
     @property
-    def _kinds(self) -> dict[str, ScoreReport | SentimentReport]:
+    def _kinds(self) -> dict[str, AnyReport]:
         """The reports that are there by what they are of, the main one first."""
-        kinds = {"words": self.words, "sentiment": self.sentiment}
+        kinds: dict[str, AnyReport | None] = {
+            "classes": self.classes,
+            "words": self.words,
+            "sentiment": self.sentiment,
+        }
         return {name: report for name, report in kinds.items() if report is not None}
 
     @property
-    def main(self) -> ScoreReport | SentimentReport:
+    def main(self) -> AnyReport:
         """The report that the headline is of."""
         return next(iter(self._kinds.values()))
 
@@ -106,7 +112,8 @@ class ModeReports:
         """This system minus the other, of every measure that both have, by the paired bootstrap."""
         words = compare(other.words, self.words) if self.words and other.words else {}
         sentiment = compare_sentiment(other.sentiment, self.sentiment) if self.sentiment and other.sentiment else {}
-        return words | sentiment
+        classes = compare_classes(other.classes, self.classes) if self.classes and other.classes else {}
+        return words | sentiment | classes
 
 
 @dataclass(frozen=True)
@@ -205,6 +212,11 @@ class Scorer:
         sentiment = sentiment_reports(
             gold, modes, settings.sentiment, settings.task, gold=self.path, pred=pred, protocol=self.wheels.protocol
         )
+        if settings.task == "classes":
+            return {
+                name: ModeReports(None, None, len(failed[name]), self._classes(gold, mode))
+                for name, mode in modes.items()
+            }
         if settings.sentiment.name:  # otherwise the words were not read for it
             sentiment = {name: _with_style(report, settings.style) for name, report in sentiment.items()}
         unlabelled = not any(self.gold.labels.values())
@@ -218,10 +230,26 @@ class Scorer:
             for name, mode in modes.items()
         }
 
+    def _classes(self, gold: Gold, mode: ModePredictions) -> ClassReport:
+        candidates = [item for of_row in gold.candidates.values() for item in of_row]
+        try:
+            report = score_classes(
+                gold.labels,
+                mode.labels,
+                candidates=candidates,
+                name=self.path.stem,
+                mode=mode.mode,
+                clusters=gold.clusters,
+            )
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from None
+        return _with_style(report, self.settings.style)
+
     def _words(self, gold: Gold, pred: Path, mode: ModePredictions) -> ScoreReport:
         task = self.settings.task
+        known: ScoreTask = "auto" if task == "sentiment" or task == "classes" else task
         try:
-            report = score_mode(gold, mode, self.wheels, self.path.stem, "auto" if task == "sentiment" else task)
+            report = score_mode(gold, mode, self.wheels, self.path.stem, known)
         except InputError as error:
             raise InputError(f"{pred}: {error}") from None
         return _with_style(report, self.settings.style)

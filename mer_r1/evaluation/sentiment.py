@@ -169,7 +169,7 @@ def _backend(
     truth: Gold, modes: Mapping[Name, ModePredictions], choice: SentimentChoice, task: str, gold: Path, pred: Path
 ) -> str | None:
     given = any(mode.sentiment for mode in modes.values())
-    if task in ("open-vocabulary", "basic"):
+    if task in ("open-vocabulary", "basic", "classes"):
         if choice.name or choice.out:
             raise InputError(f"--task {task} computes no sentiment; leave out its options, or the task")
         return None

@@ -37,6 +37,7 @@ from mer_r1.emotion.protocol import OFFICIAL, protocol_of
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.emotion.words import normalise
 from mer_r1.errors import InputError
+from mer_r1.metrics.classes import class_measures
 from mer_r1.metrics.signature import counted_part, signature
 from mer_r1.metrics.statistics import (
     LEVEL,
@@ -48,7 +49,6 @@ from mer_r1.metrics.statistics import (
     bootstrap_intervals,
     or_none,
     paired_bootstrap,
-    ratio,
 )
 
 SENTIMENTS = ("positive", "negative", "neutral")
@@ -227,12 +227,9 @@ MEASURES_OF: dict[str, Measures] = {"official": official_measures, "corrected": 
 def _waf_and_accuracy(table_BCA: Floats) -> Floats:
     """(B, 2) of a table whose first C kinds of answer are the classes themselves."""
     hits_BC = np.diagonal(table_BCA, axis1=1, axis2=2)
-    support_BC = table_BCA.sum(axis=2)
-    whole_BC = support_BC + table_BCA[:, :, : table_BCA.shape[1]].sum(axis=1)  # 2TP + FP + FN
-    f1_BC = np.divide(2 * hits_BC, whole_BC, out=np.zeros_like(whole_BC), where=whole_BC > 0)
-    n_B1 = support_BC.sum(axis=1, keepdims=True)
-    both_B2 = np.stack([(support_BC * f1_BC).sum(axis=1), hits_BC.sum(axis=1)], axis=1)
-    return ratio(both_B2, n_B1)
+    predicted_BC = table_BCA[:, :, : table_BCA.shape[1]].sum(axis=1)
+    accuracy_B, _, waf_B, _ = class_measures(hits_BC, table_BCA.sum(axis=2), predicted_BC).T
+    return np.stack([waf_B, accuracy_B], axis=1)
 
 
 def _kind_of(answer: str | None) -> int:

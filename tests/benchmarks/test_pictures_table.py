@@ -11,7 +11,8 @@ from mer_r1.benchmarks.emotion_pictures.benchmark import domains
 from mer_r1.benchmarks.emotion_pictures.layouts import PICTURE_SETS
 from mer_r1.benchmarks.published import PublishedRow, published
 from mer_r1.data.sample import Sample
-from mer_r1.display.emotion_pictures import accuracy_grid, confusion_grid
+from mer_r1.display.confusion import confusion_grid
+from mer_r1.display.emotion_pictures import accuracy_grid
 from mer_r1.evaluation.records import ScoreRecord, ScoresByMode
 from mer_r1.metrics.accuracy import score_accuracy
 
@@ -92,6 +93,6 @@ def test_without_a_training_set_only_the_untrained_model_stands_beside() -> None
 def test_a_confusion_is_drawn_with_its_recalls() -> None:
     gold = [Sample(str(n), subtitle="x", labels=("joy",), candidates=("fear", "joy")) for n in range(4)]
     report = score_accuracy(gold, {"0": ("joy",), "1": ("fear",)}, name="own", mode="slow")
-    grid = confusion_grid("own", "slow", report.as_json())
+    grid = confusion_grid("own", report.confusion, {label: item.recall for label, item in report.recalls.items()})
     assert grid.columns == ("", "fear", "joy", "other", "none", "recall %")
     assert grid.rows == (("joy", "1", "1", "·", "2", "25.0"),)
