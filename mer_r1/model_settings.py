@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from mer_r1.data.files import write_json
+from mer_r1.data.hub_names import looks_like_hub_id as looks_like_hub_id
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.text import printable
@@ -60,18 +60,6 @@ TOY_NOTE = (
 )
 _LONGEST_HEADER = 100_000_000  # bytes, as the format bounds it
 _LONGEST_CHAIN = 8  # runs that start from each other
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_FILE_ENDINGS = (".safetensors", ".bin", ".pt", ".gguf", ".json", ".jsonl", ".yaml", ".yml")
-
-
-def looks_like_hub_id(source: str) -> bool:
-    """Whether this may be owner/name on the Hub rather than a path.
-
-    It has one slash. What begins with "runs/" or with a folder that is there, or ends as a file does, is a path.
-    """
-    owner = source.partition("/")[0]
-    is_path = owner == "runs" or Path(owner).is_dir() or source.lower().endswith(_FILE_ENDINGS)
-    return _HUB_ID.fullmatch(source) is not None and not is_path
 
 
 class TrainingData(NamedTuple):

@@ -24,7 +24,7 @@ from mer_r1.data.importers.table import Row, Table, is_blank, text_of
 from mer_r1.data.labels import split_labels
 from mer_r1.errors import InputError
 
-_CHATS = ("messages", "conversations", "conversation")
+_CHATS = (("prompt", "completion"), ("messages",), ("conversations",), ("conversation",), ("prompt",))
 _PAIRS = (("query", "response"), ("instruction", "output"), ("prompt", "completion"))
 _MEDIA = {"video": "videos", "audio": "audios", "image": "images"}
 _USERS = frozenset({"user", "human"})
@@ -65,6 +65,8 @@ def with_chats(table: Table) -> Table:
         return table
     counts: Counter[str] = Counter()
     rows = [replace(row, cells=_cells(table, row, form, counts)) for row in table.rows]
+    rows, num_fast = _without_repeats(rows)
+    counts["fast"] = num_fast
     used = {*form.chat, *form.media.values()}
     fields = {kind: kind for kind in _MEDIA if any(not is_blank(row.cells.get(kind)) for row in rows)}
     fields |= {name: name for name in ("subtitle", "reasoning") if any(row.cells.get(name) for row in rows)}
@@ -101,11 +103,11 @@ def _form(table: Table) -> _Form | None:
     entry = next((e for e in dataset_info(table.folder).values() if e.get("file_name") == table.path.name), {})
     columns, tags = (part if isinstance(part := entry.get(key), dict) else {} for key in ("columns", "tags"))
     media = {kind: str(columns.get(name, name)) for kind, name in _MEDIA.items()}
-    named = tuple(str(columns[key]) for key in ("messages",) if key in columns) or _CHATS
-    chat = next((name for name in named if _is_chat(table, name)), None)
+    named = ((str(columns["messages"]),),) if "messages" in columns else _CHATS
+    chat = next((names for names in named if all(_is_chat(table, name) for name in names)), None)
     if chat is not None:
         return _Form(
-            (chat,),
+            chat,
             media,
             _USERS | {str(tags.get("user_tag", "user"))},
             _ASSISTANTS | {str(tags.get("assistant_tag", "assistant"))},
@@ -144,6 +146,17 @@ def _cells(table: Table, row: Row, form: _Form, counts: Counter[str]) -> dict[st
     elif answer.reasoning and answer.labels and set(answer.labels) != set(_words(given)):
         cells["reasoning"] = text  # it commits to other words than the labels, which a whole response may
     return cells
+
+
+def _without_repeats(rows: list[Row]) -> tuple[list[Row], int]:
+    """The rows without those that only say the labels of another once more, as a clip's fast answer does; their number.
+
+    Such a row has no reasoning, and another has one with the same media, words and labels.
+    """
+    keys = [repr([row.cells.get(name) for name in ("id", *_MEDIA, "subtitle", "labels")]) for row in rows]
+    reasoned = {key for key, row in zip(keys, rows, strict=True) if row.cells.get("reasoning")}
+    kept = [row for key, row in zip(keys, rows, strict=True) if row.cells.get("reasoning") or key not in reasoned]
+    return kept, len(rows) - len(kept)
 
 
 def _words(given: Any) -> tuple[str, ...]:
@@ -203,5 +216,6 @@ def _notes(counts: Counter[str]) -> list[str]:
         "several": "rows have several answers; the last is taken",
         "prose": "answers are prose, which is their reasoning; say where labels are: --labels COL",
         "none": "rows have no answer",
+        "fast": "rows are left out: another gives their labels with a reasoning",
     }
     return [f"{counts[key]:,} {text}" for key, text in said.items() if counts[key]]

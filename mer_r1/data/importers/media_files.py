@@ -44,6 +44,7 @@ class MediaFiles:
         self._by_name: defaultdict[str, list[Path]] = defaultdict(list)
         self._by_stem: defaultdict[str, list[Path]] = defaultdict(list)
         self._taken_for: dict[Path, str] = {}
+        self._allowed = tuple(Path(os.path.abspath(folder)) for folder in (self.root, self.beside))
         self.example: str | None = None
         for path in _files_below(self.root) if self.searched else ():
             self._by_name[path.name.casefold()].append(path)
@@ -55,9 +56,9 @@ class MediaFiles:
         if "://" in text or text.startswith("data:"):
             raise InputError(f"{where}: {kind} is a URL ({printable(text)!r}); download it and give the file's path")
         name = text.replace("\\", "/")
-        for folder in (self.root, self.beside):
+        for folder in self._allowed:
             path = Path(os.path.normpath(folder / name))
-            if path.is_relative_to(os.path.normpath(folder)) and os.path.isfile(path):
+            if any(path.is_relative_to(allowed) for allowed in self._allowed) and os.path.isfile(path):
                 return _with_bytes(path)
         wanted = PurePosixPath(name)
         leads_out = wanted.is_absolute() or ".." in wanted.parts or name[1:3] == ":/"

@@ -1,23 +1,21 @@
 """Data sets of Hugging Face's `datasets`: a folder that `save_to_disk` wrote, or an id on the Hub (extra `data`).
 
-An id is OWNER/NAME; what exists, begins like a path, or has the ending of a file is none, so that a mistyped path never
-goes to the Hub.
+An id is OWNER/NAME that cannot be a path (data/hub_names.py).
 """
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mer_r1.data.hub_names import looks_like_hub_id
 from mer_r1.data.importers.embedded import class_names, media_cell, media_columns
 from mer_r1.data.importers.table import Choice, Row, Table, table_of
 from mer_r1.data.media_names import media_kind
 from mer_r1.errors import InputError, first_line
 from mer_r1.text import printable
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*(?:\.[\w-]+)*/[\w-]+(?:\.[\w-]+)*")
 _SAVED = ("state.json", "dataset_dict.json")
 
 
@@ -31,12 +29,7 @@ def takes(source: str) -> bool:
 
 def is_hub_id(source: str) -> bool:
     """Whether a source that is not there can be an id on the Hub and no mistyped path."""
-    return (
-        _HUB_ID.fullmatch(source) is not None
-        and not Path(source).exists()
-        and not Path(source.partition("/")[0]).exists()
-        and media_kind(source) is None
-    )
+    return looks_like_hub_id(source) and not Path(source).exists() and media_kind(source) is None
 
 
 def read(source: str, choice: Choice) -> Table:

@@ -122,6 +122,20 @@ def test_a_message_that_is_no_object_is_named(tmp_path: Path) -> None:
         one(tmp_path, {"messages": ["hello"], "videos": ["d/1.mp4"]})
 
 
+def test_a_fast_answer_beside_the_slow_one_is_left_out(tmp_path: Path) -> None:
+    media(tmp_path, "1.mp4", "2.mp4")
+    answers = ((1, TAUGHT), (1, "<think></think><answer>happy, calm</answer>"), (2, "<answer>happy, calm</answer>"))
+    rows = [{"query": "?", "response": text, "videos": [f"{number}.mp4"]} for number, text in answers]
+    imported = prepared(write_json(tmp_path / "t.json", rows)).imported
+    assert [(sample.id, sample.reasoning) for sample in imported.samples] == [("1", "She smiles."), ("2", None)]
+    assert imported.notes[0].startswith("1 rows are left out")
+
+
+def test_rows_of_grpo_have_their_labels_and_no_answer(tmp_path: Path) -> None:
+    row = {"prompt": [{"role": "user", "content": "?"}], "images": ["d/1.jpg"], "labels": ["joy"]}
+    assert one(tmp_path, row | {"solution": "<answer>joy</answer>"}).labels == ("joy",)
+
+
 def test_a_flag_of_preferences_is_no_label(tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "sad"}], "label": True}
     assert one(tmp_path, row | {"videos": ["d/1.mp4"]}).labels == ("sad",)

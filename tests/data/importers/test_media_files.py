@@ -21,6 +21,8 @@ def test_paths_are_relative_to_the_folder_of_media_or_of_the_table(tmp_path: Pat
     assert [sample.video for sample in found] == [
         tmp_path / "clips/a.mp4", tmp_path / "other/b.mp4", tmp_path / "clips/a.mp4",
     ]  # fmt: skip
+    (tmp_path / "tables").mkdir()
+    assert samples(table(tmp_path / "tables", "../clips/a.mp4"), tmp_path / "clips")[0].id == "c0"
     assert samples(table(tmp_path, "clips/a.mp4"))[0].video == tmp_path / "clips/a.mp4"
 
 
