@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -63,6 +64,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_new(temporary: Mapping[Path, Path]) -> None:
+    """Give finished files their names: `temporary` maps a name to where its content stands.
+
+    A file that holds the very same already is no obstacle. Raises InputError, before any is renamed, where one holds
+    something else. What is left under the temporary names is removed.
+    """
+    try:
+        for path, made in temporary.items():
+            if path.exists() and (path.is_dir() or not filecmp.cmp(path, made, shallow=False)):
+                raise InputError(f"{path} holds something else; remove it, or give another folder with --out")
+        for path, made in temporary.items():
+            made.replace(path)
+    finally:
+        for made in temporary.values():
+            made.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -281,7 +281,7 @@ def manifest_row(sample: Sample, folder: Path) -> dict[str, Any]:
     values: dict[str, Any] = {"id": sample.id}
     for key in MEDIA_KEYS:
         medium: Path | None = getattr(sample, key)
-        written = None if medium is None else _relative(medium, folder)
+        written = None if medium is None else seen_from(medium, folder)
         values[key] = f"./{written}" if written and (_URL.match(written) or written[0] == "~") else written
     values["subtitle"] = sample.subtitle
     values["labels"] = list(sample.labels)
@@ -290,8 +290,8 @@ def manifest_row(sample: Sample, folder: Path) -> dict[str, Any]:
     return mended_row({key: value for key, value in values.items() if value is not None})
 
 
-def _relative(medium: Path, folder: Path) -> str:
-    """`medium` seen from `folder`, in forward slashes; absolute where the two share no folder but the root."""
+def seen_from(medium: Path, folder: Path) -> str:
+    """The path of `medium` from `folder`, in forward slashes; absolute where the two share no folder but the root."""
     medium, folder = Path(os.path.abspath(medium)), Path(os.path.abspath(folder))
     if medium.is_relative_to(folder):
         return medium.relative_to(folder).as_posix()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from mer_r1.data.files import put_new
 from mer_r1.data.labels import corrected_labels
 from mer_r1.data.manifest import MEDIA_KEYS, write_manifest
 from mer_r1.data.sample import Sample
@@ -191,16 +192,8 @@ def write_split(folder: Path, split: Split) -> dict[str, Path]:
     """
     paths = {name: folder / f"{name}.jsonl" for name in split.parts}
     folder.mkdir(parents=True, exist_ok=True)
-    made: list[Path] = []
-    try:
-        for name, path in paths.items():
-            made.append(path.with_name(f".{path.name}.new"))
-            write_manifest(made[-1], split.parts[name])
-            if path.exists() and path.read_bytes() != made[-1].read_bytes():
-                raise InputError(f"{path} holds something else; remove it, or give another folder with --out")
-        for temporary, path in zip(made, paths.values(), strict=True):
-            temporary.replace(path)
-    finally:
-        for temporary in made:
-            temporary.unlink(missing_ok=True)
+    made = {path: path.with_name(f".{path.name}.new") for path in paths.values()}
+    for name, path in paths.items():
+        write_manifest(made[path], split.parts[name])
+    put_new(made)
     return paths

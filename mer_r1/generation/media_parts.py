@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import io
-import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +26,9 @@ from PIL import Image
 from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, decode_file, frame_rate
-from mer_r1.media.budget import AUDIO_HZ, SHORTEST_SOUND
+from mer_r1.media.budget import SHORTEST_SOUND
 from mer_r1.media.formats import STILL_DEMUXERS, demuxer_of
+from mer_r1.media.wav import wav_bytes
 
 Part = dict[str, Any]
 Delivery = Literal["data", "path"]
@@ -126,13 +126,9 @@ def taken_parts(clip: Clip, budget: MediaBudget, *, sound: bool = True) -> SentM
 def wav_url(waveform_N: NDArray[np.float32]) -> str:
     """A waveform at 16 kHz as the data URL of a mono wav of 32-bit floats.
 
-    Integers would round; and vLLM, where it decodes by PyAV, takes 16-bit samples for numbers up to 32,767.
+    vLLM, where it decodes by PyAV, takes 16-bit samples for numbers up to 32,767.
     """
-    data = waveform_N.astype("<f4").tobytes()
-    head = struct.pack("<4sI4s", b"RIFF", 50 + len(data), b"WAVE")
-    form = struct.pack("<4sIHHIIHHH", b"fmt ", 18, 3, 1, AUDIO_HZ, 4 * AUDIO_HZ, 4, 32, 0)  # 3: IEEE floats
-    about = struct.pack("<4sII4sI", b"fact", 4, len(waveform_N), b"data", len(data))
-    return _data_url("audio/wav", head + form + about + data)
+    return _data_url("audio/wav", wav_bytes(waveform_N))
 
 
 def _png(frame_HWC: NDArray[np.uint8]) -> bytes:
