@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def make_payload(
         "systems": [{"title": system.title, "colour": system.colour} for system in systems],
         "pair": list(pair),
         "sets": [page_set.title for page_set in sets],
+        "note_keys": [_note_key(page_set) for page_set in sets],
         "wheels": [
             {"name": name, "categories": list(item)}
             for name, item in zip(wheels.names, wheels.categories_of, strict=True)
@@ -110,6 +112,12 @@ def cut(text: str, characters: int) -> str:
     """The text without white space around it, no longer than `characters`."""
     text = text.strip()
     return text if len(text) <= characters else text[: characters - 2].rstrip() + " …"
+
+
+def _note_key(page_set: PageSet) -> str:
+    """What a browser keeps the notes on a set under: the same for the same ids, whoever answered."""
+    ids = script_json([page_set.name, *(sample.id for sample in page_set.samples)])
+    return sha256(ids.encode("utf-8")).hexdigest()[:16]
 
 
 class _Dictionary:

@@ -67,6 +67,7 @@ def make_payload(num: int, *, seed: int = 0, num_sentences: int = 4) -> Payload:
     index |= {
         "systems": [{"title": "Baseline", "colour": 1}, {"title": "MER-R1", "colour": 2}],
         "sets": ["meld", "iemocap"],
+        "note_keys": ["aaaa", "bbbb"],
         "wheels": [{"name": "w1", "categories": CATEGORIES}, {"name": "w2", "categories": CATEGORIES[:3]}],
         "sources": ["builtin@061bd875 corrected"],
         "kinds": [{"key": key, "title": title, "rule": rule} for key, title, rule in KINDS],

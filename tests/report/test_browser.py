@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -346,6 +349,128 @@ def test_print_leaves_the_browser_out(page: Page, path: Path) -> None:
 
 def test_no_script_makes_markup_of_text_or_fetches() -> None:
     texts: Json = {file.name: file.read_text(encoding="utf-8") for file in TEMPLATES.glob("browser*")}
-    assert len(texts) == 7
+    assert len(texts) == 9
     assert [(name, word) for name, text in texts.items() for word in FORBIDDEN if word in text] == []
     assert [name for name, text in texts.items() if len(text.splitlines()) > 400] == []
+
+
+def write_note(page: Page, note: str, tags: str) -> None:
+    script = """for (const [place, text] of [['.sb-own textarea', arguments[0]], ['.sb-own input', arguments[1]]]) {
+        const field = document.querySelector(place);
+        field.value = text;
+        for (const kind of ['input', 'change']) field.dispatchEvent(new Event(kind, { bubbles: true }));
+    }"""
+    page.js(script, note, tags)
+
+
+@pytest.fixture
+def unnoted(page: Page, path: Path) -> Iterator[Page]:
+    yield page.open(path)
+    page.js("localStorage.clear()")
+
+
+def test_a_note_is_kept_found_and_filtered_by(unnoted: Page, path: Path, payload: Payload) -> None:
+    first, second = payload.index["id"][:2]
+    unnoted.open(path, f"#samples?open=meld%2F{first}")
+    write_note(unnoted, EVIL[0], "wrong gold, sarcasm, wrong gold")
+    assert unnoted.text(".sb-own [role=status]") == "kept in this browser"
+    assert unnoted.texts(".sb-item .sb-noted") == ["✎"]
+    unnoted.open(path, f"#samples?open=meld%2F{first}")
+    assert unnoted.js("return document.querySelector('.sb-own textarea').value") == EVIL[0]
+    assert unnoted.js("return document.querySelector('.sb-own input').value") == "wrong gold, sarcasm"
+    assert unnoted.texts("#sb-note option") == ["any", "with a note", "without a note", "#sarcasm", "#wrong gold"]
+    for choice, num in (("*", 1), ("-", NUM - 1), ("#sarcasm", 1), ("", NUM)):
+        unnoted.choose("note", choice)
+        assert unnoted.count() == num
+    unnoted.search("onerror")
+    assert unnoted.first_ids() == [first]
+    unnoted.search("")
+    write_note(unnoted, " ", "")
+    assert unnoted.texts(".sb-noted") == []
+    unnoted.choose("note", "-")
+    assert unnoted.count() == NUM
+    assert unnoted.js("return window.hacked") is None
+    assert second in unnoted.first_ids()
+
+
+def test_another_page_s_notes_on_the_same_samples_are_not_overwritten(
+    unnoted: Page, path: Path, payload: Payload
+) -> None:
+    first, third = payload.index["id"][0], payload.index["id"][2]
+    unnoted.open(path, f"#samples?open=meld%2F{first}")
+    unnoted.js("localStorage.setItem('mer-r1 notes aaaa', JSON.stringify({[arguments[0]]: {note: 'theirs'}}))", third)
+    write_note(unnoted, "ours", "")
+    kept = json.loads(unnoted.js("return localStorage.getItem('mer-r1 notes aaaa')"))
+    assert {identity: each["note"] for identity, each in kept.items()} == {third: "theirs", first: "ours"}
+
+
+@pytest.mark.parametrize("stored", ["no JSON", "[1]", '{"clip-000000": 3, "clip-000002": {"note": 1, "tags": []}}'])
+def test_stored_notes_that_are_none_leave_the_page_standing(unnoted: Page, path: Path, stored: str) -> None:
+    unnoted.js("localStorage.setItem('mer-r1 notes aaaa', arguments[0])", stored)
+    unnoted.open(path)
+    assert unnoted.count() == NUM
+
+
+def test_where_nothing_can_be_kept_a_note_lasts_and_the_page_says_so(
+    unnoted: Page, path: Path, payload: Payload
+) -> None:
+    unnoted.open(path, f"#samples?open=meld%2F{payload.index['id'][0]}")
+    unnoted.js("Storage.prototype.setItem = () => { throw new Error('full'); }")
+    for note in ("one", "two"):
+        write_note(unnoted, note, "")
+    assert unnoted.text(".sb-own [role=status]").startswith("This browser keeps nothing for this page")
+    unnoted.choose("note", "*")
+    assert unnoted.count() == 1
+
+
+def saved(page: Page, folder: Path, ending: str) -> bytes:
+    """What the button of a format saves, read back from the folder of downloads."""
+    folder.mkdir(exist_ok=True)
+    values = {"behavior": "allow", "downloadPath": str(folder)}
+    page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", values)
+    target = folder / f"report-samples.{ending}"
+    page.click(f"#sb-{ending}")
+    page.wait(target.exists)
+    return target.read_bytes()
+
+
+def test_the_filtered_list_is_saved_in_order_with_answers_and_notes(
+    unnoted: Page, path: Path, payload: Payload, tmp_path: Path
+) -> None:
+    index = payload.index
+    unnoted.open(path, f"#samples?open=meld%2F{index['id'][0]}&aIs=w&a=1.slow")
+    write_note(unnoted, 'He said "so",\nand left', "x")
+    hits = [i for i in range(NUM) if state(payload, "1.slow", i) == "w"]
+    rows = [json.loads(line) for line in saved(unnoted, tmp_path / "saved", "jsonl").decode().splitlines()]
+    assert [row["id"] for row in rows] == [index["id"][i] for i in hits]
+    for row, i in zip(rows, hits, strict=True):
+        assert row["labels"] == [index["words"][word] for word in index["gold"][i]]
+        assert (row["set"], row["subtitle"]) == (index["sets"][index["set"][i]], index["subtitle"][i])
+        answers = {(each["system"], each["mode"]): each for each in row["answers"]}
+        mine = answers["MER-R1", "slow"]
+        assert mine["labels"] == [index["words"][word] for word in index["answers"]["1.slow"]["words"][i]]
+        assert (mine["verdict"], mine["status"]) == ("wrong", "ok")
+    unnoted.click("#sb-clear")
+    table = list(csv.DictReader(io.StringIO(saved(unnoted, tmp_path / "saved", "csv").decode("utf-8-sig"), newline="")))
+    assert [row["id"] for row in table] == index["id"]
+    assert (table[0]["note"], table[0]["tags"]) == ('He said "so",\nand left', "x")
+    assert table[0]["labels"] == ", ".join(index["words"][word] for word in index["gold"][0])
+    assert table[hits[0]]["MER-R1 · slow verdict"] == "wrong"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1"])
+def test_no_cell_of_the_saved_table_is_a_formula(unnoted: Page, tmp_path: Path, text: str) -> None:
+    made = make_payload(1)
+    made.index["subtitle"][0], made.index["id"][0], made.index["systems"][0]["title"] = text, text, text
+    made.index["words"] = [text] * len(made.index["words"])
+    unnoted.open(write_page(tmp_path, made))
+    content = saved(unnoted, tmp_path / "saved", "csv").decode("utf-8-sig")
+    cells = [cell for row in csv.reader(io.StringIO(content, newline="")) for cell in row]
+    assert "'" + text in cells
+    assert not [cell for cell in cells if re.match(r"\s*[=+\-@＝]", cell)]
+
+
+def test_an_empty_list_cannot_be_saved(unnoted: Page) -> None:
+    unnoted.search("nothing holds this")
+    unnoted.wait(lambda: unnoted.count() == 0)
+    assert unnoted.js("return document.getElementById('sb-csv').disabled") is True

@@ -2,7 +2,7 @@
 
 const MEDIA = ['v', 'i', 'a', 's', '-v', '-i', '-a', '-s'];
 const PAIRINGS = { differ: 'differ', 'w-r': 'A wrong, B right', 'r-w': 'A right, B wrong' };
-const CHOICES = ['q', 'deep', 'kind', 'set', 'category', 'medium', 'aIs', 'bIs', 'ab']; // what "clear all" clears
+const CHOICES = ['q', 'deep', 'kind', 'set', 'category', 'medium', 'note', 'aIs', 'bIs', 'ab']; // what "clear all" clears
 
 let defaults = null;
 let view = null;
@@ -16,7 +16,7 @@ function defaultView() {
   const [first, second] = data.pair ?? [0, Math.min(1, data.systems.length - 1)];
   const wanted = first === second ? [first + '.fast', second + '.slow'] : [first + '.slow', second + '.slow'];
   const [a, b] = wanted.map((key, place) => (keys.includes(key) ? key : keys[Math.min(place, keys.length - 1)] ?? ''));
-  return { q: '', deep: '', kind: '', set: '', category: '', medium: '', a, aIs: '', b, bIs: '', ab: '', wheel: '0', open: '' };
+  return { q: '', deep: '', kind: '', set: '', category: '', medium: '', note: '', a, aIs: '', b, bIs: '', ab: '', wheel: '0', open: '' };
 }
 
 // The values that each part of a view may take; anything else in a link is ignored.
@@ -69,6 +69,7 @@ function activeTests() {
   if (view.set) tests.push((i) => data.set[i] === set);
   if (view.category) tests.push((i) => data.category[i].includes(category));
   if (view.medium) tests.push((i) => data.has[i].includes(letter) === wanted);
+  if (view.note) tests.push(noteTest(view.note));
   if (view.aIs) tests.push((i) => stateOf(view.a, i) === view.aIs);
   if (view.bIs) tests.push((i) => stateOf(view.b, i) === view.bIs);
   if (view.ab === 'differ') tests.push((i) => stateOf(view.a, i) !== stateOf(view.b, i));
@@ -76,7 +77,8 @@ function activeTests() {
   return [...tests, ...searchTests()];
 }
 
-// Each term must be somewhere in the sample: its id, subtitle, gold words, any answer's words or, if asked, reasoning.
+// Each term must be somewhere in the sample: its id, subtitle, gold words, any answer's words, its note or, if asked,
+// reasoning.
 function searchTests() {
   const terms = view.q.toLowerCase().split(/\s+/).filter(Boolean);
   if (!terms.length) return [];
@@ -94,6 +96,7 @@ function searchTest(term) {
     for (const column of columns) {
       for (const word of column[i] ?? []) if (hits[word]) return true;
     }
+    if (hasNote(i) && (noteOf(i).note + '\n' + noteOf(i).tags).toLowerCase().includes(term)) return true;
     return deep && deepTexts[i] !== undefined && deepTexts[i].includes(term);
   };
 }

@@ -32,7 +32,7 @@ function rowOf(place) {
     },
     element('span', { class: 'sb-glyph', title: data.medium[i], 'aria-label': data.medium[i] }, GLYPHS[data.medium[i]] ?? '·'),
     element('span', { class: 'sb-texts' }, goldLine(i), subtitleLine(i)),
-    element('span', { class: 'sb-marks' }, markOf(view.a, i), markOf(view.b, i)),
+    element('span', { class: 'sb-marks' }, noteMark(i), markOf(view.a, i), markOf(view.b, i)),
   );
   row.style.top = place * ROW_PX + 'px';
   return row;
@@ -54,6 +54,10 @@ function markOf(key, i) {
   const state = stateOf(key, i);
   const title = key ? titleOf(key) + ': ' + STATES[state] : '';
   return element('span', { class: 'sb-mark sb-' + ('-n'.includes(state) ? 'u' : state), title, role: 'img', 'aria-label': title }, SIGNS[state]);
+}
+
+function noteMark(i) {
+  return hasNote(i) ? element('span', { class: 'sb-noted', title: 'has a note', role: 'img', 'aria-label': 'has a note' }, '✎') : null;
 }
 
 function cut(text) {

@@ -10,7 +10,7 @@ function showDetail() {
   detail.scrollTop = 0;
   if (i < 0) detail.replaceChildren(legend());
   else {
-    detail.replaceChildren(detailHead(i), mediaAndFacts(i), answersOf(i), element('div', { class: 'sb-confidence' }));
+    detail.replaceChildren(detailHead(i), mediaAndFacts(i), notesOf(i), answersOf(i), element('div', { class: 'sb-confidence' }));
     fillTexts(i, detail);
   }
   const action = focused?.dataset.action;

@@ -23,6 +23,7 @@ function fillControls() {
   fillSelect('set', data.sets.map((name, place) => [name, name + ' (' + numSet[place] + ')']), 'all');
   fillSelect('category', categories.map((name, place) => [name, name + ' (' + numCategory[place] + ')']), 'any');
   fillSelect('medium', MEDIA.map((key) => [key, (key.length > 1 ? 'without ' : 'with ') + PARTS[key.at(-1)]]), 'any');
+  fillNoteChoices();
   fillSelect('a', answers);
   fillSelect('b', answers);
   fillSelect('aIs', Object.entries(STATES), 'anything');
@@ -36,7 +37,7 @@ function fillControls() {
 }
 
 function showControls() {
-  for (const name of ['q', 'set', 'category', 'medium', 'a', 'aIs', 'b', 'bIs', 'ab']) {
+  for (const name of ['q', 'set', 'category', 'medium', 'note', 'a', 'aIs', 'b', 'bIs', 'ab']) {
     if (byId(name).value !== view[name]) byId(name).value = view[name];
   }
   byId('deep').checked = view.deep !== '';
@@ -58,6 +59,7 @@ function showCount() {
   const order = view.kind ? ', strongest first' : '';
   const all = data.num.toLocaleString('en');
   const text = isFiltered() ? ' of ' + all + ' samples' + order : data.num === 1 ? ' sample' : ' samples';
+  for (const ending of ['csv', 'jsonl']) byId(ending).disabled = matches.length === 0;
   byId('count').replaceChildren(element('b', {}, matches.length.toLocaleString('en')), text);
 }
 
@@ -207,7 +209,7 @@ function listen() {
   byId('filters').addEventListener('submit', (event) => event.preventDefault());
   byId('q').addEventListener('input', () => change({ q: byId('q').value }));
   byId('deep').addEventListener('change', () => change({ deep: byId('deep').checked ? '1' : '' }));
-  for (const name of ['set', 'category', 'medium', 'a', 'aIs', 'b', 'bIs', 'ab']) {
+  for (const name of ['set', 'category', 'medium', 'note', 'a', 'aIs', 'b', 'bIs', 'ab']) {
     byId(name).addEventListener('change', () => change({ [name]: byId(name).value }));
   }
   byId('kinds').addEventListener('click', (event) => {
@@ -216,6 +218,7 @@ function listen() {
   });
   byId('clear').addEventListener('click', clearAll);
   byId('reset').addEventListener('click', clearAll);
+  for (const ending of ['csv', 'jsonl']) byId(ending).addEventListener('click', () => saveList(ending));
   byId('list').addEventListener('click', onListClick);
   byId('list').addEventListener('scroll', () => requestAnimationFrame(() => paintList(false)), { passive: true });
   byId('detail').addEventListener('click', onDetailClick);
@@ -276,6 +279,7 @@ function start() {
   }
   byId('card').hidden = false;
   byId('more').open = !narrow.matches;
+  readNotes();
   defaults = defaultView();
   view = viewOfHash(location.hash.startsWith('#samples') ? location.hash : '');
   fillControls();
