@@ -8,23 +8,25 @@ Windows overlap; in the figure each is drawn around its middle, as far as to its
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from mer_r1.data.sample import MODES, Mode, Prediction
 from mer_r1.display.grid import print_line
 from mer_r1.display.plots import PRINTED, Colours, save, style
+from mer_r1.display.predictions import CONFIDENCE_NOTE
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.generation.timeline import PredictedWindow
 from mer_r1.text import printable
 
 PLOT_ENDINGS = (".png", ".svg")
-_TIME_WIDTH, _NARROWEST = 15, 18
+_TIME_WIDTH, _NARROWEST = 19, 16
 _TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 
@@ -34,6 +36,7 @@ class TimelinePrinter:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._has_head = False
+        self.has_confidence = False
 
     def add(self, window: PredictedWindow) -> None:
         """Print the line of the next window: its seconds, words of each mode with confidence, what is said."""
@@ -43,6 +46,7 @@ class TimelinePrinter:
             heads = [f"{prediction.mode} thinking" for prediction in window.predictions]
             self._print(("time", *heads, "words said"), width, "bold")
             self._has_head = True
+        self.has_confidence |= any(prediction.confidence for prediction in window.predictions)
         answers = [answer_words(prediction) for prediction in window.predictions]
         self._print((span(window.start_s, window.end_s), *answers, window.subtitle or ""), width)
 
@@ -50,6 +54,34 @@ class TimelinePrinter:
         first, *others = (printable(cell, width) for cell in cells)
         line = f"{first:<{_TIME_WIDTH}}" + "".join(f"  {cell:<{width}}" for cell in others)
         print_line(line.rstrip(), self._console, style)
+
+
+def print_windows(
+    windows: Iterable[PredictedWindow], title: str, words_from: str, wheel: int, plot: Path | None
+) -> bool:
+    """Print the windows of one clip as they come, and draw them into `plot`; whether something failed.
+
+    A clip of which a part cannot be read is printed as far as it goes, and then why it ends.
+    """
+    console = Console(emoji=False, highlight=False)
+    origin = f"  [dim]words from {escape(printable(words_from, 200))}[/dim]" if words_from else ""
+    console.print(f"[bold]{escape(printable(title, 200))}[/bold]{origin}", soft_wrap=True)
+    printer, found, failed = TimelinePrinter(console), list[PredictedWindow](), False
+    try:
+        for window in windows:
+            printer.add(window)
+            failed |= any(prediction.status == "error" for prediction in window.predictions)
+            if plot is not None:
+                found.append(window)
+    except InputError as error:
+        print_line(f"failed: {printable(error, 400)}", console, "red")
+        failed = True
+    if printer.has_confidence:
+        console.print(f"[dim]{CONFIDENCE_NOTE}[/dim]")
+    if plot is not None and found:
+        print_line(f"Plot: {plot_timeline(found, title, plot, wheel)}", console)
+    console.print()
+    return failed
 
 
 def answer_words(prediction: Prediction) -> str:
@@ -63,10 +95,9 @@ def answer_words(prediction: Prediction) -> str:
 
 def clock(seconds: float) -> str:
     """A time of a clip: 0:02.5, 1:05, 1:02:03."""
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
+    minutes, hundredths = divmod(round(seconds * 100), 6000)
     hours, minutes = divmod(minutes, 60)
-    second = f"{rest // 10:02d}" + (f".{rest % 10}" if rest % 10 else "")
+    second = f"{hundredths // 100:02d}" + f"{hundredths % 100 / 100:.2f}"[1:].rstrip("0").rstrip(".")
     return f"{hours}:{minutes:02d}:{second}" if hours else f"{minutes}:{second}"
 
 

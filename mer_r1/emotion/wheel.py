@@ -96,16 +96,19 @@ class WheelSet:
         """What the wheels are called where they are printed: the built-in ones after whom they follow, else `names`."""
         return tuple(BUILTIN_NAMES[name] for name in self.names) if self.source == "builtin" else self.names
 
-    def index_of(self, name: str) -> int:
-        """The number of a wheel, from 0, by its short name or its name in files, in any case of letters.
+    def chosen(self, name: str) -> tuple[int, ...]:
+        """The number of a wheel, from 0, by its short name or its name in files, in any case of letters; "all": all.
 
         Raises InputError that lists the names for another one.
         """
+        wanted = name.strip().lower()
+        if wanted == "all":
+            return tuple(range(NUM_WHEELS))
         for known in (self.short_names, self.names):
-            lowered = [one.lower() for one in known]
-            if name.strip().lower() in lowered:
-                return lowered.index(name.strip().lower())
-        raise InputError(f"wheel {name!r} is not known; use one of: {', '.join(self.short_names)}")
+            for number, one in enumerate(known):
+                if one.lower() == wanted:
+                    return (number,)
+        raise InputError(f"wheel {name!r} is not known; use one of: {', '.join(self.short_names)}, all")
 
     @property
     def words(self) -> tuple[str, ...]:

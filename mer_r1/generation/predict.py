@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Literal
 
 from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.errors import InputError
+from mer_r1.generation.clips import clip_files, words_of
 from mer_r1.generation.make import DEFAULT_MODEL, Engine, EngineName, Service, make_generator
 from mer_r1.media import holds_sound_alone
+from mer_r1.media.formats import PICTURE_ENDINGS, SOUND_ENDINGS
+from mer_r1.model_settings import folder_settings, model_folder
 from mer_r1.objectives import FastThinking
 
 if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
-
-_SOUNDS = (".wav", ".mp3", ".flac", ".m4a", ".aac", ".ogg", ".opus")
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def predict(
@@ -36,25 +36,33 @@ def predict(
     url: str | Service | None = None,
     fast: FastThinking = "prefill",
     engine: EngineName | Engine = "local",
+    subtitles: Literal["find"] | None = "find",
 ) -> list[Prediction]:
     """Predictions of every clip: clip by clip in the given order, fast before slow where `mode` is "both".
 
-    `clips` are video, sound or picture files, or samples. `subtitle` and `candidates` (labels to choose from) go with
-    every file; samples have their own. `model` is a run's or checkpoint's folder, a Hub id, or loaded already
-    (`load_model`); with `url` it is the model's name at that OpenAI-compatible address, or with a `Service` that has
-    `served_as` the folder that is served there. `fast` is how fast thinking is asked for: by the response format's
-    prefill, or by a prompt for the answer alone. `engine` "vllm" has vLLM answer
-    instead of our own loop, where many clips are asked about on a GPU. What fails for one clip, such as a file that
-    cannot be read, is a prediction with status "error" whose `error` says why.
+    `clips` are video, sound or picture files, folders of such (searched to the bottom, sorted), or samples. `subtitle`
+    and `candidates` (labels to choose from) go with every file; samples have their own. Without `subtitle` the words of
+    a file are looked for in a subtitle file beside it or a track inside it, unless `subtitles` is None.
 
-    Raises InputError for a path where there is no file, before anything is loaded; for a model that cannot be loaded
+    `model` is a run's or checkpoint's folder, a Hub id, or loaded already (`load_model`); with `url` it is the model's
+    name at that OpenAI-compatible address, or with a `Service` that has `served_as` the folder that is served there.
+    `fast` is how fast thinking is asked for: by the response format's prefill, or by a prompt for the answer alone.
+    `engine` "vllm" has vLLM answer instead of our own loop, where many clips are asked about on a GPU. What fails for
+    one clip, such as a file that cannot be read, is a prediction with status "error" whose `error` says why.
+
+    Raises InputError for paths where there is no file, before anything is loaded; for a model that cannot be loaded
     or reached, a number of tokens below 1, and two samples that share an id.
     """
     given = [clips] if isinstance(clips, (str, Path, Sample)) else clips
+    clip_files(item for item in given if not isinstance(item, Sample))  # every lost one is named at once
+    samples: list[Sample] = []
     for item in given:
-        if not isinstance(item, Sample) and not Path(item).exists():
-            raise InputError(f"{item}: no such file; give the path of a video, a sound or a picture")
-    samples = [item if isinstance(item, Sample) else clip_sample(Path(item), subtitle, candidates) for item in given]
+        if isinstance(item, Sample):
+            samples.append(item)
+            continue
+        for path in clip_files([item]):
+            words = words_of(path, shown_s(model))[0] if subtitle is None and subtitles == "find" else subtitle
+            samples.append(clip_sample(path, words, candidates))
     service = Service(url) if isinstance(url, str) else url
     source = str(model) if isinstance(model, Path) else model
     runner = engine if isinstance(engine, Engine) else Engine(engine)
@@ -85,7 +93,13 @@ def predict_clips(
     clips: list[Path | Sample] = [*paths] or [Sample("subtitle", subtitle=subtitle, candidates=tuple(candidates))]
     made = {
         mode: predict(
-            clips, model=model, mode=mode, subtitle=subtitle, candidates=candidates, max_new_tokens=max_new_tokens
+            clips,
+            model=model,
+            mode=mode,
+            subtitle=subtitle,
+            candidates=candidates,
+            max_new_tokens=max_new_tokens,
+            subtitles=None,
         )
         for mode in modes
     }
@@ -95,14 +109,21 @@ def predict_clips(
     return predictions
 
 
+def shown_s(model: str | Path | Backbone) -> float:
+    """The seconds of a clip that a model is shown, from its start; those of a published model where it is elsewhere."""
+    if isinstance(model, str | Path):
+        return folder_settings(Path(model_folder(str(model))))[0].max_video_s
+    return model.budget.max_video_s
+
+
 def clip_sample(path: Path, subtitle: str | None = None, candidates: Sequence[str] = ()) -> Sample:
     """A sample of one file, its path as id.
 
     The name's ending says whether it is sound, a picture or a video; a video file without pictures is sound.
     """
     sample, ending = Sample(str(path), subtitle=subtitle, candidates=tuple(candidates)), path.suffix.lower()
-    if ending in _PICTURES:
+    if ending in PICTURE_ENDINGS:
         return replace(sample, image=path)
-    if ending in _SOUNDS or holds_sound_alone(path):
+    if ending in SOUND_ENDINGS or holds_sound_alone(path):
         return replace(sample, audio=path)
     return replace(sample, video=path)

@@ -77,7 +77,10 @@ def find_subtitles(clip: Path, budget: MediaBudget | None = None) -> Subtitles |
         found = read_subtitles(path)
         if found.cues:
             return found
-    return _inside(clip, budget or MediaBudget())
+    try:
+        return _inside(clip, budget or MediaBudget())
+    except InputError:
+        return None  # what is wrong with the clip is said where it is decoded
 
 
 def read_subtitles(path: Path) -> Subtitles:

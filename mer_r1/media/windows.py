@@ -82,9 +82,12 @@ class _Plan(NamedTuple):
     notices: tuple[str, ...]
 
 
-def read_windows(path: Path, budget: MediaBudget, window_s: float, hop_s: float) -> Iterator[ClipWindow]:
+def read_windows(
+    path: Path, budget: MediaBudget, window_s: float, hop_s: float, *, pictures: bool = True
+) -> Iterator[ClipWindow]:
     """The windows of a video or sound file, in order of time, as soon as each is decoded.
 
+    Without `pictures` they are those of its sound alone, counted from the same time zero; none where it has no sound.
     Raises InputError that names the file for one that cannot be used, for a picture, and in the middle where a part
     that follows is damaged or missing; for lengths as `windows_of`.
     """
@@ -95,21 +98,25 @@ def read_windows(path: Path, budget: MediaBudget, window_s: float, hop_s: float)
         raise InputError(f"{path}: is a picture; windows are for video and sound, leave --window out")
     check_whole(path, demuxer)
     plan = _plan(path, budget, window_s, hop_s)
+    if not pictures:
+        if plan.heard_s is None:
+            return
+        plan = plan._replace(shown_s=None, windows=windows_of(plan.heard_s, window_s, hop_s))
     with ExitStack() as stack:
-        pictures = voice = None
+        seen = voice = None
         if plan.shown_s is not None:
-            pictures = _Pictures(path, stack.enter_context(open_media(path, budget)), budget, plan)
+            seen = _Pictures(path, stack.enter_context(open_media(path, budget)), budget, plan)
         if plan.heard_s is not None:
             voice = _Voice(path, stack.enter_context(open_media(path, budget)), budget, plan)
-        codecs = " + ".join(track.codec for track in (pictures, voice) if track is not None)
+        codecs = " + ".join(track.codec for track in (seen, voice) if track is not None)
         facts = MediaFacts(decoder=f"PyAV {av.__version__}, {codecs}", notices=plan.notices)
         for number, window in enumerate(plan.windows):
             clip, deadline = Clip(None, None, facts), Deadline(path, budget)
-            if pictures is not None:
-                clip = pictures.shown_in(number, clip, deadline)
+            if seen is not None:
+                clip = seen.shown_in(number, clip, deadline)
             if voice is not None:
                 clip = voice.heard_in(number, clip, deadline)
-            codecs = " + ".join(track.codec for track in (pictures, voice) if track is not None)
+            codecs = " + ".join(track.codec for track in (seen, voice) if track is not None)
             yield ClipWindow(
                 window, replace(clip, facts=replace(clip.facts, decoder=f"PyAV {av.__version__}, {codecs}"))
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mer_r1.data.sample import Prediction
 from mer_r1.display.predictions import print_predictions
 from tests.generation.server import ANSWER, be_quick
 from tests.judge.endpoint import Reply, says, serve
+from tests.media.make_media import gray_frames, tone, write_media
 
 SHORT = "5"  # tokens of an answer
 
@@ -81,7 +83,7 @@ def test_json_lines_are_the_rows_of_a_predictions_file(
     assert predict(model, clip, clip, "--json") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["id"], row["mode"]) for row in rows] == [
-        (str(clip), mode) for _ in range(2) for mode in ("fast", "slow")
+        (clip.stem, mode) for _ in range(2) for mode in ("fast", "slow")
     ]
     for row in rows:
         assert set(row) == set(Prediction.__dataclass_fields__)
@@ -141,6 +143,117 @@ def test_a_row_whose_clip_is_lost_is_named_the_others_are_answered_and_it_is_ask
     assert predict(model, *asked) == 0
     assert [row["id"] for row in rows_of(out)] == ["a", "b", "a"]
     assert rows_of(out)[-1]["status"] != "error"
+
+
+def test_ids_are_those_that_a_manifest_has_for_the_files(
+    corpus_folder: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mer_r1.data.predictions import read_predictions
+
+    manifest, out = corpus_folder / "val.jsonl", tmp_path / "out.jsonl"
+    gold = [replace(sample, id=(sample.video or sample.audio or Path()).stem) for sample in read_manifest(manifest)]
+    clips = [path for sample in gold if (path := sample.video or sample.audio)]
+    assert predict(model, *clips, "--mode", "fast", "--out", out, tokens="2") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(out)
+    assert {row["id"] for row in rows_of(out)} == {sample.id for sample in gold}
+    assert predict(model, *clips, "--mode", "fast", "--json", tokens="2") == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(printed, key=str) == sorted(rows_of(out), key=str)
+    assert len(read_predictions(out)) == len(clips)
+
+
+def test_a_folder_is_its_clips_and_their_number_is_said(
+    clip: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("b.mp4", "deep/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    assert predict(model, tmp_path, "--mode", "fast", "--json", tokens="2") == 0
+    printed = capsys.readouterr()
+    assert [json.loads(line)["id"] for line in printed.out.splitlines()] == ["b", "a"]
+    assert printed.err.startswith(f"{tmp_path}: 2 clips\n")
+
+
+def test_words_beside_a_clip_are_used_and_named_unless_they_are_not_wanted(
+    clip: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "film.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "film.en.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nIt is awful news.\n")
+    raws = []
+    for more in ((), ("--subtitle", "It is awful news."), ("--no-subtitles",)):
+        assert predict(model, tmp_path / "film.mp4", *more, "--mode", "slow", "--json", tokens="12") == 0
+        printed = capsys.readouterr()
+        assert (f"{tmp_path / 'film.mp4'}: words from film.en.srt" in printed.err) == (more == ())
+        raws.append(json.loads(printed.out)["raw"])
+    assert raws[0] == raws[1] != raws[2]
+    assert predict(model, tmp_path / "film.mp4", "--mode", "slow") == 0
+    assert "  words from film.en.srt" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.slow
+def test_emotions_over_time_are_a_table_a_plot_and_rows(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    clip = write_media(tmp_path / "film.mp4", frames=gray_frames(14) * 2, sound=tone(3.5, 16_000))
+    (tmp_path / "film.srt").write_text("1\n00:00:00,000 --> 00:00:00,500\nI won!\n")
+    assert predict(model, clip, "--window", "1.5", "--plot", tmp_path / "plot.png", "--mode", "fast") == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0] == f"{clip}  words from film.srt"
+    assert [line.split()[0] for line in lines[1:5]] == ["time", "0:00–0:01.5", "0:00.75–0:02.25", "0:01.5–0:03"]
+    assert lines[2].endswith("I won!")
+    assert f"Plot: {tmp_path / 'plot.png'}" in lines
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert printed.err.startswith("Model: ")
+
+    assert predict(model, clip, "--window", "1.5", "--hop", "1.5", "--json") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["id"], row["mode"], row["start_s"], row["end_s"]) for row in rows] == [
+        ("film", mode, start_s, end_s) for start_s, end_s in ((0, 1.5), (1.5, 3), (3, 3.5)) for mode in ("fast", "slow")
+    ]
+    assert [row["subtitle"] for row in rows[::2]] == ["I won!", None, None]
+
+
+def test_a_clip_that_ends_early_is_shown_as_far_as_it_goes_and_the_next_one_too(
+    clip: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = write_media(
+        tmp_path / "short.mkv", frames=gray_frames(14) * 3, sound=tone(5, 16_000), video_options={"bf": "0", "g": "8"}
+    )
+    film.write_bytes(film.read_bytes()[: film.stat().st_size * 2 // 3])
+    assert predict(model, film, clip, "--window", "1", "--hop", "1", "--mode", "fast", tokens="2") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("0:00–0:01") == 2
+    assert "failed: " in printed
+    assert "short.mkv: its " in printed
+    assert predict(model, film, "--window", "1", "--hop", "1", "--mode", "fast", "--json", tokens="2") == 1
+    rows = capsys.readouterr()
+    assert len(rows.out.splitlines()) >= 2
+    assert "failed: " in rows.err
+
+
+def test_a_clip_longer_than_a_model_is_shown_names_windows(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = write_media(tmp_path / "long.mp4", frames=gray_frames(14) * 10, fps=1)
+    assert predict(model, clip, "--mode", "fast", tokens="2") == 0
+    assert "long: 140 s long, of which the model is shown the first 120 s; --window 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("wheel", "shown"), [("plutchik", "joy"), ("w3", "joyful"), ("all", "Geneva happiness")])
+def test_categories_of_other_wheels_are_shown_by_name(
+    wheel: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mer_r1.emotion.wheel import WheelSet
+
+    wheels = WheelSet.load(protocol="corrected").chosen(wheel)
+    prediction = Prediction("a", "slow", "raw", "", ("happy", "qwerty"), "ok", confidence={"happy": 0.5})
+    print_predictions([prediction], shown=wheels)
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[1].endswith(shown)
+    assert "in no wheel" in printed
+    assert "w1" not in printed
 
 
 def test_a_subtitle_alone_is_enough(model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,7 +354,22 @@ WRONG = [
     (("--manifest", "a.jsonl", "--out", "b", "--subtitle", "said"), "--subtitle"),
     (("--manifest", "a.jsonl", "--out", "b", "--candidates", "joy"), "--candidates"),
     (("--manifest", "a.jsonl", "--out", "b", "--json"), "--json"),
-    (("--out", "b", "--subtitle", "said"), "--out: goes with --manifest"),
+    (("--out", "b", "--subtitle", "said", "--json"), "--json: says what is printed"),
+    (("--out", "b", "a.mp4", "--window", "5"), "--window: says what is printed"),
+    (("a.mp4", "--hop", "1"), "--hop: goes with --window"),
+    (("a.mp4", "--plot", "a.png"), "--plot: goes with --window"),
+    (("--subtitle", "said", "--window", "5"), "--window: goes with CLIP"),
+    (("a.mp4", "--subtitle", "said", "--window", "5"), "--subtitle: is said in whole clips"),
+    (("a.mp4", "--subtitle", "said", "--transcribe"), "--subtitle: is said in whole clips"),
+    (("a.mp4", "--no-subtitles", "--transcribe"), "--no-subtitles: goes without --transcribe"),
+    (("--transcribe", __file__), "is a file; write CLIP before it"),
+    (("--subtitle", "said", "--wheel", "Russell"), "use one of: Ekman, Shaver, Willcox, Plutchik, Geneva, all"),
+    (("a.mp4", "--window", "0"), "a.mp4: no such file"),
+    ((__file__, "--window", "0"), "--window 0"),
+    ((__file__, "--window", "2", "--hop", "3"), "--hop 3"),
+    ((__file__, "--window", "2", "--plot", "a.pdf"), "--plot a.pdf: give a name that ends in"),
+    ((__file__, __file__, "--window", "2", "--plot", "a.png"), "--plot a.png: draws one clip and one wheel"),
+    (("lost.mp4", __file__, "gone.wav"), "lost.mp4, gone.wav: no such files"),
     (("--subtitle", "said", "--max-new-tokens", "0"), "--max-new-tokens 0"),
 ]
 

@@ -32,7 +32,14 @@ FAILED = Prediction("a", "fast", "", "", (), "error", error="damaged \x1b[31m")
 
 
 def test_times_are_those_of_a_player() -> None:
-    assert [clock(value) for value in (0, 2.5, 65, 59.96, 3723.04)] == ["0:00", "0:02.5", "1:05", "1:00", "1:02:03"]
+    assert [clock(value) for value in (0, 2.5, 0.75, 65, 59.996, 3723.04)] == [
+        "0:00",
+        "0:02.5",
+        "0:00.75",
+        "1:05",
+        "1:00",
+        "1:02:03.04",
+    ]
     assert span(2.5, 7.5) == "0:02.5–0:07.5"
 
 
@@ -44,9 +51,9 @@ def test_each_window_is_one_line_under_a_head_and_nothing_steers_the_terminal(wi
         printer.add(window)
     head, first, second = out.getvalue().splitlines()
     assert head.split() == ["time", "fast", "thinking", "slow", "thinking", "words", "said"]
-    assert first.startswith("0:00–0:05        happy 83%, calm")
-    assert second.startswith("0:02.5–0:07.5    failed: damaged")
-    assert [line.index("happy") for line in (first, second)] == [17, head.index("slow")]
+    assert first.startswith("0:00–0:05            happy 83%, calm")
+    assert second.startswith("0:02.5–0:07.5        failed: damag")
+    assert [line.index("happy") for line in (first, second)] == [21, head.index("slow")]
     assert "\x1b" not in out.getvalue()
     assert all(len(line) <= max(width, 75) for line in (head, first, second))
 

@@ -72,19 +72,44 @@ def test_a_file_that_fails_is_an_error_row_and_the_others_are_answered(
         film,
         Sample("lost", video=tmp_path / "lost.mp4"),
         tmp_path / "text.mp4",
-        tmp_path,
     ]
-    good, lost, text, folder = predict(clips, model=tiny, mode="fast", max_new_tokens=SHORT)
+    good, lost, text = predict(clips, model=tiny, mode="fast", max_new_tokens=SHORT)
     assert good.status != "error"
-    assert [row.status for row in (lost, text, folder)] == ["error"] * 3
+    assert [row.status for row in (lost, text)] == ["error"] * 2
     assert "lost.mp4: no such file" in str(lost.error)
     assert "is not a media file" in str(text.error)
-    assert "is a directory" in str(folder.error)
+
+
+def test_a_folder_is_its_clips(tiny: OmniBackbone, film: Path, voice: Path) -> None:
+    made = predict(film.parent, model=tiny, mode="fast", max_new_tokens=SHORT)
+    assert [row.id for row in made] == [str(film), str(voice)]
+
+
+def test_words_are_found_beside_a_clip_unless_others_are_given_or_none_are_wanted(
+    tiny: OmniBackbone, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film.with_suffix(".srt").write_text(
+        "1\n00:00:00,000 --> 00:00:01,000\nI won!\n\n2\n00:05:00,000 --> 00:05:01,000\nLater.\n"
+    )
+    seen: list[str | None] = []
+
+    class Watched:
+        def generate(self, samples: Sequence[Sample], mode: Any) -> list[Prediction]:
+            seen.extend(sample.subtitle for sample in samples)
+            return [Prediction(sample.id, mode, "", "", (), "ok") for sample in samples]
+
+    monkeypatch.setattr(module, "make_generator", lambda *_, **__: Watched())
+    predict(film, model=tiny, mode="fast")
+    predict(film, model=tiny, mode="fast", subtitle="Given.")
+    predict(film, model=tiny, mode="fast", subtitles=None)
+    assert seen == ["I won!", "Given.", None], "the model is shown the first 120 s, and the words said in them"
 
 
 def test_a_path_without_a_file_is_found_before_a_model_is_loaded(film: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"lost\.mp4: no such file; give the path of"):
+    with pytest.raises(InputError, match=r"/lost\.mp4: no such file; give the path of"):
         predict([film, tmp_path / "lost.mp4"], model=str(tmp_path / "no model"))
+    with pytest.raises(InputError, match=r"a\.mp4, film, b\.mp4: no such files; give the path of"):
+        predict(["a.mp4", film, "film", Sample("x", subtitle="said"), "b.mp4"], model=str(tmp_path / "no model"))
 
 
 @pytest.mark.slow
