@@ -87,7 +87,7 @@ def _add_clip_options(parser: argparse.ArgumentParser) -> None:
         "--plot", type=Path, metavar="FILE", help="draw the categories over time, as .png or .svg (default: not)"
     )
     group = parser.add_argument_group("words of a clip (default: a subtitle file beside it or a track inside it)")
-    group.add_argument("--no-subtitles", action="store_true", help="look for no subtitles")
+    group.add_argument("--no-subtitles", action="store_true", help="look for no subtitles (default: look)")
     group.add_argument(
         "--transcribe",
         nargs="?",
