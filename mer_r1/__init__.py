@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mer_r1.data.sample import Clip, Prediction, Response, Sample
     from mer_r1.emotion.wheel import WheelSet
     from mer_r1.errors import InputError
+    from mer_r1.evaluation.compare import compare_files
     from mer_r1.generation.local import load_model
     from mer_r1.generation.predict import predict, predict_clips
     from mer_r1.media import MediaBudget, read_clip
@@ -34,6 +35,7 @@ __all__ = [
     "WheelSet",
     "__version__",
     "compare",
+    "compare_files",
     "extract_labels",
     "load_model",
     "parse_response",
@@ -54,6 +56,7 @@ _MODULE_OF = {
     "Sample": "data.sample",
     "WheelSet": "emotion.wheel",
     "compare": "metrics.corpus_score",
+    "compare_files": "evaluation.compare",
     "extract_labels": "prompting.label_extractors",
     "load_model": "generation.local",
     "parse_response": "prompting.response",

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from mer_r1.analysis.tables import Estimate, by_wheel, category_bits, estimate, gold_categories, log_confidences
 from mer_r1.data.gold import Gold
+from mer_r1.data.ids import unmatched
 from mer_r1.data.predictions import ModePredictions
 from mer_r1.data.sample import MODES, Mode, Position, Prediction, Sample
 from mer_r1.emotion.wheel import WheelSet, load_wheels
@@ -36,7 +37,7 @@ from mer_r1.evaluation.answered import Answered, answered
 from mer_r1.metrics.confidence import confidence_margin
 from mer_r1.metrics.corpus_score import ScoreReport, compare, score_mode, score_signature
 from mer_r1.metrics.statistics import Floats, bootstrap_intervals, or_none, paired_bootstrap, ratio
-from mer_r1.text import interval, printable, with_interval
+from mer_r1.text import interval, with_interval
 
 Rows = dict[str, Prediction]
 
@@ -254,8 +255,8 @@ def rows_of(gold: Gold, predictions: Sequence[Prediction], mode: Mode) -> Rows:
     rows = {row.id: row for row in predictions if row.mode == mode}
     if not rows:
         raise InputError(f"no {mode} predictions; ask the model in both modes (`mer-r1 predict`)")
-    if strangers := [identity for identity in rows if identity not in gold.labels]:
-        raise InputError(f'id "{printable(strangers[0])}" is not in the gold file; give the manifest it was made from')
+    if strangers := unmatched(rows, gold.labels, "the predictions", "the gold"):
+        raise InputError(f"{strangers}; or give the manifest that they were made from")
     return rows
 
 

@@ -135,7 +135,7 @@ def _print(options: argparse.Namespace, table: Comparison, scored: FileScore | N
         text = (
             json_text((scored or table).to_json())
             if form == "json"
-            else rendered(table, options.failed, form, matrices=scored is not None)
+            else rendered(table, form, options.failed, matrices=scored is not None)
         )
         sys.stdout.write(text)
         if form in ("csv", "json"):

@@ -33,7 +33,7 @@ def print_table(found: Comparison, rule: FailedRule, console: Console) -> None:
         print_line(signature, console)
 
 
-def rendered(found: Comparison, rule: FailedRule, form: Form, *, matrices: bool = False) -> str:
+def rendered(found: Comparison, form: Form, rule: FailedRule = "left-out", *, matrices: bool = False) -> str:
     """The table as text of that form; CSV has the signatures and no place for the notes.
 
     With `matrices` the confusion matrix of every row follows, where classes are scored; in CSV as one table behind an
@@ -90,6 +90,8 @@ def notes_of(found: Comparison, rule: FailedRule) -> Iterator[str]:
         name = _title(row)
         if row.reports.failed:
             yield f"{name}: {failed_answers(row.reports.failed, rule)}"
+        if row.reports.strangers:
+            yield f"{name}: {row.reports.strangers}"
         if row.reports.classes is None and row.reports.main.missing:
             yield f"{name}: {row.reports.main.missing} clips have no prediction and count as empty answers"
         if row.reports.classes is not None:

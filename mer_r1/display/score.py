@@ -96,6 +96,8 @@ def _print_mode(mode: ModeReports, rule: FailedRule, console: Console) -> None:
         console.print(table)
     for line in _sentiment_lines(sentiment) if sentiment else ():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if mode.strangers:
+        console.print(mode.strangers, markup=False, highlight=False, style="yellow")
     print_failed(mode.failed, rule, console)
 
 

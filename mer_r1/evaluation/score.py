@@ -8,13 +8,14 @@ signature names it. Two modes, or two systems on one gold, are compared by the p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from mer_r1.data.gold import Gold, read_gold
+from mer_r1.data.ids import unmatched
 from mer_r1.data.labels import read_labels
 from mer_r1.data.predictions import ModePredictions, read_modes
 from mer_r1.emotion.wheel import WheelSet
@@ -55,12 +56,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class ModeReports:
-    """The reports of one mode, of which at least one is there, and how many of its answers failed."""
+    """The reports of one mode, of which at least one is there, and how many of its answers failed.
+
+    `strangers` says which ids are not in the gold and how they probably differ; None where all are.
+    """
 
     words: ScoreReport | None
     sentiment: SentimentReport | None
     failed: int
     classes: ClassReport | None = None
+    strangers: str | None = None
 
     def to_json(self) -> Json:
         """The report of open vocabulary, and that of sentiment under its own key, its intervals beside the others."""
@@ -177,9 +182,12 @@ class Scorer:
         )
 
     def read(self, pred: Path) -> dict[str, ModePredictions]:
-        """The modes of a predictions file."""
+        """The modes of a predictions file. Raises InputError where none of its ids is of the gold."""
         by_sentiment = self.is_sentiment_alone and self.settings.sentiment.name is None
         modes = read_modes(pred, self.settings.mode, self.extract, by_sentiment=by_sentiment)
+        ids = dict.fromkeys(identity for mode in modes.values() for identity in mode.statuses)
+        if self.gold.labels.keys().isdisjoint(ids):
+            raise InputError(f"{pred}: no id of it is in {self.path}: {self._strangers(pred, ids)}")
         if self.settings.strict:
             validate_strict(self.path, self.gold, pred, modes, self.wheels.protocol.parser)
         return modes
@@ -209,12 +217,13 @@ class Scorer:
         self, gold: Gold, pred: Path, modes: Modes, left_out: Collection[str], failed: Mapping[str, Collection[str]]
     ) -> dict[str, ModeReports]:
         settings = self.settings
+        strangers = {name: self._strangers(pred, mode.statuses) for name, mode in modes.items()}
         sentiment = sentiment_reports(
             gold, modes, settings.sentiment, settings.task, gold=self.path, pred=pred, protocol=self.wheels.protocol
         )
         if settings.task == "classes":
             return {
-                name: ModeReports(None, None, len(failed[name]), self._classes(gold, mode))
+                name: ModeReports(None, None, len(failed[name]), self._classes(gold, mode), strangers[name])
                 for name, mode in modes.items()
             }
         if settings.sentiment.name:  # otherwise the words were not read for it
@@ -226,9 +235,15 @@ class Scorer:
                 words=None if alone else self._words(gold, pred, mode.without(left_out)),
                 sentiment=sentiment.get(name),
                 failed=len(failed[name]),
+                strangers=strangers[name],
             )
             for name, mode in modes.items()
         }
+
+    def _strangers(self, pred: Path, ids: Iterable[str]) -> str | None:
+        """Which ids of a predictions file the gold does not have, in words."""
+        name, known = (pred.name, self.path.name) if pred.name != self.path.name else (str(pred), str(self.path))
+        return unmatched(ids, self.gold.labels, name, known)
 
     def _classes(self, gold: Gold, mode: ModePredictions) -> ClassReport:
         candidates = [item for of_row in gold.candidates.values() for item in of_row]

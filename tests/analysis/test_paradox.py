@@ -223,7 +223,7 @@ def test_a_clip_without_any_answer_counts_as_an_empty_one() -> None:
     [
         (ANSWERS[:2], "no slow predictions; ask"),
         ([replace(row, status="error") for row in ANSWERS], "no clip has an answer that did not fail"),
-        ([*ANSWERS, said("c", "fast", "sad")], 'id "c" is not in the gold'),
+        ([*ANSWERS, said("c", "fast", "sad")], '1 id of the predictions is not in the gold, such as "c"'),
         (
             [*ANSWERS[1:], replace(ANSWERS[0], categories={"w1": {"bliss": -1.0}})],
             'w1 has no category "bliss"; name the wheels',

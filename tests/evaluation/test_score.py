@@ -259,7 +259,10 @@ def test_what_the_official_code_stops_at_is_counted_and_strict_names_its_line(go
     with pytest.raises(InputError, match=r'long\.jsonl:4: id "zzz" is not in'):
         run(gold, write(tmp_path / "long.jsonl", *whole, {"id": "zzz", "labels": []}), Settings(strict=True))
     assert run(gold, write(tmp_path / "whole.jsonl", *whole), Settings(strict=True))["unanswered"] == 1
-    with pytest.raises(InputError, match=r"other\.jsonl: prediction 'zzz' has no gold sample, nor has any other"):
+    with pytest.raises(
+        InputError,
+        match=r'other\.jsonl: no id of it is in .*: 1 id of other\.jsonl is not .* "zzz"; .* "a"',
+    ):
         run(gold, write(tmp_path / "other.jsonl", {"id": "zzz", "labels": ["sad"]}))
 
 
@@ -334,3 +337,18 @@ def test_one_clip_alone_is_scored_without_an_interval(tmp_path: Path, capsys: py
     assert "nan" not in printed
     assert "[n/a" not in printed
     assert json.loads((tmp_path / "score.json").read_text())["intervals"]["f1"] == [None, None]
+
+
+def test_ids_that_do_not_match_are_shown_from_both_sides(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": f"clips/{name}.mp4", "labels": ["happy"]} for name in "abc"]
+    pred = write(tmp_path / "pred.jsonl", *rows)
+    for task in ("auto", "classes"):
+        assert main(["score", "--gold", str(gold), "--pred", str(pred), "--task", task]) == 2
+        assert 'has "a": they differ by the folder "clips/" and the ending ".mp4"' in capsys.readouterr().err
+    some = write(tmp_path / "some.jsonl", {"id": "a", "labels": ["happy"]}, *rows[1:])
+    for more in (["--pred", str(some)], ["--compare", str(some), str(some)]):
+        assert main(["score", "--gold", str(gold), *more]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert '2 ids of some.jsonl are not in meld.jsonl, such as "clips/b.mp4"; meld.jsonl has "b"' in printed
