@@ -35,8 +35,9 @@ def read_table(source: str, choice: Choice | None = None) -> Table:
     path = Path(source)
     for importer in IMPORTERS.values():
         if importer.takes(source):
-            if not path.exists() and not saved_dataset.is_hub_id(source):
-                raise InputError(f"{source}: no such file; give the path of a table")
+            if not (path.is_file() or path.is_dir() or saved_dataset.is_hub_id(source)):
+                what = "neither a file nor a folder" if path.exists() else "no such file"
+                raise InputError(f"{source}: {what}; give the path of a table")
             return with_chats(importer.read(source, choice or Choice()))
     if not path.exists():
         raise InputError(f"{printable(source, 200)}: no such file or folder; give the path of a table")

@@ -14,6 +14,7 @@ from mer_r1.data.importers.media_files import MediaFiles
 from mer_r1.data.importers.samples import Imported, Wishes, read_samples
 from mer_r1.data.importers.table import Choice, Table
 from mer_r1.data.manifest import MEDIA_KEYS, write_manifest
+from mer_r1.data.table_names import ENDINGS
 from mer_r1.errors import InputError
 from mer_r1.text import printable
 
@@ -78,12 +79,19 @@ def _check_out(request: Request, out: Path) -> None:
     read = [Path(request.source), request.mapping, request.missing]
     if out.resolve() in {path.resolve() for path in read if path is not None}:
         raise InputError(f"--out {out} would take the place of another file of this command; give another name")
+    if out.suffix.lower() in ENDINGS:
+        raise InputError(f"--out {out}: a manifest is JSON lines; end its name in .jsonl")
 
 
 def _media_files(request: Request, table: Table, columns: Columns) -> MediaFiles:
     if request.media is not None and not request.media.is_dir():
         raise InputError(f"--media {request.media}: no such folder; give the folder that holds the clips")
     has_paths = any(kind in columns for kind in MEDIA_KEYS)
+    if request.media is not None and not has_paths and "id" not in columns:
+        raise InputError(
+            f"{table.path}: no column of ids or of media files among {printable(', '.join(table.columns), 300)}, which "
+            "are the cells of the first row; say which: --id COL, --video COL"
+        )
     if request.media is None and not has_paths and "subtitle" not in columns:
         raise InputError(
             f"{table.path}: no column of media files or of words among {printable(', '.join(table.columns), 300)}; "

@@ -42,10 +42,8 @@ def read(source: str, choice: Choice) -> Table:
     except InputError:
         raise
     except Exception as error:  # whatever a library of networks and file systems raises
-        where = "a data set that `datasets` saved" if path.exists() else "a data set on the Hub, or no path"
-        raise InputError(
-            f"{printable(source)}: cannot be loaded as {where} ({printable(first_line(error), 300)})"
-        ) from None
+        what = "no data set that `datasets` can load" if path.exists() else "no such path, and no data set of the Hub"
+        raise InputError(f"{printable(source)}: {what} ({printable(first_line(error), 300)})") from None
     if isinstance(data, dict):
         data = data[chosen_split(source, list(data), choice)]
     return _table(path, data)

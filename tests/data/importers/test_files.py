@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,9 @@ def test_an_encoding_can_be_said(tmp_path: Path) -> None:
         read_table(str(path), Choice(encoding="klingon"))
 
 
-def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_source_that_is_not_there_or_a_pipe_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match=r"pipe\.csv: neither a file nor a folder"):
+        read_table(str(tmp_path / "pipe.csv"))
     with pytest.raises(InputError, match="no such file"):
         read_table(str(tmp_path / "labels.csv"))
