@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from mer_r1.commands import main
+from mer_r1.data.gold import read_gold
 from mer_r1.data.importers import read_table
+from mer_r1.data.importers.embedded import media_cell
 from mer_r1.data.importers.prepare import Request, prepare_table
 from mer_r1.data.importers.saved_dataset import is_hub_id
 from mer_r1.data.manifest import read_manifest
+from mer_r1.data.predictions import read_modes
 from mer_r1.errors import InputError
 from tests.data.importers.tables import media, prepared, samples, write, write_json
 
@@ -78,6 +81,32 @@ def test_parquet_gives_class_names_and_its_media_are_written_beside_the_manifest
     assert [row.image.read_bytes()[-1] for row in (first, second, third) if row.image] == [0, 1, 2]
     assert third.audio
     assert third.audio.read_bytes() == WAV + b"2"
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "made"),
+    [
+        (b"\0\0\0 ftypisom", "audio", ("audio", ".mp4")),
+        (b"\0\0\0 ftypM4A ", None, ("audio", ".m4a")),
+        (b"\xff\xd8\xff", None, ("image", ".jpg")),
+        (b"RIFF\0\0\0\0AVI ", "video", ("video", ".avi")),
+        (b"nobody knows", "image", ("image", ".jpg")),
+        (b"nobody knows", None, ("", "")),
+    ],
+)
+def test_bytes_get_the_ending_of_their_form(data: bytes, kind: str | None, made: tuple[str, str]) -> None:
+    cell = media_cell({"bytes": data, "path": None}, kind, lambda: {"bytes": data})
+    assert (cell.kind, cell.ending, cell.read()) == (*made, data)
+    assert media_cell({"bytes": None, "path": "a.mp4"}, kind, lambda: None) == "a.mp4"
+
+
+@pytest.mark.slow
+def test_classes_of_predictions_and_gold_are_read_by_their_names(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    names = {"_type": "ClassLabel", "names": ["anger", "joy"]}
+    path = parquet(tmp_path / "t.parquet", {"id": [1, 2], "label": [1, 0]}, {"label": names})
+    assert read_gold(path).labels == {"1": ["joy"], "2": ["anger"]}
+    assert read_modes(path)["unstated"].labels == {"1": "joy", "2": "anger"}
 
 
 def test_shards_of_splits_are_one_table_a_split(tmp_path: Path) -> None:

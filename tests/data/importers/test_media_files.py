@@ -27,7 +27,7 @@ def test_paths_are_relative_to_the_folder_of_media_or_of_the_table(tmp_path: Pat
 
 
 def test_names_find_one_video_one_sound_and_a_picture_where_there_is_no_video(tmp_path: Path) -> None:
-    root = media(tmp_path / "m", "v/a.MP4", "s/a.wav", "p/a.jpg", "p/b.jpg", "v/notes.txt", "v/c.d.mp4")
+    root = media(tmp_path / "m", "v/a.MP4", "s/a.wav", "p/a.jpg", "p/b.jpg", "v/notes.txt", "v/c.d.mp4", ".trash/a.mp4")
     path = write(tmp_path / "t.csv", "id,label\na,joy\nb,joy\nc.d,joy\n")
     first, second, third = samples(path, root)
     assert (first.video, first.audio, first.image) == (root / "v/a.MP4", root / "s/a.wav", None)
