@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from mer_r1.commands.options import (
     Commands,
@@ -12,6 +13,7 @@ from mer_r1.commands.options import (
     engine_of,
     service_of,
 )
+from mer_r1.errors import InputError
 
 
 def add(commands: Commands) -> None:
@@ -27,6 +29,12 @@ def add(commands: Commands) -> None:
         "--host", default="127.0.0.1", help="address to bind; others reach 0.0.0.0 (default %(default)s)"
     )
     parser.add_argument("--port", type=int, metavar="N", help="port to bind (default the first free one from 7860)")
+    parser.add_argument(
+        "--space",
+        type=Path,
+        metavar="DIR",
+        help="serve nothing; write a folder that runs as a Hugging Face Space, with the model in it",
+    )
     parser.add_argument(
         "--fast",
         choices=("prefill", "prompt"),
@@ -45,8 +53,15 @@ def _run(options: argparse.Namespace) -> int:
     from mer_r1.generation.make import validate_generator
 
     validate_generator(options.model, service, max_new_tokens=options.max_new_tokens, fast=options.fast, engine=engine)
-    require_address(options.host, options.port)
     require_gradio()
+    if options.space is not None:
+        if service is not None:
+            raise InputError("--space: goes without --url; a Space runs the model itself")
+        from mer_r1.demo.space import write_space
+
+        print(write_space(options.space, options.model))
+        return 0
+    require_address(options.host, options.port)
     model = open_model(options.model, service, max_new_tokens=options.max_new_tokens, fast=options.fast, engine=engine)
     serve(model, options.host, options.port)
     return 0

@@ -23,7 +23,9 @@ from mer_r1.generation.generator import UNREADABLE, FastByPrompt, PromptedGenera
 from mer_r1.generation.make import LOCAL, Engine, Service, make_generator
 from mer_r1.generation.predict import clip_sample
 from mer_r1.generation.stream import stream
+from mer_r1.generation.timeline import PredictedWindow, answer_windows
 from mer_r1.media import MediaBudget, read_clip
+from mer_r1.media.subtitles import Subtitles, find_subtitles, words_in
 from mer_r1.model_settings import ModelFacts, model_facts
 from mer_r1.objectives import FastThinking
 from mer_r1.text import printable
@@ -32,6 +34,10 @@ PERIOD_S = 0.1
 """Texts are handed on at most so often: a page that is drawn at every id would be slower than the model."""
 SHOWN = MediaBudget(num_frames=8, fps=None, max_pixels=160 * 160)
 """What is decoded for the page where a server takes its own frames from the file."""
+LONG_S = 10.0
+"""A clip from this length on is answered over time too."""
+HOP_S, MAX_WINDOWS = 2.5, 60
+NO_CLIP = Clip(None, None, MediaFacts())
 FAILED = "the model failed; what it said is in the server's terminal"
 
 
@@ -39,13 +45,25 @@ FAILED = "the model failed; what it said is in the server's terminal"
 class Question:
     """A clip as it is asked about: `clip` is what the model sees of it.
 
-    Where `is_exact` is False a server takes its own frames, and `clip` only shows the file.
+    Where `is_exact` is False a server takes its own frames, and `clip` only shows the file. `subtitles` are those that
+    were found in the file, whose words the sample has where none were typed.
     """
 
     sample: Sample
     clip: Clip
-    seconds: float
-    is_exact: bool
+    seconds: float = 0.0
+    is_exact: bool = True
+    subtitles: Subtitles | None = None
+
+    @property
+    def words_from(self) -> str:
+        """Where the words come from: "typed", or what they were found in."""
+        return "typed" if self.subtitles is None else self.subtitles.source
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is answered over time too, which takes a model that can be shown a part of it."""
+        return self.is_exact and self.seconds >= LONG_S
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,7 @@ class DemoModel:
         self._numbers = itertools.count()
         self._turns = threading.Semaphore(num_parallel)
         self.template, self.budget = generator.template, _budget_of(generator)
+        self._whole = generator
         self._generator = generator if self.budget is None else generator.showing(self._as_decoded)
         fast = generator.of("fast") if isinstance(generator, FastByPrompt) else generator
         self.formats: Mapping[Mode, str] = {
@@ -86,16 +105,17 @@ class DemoModel:
         if path is None:
             if words is None:
                 raise InputError("nothing to answer: drop a file, record one, or type the words")
-            return Question(
-                Sample("words", subtitle=words, candidates=tuple(candidates)), Clip(None, None, MediaFacts()), 0.0, True
-            )
+            return Question(Sample("words", subtitle=words, candidates=tuple(candidates)), NO_CLIP)
         name, budget = printable(path.name, 80), self.budget or SHOWN
         if not path.is_file():
             raise InputError(f"{name}: is no longer here, as uploads are removed after a while; drop it again")
         try:
             seconds = require_length(path, budget)
+            found = find_subtitles(path) if words is None and seconds else None
+            words = words or words_in(found, 0.0, min(seconds, budget.max_video_s))
             sample = clip_sample(path, words, candidates)
-            return Question(replace(sample, id=name), read_clip(sample, budget), seconds, self.budget is not None)
+            clip = read_clip(sample, budget)
+            return Question(replace(sample, id=name), clip, seconds, self.budget is not None, found)
         except UNREADABLE as error:
             raise InputError(_without_folder(str(error), path)) from None
 
@@ -149,6 +169,27 @@ class DemoModel:
                 yield Answers(dict(texts), dict(predictions), problem)
         finally:
             left.set()
+
+    def windows(self, question: Question) -> Generator[list[PredictedWindow], None, None]:
+        """The fast answers of a long clip over time: all that there are so far, whenever there are more.
+
+        At most MAX_WINDOWS windows, each half over the next. Raises InputError as `answer_windows` does.
+        """
+        path = question.sample.video or question.sample.audio
+        assert path is not None, "a long clip has a file"
+        hop_s = max(HOP_S, question.seconds / MAX_WINDOWS)
+        made: list[PredictedWindow] = []
+        with self._turns:
+            windows = answer_windows(
+                path, self._whole, 2 * hop_s, hop_s, modes=["fast"], subtitles=question.subtitles,
+                candidates=question.sample.candidates, identity=question.sample.id,
+            )  # fmt: skip
+            try:
+                for window in windows:
+                    made.append(window)
+                    yield made
+            except InputError as error:
+                raise InputError(_without_folder(str(error), path)) from None
 
     def _asked(self, question: Question) -> Sample:
         """The sample that the generator is given, under an id of its own: without its file, where that is decoded."""

@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 from mer_r1.data.sample import MODES, Mode
 from mer_r1.demo.examples import Example
-from mer_r1.demo.model import Answers, DemoModel
+from mer_r1.demo.model import Answers, DemoModel, Question
 from mer_r1.demo.uploads import MAX_CLIP_S, MAX_UPLOAD_MB, MAX_WORDS, Uploads
-from mer_r1.demo.view import answers_html, head_html, problem_html, question_html, wheel_html
+from mer_r1.demo.view import answers_html, head_html, problem_html, question_html, timeline_html, wheel_html
 from mer_r1.errors import InputError
+from mer_r1.generation.timeline import PredictedWindow
 from mer_r1.model_settings import TOY_NOTE
 from mer_r1.text import printable
 
@@ -73,6 +74,7 @@ def make_page(model: DemoModel, uploads: Uploads, examples: Sequence[Example] = 
                 gr.HTML(_limits(), padding=False)
             with gr.Column(scale=7, min_width=320):
                 answers = gr.HTML(_welcome(), padding=False, elem_id="mer-answers")
+                timeline = gr.HTML(padding=False, elem_id="mer-timeline")
                 seen = gr.HTML(padding=False, elem_id="mer-seen")
                 wheel = gr.HTML(padding=False, elem_id="mer-wheel")
 
@@ -87,8 +89,9 @@ def make_page(model: DemoModel, uploads: Uploads, examples: Sequence[Example] = 
 
         inputs = [source, file, webcam, microphone, words, candidates]
         shown: dict[str, Any] = {
-            "outputs": [answers, seen, wheel], "concurrency_id": _TURNS, "concurrency_limit": model.num_parallel,
-            "show_progress": "hidden", "scroll_to_output": True, "api_visibility": "private",
+            "outputs": [answers, timeline, seen, wheel], "concurrency_id": _TURNS,
+            "concurrency_limit": model.num_parallel, "show_progress": "hidden", "scroll_to_output": True,
+            "api_visibility": "private",
         }  # fmt: skip
         events = [ask.click(answer, inputs, **shown)]
         file.change(_player, file, player, queue=False, show_progress="hidden", api_visibility="private")
@@ -105,23 +108,39 @@ def make_page(model: DemoModel, uploads: Uploads, examples: Sequence[Example] = 
 
 def _answer(
     model: DemoModel, uploads: Uploads, given: str | None, words: str, labels: str
-) -> Iterator[tuple[Any, Any, Any]]:
-    """What stands on the page while a clip is answered: (answers, what the model sees, wheel)."""
+) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """What stands on the page while a clip is answered: (answers, clip over time, what the model sees, wheel)."""
     import gradio as gr
 
-    path = None if given is None else Path(given)
+    path, same = None if given is None else Path(given), gr.skip()
     try:
         question = model.question(path, words or "", _labels(labels))
     except InputError as error:
-        yield problem_html(str(error)), "", ""
+        yield problem_html(str(error)), "", "", ""
         return
     last = Answers()
-    yield answers_html(last, model.formats, is_whole=False), question_html(question), ""
+    yield answers_html(last, model.formats, is_whole=False), "", question_html(question), ""
     for last in model.answers(question):
         if path is not None:
             uploads.touch(path)
-        yield answers_html(last, model.formats, is_whole=False), gr.skip(), gr.skip()
-    yield answers_html(last, model.formats, is_whole=True), gr.skip(), wheel_html(last)
+        yield answers_html(last, model.formats, is_whole=False), same, same, same
+    yield answers_html(last, model.formats, is_whole=True), same, same, wheel_html(last)
+    if question.is_long and not last.problem:
+        for html in _timeline(model, question):
+            if path is not None:
+                uploads.touch(path)
+            yield same, html, same, same
+
+
+def _timeline(model: DemoModel, question: Question) -> Iterator[str]:
+    windows: list[PredictedWindow] = []
+    problem = ""
+    try:
+        for windows in model.windows(question):
+            yield timeline_html(windows, question.seconds, is_growing=True)
+    except InputError as error:
+        problem = str(error)
+    yield timeline_html(windows, question.seconds, is_growing=False, problem=problem)
 
 
 def _add_call(model: DemoModel) -> None:

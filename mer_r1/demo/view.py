@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Any
 
 from mer_r1.data.sample import MODES, Mode, Prediction
 from mer_r1.demo.model import Answers, Question
+from mer_r1.display.timeline import answer_words, category_series, clock, span
 from mer_r1.display.wheel_shapes import Sector, draw_wheel, hue_of
 from mer_r1.emotion.wheel import WheelSet
+from mer_r1.generation.timeline import PredictedWindow
 from mer_r1.prompting.response import parse_response
 from mer_r1.report.pictures import NUM_BINS, jpeg_uri, outline
 from mer_r1.text import percent, printable
@@ -47,6 +49,23 @@ class Word:
     category: str | None
     hue: int | None
     share: float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A category's probability in one window, and what a pointer over it shows."""
+
+    share: float
+    tip: str
+
+
+@dataclass(frozen=True)
+class TimeRow:
+    """A category over time."""
+
+    name: str
+    hue: int | None
+    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
@@ -95,6 +114,29 @@ def question_html(question: Question) -> str:
     return _render(
         "seen.html.j2", question=question, facts=facts, frames=frames, num_bins=NUM_BINS,
         sound="" if clip.waveform_N is None else outline(clip.waveform_N),
+    )  # fmt: skip
+
+
+def timeline_html(windows: Sequence[PredictedWindow], seconds: float, *, is_growing: bool, problem: str = "") -> str:
+    """The categories of the first wheel in every window, from the first to the last that is there."""
+    wheels = wheel_set()
+    series = category_series(windows, "fast", wheels)
+    spans = [span(window.start_s, window.end_s) for window in windows]
+    rows = []
+    for index, (name, shares) in enumerate(series.items()):
+        known = [0.0 if math.isnan(share) else share for share in shares]
+        cells = [Cell(share, f"{at}: {name} {percent(share, 0)} %") for at, share in zip(spans, known, strict=True)]
+        rows.append(TimeRow(name, hue_of(name, 360 * index // len(series)), tuple(cells)))
+    step = max(1, math.ceil(len(windows) / 8))
+    marks = [clock(round(window.start_s, 1)) if not index % step else "" for index, window in enumerate(windows)]
+    lines = [
+        (at, answer_words(window.predictions[0]), window.subtitle or "")
+        for at, window in zip(spans, windows, strict=True)
+    ]
+    share = min(1.0, windows[-1].end_s / seconds) if windows else 0.0
+    return _render(
+        "timeline.html.j2", rows=rows, marks=marks, lines=lines, title=wheels.titles[0], share=share,
+        is_growing=is_growing, problem=printable(problem, 400),
     )  # fmt: skip
 
 

@@ -132,3 +132,26 @@ def test_a_server_that_takes_the_file_itself_leaves_open_which_frames_it_took(fi
     assert question.clip.frames_THWC is not None
     assert [row.labels for row in rows][1] == ("happy", "calm")
     assert (model.num_parallel, model.place) == (3, "behind an address")
+
+
+@pytest.mark.slow
+def test_a_long_clip_is_answered_over_time_with_the_words_that_are_found_in_it(
+    tiny: OmniBackbone, tmp_path: Path
+) -> None:
+    from mer_r1.generation.local import LocalGenerator
+
+    film = write_media(tmp_path / "film.mp4", frames=gray_frames(4) * 6, fps=2, sound=tone(12.0, 16_000))
+    cues = ("00:00:00,000 --> 00:00:02,000\nAt first.\n", "00:00:09,000 --> 00:00:11,000\nAt last.\n")
+    (tmp_path / "film.srt").write_text("\n".join(f"{number}\n{cue}" for number, cue in enumerate(cues, 1)))
+    model = DemoModel(LocalGenerator(tiny, SHORT), ModelFacts("tiny"), "on this machine")
+    question = model.question(film)
+    assert question.is_long
+    assert question.sample.subtitle == "At first. At last."
+    assert question.words_from == "film.srt"
+    *parts, windows = [[*windows] for windows in model.windows(question)]
+    assert [window.start_s for window in windows][:3] == [0.0, 2.5, 5.0]
+    assert windows[0].subtitle == "At first."
+    assert {row.mode for window in windows for row in window.predictions} == {"fast"}
+    assert {row.id for window in windows for row in window.predictions} == {"film.mp4"}
+    assert [len(part) for part in parts] == [*range(1, len(windows))]
+    assert not model.question(film, "My words.").subtitles

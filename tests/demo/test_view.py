@@ -10,7 +10,8 @@ import pytest
 
 from mer_r1.data.sample import Clip, MediaFacts, Mode, Prediction, Sample
 from mer_r1.demo.model import Answers, Question
-from mer_r1.demo.view import answers_html, head_html, problem_html, question_html, wheel_html
+from mer_r1.demo.view import answers_html, head_html, problem_html, question_html, timeline_html, wheel_html
+from mer_r1.generation.timeline import PredictedWindow
 from tests.demo.scripted import EVIL
 
 FORMATS: dict[Mode, str] = {"fast": "think_answer", "slow": "think_answer"}
@@ -111,3 +112,20 @@ def test_what_the_model_sees_is_told_in_frames_and_seconds() -> None:
         "odd",
     ):
         assert part in said
+
+
+def test_a_clip_over_time_has_a_row_a_category_and_a_column_a_window() -> None:
+    rows = [row("fast", categories={"w1": {"joy": np.log(share)}}) for share in (0.25, 0.75)]
+    windows = [
+        PredictedWindow(0.0, 5.0, EVIL, (rows[0],)),
+        PredictedWindow(2.5, 7.5, None, (rows[1],)),
+        PredictedWindow(5.0, 10.0, None, (row("fast", status="error", labels=(), categories=None, error=EVIL),)),
+    ]
+    html = timeline_html(windows, 20.0, is_growing=True)
+    assert "50 % of the clip" in texts(html)
+    assert "0:02.5–0:07.5: joy 75 %" in html
+    assert 'style="--v:0.75"' in html
+    assert html.count('<th scope="row">') == 7
+    assert html.count(EVIL) == 0
+    assert texts(html).count(EVIL) == 2
+    assert "the server is gone" in timeline_html([], 20.0, is_growing=False, problem="the server is gone")
