@@ -13,7 +13,7 @@ from urllib.parse import quote
 from mer_r1.data.sample import MODES, Mode
 from mer_r1.demo.examples import Example
 from mer_r1.demo.model import Answers, DemoModel, Question
-from mer_r1.demo.uploads import MAX_CLIP_S, MAX_UPLOAD_MB, MAX_WORDS, Uploads
+from mer_r1.demo.uploads import KEPT_S, MAX_CLIP_S, MAX_UPLOAD_MB, MAX_WORDS, Uploads
 from mer_r1.demo.view import answers_html, head_html, problem_html, question_html, timeline_html, wheel_html
 from mer_r1.errors import InputError
 from mer_r1.generation.timeline import PredictedWindow
@@ -240,5 +240,5 @@ def _welcome() -> str:
 def _limits() -> str:
     return (
         f'<p class="mer mer-limits">Up to {MAX_UPLOAD_MB} MB and {MAX_CLIP_S / 60:.0f} minutes. Clips stay on the '
-        "machine that serves this page and are removed.</p>"
+        f"machine that serves this page, and are removed {KEPT_S / 60:.0f} minutes after their last use.</p>"
     )
