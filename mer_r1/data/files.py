@@ -19,8 +19,11 @@ from mer_r1.errors import InputError
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # as some network file systems answer
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_json_lines(path: Path, *, growing: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number from 1, object) of a JSON-lines file; blank lines are passed over.
+
+    `growing`: a last line without its end that is no JSON is being written, or was when its writer was stopped; it is
+    passed over.
 
     Raises InputError that names file and line for a missing file, text that is not UTF-8, bad JSON, or a line that is
     not an object.
@@ -37,12 +40,16 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 try:
                     row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
                 except UnicodeDecodeError:
+                    if growing and not line.endswith(b"\n"):
+                        return
                     raise InputError(f"{path}:{number}: not UTF-8 text; save the file as UTF-8") from None
                 except RecursionError:
                     raise InputError(
                         f"{path}:{number}: not valid JSON (nested too deeply); write one object a line"
                     ) from None
                 except ValueError as error:  # a number of thousands of digits is a plain one, without "msg"
+                    if growing and not line.endswith(b"\n"):
+                        return
                     reason = getattr(error, "msg", "a number too long")
                     raise InputError(f"{path}:{number}: not valid JSON ({reason}); write one object a line") from None
                 if not isinstance(row, dict):

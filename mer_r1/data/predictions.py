@@ -108,13 +108,14 @@ class ModePredictions:
         return replace(self, labels={identity: value for identity, value in self.labels.items() if identity not in ids})
 
 
-def read_predictions(path: Path, parser: str = "official") -> list[Prediction]:
+def read_predictions(path: Path, parser: str = "official", *, growing: bool = False) -> list[Prediction]:
     """The predictions of a file in order, those of fast and slow thinking; `parser` reads labels that are a raw text.
 
-    Media facts are left out. Raises InputError that names file, line and fix.
+    `growing`: a last line that is half-written is passed over, as the command does that goes on with the file. Media
+    facts are left out. Raises InputError that names file, line and fix.
     """
     found: dict[tuple[str, str], Prediction] = {}
-    for number, row in _rows(path):
+    for number, row in _rows(path, growing=growing):
         if error := next(_typed_errors(row), None):
             raise InputError(f"{path}:{number}: {error}")
         found[row["id"], row["mode"]] = _prediction(row, parser)
@@ -166,10 +167,10 @@ def _add(found: ModePredictions, number: int, row: Row, extract: Extract | None)
     found.note_status(identity, status, row.get("raw"))
 
 
-def _rows(path: Path, needed: Needed = "labels") -> Iterator[tuple[int, Row]]:
+def _rows(path: Path, needed: Needed = "labels", *, growing: bool = False) -> Iterator[tuple[int, Row]]:
     """The rows that count, each with its line: every answer, and errors as long as there is no answer."""
     answered: dict[tuple[str, str | None], int] = {}
-    for number, row in read_records(path, "predictions"):
+    for number, row in read_records(path, "predictions", growing=growing):
         if error := next(_row_errors(row, needed), None):
             raise InputError(f"{path}:{number}: {error}")
         key, failed = (row["id"], row.get("mode") or None), row.get("status") == "error"

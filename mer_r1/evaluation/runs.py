@@ -3,14 +3,16 @@
 Four kinds of folder, told apart by what they hold:
 
     quickstart    metrics.json with "systems", data/test.jsonl, and a folder a system      its systems, one set "test"
+                  (stages.json alone while it is under way)
     benchmark     run.json of kind "benchmark", and a folder a set                         one system with its sets
     predictions   manifest.jsonl and predictions.jsonl                                     one system, one set "test"
     training      metrics.jsonl, as `mer-r1 train` writes it                               one system without sets
 
 A system's folder may hold metrics.jsonl (one line a logging step), run.json and recipe.yaml, a set's folder
 manifest.jsonl and predictions.jsonl. Convention: whatever else is absent is left out. Names of sets and systems become
-names of folders, so they are plain words. Files of version 0.1.0 are read, its logged numbers under their names of
-today.
+names of folders, so they are plain words. A run may be under way or stopped: a last line that is half-written is passed
+over, as the command does that goes on with the run. Files of version 0.1.0 are read, its logged numbers under their
+names of today.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ Answers = dict[tuple[str, Mode], Prediction]
 
 TITLES = {"sft": "SFT", "baseline": "Baseline", "mer_r1": "MER-R1"}
 TEST = "test"
+STAGES_FILE = "stages.json"
+"""In a quickstart's folder from its first second: the stages that are done."""
 NUM_ROLLOUTS_READ = 20_000
 MAX_RECIPE_CHARACTERS = 8_000
 NEEDED = (
@@ -85,7 +89,8 @@ class EvaluatedSet:
 class System:
     """One system of a run: its name, title, and what its folder holds.
 
-    `log` are the lines of metrics.jsonl in order; `metrics` is the metrics.json of a benchmark's folder.
+    `log` are the lines of metrics.jsonl in order; `metrics` is the metrics.json of a benchmark's folder; `under_way`:
+    the quickstart that it is of is not finished.
     """
 
     name: str
@@ -96,6 +101,12 @@ class System:
     run: RunRecord = field(default_factory=RunRecord)
     recipe: str = ""
     metrics: MetricsRecord = field(default_factory=MetricsRecord)
+    under_way: bool = False
+
+    @property
+    def all_asked(self) -> bool:
+        """Whether every clip is asked in every mode, so that one without an answer waits for it, or failed."""
+        return self.under_way or self.run.kind == "benchmark"
 
     def series(self, key: str) -> tuple[list[float], list[float]]:
         """(steps, values) of one logged number, steps without it left out."""
@@ -136,6 +147,19 @@ def read_runs(folders: Sequence[Path]) -> tuple[System, ...]:
     return _distinct([(folder, system) for folder in folders for system in _read_folder(folder)])
 
 
+def is_finished(folder: Path) -> bool | None:
+    """Whether the run of a folder has come to its end; None where nothing in the folder says so.
+
+    Raises InputError for a run.json or a metrics.json that is none.
+    """
+    status = RunRecord.read(folder / RUN_FILE).status
+    if status:
+        return status == "finished"
+    if MetricsRecord.read(folder / METRICS_FILE).systems is not None:
+        return True
+    return False if (folder / STAGES_FILE).exists() else None
+
+
 def shared_sets(systems: Sequence[System]) -> tuple[SharedSet, ...]:
     """The sets of all systems, in the order of first appearance.
 
@@ -157,7 +181,7 @@ def shared_sets(systems: Sequence[System]) -> tuple[SharedSet, ...]:
         for system, item in rows:
             of_modes = {mode: item.of_mode(mode) for mode in MODES}
             statuses = {mode: {i: row.status for i, row in of.items()} for mode, of in of_modes.items() if of}
-            found_of = answered([s.id for s in item.samples], statuses, all_asked=system.run.kind == "benchmark")
+            found_of = answered([s.id for s in item.samples], statuses, all_asked=system.all_asked)
             failed[system.name] = sum(map(len, found_of.failed[0].values()))
             kept = set(found_of.ids)
             counted = tuple(sample for sample in counted if sample.id in kept)
@@ -170,7 +194,7 @@ def read_groups(path: Path) -> Iterator[list[RolloutRecord]]:
     if not path.exists():
         return
     group: list[RolloutRecord] = []
-    for number, row in read_json_lines(path):
+    for number, row in read_json_lines(path, growing=True):
         rollout = RolloutRecord.from_json(row, f"{path}:{number}")
         if group and (rollout.step, rollout.id) != (group[0].step, group[0].id):
             yield group
@@ -199,6 +223,8 @@ def _read_folder(folder: Path) -> tuple[System, ...]:
         return (_benchmark(folder, run, metrics),)
     if metrics.systems is not None:
         return _quickstart(folder, metrics.systems)
+    if (folder / STAGES_FILE).exists():
+        return tuple(replace(system, under_way=True) for system in _quickstart(folder, {}))
     manifest = folder / MANIFEST_FILE
     if not manifest.exists():  # a system of a quickstart, whose clips are beside it
         manifest = folder.resolve().parent / "data" / "test.jsonl"
@@ -245,7 +271,7 @@ def _benchmark(folder: Path, run: RunRecord, metrics: MetricsRecord) -> System:
 def _evaluated(
     name: str, title: str, folder: Path, samples: tuple[Sample, ...], scores: ScoresByMode | None = None
 ) -> EvaluatedSet:
-    rows = read_predictions(folder / PREDICTIONS_FILE)
+    rows = read_predictions(folder / PREDICTIONS_FILE, growing=True)
     answers = {(row.id, row.mode): row for row in rows}
     return EvaluatedSet(name, title, folder, samples, answers, scores or ScoresByMode(), _sentiments(folder))
 
@@ -264,7 +290,7 @@ def _system(
     folder: Path, name: str, title: str, sets: tuple[EvaluatedSet, ...], run: RunRecord | None = None
 ) -> System:
     log, recipe = folder / "metrics.jsonl", folder / "recipe.yaml"
-    rows = [row for _, row in read_json_lines(log)] if log.exists() else []
+    rows = [row for _, row in read_json_lines(log, growing=True)] if log.exists() else []
     return System(
         name=name,
         title=title,

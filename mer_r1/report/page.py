@@ -65,11 +65,15 @@ LONE, WIDE, THIRD = 6.4, 4.6, 3.8  # inches: one, two or three figures beside ea
 
 @dataclass(frozen=True)
 class PageChoice:
-    """The choices of a page: wheels and protocol of every number and mark, and how many MB of media it holds."""
+    """The choices of a page: wheels and protocol of every number and mark, and how many MB of media it holds.
+
+    `refresh_s`: it follows runs that go on, and is loaded again so often (watch.py); None: it stands.
+    """
 
     wheels: str = "builtin"
     protocol: str = "official"
     embed_mb: float = 0.0
+    refresh_s: float | None = None
 
 
 def write_page(
@@ -86,24 +90,39 @@ def write_page(
     Raises InputError for a folder that is no run, a file in it that is wrong, an `out` that is a folder, and when
     jinja2 or matplotlib is missing.
     """
-    systems = read_runs(folders)
+    choice = PageChoice(wheels, protocol, embed_mb)
+    out = page_path(folders, out, choice)
+    return out, write_choice(folders, out, choice)
+
+
+def page_path(folders: Sequence[Path], out: Path | None, choice: PageChoice) -> Path:
+    """Where the page goes. Raises InputError for what is wrong whatever the runs hold, before they are read."""
+    if not folders:
+        raise InputError("no folder given; give the folder of a run")
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        raise InputError("the report needs jinja2 and matplotlib; pip install 'mer-r1[report]'") from None
+    WheelSet.load(choice.wheels, protocol=choice.protocol)
     out = folders[0] / "report.html" if out is None else out
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give the name of the page, such as {out / 'report.html'}")
-    write_text(out, render(systems, folders, out.parent, PageChoice(wheels, protocol, embed_mb)))
-    return out, sum(sum(shared.failed.values()) for shared in shared_sets(systems))
+    return out
+
+
+def write_choice(folders: Sequence[Path], out: Path, choice: PageChoice) -> int:
+    """Write the page of this choice to `out`; how many answers failed. Raises InputError as `write_page` does."""
+    systems = read_runs(folders)
+    write_text(out, render(systems, folders, out.parent, choice))
+    return sum(sum(shared.failed.values()) for shared in shared_sets(systems))
 
 
 def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path, choice: PageChoice) -> str:
-    """The page of these systems, read of `folders`, as it will stand in `out_folder`.
+    """The page of these systems, read of `folders`, as it will stand in `out_folder`."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
-    Raises InputError when jinja2 or matplotlib is missing, or for wheels or a protocol that are not there.
-    """
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-        from markupsafe import Markup
-    except ModuleNotFoundError:
-        raise InputError("the report needs jinja2 and matplotlib; pip install 'mer-r1[report]'") from None
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -120,12 +139,14 @@ def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path,
     }
     environment.globals["svg"] = lambda text: Markup(text)  # made here, from escaped text
     shown, browser = shown_systems(systems), environment.get_template("browser.html.j2").render()
+    live = environment.get_template("live.html.j2").render(seconds=choice.refresh_s) if choice.refresh_s else ""
     styles = [TEMPLATES / "style.css", *sorted(TEMPLATES.glob("browser*.css"))]
     values = context(shown, folders, out_folder, choice)
     text = environment.get_template("page.html.j2").render(
         style=Markup("".join(path.read_text(encoding="utf-8") for path in styles)),
         browser=Markup(browser),
-        script_hashes=Markup(" ".join(_script_hashes(browser))),
+        live=Markup(live),
+        script_hashes=Markup(" ".join(_script_hashes(browser + live))),
         **values,
     )
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
@@ -188,6 +209,7 @@ def context(systems: Sequence[ShownSystem], folders: Sequence[Path], out_folder:
         if samples
         else None,
         "media": media,
+        "refresh_s": choice.refresh_s,
         "max_up": MAX_UP,
         "stages": _stages(facts.seconds),
         "versions": _versions(systems),

@@ -439,3 +439,19 @@ def test_a_kill_while_the_old_folder_is_removed_leaves_the_new_one_whole(tmp_pat
         (temporary / "part").write_text("newer")
     assert names(tmp_path) == ["model"]
     assert names(model) == ["part"]
+
+
+@pytest.mark.parametrize("half", [b'{"a": 2', b'{"a": "\xc3', b"{", b'{"a": 2}x'])
+def test_the_half_written_last_line_of_a_growing_file_is_passed_over(tmp_path: Path, half: bytes) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + half)
+    assert list(read_json_lines(path, growing=True)) == [(1, {"a": 1})]
+    for content in (b'{"a": 1}\n' + half + b"\n", half + b'\n{"a": 1}'):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"not (valid JSON|UTF-8)"):
+            list(read_json_lines(path, growing=True))
+    path.write_bytes(b'{"a": 1}\n' + half)
+    with pytest.raises(InputError, match=r"not (valid JSON|UTF-8)"):
+        list(read_json_lines(path))
+    path.write_bytes(b'{"a": 1}\n{"a": 2}')  # whole but for its end
+    assert len(list(read_json_lines(path, growing=True))) == 2

@@ -38,10 +38,13 @@ PREDICTED = {
 _KEPT = ("mode", "status", "sentiment", "error", "confidence", "categories", "categories_first")
 
 
-def read_records(path: Path, kind: Kind) -> Iterator[tuple[int, Row]]:
-    """(line, row) of JSON lines, or of a table of any form. Raises InputError that names the file and the fix."""
+def read_records(path: Path, kind: Kind, *, growing: bool = False) -> Iterator[tuple[int, Row]]:
+    """(line, row) of JSON lines, or of a table of any form; of `growing` lines a half-written last one is passed over.
+
+    Raises InputError that names the file and the fix.
+    """
     if not is_table(path):
-        yield from read_json_lines(path)
+        yield from read_json_lines(path, growing=growing)
         return
     table = read_table(str(path))
     yield from _gold(table) if kind == "gold" else _predictions(table)
