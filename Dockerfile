@@ -4,6 +4,7 @@
 #
 #   docker build -t mer-r1 .
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" mer-r1 predict clip.mp4 --model runs/mine
+#   docker run --rm -p 127.0.0.1:7860:7860 mer-r1 demo --host 0.0.0.0 --model Qwen/Qwen2.5-Omni-3B
 #   docker run --rm --gpus all --ipc=host --user "$(id -u):$(id -g)" -v "$PWD:/work" mer-r1 train omni7b-sft-lora
 #
 # Without a GPU, 5 GB smaller: --build-arg TORCH_INDEX=URL, the index of CPU builds that pytorch.org names.

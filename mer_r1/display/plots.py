@@ -6,6 +6,7 @@ Palette: Okabe and Ito (2008), safe for colour-blind readers.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -41,7 +42,11 @@ def style(salt: str, colours: Colours = PRINTED, settings: Mapping[str, Any] | N
     Raises InputError where matplotlib is missing.
     """
     try:
-        import matplotlib
+        try:
+            import matplotlib
+        except ValueError:  # MPLBACKEND of a notebook that runs in another environment; our figures open no window
+            del os.environ["MPLBACKEND"]
+            import matplotlib
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise InputError("plots need matplotlib; pip install 'mer-r1[report]'") from None
