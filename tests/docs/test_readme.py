@@ -108,9 +108,9 @@ def test_the_commands_that_are_cheap_run_one_behind_the_other(place: Path, capsy
         assert commands.main(words) == 0, shlex.join(words)
         num += 1
     assert num >= 6
-    words = {row.subtitle for row in read_manifest(place / "runs" / "data" / "test.jsonl") if row.subtitle}
+    spoken = {row.subtitle for row in read_manifest(place / "runs" / "data" / "test.jsonl") if row.subtitle}
     page = (place / "page.html").read_text(encoding="utf-8")
-    assert any(subtitle in page for subtitle in words), "the page has the samples that the runs answered"
+    assert any(subtitle in page for subtitle in spoken), "the page has the samples that the runs answered"
 
 
 def test_the_python_of_the_page_runs(
