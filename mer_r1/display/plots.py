@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,18 +36,25 @@ class Colours(NamedTuple):
 PRINTED = Colours()
 
 
+def _drop_foreign_backend() -> None:
+    """A notebook names its backend to the commands that it starts, and matplotlib is not imported without that one.
+
+    Our figures need none: they are files.
+    """
+    scheme, _, module = os.environ.get("MPLBACKEND", "").partition("://")
+    if scheme == "module" and find_spec(module.partition(".")[0]) is None:
+        del os.environ["MPLBACKEND"]
+
+
 @contextmanager
 def style(salt: str, colours: Colours = PRINTED, settings: Mapping[str, Any] | None = None) -> Iterator[Any]:
     """matplotlib set for a deterministic figure, `settings` laid over ours; gives the class of a figure.
 
     Raises InputError where matplotlib is missing.
     """
+    _drop_foreign_backend()
     try:
-        try:
-            import matplotlib
-        except ValueError:  # MPLBACKEND of a notebook that runs in another environment; our figures open no window
-            del os.environ["MPLBACKEND"]
-            import matplotlib
+        import matplotlib
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise InputError("plots need matplotlib; pip install 'mer-r1[report]'") from None
