@@ -276,21 +276,43 @@ def service_of(options: argparse.Namespace) -> Service | None:
 
 def add_sentiment_options(parser: argparse.ArgumentParser) -> None:
     """What turns an answer's words into a sentiment; read back by `sentiment_choice`."""
-    group = parser.add_argument_group("sentiment of an answer's words (default: as the rows name it)")
-    group.add_argument("--sentiment", choices=("lexicon",), help="words to positive or negative by the built-in wheels")
-    group.add_argument("--sentiment-model", metavar="MODEL", help="by this local model, a folder or a Hub id")
+    title = "sentiment of an answer's words"
+    group = parser.add_argument_group(
+        title, "who says positive, negative or neutral; default: the row's own `sentiment`"
+    )
+    group.add_argument(
+        "--sentiment", choices=("lexicon",), help="by the built-in wheels, offline (default: not by them)"
+    )
+    group.add_argument(
+        "--sentiment-model",
+        metavar="MODEL",
+        help="by a language model: its name at --sentiment-url, else a folder or a Hub id (default: none is asked)",
+    )
     group.add_argument(
         "--sentiment-prompt",
         choices=("default", "mer-unibench"),
-        help="what MODEL is asked: ours, greedily (default), or MER-UniBench's question at temperature 0.7",
-    )
-    group.add_argument("--sentiment-url", metavar="URL", help="by MODEL at this OpenAI-compatible address")
-    group.add_argument("--sentiment-key-env", metavar="VARIABLE", help="environment variable that holds its API key")
-    group.add_argument(
-        "--sentiment-cache", type=Path, metavar="FILE", help="its cache (default PRED with .judge.sqlite at its end)"
+        help="what MODEL is asked: this package's question, greedily, or MER-UniBench's at temperature 0.7 "
+        "(default: default)",
     )
     group.add_argument(
-        "--sentiment-out", type=Path, metavar="FILE", help="keep the answers: predictions that score without a model"
+        "--sentiment-url", metavar="URL", help="the OpenAI-compatible address of MODEL (default: it runs here)"
+    )
+    group.add_argument(
+        "--sentiment-key-env",
+        metavar="VARIABLE",
+        help="environment variable that holds the address's API key (default: no key is sent)",
+    )
+    group.add_argument(
+        "--sentiment-cache",
+        type=Path,
+        metavar="FILE",
+        help="where the address's answers are kept (default: beside PRED, with .judge.sqlite behind its name)",
+    )
+    group.add_argument(
+        "--sentiment-out",
+        type=Path,
+        metavar="FILE",
+        help="write the answers as predictions, which score without a model (default: not kept)",
     )
 
 

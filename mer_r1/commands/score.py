@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
     """Add `mer-r1 score`."""
     text = "MER-UniBench's numbers of predictions: F1 over emotion wheels, HIT, WAF; several systems in one table."
     parser = add_command(commands, "score", text, _run)
-    parser.add_argument("--gold", type=Path, required=True, help="manifest with the labels")
+    parser.add_argument("--gold", type=Path, required=True, help="the labels: a manifest, or a table of them")
     files = parser.add_mutually_exclusive_group(required=True)
     files.add_argument("--pred", type=Path, help="the predictions to score, or a folder that holds predictions.jsonl")
     files.add_argument(
@@ -42,9 +42,11 @@ def add(commands: Commands) -> None:
         "--task",
         choices=("auto", "open-vocabulary", "basic", "sentiment", "classes"),
         default="auto",
-        help="what is scored; auto: as the gold file's columns say (default %(default)s)",
+        help="what is scored: F1 over emotion wheels (open-vocabulary), HIT of one emotion a clip (basic), WAF of "
+        "positive and negative (sentiment), accuracy, UAR and F1 of a closed set (classes); auto: what of the first "
+        "three the gold file's columns say (default %(default)s)",
     )
-    parser.add_argument("--mode", help="score this mode only (default all)")
+    parser.add_argument("--mode", help="score this mode only, such as slow (default all)")
     parser.add_argument(
         "--style",
         choices=tuple(LABEL_EXTRACTORS),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from mer_r1.data.answer_forms import is_plain, plain
 from mer_r1.data.refusals import is_refusal
@@ -108,6 +109,18 @@ def read_labels(field: object, parser: str) -> tuple[tuple[str, ...], str | None
 
 def is_misread(field: object) -> bool:
     """Whether the official parser reads other words than the corrected one, apart from white space and repeats."""
+    if isinstance(field, list | tuple) and all(isinstance(item, str) for item in field):
+        return _is_list_misread(tuple(field))
+    return _is_misread(field)
+
+
+@lru_cache(maxsize=65_536)
+def _is_list_misread(words: tuple[str, ...]) -> bool:
+    """Remembered, for the answers to many clips are a few sets of words."""
+    return _is_misread(words)
+
+
+def _is_misread(field: object) -> bool:
     official = (" ".join(word.split()) for word in read_labels(field, "official")[0])
     return tuple(dict.fromkeys(filter(None, official))) != read_labels(field, "corrected")[0]
 

@@ -216,7 +216,8 @@ def _add_waf(table: Table, sentiment: SentimentReport) -> None:
 
 def _count_lines(report: ScoreReport) -> Iterator[str]:
     dropped = "are dropped" if protocol_of(report.protocol).oov == "drop" else "are categories of their own"
-    yield f"{report.n} gold samples, {report.missing} without a prediction (counted as empty answers)"
+    such_as = f', such as "{printable(report.missing_ids[0])}"' if report.missing_ids else ""
+    yield f"{report.n} gold samples, {report.missing} without a prediction (counted as empty answers){such_as}"
     if report.malformed:
         yield f"{report.malformed} malformed rows, scored by the words they hold, if any"
     if report.unanswered:

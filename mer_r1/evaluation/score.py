@@ -187,7 +187,7 @@ class Scorer:
         modes = read_modes(pred, self.settings.mode, self.extract, by_sentiment=by_sentiment)
         ids = dict.fromkeys(identity for mode in modes.values() for identity in mode.statuses)
         if self.gold.labels.keys().isdisjoint(ids):
-            raise InputError(f"{pred}: no id of it is in {self.path}: {self._strangers(pred, ids)}")
+            raise InputError(f"{pred}: no prediction belongs to the gold; {self._strangers(pred, ids)}")
         if self.settings.strict:
             validate_strict(self.path, self.gold, pred, modes, self.wheels.protocol.parser)
         return modes

@@ -261,7 +261,7 @@ def test_what_the_official_code_stops_at_is_counted_and_strict_names_its_line(go
     assert run(gold, write(tmp_path / "whole.jsonl", *whole), Settings(strict=True))["unanswered"] == 1
     with pytest.raises(
         InputError,
-        match=r'other\.jsonl: no id of it is in .*: 1 id of other\.jsonl is not .* "zzz"; .* "a"',
+        match=r'other\.jsonl: no prediction belongs to the gold; 1 id of other\.jsonl is not .* "zzz"; .* "a"',
     ):
         run(gold, write(tmp_path / "other.jsonl", {"id": "zzz", "labels": ["sad"]}))
 

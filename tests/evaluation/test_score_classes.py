@@ -61,7 +61,7 @@ def test_every_format_has_the_matrix(gold: Path, pred: Path, capsys: pytest.Capt
     assert score(gold, "--pred", str(pred), "--format", "md") == 0
     assert "| happy | 2 | · | 1 | 1 | · | 50.0 |" in capsys.readouterr().out
     assert score(gold, "--pred", str(pred), "--format", "latex") == 0
-    assert r"happy & 2 & · & 1 & 1 & · & 50.0 \\" in capsys.readouterr().out
+    assert r"happy & 2 & $\cdot$ & 1 & 1 & $\cdot$ & 50.0 \\" in capsys.readouterr().out
     assert score(gold, "--pred", str(pred), "--format", "json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["confusion"]["happy"] == {"happy": 2, "neutral": 0, "sad": 1, "(no class)": 1, "(no answer)": 0}
