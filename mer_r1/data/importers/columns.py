@@ -190,7 +190,7 @@ class _Guess:
 
     def _one_hot(self) -> tuple[str, ...]:
         free = [column for column in self._free() if is_flag(self._cells[column])]
-        named = tuple(column for column in free if normal_name(column) in EMOTIONS)
+        named = tuple(column for column in free if normal_name(column).rpartition("_")[2] in EMOTIONS)
         return named if len(named) > 1 else ()
 
 

@@ -15,7 +15,7 @@ from mer_r1.data.importers.table import Choice, Row, Table, ends_in, file_bytes,
 from mer_r1.errors import InputError, first_line
 from mer_r1.text import printable
 
-MAX_UNPACKED_BYTES = 1_000_000_000
+MAX_UNPACKED_BYTES = 500_000_000
 MAX_COLUMNS = 2000
 _OLD = (".xls", ".ods", ".numbers", ".xlsb")
 

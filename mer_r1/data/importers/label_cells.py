@@ -1,7 +1,7 @@
 """The labels of a row: from one cell, several, or columns of yes and no.
 
     happy, sad   happy;sad   ['happy', 'sad']   ["happy"]   a list       words, read as answers are (data/labels.py)
-    happy=1, sad=0, anger=0                                              the columns' names
+    happy=1, sad=0, anger=0                                              the columns' names, without what all begin with
     3                                                                    a class: its name in the file, or by a mapping
 
 A mapping is asked for the whole cell first, then for each word; a word that it does not hold stays and is counted.
@@ -10,7 +10,7 @@ A mapping is asked for the whole cell first, then for each word; a word that it 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ class LabelReader:
         columns = self.chosen.columns
         flags = {column for column in columns if is_flag(self.table.cells(column))}
         self._flags = flags if len(columns) > 1 else set()
+        self._prefix = _num_shared(sorted(self._flags))
         others = [column for column in columns if column not in flags and self.table.cells(column)]
         if len(self._flags) > 1 and others:
             row = next(row for row in self.table.rows if text_of(row.cells.get(others[0])))
@@ -54,7 +55,7 @@ class LabelReader:
         for column in self.chosen.columns:
             cell = row.cells.get(column)
             if column in self._flags:
-                words += self._called(column, row) if text_of(cell).lower() in ON else ()
+                words += self._called(column[self._prefix :], row) if text_of(cell).lower() in ON else ()
             else:
                 words += self._of_cell(column, cell, row)
         found = tuple(dict.fromkeys(words))
@@ -89,6 +90,17 @@ class LabelReader:
                 self.unmapped[word] += 1
             words += (word,) if known is None else known
         return tuple(words)
+
+
+def _num_shared(columns: Sequence[str]) -> int:
+    """The characters of what all names begin with: of "emotion_joy" and "emotion_fear", which pandas writes, 8."""
+    shared = 0
+    while len(columns) > 1:
+        heads = {column[shared:].partition("_")[:2] for column in columns}
+        if len(heads) > 1 or not (head := heads.pop())[1]:
+            break
+        shared += len("".join(head))
+    return shared
 
 
 def _numbers(text: str) -> tuple[str, ...]:

@@ -65,11 +65,21 @@ def prepare_table(request: Request, *, dry_run: bool = False) -> PreparedTable:
     imported = read_samples(table, columns, media, wishes)
     if not imported.samples:
         first = imported.missing[0]
-        raise InputError(f"none of {imported.num_rows:,} rows has its media; the first, {first.path}: {first.why}")
+        hint = "" if any(kind in columns for kind in MEDIA_KEYS) or "id" not in columns else _hint(columns)
+        raise InputError(
+            f"none of {imported.num_rows:,} rows has its media; the first, {first.path}: {first.why}{hint}"
+        )
     if not dry_run:
         assert out is not None
         _write(request, out, imported)
     return PreparedTable(table, columns, imported)
+
+
+def _hint(columns: Columns) -> str:
+    return (
+        f"; the ids are those of {printable(columns['id'])}: say another column, --id COL, or several that make one, "
+        "--id '{A}_{B}'"
+    )
 
 
 def _check_out(request: Request, out: Path) -> None:

@@ -41,6 +41,11 @@ def test_columns_of_0_and_1_are_labels_by_their_names(tmp_path: Path) -> None:
         samples(path, labels="a,b,c")
 
 
+def test_what_the_names_of_such_columns_begin_with_is_no_label(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "id,text,emotion_joy,emotion_fear,is_clear\n1,x,1,0,1\n2,x,1,1,0\n")
+    assert [s.labels for s in samples(path)] == [("joy",), ("joy", "fear")]
+
+
 def test_several_columns_of_words_are_one_list(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "id,text,first,second\n1,x,joy,surprise\n2,x,fear,\n")
     assert [s.labels for s in samples(path, labels="first,second")] == [("joy", "surprise"), ("fear",)]
