@@ -11,6 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import yaml
+
 from mer_r1.data.files import atomic_folder, disk_full_named, locked, write_text
 from mer_r1.data.sample import Sample
 from mer_r1.distributed import is_first_process
@@ -23,6 +25,8 @@ from mer_r1.pipelines.resume import is_finished, row_ids, validate_rows
 from mer_r1.recipe import TINY, ModelSection, Recipe
 from mer_r1.threads import choose_threads
 from mer_r1.training.rows import Rows, rows_of
+from mer_r1.training.run_folder import RunFolder, last_checkpoint
+from mer_r1.training.trackers import open_trackers, validate_trackers
 
 if TYPE_CHECKING:
     from mer_r1.models.backbone import Backbone
@@ -57,6 +61,7 @@ def train(recipe: Recipe, out: Path, progress: Progress | None = None, prepared:
 
 def validate_start(recipe: Recipe) -> None:
     """Raises InputError for what a run needs and is not installed."""
+    validate_trackers(recipe.optim.report_to)
     if _samples_by_engine(recipe):
         from mer_r1.models.vllm_engine import require_vllm
 
@@ -86,8 +91,15 @@ def _train(
     import torch
     from accelerate import PartialState
 
-    from mer_r1.training.run_folder import RunFolder
+    from mer_r1.training.arguments import validate_reporters
 
+    validate_reporters(recipe.optim.report_to)
+    folder = RunFolder(out)
+    arguments: dict[str, Any] = {"run": folder, "progress": progress, "recipe": recipe}
+    if is_first_process():
+        arguments["trackers"] = at_the_end.enter_context(
+            open_trackers(recipe.optim.report_to, out, yaml.safe_load(recipe.as_yaml()), last_checkpoint(folder)[1])
+        )
     processes = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
     with processes.main_process_first():  # the first one builds and keeps, the others find it done
         if processes.is_main_process:
@@ -103,13 +115,11 @@ def _train(
         if recipe.data.eval and held_out:
             eval_data = _Data(held_out, _prompts(recipe, recipe.data.eval, backbone, held_out))
         taught = _lessons(recipe, backbone, samples) if recipe.kind == "sft" and recipe.sft.reflection else ()
-    folder = RunFolder(out)
     record = _record(recipe, backbone).replace(
         rows=len(samples), row_ids=row_ids(samples), processes=processes.num_processes
     )
     if uncountable:
         record = record.replace(uncountable=uncountable)
-    arguments = {"run": folder, "progress": progress, "recipe": recipe}
     if engine is not None:
         arguments["sampler"] = engine
     trainer = _trainer(recipe, backbone, train_data, eval_data, taught, arguments)

@@ -13,17 +13,20 @@ import mer_r1.models  # noqa: F401  before transformers, which needs torchvision
 # isort: split
 import torch
 from transformers import TrainingArguments
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
 
 from mer_r1.errors import InputError, first_line
 from mer_r1.models.transformers_compat import CHECKPOINTING
 from mer_r1.recipe import Recipe
+from mer_r1.training.trackers import TRACKERS
 
 
 def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
-    """TrainingArguments of a recipe. Raises InputError for a name in optim.report_to that cannot be used."""
+    """TrainingArguments of a recipe."""
     optim = recipe.optim
-    _validate_reporters(optim.report_to)
     forks = multiprocessing.get_start_method() == "fork"  # a loader's process started afresh would copy the model
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
@@ -45,7 +48,7 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
         eval_strategy="steps" if optim.eval_steps else "no",
         eval_steps=optim.eval_steps,
         seed=recipe.seed,
-        report_to=list(optim.report_to) or "none",
+        report_to=_callbacks(optim.report_to) or "none",
         disable_tqdm=True,
         logging_nan_inf_filter=optim.not_finite == "skip",  # else a loss that is no number must be seen
         remove_unused_columns=False,
@@ -59,10 +62,19 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
     return arguments
 
 
-def _validate_reporters(names: Iterable[str]) -> None:
-    for name in set(names) - {"all", "none"}:
+def _callbacks(names: Iterable[str]) -> list[str]:
+    """The names in optim.report_to that transformers serves; `all` are those that are installed."""
+    names = set(names) - {"none"}
+    if "all" in names:
+        names |= set(get_available_reporting_integrations())
+    return sorted(names - {"all"} - TRACKERS.keys())
+
+
+def validate_reporters(names: Iterable[str]) -> None:
+    """Raises InputError for a name in optim.report_to that nobody knows, or whose package is not installed."""
+    for name in set(names) - {"all", "none"} - TRACKERS.keys():
         if name not in INTEGRATION_TO_CALLBACK:
-            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            known = ", ".join(sorted(TRACKERS.keys() | INTEGRATION_TO_CALLBACK.keys()))
             raise InputError(f"optim.report_to: {name!r} is not known; choose from {known}")
         try:
             INTEGRATION_TO_CALLBACK[name]()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import isfinite
@@ -30,6 +30,7 @@ from mer_r1.models.lora import language_model_layers
 from mer_r1.recipe import Recipe
 from mer_r1.training.arguments import ReadableItems, batch_of, raise_unreadable, training_arguments
 from mer_r1.training.run_folder import RunFolder, keep_until, last_checkpoint
+from mer_r1.training.trackers import Tracker
 
 _PENDING = "between_logs.json"
 Progress = Callable[[int, int, dict[str, float]], None]  # step, all steps, latest metrics
@@ -78,9 +79,10 @@ class RunTrainer(Trainer, ABC):
         train_dataset: Any,
         eval_dataset: Any = None,
         progress: Progress | None = None,
+        trackers: Sequence[Tracker] = (),
         **kwargs: Any,
     ) -> None:
-        self.run, self._not_finite = run, recipe.optim.not_finite
+        self.run, self._not_finite, self._trackers = run, recipe.optim.not_finite, trackers
         self.measured: Totals = {}
         self.counted: dict[str, float] = {}
         self._checkpoint: str | None = None
@@ -122,6 +124,10 @@ class RunTrainer(Trainer, ABC):
         if self.is_world_process_zero():
             finite = {name: value if isfinite(value) else None for name, value in logs.items()}
             self._append(self.run.metrics, [{"step": self.state.global_step, **finite}])
+            for tracker in self._trackers:
+                tracker.log(
+                    {name: value for name, value in finite.items() if value is not None}, self.state.global_step
+                )
         super().log(logs, start_time)
 
     def _pending(self) -> dict[str, Any]:

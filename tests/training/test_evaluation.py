@@ -123,7 +123,7 @@ def test_a_held_out_clip_that_cannot_be_read_is_named_or_left_out_and_counted(
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("tensorboard", r"optim\.report_to: tensorboard cannot be used .*pip install tensorboard"),
+    [("dvclive", r"optim\.report_to: dvclive cannot be used .*pip install dvclive"),
      ("tensorbored", r"optim\.report_to: 'tensorbored' is not known; choose from .*tensorboard")],
 )  # fmt: skip
 def test_a_reporter_that_is_not_there_is_named(
@@ -131,7 +131,7 @@ def test_a_reporter_that_is_not_there_is_named(
 ) -> None:
     from transformers.integrations import integration_utils
 
-    monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: False)
+    monkeypatch.setattr(integration_utils, "is_dvclive_available", lambda: False)
     with pytest.raises(InputError, match=message):
         train(recipe_of("sft", tiny_folder, corpus, report_to=(name,)), tmp_path)
 
@@ -149,8 +149,8 @@ def test_a_reporter_that_is_there_gets_every_line(
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
             seen.append(logs)
 
-    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "tensorboard", Reporter)
-    train(recipe_of("sft", tiny_folder, corpus, report_to=("tensorboard",)), tmp_path)
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "mlflow", Reporter)
+    train(recipe_of("sft", tiny_folder, corpus, report_to=("mlflow",)), tmp_path)
     written = lines(tmp_path / "metrics.jsonl")
     assert len(seen) == len(written) == 4
     for row, logs in zip(written, seen, strict=True):
