@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -121,8 +122,7 @@ def _status(error: Exception, how: Launch) -> int:
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name
         advice = "; the machine may be out of memory" if name == "SIGKILL" else ""
-        raise InputError(
-            f"process {rank} of {how.num_processes * how.num_nodes} was ended by {name}{advice}; the same command "
-            "resumes"
-        ) from None
+        of_all = f"process {rank} of {how.num_processes * how.num_nodes}"
+        print(f"mer-r1: {of_all} was ended by {name}{advice}; the same command resumes", file=sys.stderr)
+        return 128 - int(failure.exitcode)
     return int(failure.exitcode)

@@ -37,11 +37,9 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def launched(*command: str) -> str:
-    """What a command prints, `-m` first, that `accelerate launch` starts in two processes."""
-    everything = [
-        *(sys.executable, "-m", *LAUNCH, "--mixed_precision", "no", *DDP, "--main_process_port", free_port(), *command)
-    ]
+def launched(*arguments: str) -> str:
+    """What `mer-r1 train` prints that launches two processes."""
+    everything = [sys.executable, "-m", "mer_r1", "train", *arguments, "--launch", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         everything, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
