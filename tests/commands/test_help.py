@@ -52,7 +52,12 @@ def problems(parser: argparse.ArgumentParser) -> Iterator[str]:
             said = f"{text} {group.title} {group.description}"
             if "default" not in said:
                 yield f"{name}: no word about its default"
-            elif default is not None and str(default) not in text and name not in COUNTED:
+            elif (
+                default not in (None, "")
+                and repr(default) != "0.0"
+                and str(default) not in text
+                and name not in COUNTED
+            ):
                 yield f"{name}: its default {default} is not in its help"
 
 
@@ -73,6 +78,7 @@ def test_an_argument_without_help_or_default_would_be_found() -> None:
     parser.add_argument("--file", help="a file")
     parser.add_argument("--num", type=int, default=3, help="how many (default 4)")
     parser.add_argument("--flag", action="store_true", help="a flag")
+    parser.add_argument("--most", type=float, default=0.0, help="how much (default none)")
     assert list(problems(parser)) == [
         "what: no help",
         "--file: no word about its default",
