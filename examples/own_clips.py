@@ -5,8 +5,8 @@
 
 The example makes its clips itself and teaches a tiny random model, so it runs offline on a CPU in about a minute.
 For your data replace `make_clips` by your folder and your CSV; for a real model replace `source=tiny`, by a checkpoint
-such as Qwen/Qwen2.5-Omni-3B, and see `mer-r1 train omni3b-sft --dry-run`. After the manifest everything is a command,
-which is printed before it runs.
+such as Qwen/Qwen2.5-Omni-3B, and see `mer-r1 train omni3b-sft --dry-run --rows 500`. After the manifest everything is a
+command, which is printed before it runs.
 """
 
 from __future__ import annotations

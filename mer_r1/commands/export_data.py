@@ -30,7 +30,12 @@ def add(commands: Commands) -> None:
     )
     media = parser.add_argument_group("media")
     media.add_argument("--extract-sound", action="store_true", help="write the sound of films as WAV files")
-    media.add_argument("--frames", type=int, metavar="N", help="trl: N pictures of every film, for it reads no films (default: films are an error)")
+    media.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help="trl: N pictures of every film, for it reads no films (default: films are an error)",
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
