@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
         "--space",
         type=Path,
         metavar="DIR",
-        help="serve nothing; write a folder that runs as a Hugging Face Space, with the model in it",
+        help="write a folder that runs as a Hugging Face Space, with the model in it (default: a page is served)",
     )
     parser.add_argument(
         "--fast",
