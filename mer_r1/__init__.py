@@ -1,7 +1,7 @@
 """mer-r1: reasoning models that read human emotion from video, voice and words.
 
 The names here are the package's Python API (docs/python.md). Each is imported on first use, so `import mer_r1` is
-light, and only `load_model`, and `predict` when it is called, import torch.
+light, and only `load_model`, and `predict` and `predict_windows` when they are called, import torch.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mer_r1.evaluation.compare import compare_files
     from mer_r1.generation.local import load_model
     from mer_r1.generation.predict import predict, predict_clips
+    from mer_r1.generation.timeline import predict_windows
     from mer_r1.media import MediaBudget, read_clip
     from mer_r1.metrics.corpus_score import compare, score
     from mer_r1.prompting.label_extractors import extract_labels
@@ -41,6 +42,7 @@ __all__ = [
     "parse_response",
     "predict",
     "predict_clips",
+    "predict_windows",
     "read_clip",
     "read_manifest",
     "rewards",
@@ -62,6 +64,7 @@ _MODULE_OF = {
     "parse_response": "prompting.response",
     "predict": "generation.predict",
     "predict_clips": "generation.predict",  # deprecated
+    "predict_windows": "generation.timeline",
     "read_clip": "media",
     "read_manifest": "data.manifest",
     "score": "metrics.corpus_score",

@@ -33,7 +33,7 @@ NEEDS_TORCH = "load_model"
 def test_the_public_names_are_these() -> None:
     asked = (
         "Sample, Clip, MediaBudget, InputError, read_clip, read_manifest, write_manifest, WheelSet, parse_response, "
-        "extract_labels, score, compare, compare_files, load_model, predict, rewards"
+        "extract_labels, score, compare, compare_files, load_model, predict, predict_windows, rewards"
     )
     assert set(NAMES) == {*asked.split(", "), "Prediction", "Response", "predict_clips"}
 

@@ -36,7 +36,7 @@ def print_predictions(
             share = (prediction.confidence or {}).get(word)
             bar = "" if share is None else f"{'█' * round(20 * share):<20} {share:4.0%}"
             reached = escape(_categories(word, wheels, shown))
-            console.print(f"  {escape(printable(word)):<16} {bar:<26} [dim]{reached}[/dim]")
+            console.print(f"  {escape(printable(word)):<16} {bar:<26} [dim]{reached}[/dim]", soft_wrap=True)
         if prediction.status == "error":
             console.print(f"  [red]failed[/red]: {escape(printable(prediction.error or '', 400))}")
         elif not prediction.labels:

@@ -27,28 +27,34 @@ from mer_r1.text import printable
 
 PLOT_ENDINGS = (".png", ".svg")
 _TIME_WIDTH, _NARROWEST = 19, 16
+_HARDLY_S = 0.1
 _TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 
 class TimelinePrinter:
-    """Prints the windows of a clip as they come, one line each under a head."""
+    """Prints the windows of a clip as they come, one line each under a head; `says`: with the words said in each."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, says: bool = True) -> None:
+        self._console, self._says = console, says
         self._has_head = False
         self.has_confidence = False
+        self.heard_s: float | None = None
 
     def add(self, window: PredictedWindow) -> None:
         """Print the line of the next window: its seconds, words of each mode with confidence, what is said."""
-        num_cells = len(window.predictions) + 1
+        num_cells = len(window.predictions) + self._says
         width = max(_NARROWEST, (self._console.width - _TIME_WIDTH - 2 * num_cells) // num_cells)
         if not self._has_head:
             heads = [f"{prediction.mode} thinking" for prediction in window.predictions]
-            self._print(("time", *heads, "words said"), width, "bold")
+            self._print(("time", *heads, *(["words said"] if self._says else [])), width, "bold")
             self._has_head = True
         self.has_confidence |= any(prediction.confidence for prediction in window.predictions)
         answers = [answer_words(prediction) for prediction in window.predictions]
-        self._print((span(window.start_s, window.end_s), *answers, window.subtitle or ""), width)
+        said = [window.subtitle or ""] if self._says else []
+        self._print((span(window.start_s, window.end_s), *answers, *said), width)
+        media = window.predictions[0].media
+        if media is not None and (media.audio_taken_s or 0.0) < (media.audio_s or 0.0) - _HARDLY_S:
+            self.heard_s = media.audio_taken_s
 
     def _print(self, cells: Sequence[str], width: int, style: str | None = None) -> None:
         first, *others = (printable(cell, width) for cell in cells)
@@ -66,7 +72,7 @@ def print_windows(
     console = Console(emoji=False, highlight=False)
     origin = f"  [dim]words from {escape(printable(words_from, 200))}[/dim]" if words_from else ""
     console.print(f"[bold]{escape(printable(title, 200))}[/bold]{origin}", soft_wrap=True)
-    printer, found, failed = TimelinePrinter(console), list[PredictedWindow](), False
+    printer, found, failed = TimelinePrinter(console, says=bool(words_from)), list[PredictedWindow](), False
     try:
         for window in windows:
             printer.add(window)
@@ -78,8 +84,10 @@ def print_windows(
         failed = True
     if printer.has_confidence:
         console.print(f"[dim]{CONFIDENCE_NOTE}[/dim]")
+    if printer.heard_s is not None:
+        console.print(f"[dim]Of a window's sound this model is given the first {printer.heard_s:g} s.[/dim]")
     if plot is not None and found:
-        print_line(f"Plot: {plot_timeline(found, title, plot, wheel)}", console)
+        print_line(f"Plot: {plot_timeline(found, Path(title).name, plot, wheel)}", console)
     console.print()
     return failed
 

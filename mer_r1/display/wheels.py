@@ -29,13 +29,13 @@ def print_words(words: Sequence[str], wheels: WheelSet, title: str) -> None:
             continue
         for index, way in enumerate(ways):
             shown = escape(word) if index == 0 else ""
-            table.add_row(shown, way.wheel, escape(way.category or "-"), escape(way_text(way)))
+            table.add_row(shown, wheels.short_names[index], escape(way.category or "-"), escape(way_text(way)))
         table.add_section()
     console = Console(emoji=False, highlight=False)
     if table.row_count:
         console.print(table)
-        for name, head in zip(wheels.names, wheels.titles, strict=True):
-            console.print(f"{name}: {head}", markup=False)
+        for name, short, head in zip(wheels.names, wheels.short_names, wheels.titles, strict=True):
+            console.print(f"{short}: {head}" + (f" ({name} in files)" if name != short else ""), markup=False)
     for word in unknown:
         near = get_close_matches(normalise(word), wheels.words, n=3, cutoff=0.75)
         hint = f"; near: {', '.join(near)}" if near else ""

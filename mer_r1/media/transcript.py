@@ -68,13 +68,17 @@ def _load(model: str) -> Any:
                 "ct2-transformers-converter --copy_files tokenizer.json preprocessor_config.json"
             )
     try:
-        return WhisperModel(model, local_files_only=True)
+        return WhisperModel(model, compute_type="auto", local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         wanted = _MODELS.get(model, model)
-        if source.is_dir() or "/" not in wanted:
+        if source.is_dir():
             raise InputError(
-                f"--transcribe {model}: cannot be loaded ({first_line(error)}); give the folder of a Whisper model of "
-                f"CTranslate2, or one of {', '.join(_MODELS)}"
+                f"--transcribe {model}: cannot be loaded ({first_line(error)}); copy it again, or give another folder"
+            ) from None
+        if "/" not in wanted:
+            raise InputError(
+                f"--transcribe {model}: no such model; give the folder of a Whisper model of CTranslate2, or one of "
+                f"{', '.join(_MODELS)}"
             ) from None
         raise InputError(
             f"--transcribe {model}: is not on this machine, and nothing is downloaded; fetch it with: "

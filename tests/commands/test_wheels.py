@@ -38,8 +38,9 @@ def test_a_known_word_gets_its_category_in_every_wheel(capsys: pytest.CaptureFix
     assert show("furious") == 0
     printed = capsys.readouterr().out
     wheels = WheelSet.load()
-    for way in wheels.explain("furious"):
-        assert any(way.wheel in line and str(way.category) in line for line in printed.splitlines())
+    for name, way in zip(wheels.short_names, wheels.explain("furious"), strict=True):
+        assert any(name in line and str(way.category) in line for line in printed.splitlines())
+    assert "Plutchik: Plutchik's eight primary emotions" in printed
     assert all(title in printed for title in wheels.titles)
     assert wheels.sha256[:12] in printed
 

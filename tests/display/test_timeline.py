@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from mer_r1.data.sample import Mode, Prediction
-from mer_r1.display.timeline import TimelinePrinter, category_series, clock, plot_timeline, span
+from mer_r1.data.sample import MediaFacts, Mode, Prediction
+from mer_r1.display.timeline import TimelinePrinter, category_series, clock, plot_timeline, print_windows, span
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.errors import InputError
 from mer_r1.generation.timeline import PredictedWindow
@@ -56,6 +57,14 @@ def test_each_window_is_one_line_under_a_head_and_nothing_steers_the_terminal(wi
     assert [line.index("happy") for line in (first, second)] == [21, head.index("slow")]
     assert "\x1b" not in out.getvalue()
     assert all(len(line) <= max(width, 75) for line in (head, first, second))
+
+
+def test_what_is_not_there_has_no_column_and_half_heard_sound_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    heard = replace(answer("fast"), media=MediaFacts(audio_s=5.0, audio_taken_s=1.0))
+    assert not print_windows([PredictedWindow(0, 5, None, (heard,))], "films/a.mp4", "", 0, None)
+    printed = capsys.readouterr().out
+    assert "words said" not in printed
+    assert "Of a window's sound this model is given the first 1 s." in printed
 
 
 def test_a_category_s_value_is_its_probability_or_whether_a_word_reaches_it() -> None:

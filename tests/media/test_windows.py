@@ -24,13 +24,13 @@ LOSSLESS: dict[str, Any] = {"video_codec": "ffv1", "pix_fmt": "bgr0", "audio_cod
 FPS, HZ = 8, 16_000
 
 
-def film(path: Path, start_s: float, end_s: float, *, sound_end_s: float | None = None) -> Path:
+def film(path: Path, start_s: float, end_s: float, *, sound_end_s: float | None = None, fps: int = FPS) -> Path:
     """The seconds from `start_s` on of one long film: gray levels that go round, a tone that rises."""
     levels = gray_frames(14)
-    frames = [levels[k % 14] for k in range(round(start_s * FPS), round(end_s * FPS))]
+    frames = [levels[k % 14] for k in range(round(start_s * fps), round(end_s * fps))]
     at_s = np.arange(round(start_s * HZ), round((end_s if sound_end_s is None else sound_end_s) * HZ)) / HZ
     sound = (0.5 * np.sin(2 * np.pi * (200 + 20 * at_s) * at_s)).astype(np.float32)[None]
-    return write_media(path, frames=frames, sound=sound, fps=FPS, **LOSSLESS)
+    return write_media(path, frames=frames, sound=sound, fps=fps, **LOSSLESS)
 
 
 def same(one: Clip, other: Clip) -> bool:
@@ -83,6 +83,13 @@ def test_a_window_is_what_a_file_that_was_cut_there_gives(tmp_path: Path, window
     for window, clip in read_windows(whole, BUDGET, window_s, hop_s):
         cut = decode_file(film(tmp_path / f"{window.start_s}.mkv", *window), BUDGET)
         assert same(clip, cut), window
+
+
+def test_a_frame_that_begins_when_one_is_wanted_is_taken_though_seconds_add_up_inexactly(tmp_path: Path) -> None:
+    whole = film(tmp_path / "whole.mkv", 0, 5.2, fps=20)  # frames are wanted 0.25 and 0.75 s behind each start
+    for window, clip in read_windows(whole, BUDGET, 1.0, 0.7):
+        cut = decode_file(film(tmp_path / f"{window.start_s}.mkv", *window, fps=20), BUDGET)
+        assert np.array_equal(clip.frames_THWC, cut.frames_THWC), window  # type: ignore[arg-type]
 
 
 def test_a_clip_that_is_one_window_is_decoded_as_it_always_is(tmp_path: Path) -> None:
