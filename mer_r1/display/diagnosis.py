@@ -12,7 +12,7 @@ from mer_r1.analysis.paradox import GAPS, HALVES, VERDICTS, Diagnosis
 from mer_r1.analysis.runs import RunsDiagnosis, SystemOnSet
 from mer_r1.analysis.tables import Estimate
 from mer_r1.data.sample import MODES
-from mer_r1.display.score import print_failed
+from mer_r1.display.score import print_failed, print_wheels
 from mer_r1.text import MISSING, interval, number, p_value, percent, printable, signed
 
 SCORES = tuple((key, 100) for key, _ in GAPS)
@@ -50,6 +50,8 @@ def print_runs(found: RunsDiagnosis, console: Console, num_cases: int) -> None:
     for note in found.notes:
         console.print(note, markup=False)
     signatures = [item.paradox.signature for _, _, item in _rows(found) if item.paradox]
+    if signatures:
+        print_wheels(signatures[0], console)
     for signature in dict.fromkeys(signatures):
         console.print(signature, markup=False, soft_wrap=True)
 
@@ -81,6 +83,7 @@ def print_diagnosis(found: Diagnosis, console: Console) -> None:
             f"{num_first} of {num_mean} clips have confidences at the first word (0.1.0 wrote the mean alone)",
             markup=False,
         )
+    print_wheels(found.signature, console)
     console.print(found.signature, markup=False, highlight=False, soft_wrap=True)
 
 

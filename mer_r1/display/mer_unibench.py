@@ -18,7 +18,7 @@ from mer_r1.benchmarks.published import PublishedTable, published
 from mer_r1.data.sample import Mode
 from mer_r1.display.benchmark import print_closing
 from mer_r1.display.grid import Grid, print_grid, print_line
-from mer_r1.display.score import print_failed
+from mer_r1.display.score import print_failed, print_wheels
 from mer_r1.evaluation.records import ScoresByMode, finite
 from mer_r1.evaluation.sentiment import not_unibench
 from mer_r1.evaluation.suite import Outcome
@@ -46,6 +46,7 @@ def print_unibench(outcome: Outcome, benchmark: MerUniBench, console: Console) -
         print_line(line, console, "yellow")
     if not all(f"|{part}" in metrics.signature for part in ("wheels:official@", "protocol:official|")):
         console.print("Not the official wheels or protocol: these F1 and HIT are not MER-UniBench's.", style="yellow")
+        print_wheels(metrics.signature, console)
     judged = benchmark.sentiment
     why = not_unibench(judged.name, judged.asked)
     if why and any(SETS[name].task == "sentiment" for name in sets):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from mer_r1.display.score import print_wheels
 from mer_r1.evaluation.records import MetricsRecord, ScoreRecord
 from mer_r1.text import percent
 
@@ -24,6 +25,7 @@ def print_metrics(metrics: MetricsRecord, console: Console) -> None:
     if metrics.constant is not None:
         table.add_row(f"always “{', '.join(metrics.constant.words)}”", "-", *_cells(metrics.constant))
     console.print(table)
+    print_wheels(metrics.signature, console)
     console.print(f"[dim]{metrics.signature}[/dim]")
     if without := metrics.without:
         drops = ", ".join(f"no {medium} {percent(without[medium].f1, 1)}" for medium in MEDIA)

@@ -71,6 +71,12 @@ def title_of(reports: ModeReports) -> str:
     return f"{clips}, sentiment by {printable(reports.sentiment.backend)}, in %"
 
 
+def print_wheels(signature: str, console: Console) -> None:
+    """`wheels_line`, where there is one."""
+    if line := wheels_line(signature):
+        console.print(line, markup=False, highlight=False)
+
+
 def wheels_line(signature: str) -> str | None:
     """That the built-in wheels are not the benchmark's, and what its own need; None for a score by other wheels."""
     if "|wheels:builtin@" not in signature:
@@ -141,8 +147,7 @@ def _print_report(report: ScoreReport, console: Console, sentiment: SentimentRep
         _print_constants(report, measures, console)
     for line in _count_lines(report):
         console.print(line, markup=False, highlight=False)
-    if note := wheels_line(report.signature):
-        console.print(note, markup=False, highlight=False)
+    print_wheels(report.signature, console)
     print_line(report.signature, console)
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from mer_r1.commands import main
+from mer_r1.display.quickstart import print_metrics
 from mer_r1.emotion import official
+from mer_r1.evaluation.records import MetricsRecord
 from tests.evaluation.scoring import write
 from tests.small_tables import write_tables
 
@@ -148,3 +151,13 @@ def test_builtin_wheels_are_named_and_what_the_official_ones_need(
     assert fetch not in printed
     score(files, *systems(files), "--wheels", str(tmp_path / "cache" / "wheels" / "official"))
     assert "Built-in" not in capsys.readouterr().out
+
+
+def test_diagnose_and_a_quickstart_name_the_builtin_wheels_too(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diagnose", "--gold", str(files["gold"]), "--pred", str(files["sft"])]) == 0
+    assert "Built-in wheels, not MER-UniBench's;" in " ".join(capsys.readouterr().out.split())
+    for wheels, told in (("builtin@1a2b3c4d", True), ("official@1a2b3c4d", False)):
+        print_metrics(MetricsRecord(systems={}, signature=f"set:test|n:3|wheels:{wheels}|version:1"), Console())
+        assert ("Built-in wheels" in capsys.readouterr().out) is told
