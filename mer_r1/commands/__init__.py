@@ -26,6 +26,7 @@ from mer_r1.commands import (
     judge,
     predict,
     prepare,
+    push,
     quickstart,
     report,
     score,
@@ -59,6 +60,7 @@ COMMANDS = (
     judge,
     diagnose,
     report,
+    push,
     wheels,
 )
 """In the order of the help; `add` of each adds its parser."""
@@ -69,6 +71,7 @@ EXTRAS = {
     "accelerate": "train",
     "safetensors": "train",
     "peft": "train",
+    "huggingface_hub": "train",
     "matplotlib": "report",
     "jinja2": "report",
     "httpx": "judge",

@@ -28,7 +28,7 @@ def _run(options: argparse.Namespace) -> int:
     from mer_r1.model_settings import model_folder
     from mer_r1.models.loading import export_model
     from mer_r1.recipe import read_recipe_without_idle_keys
-    from mer_r1.training.model_card import write_card
+    from mer_r1.training.model_card import Published, write_card
 
     folder = Path(model_folder(options.source))
     run = next((place for place in (folder, folder.parent) if (place / "recipe.yaml").is_file()), None)
@@ -36,6 +36,6 @@ def _run(options: argparse.Namespace) -> int:
     record = RunRecord.read(run / RUN_FILE) if run else None
     export_model(options.source, options.out, options.dtype)
     if recipe and record:  # they give the model its card
-        write_card(options.out, recipe, record)
+        write_card(options.out, recipe, record, Published(run=run))
     print(f"Model: {options.out}  (from {folder})")
     return 0

@@ -1,14 +1,15 @@
-"""The README.md beside a trained model: what it is, what it learned from, how to load it, what it is not for.
+"""The README.md beside a trained model: what it is, what it learned from, how to ask it, what it is not for.
 
-Made from the recipe and the run's facts alone, with no clock and no absolute path, so equal runs give equal cards. The
-front matter is what the Hugging Face Hub reads; it names a licence only if the facts do, since a base model's terms
-apply to what is trained from it.
+Made from the recipe, the run's facts and the model's folder, with no clock and no path of a disk, so equal runs give
+equal cards. The front matter is what the Hugging Face Hub reads. Its base model is a Hub id or is not named: of a model
+that goes back to a folder, the text says so without the path. It names a licence only if the facts do, since a base
+model's terms apply to what is trained from it, and data sets only by ids of the Hub.
 """
 
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
@@ -16,8 +17,19 @@ from typing import Any, Protocol
 import yaml
 
 from mer_r1.data.files import write_text
+from mer_r1.model_settings import (
+    SETTINGS_FILE,
+    TOY_NOTE,
+    ModelFacts,
+    TrainingData,
+    folder_settings,
+    looks_like_hub_id,
+    model_facts,
+)
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
-from mer_r1.recipe import Recipe
+from mer_r1.recipe import TINY, Recipe
+from mer_r1.text import MISSING, with_interval
+from mer_r1.training.card_usage import Loading, usage
 
 
 class RunFacts(Protocol):
@@ -40,23 +52,37 @@ class RunFacts(Protocol):
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """How a class of checkpoints is loaded (model and processor or tokenizer), and what it reads of a clip."""
+class CardScore:
+    """The scores of one mode on one set: a measure's name -> (value, low, high), fractions; `signature` says how."""
 
-    model: str
-    reader: str
-    pipeline: str
-    reads: str
+    set: str
+    mode: str
+    measures: Mapping[str, tuple[float, float | None, float | None]]
+    signature: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a card says beyond its run, where it is published.
+
+    `hub_id` is where the model will be, `datasets` are ids of the Hub; `run` is the run's folder where it is not the
+    one that the model's lies in.
+    """
+
+    hub_id: str = ""
+    datasets: tuple[str, ...] = ()
+    scores: tuple[CardScore, ...] = ()
+    run: Path | None = None
 
 
 _THINKER, _VL = "Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"
-_OMNI = _Kind(_THINKER, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle")
+_OMNI = Loading(_THINKER, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle")
 _KINDS = {
     _THINKER: _OMNI,
     "Qwen2_5OmniModel": _OMNI,  # as the official checkpoint names itself
-    _VL: _Kind(_VL, "AutoProcessor", "video-text-to-text", "pictures and subtitle"),
+    _VL: Loading(_VL, "AutoProcessor", "video-text-to-text", "pictures and subtitle"),
 }
-_CAUSAL = _Kind("AutoModelForCausalLM", "AutoTokenizer", "text-generation", "subtitle")
+_CAUSAL = Loading("AutoModelForCausalLM", "AutoTokenizer", "text-generation", "subtitle")
 _FORMS = {
     "think_answer": "<think>reasoning</think><answer>word, word</answer>",
     "answer_think_answer": "<answer>word, word</answer><think>reasoning</think><answer>word, word</answer>",
@@ -65,25 +91,50 @@ _FORMS = {
 }
 
 
-def write_card(folder: Path, recipe: Recipe, facts: RunFacts) -> Path:
+def write_card(folder: Path, recipe: Recipe, facts: RunFacts, published: Published | None = None) -> Path:
     """Write `folder`/README.md and return its path. An adapter's folder gets an adapter's card."""
+    published = published or Published()
+    path = folder / "README.md"
+    write_text(path, card_text(folder, recipe, facts, published))
+    return path
+
+
+def card_text(folder: Path, recipe: Recipe, facts: RunFacts, published: Published) -> str:
+    """The card of the model in `folder`."""
     is_adapter = (folder / "adapter_config.json").is_file()
-    base = str(facts.base_model or recipe.model.source)
+    base = _hub_base(recipe, facts)
     name = facts.architecture or _saved_class(folder)
     kind = _KINDS.get(name, _CAUSAL if name.endswith(("ForCausalLM", "LMHeadModel")) else None)
     reads = facts.reads or (kind.reads if kind else "")
+    model = model_facts(str(folder))
+    run = published.run or folder.parent
+    data = model_facts(str(run)).data if (run / "recipe.yaml").is_file() else ()
     sections = [
-        _front_matter(recipe, facts, base, is_adapter, kind, reads),
+        _front_matter(recipe, facts, base, is_adapter, kind, reads, published),
         _what(recipe, facts, base, is_adapter, reads),
-        _training(recipe, facts),
-        _loading(kind, base, is_adapter),
+        _toy(model, data),
+        _training(recipe, facts, model),
+        _results(published.scores),
+        _loading(folder, recipe, kind, base, is_adapter, published.hub_id),
         _USE,
         _licence(facts, base),
+        _citation(recipe),
         f"## Recipe\n\n```yaml\n{portable_yaml(recipe)}```\n",
     ]
-    path = folder / "README.md"
-    write_text(path, "\n".join(sections))
-    return path
+    return "\n".join(filter(None, sections))
+
+
+def _hub_base(recipe: Recipe, facts: RunFacts) -> str:
+    """The Hub id at the root of the model; "" where only a folder is known."""
+    base = str(facts.base_model or recipe.model.source)
+    return base if base not in TINY and looks_like_hub_id(base) and not Path(base).exists() else ""
+
+
+def _base_named(recipe: Recipe, base: str) -> str:
+    """The base as a text names it, without a path."""
+    if base:
+        return f"[`{base}`](https://huggingface.co/{base})"
+    return "an untrained model of this package" if recipe.model.source in TINY else "a model in a folder of its trainer"
 
 
 def portable_yaml(recipe: Recipe) -> str:
@@ -107,7 +158,15 @@ def _name(text: str) -> str:
     return windows.name if windows.is_absolute() else text
 
 
-def _front_matter(recipe: Recipe, facts: RunFacts, base: str, is_adapter: bool, kind: _Kind | None, reads: str) -> str:
+def _front_matter(
+    recipe: Recipe,
+    facts: RunFacts,
+    base: str,
+    is_adapter: bool,
+    kind: Loading | None,
+    reads: str,
+    published: Published,
+) -> str:
     media = [tag for tag, word in (("video", "pictures"), ("audio", "sound")) if word in reads]
     tags = ["emotion-recognition", *(["multimodal", *media] if media else []), "mer-r1", recipe.kind]
     if recipe.kind == "rl":
@@ -117,12 +176,36 @@ def _front_matter(recipe: Recipe, facts: RunFacts, base: str, is_adapter: bool, 
         **({"pipeline_tag": kind.pipeline} if kind else {}),
         "tags": [*dict.fromkeys([*tags, *(["lora"] if recipe.model.lora else [])])],
     }
-    is_hub_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", base) and not base.startswith("runs/")
-    if is_hub_id and not Path(base).exists():
+    if base:
         front |= {"base_model": base, "base_model_relation": "adapter" if is_adapter else "finetune"}
     if facts.license:
         front["license"] = facts.license
+    if published.datasets:
+        front["datasets"] = [*published.datasets]
+    if published.scores:
+        measures = dict.fromkeys(name for score in published.scores for name in score.measures)
+        front["metrics"] = [*measures]
+        name = published.hub_id.rpartition("/")[2] or f"mer-r1-{recipe.kind}"
+        results = [_model_index(score, kind) for score in published.scores]
+        front["model-index"] = [{"name": name, "results": results}]
     return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n"
+
+
+def _model_index(score: CardScore, kind: Loading | None) -> dict[str, Any]:
+    """One result in the Hub's form; a value in percent, its signature beside it."""
+    return {
+        "task": {"type": kind.pipeline if kind else "text-generation", "name": "open-vocabulary emotion recognition"},
+        "dataset": {"type": score.set, "name": score.set},
+        "metrics": [
+            {
+                "type": name,
+                "value": round(100 * value, 2),
+                "name": f"{name}, {score.mode} thinking",
+                "args": {"signature": score.signature},
+            }
+            for name, (value, _, _) in score.measures.items()
+        ],
+    }
 
 
 def _what(recipe: Recipe, facts: RunFacts, base: str, is_adapter: bool, reads: str) -> str:
@@ -137,13 +220,22 @@ def _what(recipe: Recipe, facts: RunFacts, base: str, is_adapter: bool, reads: s
     form = _FORMS.get(facts.response_format or (style.response_format if style else ""))
     return (
         f"# Emotion model, {recipe.kind.upper()}\n\n"
-        f"{made} `{_name(base)}`, trained by {how} with mer-r1. It is given {shown} and "
+        f"{made} {_base_named(recipe, base)}, trained by {how} with mer-r1. It is given {shown} and "
         "answers with its reasoning and open-vocabulary words for the emotions that it reads there"
         + (f":\n\n```\n{form}\n```\n" if form else ".\n")
     )
 
 
-def _training(recipe: Recipe, facts: RunFacts) -> str:
+def _toy(model: ModelFacts, data: Sequence[TrainingData]) -> str:
+    """What a toy model is not, and that its clips are drawn; "" for a model of another size and data."""
+    drawn = [*dict.fromkeys(item.drawn for item in data if item.drawn)]
+    said = [f"With {model.size} this model reads no real people. {TOY_NOTE}"] if model.is_toy else []
+    if drawn:
+        said.append(f"Its training data are clips that a program has drawn ({', '.join(drawn)}): no person is in them.")
+    return "> " + " ".join(said) + "\n" if said else ""
+
+
+def _training(recipe: Recipe, facts: RunFacts, model: ModelFacts) -> str:
     lines = [f"- data: manifest `{recipe.data.train.name}`" + (f", {facts.rows} rows" if facts.rows else "")]
     if recipe.kind == "rl":
         wheels = facts.wheels or f"{_name(recipe.rl.wheels)}, protocol {recipe.rl.protocol}"
@@ -152,25 +244,44 @@ def _training(recipe: Recipe, facts: RunFacts) -> str:
     if facts.steps:
         lines.append(f"- optimiser steps: {facts.steps}")
     lines.append(f"- seed: {recipe.seed}")
+    if model.size:
+        lines.append(f"- size: {model.size}")
     if facts.versions:
         lines.append("- versions: " + ", ".join(f"{name} {value}" for name, value in facts.versions.items()))
     return "## Training\n\n" + "\n".join(lines) + "\n"
 
 
-def _loading(kind: _Kind | None, base: str, is_adapter: bool) -> str:
+def _results(scores: Sequence[CardScore]) -> str:
+    if not scores:
+        return ""
+    names = [*dict.fromkeys(name for score in scores for name in score.measures)]
+    lines = [
+        "## Results",
+        "",
+        "In percent, with the 95 % interval over clusters of samples.",
+        "",
+        "| set | mode | " + " | ".join(names) + " | signature |",
+        "|" + "---|" * (len(names) + 3),
+    ]
+    for score in scores:
+        cells = [with_interval(*score.measures[name]) if name in score.measures else MISSING for name in names]
+        signature = score.signature.replace("|", "\\|")
+        lines.append(f"| {score.set} | {score.mode} | " + " | ".join(cells) + f" | `{signature}` |")
+    return "\n".join(lines) + "\n"
+
+
+def _loading(folder: Path, recipe: Recipe, kind: Loading | None, base: str, is_adapter: bool, hub_id: str) -> str:
+    source = hub_id or "FOLDER_OR_HUB_ID"
     if kind is None:
         on_top = ", then the adapter with PEFT's `PeftModel`" if is_adapter else ""
-        lines = [
-            f"Load it with the transformers class of `{_name(base)}`{on_top}; `mer-r1 predict` finds the class itself."
-        ]
+        of = f"`{base}`" if base else "its base model"
+        lines = [f"Load it with the transformers class of {of}{on_top}; `mer-r1 predict` finds the class itself."]
     else:
-        start = _name(base) if is_adapter else "FOLDER_OR_HUB_ID"
-        lines = ["```python", f"from transformers import {kind.model}, {kind.reader}"]
-        lines += ["from peft import PeftModel"] if is_adapter else []
-        lines += ["", f'model = {kind.model}.from_pretrained("{start}", dtype="auto")']
-        lines += ['model = PeftModel.from_pretrained(model, "FOLDER_OR_HUB_ID")'] if is_adapter else []
-        reader = "tokenizer" if kind is _CAUSAL else "processor"
-        lines += [f'{reader} = {kind.reader}.from_pretrained("FOLDER_OR_HUB_ID")', "```", *_serving(kind, is_adapter)]
+        budget, saved = folder_settings(folder)
+        style = saved if (folder / SETTINGS_FILE).is_file() else recipe.model.prompt_style or saved
+        template = PROMPT_TEMPLATES.get(style, PROMPT_TEMPLATES["full"])
+        below = (base or "BASE_MODEL") if is_adapter else None
+        lines = ["```python", *usage(kind, template, budget, source, below), "```", *_serving(kind, is_adapter)]
     return "\n".join(
         [
             "## Loading\n",
@@ -181,7 +292,7 @@ def _loading(kind: _Kind | None, base: str, is_adapter: bool) -> str:
     )
 
 
-def _serving(kind: _Kind, is_adapter: bool) -> list[str]:
+def _serving(kind: Loading, is_adapter: bool) -> list[str]:
     if is_adapter:
         return ["\n`mer-r1 export FOLDER --out DIR` writes adapter and base as one model, which vLLM serves."]
     media = (
@@ -220,7 +331,31 @@ in health care. Some of these uses are restricted or forbidden by law in some pl
 
 def _licence(facts: RunFacts, base: str) -> str:
     stated = f"Stated by the one who trained it: {facts.license}. " if facts.license else ""
+    of = f"the base model `{base}`" if base else "the base model"
     return (
-        f"## Licence\n\n{stated}The terms of the base model `{_name(base)}` and of the training data go on to this "
+        f"## Licence\n\n{stated}The terms of {of} and of the training data go on to this "
         "model; read them before you use or share it. This card grants nothing.\n"
     )
+
+
+_MER_R1 = """@article{han2026merr1,
+  title   = {{MER-R1: Multimodal Emotion Reasoning via Slow-Fast Thinking Synergy}},
+  author  = {Han, Zhiyuan and Zhu, Beier and Tong, Wenwen and Qin, Chengwei and Wang, Xinyi and Zhang, Jiayu and
+             Chen, Jiangnan and Guo, Hewei and Ran, Dongchuan and Lu, Lewei and Yang, Xun},
+  journal = {arXiv preprint arXiv:2606.27652},
+  year    = {2026}
+}"""
+_EMO_R3 = """@inproceedings{fang2026emor3,
+  title     = {{EMO-R3: Reflective Reinforcement Learning for Emotional Reasoning in Multimodal Large Language Models}},
+  author    = {Fang, Yiyang and Huang, Wenke and Fu, Pei and Yang, Yihao and Su, Kehua and Luo, Zhenbo and
+               Luan, Jian and Ye, Mang},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages     = {745--755},
+  year      = {2026}
+}"""
+
+
+def _citation(recipe: Recipe) -> str:
+    """The paper whose method was used: EMO-R3's where steps are rewarded, else MER-R1's."""
+    steps = recipe.kind == "rl" and recipe.rl.objective.startswith("emo_r3")
+    return f"## Citation\n\n```bibtex\n{_EMO_R3 if steps else _MER_R1}\n```\n"

@@ -51,7 +51,7 @@ def test_single_rows_fill_every_part_to_the_row_and_label_shares_to_one_row(num:
         assert all(abs(here[name] - total[name] * target / num) <= 1 for name in total)
 
 
-@pytest.mark.parametrize("num", [80, CHANGED + 60])
+@pytest.mark.parametrize("num", [40, 80, CHANGED + 60])
 def test_single_rows_fill_every_part_to_the_row_though_labels_are_many_and_rare(num: int) -> None:
     chance = random.Random(1)
     rows = [{str(chance.randrange(num)): 1, str(chance.randrange(num)): 1} for _ in range(num)]

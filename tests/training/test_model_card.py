@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from mer_r1.data.sample import Sample
 from mer_r1.evaluation.records import RunRecord
+from mer_r1.media import read_clip
 from mer_r1.recipe import Recipe
-from mer_r1.training.model_card import portable_yaml, write_card
+from mer_r1.training.model_card import CardScore, Published, portable_yaml, write_card
 
 OMNI, VL = "Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"
 FACTS = {"rows": 26101, "steps": 3262, "wheels": "official@1a2b3c4d", "versions": {"mer_r1": "0.1.0", "torch": "2.9"}}
@@ -213,3 +218,82 @@ def test_intended_use_and_limits_are_written(tmp_path: Path) -> None:
     _, body = card_of(tmp_path, recipe_of())
     assert "## Intended use and limits" in body
     assert "does not know what a person feels" in body
+
+
+def test_the_hub_reads_metrics_results_and_data_sets(tmp_path: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    scores = (
+        CardScore(
+            "mer2023", "slow", {"f1": (0.767, 0.75, 0.78), "precision": (0.5, None, None)}, "set:mer2023|mode:slow"
+        ),
+        CardScore("mer2023", "fast", {"f1": (0.7, None, None)}, "set:mer2023|mode:fast"),
+    )
+    facts = RunRecord.model_validate({**FACTS, "architecture": OMNI, "license": "apache-2.0"})
+    published = Published("me/emotions", ("owner/clips",), scores)
+    card = hub.ModelCard.load(write_card(tmp_path, recipe_of(), facts, published))
+    assert (card.data.base_model, card.data.license) == ("Qwen/Qwen2.5-Omni-7B", "apache-2.0")
+    assert (card.data.datasets, card.data.metrics) == (["owner/clips"], ["f1", "precision"])
+    assert card.data.model_name == "emotions"
+    first = card.data.eval_results[0]
+    assert (first.dataset_name, first.metric_type, first.metric_value) == ("mer2023", "f1", 76.7)
+    assert first.metric_args == {"signature": "set:mer2023|mode:slow"}
+    assert "| mer2023 | slow | 76.70 [75.00, 78.00] | 50.00 | `set:mer2023\\|mode:slow` |" in card.text
+    assert 'from_pretrained("me/emotions"' in card.text
+
+
+@pytest.mark.parametrize("source", ["runs/sft", "/home/somebody/sft/model", "tiny"])
+def test_a_base_that_is_a_folder_is_named_without_its_path(source: str, tmp_path: Path) -> None:
+    front, body = card_of(tmp_path, recipe_of(model={"source": source}), {"architecture": OMNI})
+    assert "base_model" not in front
+    prose = body.split("## Recipe")[0]
+    assert source not in prose.replace("tiny model", "")
+    assert ("an untrained model of this package" if source == "tiny" else "a model in a folder of its trainer") in prose
+
+
+def test_the_paper_is_cited_whose_method_was_used(tmp_path: Path) -> None:
+    assert "arXiv:2606.27652" in card_of(tmp_path, recipe_of())[1]
+    assert "fang2026emor3" in card_of(tmp_path, recipe_of(rl={"objective": "emo_r3", "reflection": {}}))[1]
+
+
+def test_a_toy_is_called_one_and_drawn_clips_are_named(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    recipe = recipe_of(data={"train": str(tmp_path / "corpus" / "train.jsonl")})
+    (run / "recipe.yaml").write_text(recipe.as_yaml())
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "corpus.json").write_text('{"corpus": "MiniMER"}')
+    _, body = card_of(run / "model", recipe)
+    assert "reads no real people" not in body
+    assert "clips that a program has drawn (MiniMER): no person is in them" in body
+    save_file({"w": np.zeros((1000, 100), np.float32)}, run / "model" / "model.safetensors")
+    _, body = card_of(run / "model", recipe)
+    assert "With 0.1 M parameters this model reads no real people. A toy:" in body
+    assert "- size: 0.1 M parameters" in body.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", ["full", "brief"])
+def test_the_example_runs_and_shows_the_prompt_that_was_taught(
+    style: str, tiny_folder: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    from mer_r1.model_settings import write_settings
+    from mer_r1.models.qwen2_5_omni import load_omni
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder, folder)
+    backbone = load_omni(str(tiny_folder), prompt_style=style)
+    write_settings(folder, backbone.budget, style)
+    _, body = card_of(folder, recipe_of(), {"architecture": OMNI})
+    film = next(
+        row for row in samples if row.video and not row.audio and read_clip(row, backbone.budget).waveform_N is not None
+    )
+    code = body.split("```python\n")[1].split("```")[0]
+    code = code.replace('"FOLDER_OR_HUB_ID"', repr(str(folder))).replace('"clip.mp4"', repr(str(film.video)))
+    names: dict[str, Any] = {}
+    exec(code.replace("max_new_tokens=1024", "max_new_tokens=2"), names)
+    asked = replace(film, subtitle="I won the prize!")
+    clip = read_clip(asked, backbone.budget)
+    assert names["text"] == backbone._chat(asked, clip)
+    assert names["inputs"]["input_ids"][0].tolist() == backbone.prepare(asked, clip).input_ids_T.tolist()
