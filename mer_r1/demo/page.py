@@ -29,6 +29,10 @@ _PLAYED = {
     "img": (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"),
 }
 _TURNS = "model"
+_SETTLE = (
+    "() => document.querySelectorAll('.mer [aria-busy=true]').forEach((e) => e.setAttribute('aria-busy', 'false'))"
+)
+"""What has been written when it was stopped stays, and no longer looks as if more came."""
 
 
 def make_page(model: DemoModel, uploads: Uploads, examples: Sequence[Example] = ()) -> Any:
@@ -100,7 +104,7 @@ def make_page(model: DemoModel, uploads: Uploads, examples: Sequence[Example] = 
             quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
             taken = button.click(take, None, [source, file, words], **quiet)
             events.append(taken.then(answer, inputs, **shown))
-        stop.click(None, None, None, cancels=events, queue=False, api_visibility="private")
+        stop.click(None, None, None, cancels=events, js=_SETTLE, queue=False, api_visibility="private")
         _add_call(model)
     page.queue(max_size=MAX_WAITING, api_open=False)
     return page

@@ -79,8 +79,15 @@ def validate_generator(
         return
     from mer_r1.models.checkpoint import require_source
 
+    _require_default(model)
     require_source(model)
     require_engine(engine)
+
+
+def _require_default(model: str | Backbone) -> None:
+    """Raises InputError where the default model is asked for and not there."""
+    if model == DEFAULT_MODEL and not Path(DEFAULT_MODEL).exists():
+        raise InputError(f"{model}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
 
 
 def require_engine(engine: Engine) -> None:
@@ -129,8 +136,7 @@ def make_model_generator(
 
     Raises InputError for a model that cannot be loaded, and where vLLM is to be used and cannot be.
     """
-    if model == DEFAULT_MODEL and not Path(DEFAULT_MODEL).exists():
-        raise InputError(f"{model}: there is no run here yet; run `mer-r1 quickstart`, or give --model RUN")
+    _require_default(model)
     if engine.name == "vllm":
         if not isinstance(model, str):
             raise InputError("vLLM loads a model itself; give its folder, not a loaded one")

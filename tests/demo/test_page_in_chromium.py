@@ -108,6 +108,18 @@ def test_an_example_is_one_click_and_its_text_comes_bit_by_bit(page: Page) -> No
     assert "happy" in answered(page)
 
 
+def test_stop_ends_an_answer_and_leaves_what_is_written(page: Page) -> None:
+    say(page, "slowly")
+    click(page, "Read the emotions")
+    page.wait(lambda: page.text("#mer-answers .slow .reasoning"))
+    click(page, "Stop")
+    page.wait(lambda: page.js(WHOLE))
+    written = page.text("#mer-answers .slow")
+    page.js("return new Promise((done) => setTimeout(done, 600))")
+    assert page.text("#mer-answers .slow") == written
+    assert page.text("#mer-wheel").strip() == ""
+
+
 def test_a_hostile_text_stays_text_and_an_error_is_one_line(page: Page, tmp_path: Path) -> None:
     say(page, "hostile")
     click(page, "Read the emotions")
@@ -123,7 +135,7 @@ def test_a_hostile_text_stays_text_and_an_error_is_one_line(page: Page, tmp_path
     assert "is not a media file" in problem
     assert "\n" not in problem
     assert str(tmp_path) not in problem
-    assert page.text("#mer-seen") == ""
+    assert page.text("#mer-seen").strip() == ""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -75,6 +75,7 @@ def test_a_hub_id_is_left_to_the_space(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--model", "nowhere"], "nowhere"),
+        (["--model", "runs/quickstart/mer_r1"], "run `mer-r1 quickstart`"),
         (["--port", "70000"], "--port 70000: give a number from 1 to 65535"),
         (["--space", "x", "--url", "http://127.0.0.1:1/v1"], "--space: goes without --url"),
         (["--key-env", "KEY"], "--key-env goes with --url"),
@@ -82,8 +83,14 @@ def test_a_hub_id_is_left_to_the_space(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_command_is_one_line_before_anything_is_loaded(
-    arguments: list[str], said: str, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    said: str,
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     model = [] if "--model" in arguments else ["--model", str(tiny_folder)]
     assert main(["demo", *model, *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
