@@ -33,7 +33,7 @@ EVIL = """<img src=x onerror=alert(1)> **b** [l](javascript:alert(1)) ${alert(1)
 class Scripted:
     """Writes the text of each mode in pieces; waits for `go` before its last one, and keeps what it was asked.
 
-    The words "hostile", "gone" and "slowly" of a visitor make it write EVIL, fail, and take its time.
+    The words "hostile", "gone", "slowly" and "very slowly" of a visitor make it write EVIL, fail, and take its time.
     """
 
     texts: Mapping[Mode, str] = field(default_factory=lambda: {"fast": FAST, "slow": SLOW})
@@ -67,7 +67,7 @@ class Scripted:
                 for end in range(4, len(text), 4):
                     self.num_written += 1
                     wrote(mode, text[:end])
-                    time.sleep(0.1 if sample.subtitle == "slowly" else 0)
+                    time.sleep({"slowly": 0.1, "very slowly": 1.0}.get(sample.subtitle or "", 0))
                 assert self.go.wait(20)
                 wrote(mode, text)
                 yield self._prediction(sample, mode, text)

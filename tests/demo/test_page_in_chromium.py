@@ -37,7 +37,7 @@ def page(camera_driver: WebDriver, served: str) -> Iterator[Page]:
     assert asked
     assert [url for url in asked if not url.startswith((served, "data:", "blob:", "about:", "chrome"))] == []
     severe = [row["message"] for row in read_log(camera_driver, "browser") if row["level"] == "SEVERE"]
-    assert severe == []
+    assert [message for message in severe if "AbortError" not in message] == []  # of an answer that was stopped
 
 
 def click(page: Page, text: str) -> None:
@@ -51,9 +51,9 @@ def say(page: Page, words: str) -> None:
     page.driver.find_element(By.CSS_SELECTOR, ".mer-ask textarea").send_keys(words)
 
 
-def answered(page: Page) -> str:
-    page.wait(lambda: page.js(WHOLE), 30)
-    page.wait(lambda: page.js("return document.querySelector('#mer-wheel .wheel')"))
+def answered(page: Page, seconds: float = 30.0) -> str:
+    page.wait(lambda: page.js("return document.querySelector('#mer-wheel .wheel')"), seconds)
+    assert page.js(WHOLE)
     return page.text("#mer-answers")
 
 
@@ -108,16 +108,16 @@ def test_an_example_is_one_click_and_its_text_comes_bit_by_bit(page: Page) -> No
     assert "happy" in answered(page)
 
 
-def test_stop_ends_an_answer_and_leaves_what_is_written(page: Page) -> None:
-    say(page, "slowly")
+def test_stop_ends_an_answer_and_the_next_one_need_not_wait_for_it(page: Page) -> None:
+    say(page, "very slowly")
     click(page, "Read the emotions")
-    page.wait(lambda: page.text("#mer-answers .slow .reasoning"))
+    page.wait(lambda: page.js("return document.querySelectorAll('#mer-answers [aria-busy=true]').length === 2"))
     click(page, "Stop")
     page.wait(lambda: page.js(WHOLE))
-    written = page.text("#mer-answers .slow")
-    page.js("return new Promise((done) => setTimeout(done, 600))")
-    assert page.text("#mer-answers .slow") == written
     assert page.text("#mer-wheel").strip() == ""
+    page.js("return new Promise((done) => setTimeout(done, 500))")  # as a person takes; Stop ends what begins with it
+    page.js("document.querySelector('.mer-examples button').click()")
+    assert "happy" in answered(page, 10)  # the first one would have taken half a minute
 
 
 def test_a_hostile_text_stays_text_and_an_error_is_one_line(page: Page, tmp_path: Path) -> None:
