@@ -132,7 +132,7 @@ def _print_gaps(found: RunsDiagnosis, console: Console) -> None:
 
 
 def _print_calibration(found: RunsDiagnosis, console: Console) -> None:
-    heads = ("set", "system", "retained\n%", "ECE\nfast", "ECE\nslow", "paradox,\nrecall", "paradox,\nprecision")
+    heads = ("set", "system", "retained\n%", "ECE\nfast", "ECE\nslow", "paradox\nrecall", "paradox\nprecision")
     table = _table("What slow retains of fast; calibration at the first word (0 is best)", heads, 2)
     for title, system, numbers in _rows(found):
         of = numbers.paradox
