@@ -17,6 +17,7 @@ from mer_r1.display.grid import Grid, print_grid, print_line
 from mer_r1.display.score import TITLES, class_lines, failed_answers, matrix_of, title_of, wheels_line
 from mer_r1.evaluation.answered import FailedRule
 from mer_r1.evaluation.compare import Comparison, Row
+from mer_r1.evaluation.sentiment import not_unibench
 from mer_r1.metrics.statistics import NUM_RESAMPLES
 from mer_r1.text import interval, p_value, percent, points, printable
 
@@ -93,9 +94,12 @@ def notes_of(found: Comparison, rule: FailedRule) -> Iterator[str]:
         if row.reports.strangers:
             yield f"{name}: {row.reports.strangers}"
         if row.reports.classes is None and row.reports.main.missing:
-            yield f"{name}: {row.reports.main.missing} clips have no prediction and count as empty answers"
+            fate = " and count as empty answers" if row.reports.words else ""
+            yield f"{name}: {row.reports.main.missing} clips have no prediction{fate}"
         if row.reports.classes is not None:
             yield from (f"{name}: {line}" for line in islice(class_lines(row.reports.classes), 1, None))
+    sentiments = [row.reports.sentiment for row in found.rows if row.reports.sentiment is not None]
+    yield from dict.fromkeys(filter(None, (not_unibench(item.backend, item.prompt) for item in sentiments)))
     if line := wheels_line(found.signatures[0]):
         yield line
 

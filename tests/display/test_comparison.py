@@ -161,3 +161,14 @@ def test_diagnose_and_a_quickstart_name_the_builtin_wheels_too(
     for wheels, told in (("builtin@1a2b3c4d", True), ("official@1a2b3c4d", False)):
         print_metrics(MetricsRecord(systems={}, signature=f"set:test|n:3|wheels:{wheels}|version:1"), Console())
         assert ("Built-in wheels" in capsys.readouterr().out) is told
+
+
+def test_a_sentiment_that_is_not_the_benchmarks_is_named_beside_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gold = write(tmp_path / "gold.jsonl", {"id": "a", "valence": 1}, {"id": "b", "valence": -1})
+    pred = write(tmp_path / "pred.jsonl", {"id": "a", "labels": ["happy"]})
+    assert main(["score", "--gold", str(gold), "--compare", str(pred), str(pred), "--sentiment", "lexicon"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("Sentiment by the built-in lexicon: these WAF are not MER-UniBench's.") == 1
+    assert "pred: 1 clips have no prediction\n" in printed
