@@ -145,6 +145,7 @@ def test_a_row_whose_clip_is_lost_is_named_the_others_are_answered_and_it_is_ask
     assert rows_of(out)[-1]["status"] != "error"
 
 
+@pytest.mark.slow
 def test_ids_are_those_that_a_manifest_has_for_the_files(
     corpus_folder: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +163,7 @@ def test_ids_are_those_that_a_manifest_has_for_the_files(
     assert len(read_predictions(out)) == len(clips)
 
 
+@pytest.mark.slow
 def test_a_folder_is_its_clips_and_their_number_is_said(
     clip: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,6 +176,7 @@ def test_a_folder_is_its_clips_and_their_number_is_said(
     assert printed.err.startswith(f"{tmp_path}: 2 clips\n")
 
 
+@pytest.mark.slow
 def test_words_beside_a_clip_are_used_and_named_unless_they_are_not_wanted(
     clip: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +218,7 @@ def test_emotions_over_time_are_a_table_a_plot_and_rows(
     assert [row["subtitle"] for row in rows[::2]] == ["I won!", None, None]
 
 
+@pytest.mark.slow
 def test_a_clip_that_ends_early_is_shown_as_far_as_it_goes_and_the_next_one_too(
     clip: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,6 +237,7 @@ def test_a_clip_that_ends_early_is_shown_as_far_as_it_goes_and_the_next_one_too(
     assert "failed: " in rows.err
 
 
+@pytest.mark.slow
 def test_a_clip_longer_than_a_model_is_shown_names_windows(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

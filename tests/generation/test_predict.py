@@ -80,6 +80,7 @@ def test_a_file_that_fails_is_an_error_row_and_the_others_are_answered(
     assert "is not a media file" in str(text.error)
 
 
+@pytest.mark.slow
 def test_a_folder_is_its_clips(tiny: OmniBackbone, film: Path, voice: Path) -> None:
     made = predict(film.parent, model=tiny, mode="fast", max_new_tokens=SHORT)
     assert [row.id for row in made] == [str(film), str(voice)]

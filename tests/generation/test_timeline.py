@@ -46,6 +46,7 @@ def test_a_window_is_answered_as_a_file_that_was_cut_there(tiny: OmniBackbone, t
         assert {prediction.id for prediction in window.predictions} == {str(whole)}
 
 
+@pytest.mark.slow
 def test_windows_come_while_later_ones_are_not_decoded_yet(
     tiny: OmniBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_row_has_the_window_and_the_keys_of_a_predictions_file() -> None:
     assert (row["id"], row["start_s"], row["end_s"], row["subtitle"]) == ("a", 2.5, 7.5, "I won!")
 
 
+@pytest.mark.slow
 def test_of_a_file_that_is_cut_short_the_answers_before_are_given(tiny: OmniBackbone, tmp_path: Path) -> None:
     path = write_media(
         tmp_path / "a.mkv", frames=gray_frames(14) * 3, sound=tone(5, 16_000), video_options={"bf": "0", "g": "8"}

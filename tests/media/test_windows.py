@@ -127,6 +127,7 @@ def test_a_frame_goes_on_being_shown_in_the_windows_behind_it(tmp_path: Path) ->
     assert shown == [[0, 1], [1, 1], [1, 1], [1, 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "webm", "avi", "ts"])
 def test_any_container_is_cut_at_its_own_times(tmp_path: Path, suffix: str) -> None:
     codecs: dict[str, Any] = {"webm": {"video_codec": "libvpx", "audio_codec": "libopus", "audio_format": "s16"}}.get(
