@@ -21,7 +21,11 @@ def add(commands: Commands) -> None:
     group = parser.add_argument_group("what its card says")
     group.add_argument("--license", default="", metavar="NAME", help="such as apache-2.0 (default: none is named)")
     group.add_argument(
-        "--dataset", action="append", default=[], metavar="OWNER/NAME", help="of the Hub, may stand several times"
+        "--dataset",
+        action="append",
+        default=[],
+        metavar="OWNER/NAME",
+        help="learned from, on the Hub; may be repeated (default: none)",
     )
     group.add_argument(
         "--base-model", metavar="OWNER/NAME", help="what training began from (default: what the run knows)"
