@@ -65,13 +65,14 @@ def _stages_of(options: argparse.Namespace) -> tuple[Stage, ...]:
 
 def _run(options: argparse.Namespace) -> int:
     from mer_r1.analysis.check import check_manifest
-    from mer_r1.data.files import write_json
+    from mer_r1.data.files import validate_outputs, write_json
     from mer_r1.display.check import print_findings, print_problems
     from mer_r1.display.progress import progress_bar
     from mer_r1.emotion.wheel import load_wheels
 
     stages = _stages_of(options)
     needs = _needs(options, stages)
+    validate_outputs({"--json": options.json}, (options.manifest,))
     num_printed = 0
 
     def print_first(found: Findings) -> None:

@@ -22,7 +22,7 @@ from mer_r1.commands.options import (
     engine_of,
     modes_of,
 )
-from mer_r1.data.files import write_json, write_json_lines
+from mer_r1.data.files import validate_outputs, write_json, write_json_lines
 from mer_r1.errors import InputError
 
 THEORY_SEED = 0
@@ -112,6 +112,7 @@ def _run_files(options: argparse.Namespace) -> int:
     from mer_r1.display.diagnosis import print_diagnosis
     from mer_r1.emotion.wheel import load_wheels
 
+    validate_outputs({"--json": options.json}, (options.gold, options.pred))
     truth, wheels = read_gold(options.gold), load_wheels(options.wheels, options.protocol)
     rows = read_predictions(options.pred, wheels.protocol.parser)
     try:

@@ -78,7 +78,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mer_r1.data.files import write_json
+    from mer_r1.data.files import validate_outputs, write_json
     from mer_r1.evaluation.compare import compare_files, rows_of_file, systems_of
     from mer_r1.evaluation.score import Settings, score_file
 
@@ -94,9 +94,8 @@ def _run(options: argparse.Namespace) -> int:
         sentiment=sentiment_choice(options),
     )
     systems = systems_of(options.compare or [options.pred])
-    read = [path for path in (options.gold, options.sentiment_out, *(system.path for system in systems)) if path]
-    if options.json is not None and options.json.resolve() in {path.resolve() for path in read}:
-        raise InputError(f"{options.json}: --json would overwrite what is scored or kept; give another file")
+    outputs = {"--json": options.json}
+    validate_outputs(outputs, (options.gold, options.sentiment_out, *(system.path for system in systems)))
     if options.compare:
         scored, table = None, compare_files(options.gold, options.compare, settings)
     else:

@@ -7,7 +7,7 @@ import filecmp
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -71,6 +71,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def validate_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None]) -> None:
+    """Raises InputError where an output, by the name of its option, is a file that is read, or another output."""
+    taken = {path.resolve() for path in inputs if path is not None}
+    for option, path in outputs.items():
+        if path is not None and path.resolve() in taken:
+            raise InputError(f"{option} {path} would overwrite another file of this command; give another name")
+        taken |= {path.resolve()} if path is not None else set()
 
 
 def put_new(temporary: Mapping[Path, Path]) -> None:

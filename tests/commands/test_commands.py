@@ -164,10 +164,9 @@ WRONG = [
     (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", "gold.jsonl/x"), "gold.jsonl"),
     (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", ""), "'.' is no name of a file"),
     (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", ".."), "'..' is no name of a file"),
-    (
-        ("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", "gold.jsonl"),
-        "would overwrite what is scored",
-    ),
+    (("check", "gold.jsonl", "--json", "./gold.jsonl"), "--json gold.jsonl would overwrite another file"),
+    (("diagnose", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", "gold.jsonl"), "would overwrite"),
+    (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", "gold.jsonl"), "would overwrite"),
     (("score", "--gold", "gold.jsonl", "--pred", "pred.jsonl", "--json", "./pred.jsonl"), "would overwrite"),
     (("score", "--gold", "gold.jsonl", "--compare", "pred.jsonl", "pred.jsonl", "--json", "pred.jsonl"), "overwrite"),
     (("train", "minimer-sfd"), "minimer-sfd: no such recipe"),

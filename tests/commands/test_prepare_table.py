@@ -51,7 +51,9 @@ def test_a_dry_run_shows_samples_and_writes_nothing(place: Path, capsys: pytest.
     ("line", "told"),
     [
         ("prepare table labels.csv", "--out MANIFEST is needed"),
-        ("prepare table labels.csv --out labels.csv", "would take the place of another file"),
+        ("prepare table labels.csv --out labels.csv", "--out labels.csv would overwrite another file"),
+        ("prepare table labels.csv --out m.jsonl --missing labels.csv", "--missing labels.csv would overwrite another"),
+        ("prepare table labels.csv --out m.jsonl --missing m.jsonl", "--missing m.jsonl would overwrite another file"),
         ("prepare table labels.csv --out m.csv", "a manifest is JSON lines; end its name in .jsonl"),
         ("prepare table labels.csv --out m.jsonl --media clips --id none", "no column of ids or of media files among"),
         ("prepare table labels.csv --out clips", "clips is a folder; give the path of the manifest"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mer_r1.data.files import atomic_path, write_text
+from mer_r1.data.files import atomic_path, validate_outputs, write_text
 from mer_r1.data.importers import read_table
 from mer_r1.data.importers.columns import Columns, choose_columns
 from mer_r1.data.importers.mapping import read_mapping
@@ -54,10 +54,13 @@ def prepare_table(request: Request, *, dry_run: bool = False) -> PreparedTable:
     out = request.out
     if out is None and not dry_run:
         raise InputError("--out MANIFEST is needed, the file to write; or --dry-run to see what it would hold")
+    outputs = {"--out": out, "--missing": request.missing}
+    validate_outputs(outputs, (Path(request.source), request.mapping))
     if out is not None:
-        _check_out(request, out)
+        _check_out(out)
     mapping = None if request.mapping is None else read_mapping(request.mapping)
     table = read_table(request.source, request.choice)
+    validate_outputs(outputs, (table.path,))  # of a folder it is the file that was found there
     columns = choose_columns(table, request.columns)
     media = _media_files(request, table, columns)
     embedded = (out or Path("manifest.jsonl")).with_suffix("")
@@ -82,13 +85,10 @@ def _hint(columns: Columns) -> str:
     )
 
 
-def _check_out(request: Request, out: Path) -> None:
-    """Raises InputError where a file that is read would be written over."""
+def _check_out(out: Path) -> None:
+    """Raises InputError for a name that is no manifest's."""
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the path of the manifest to write, such as {out / 'manifest.jsonl'}")
-    read = [Path(request.source), request.mapping, request.missing]
-    if out.resolve() in {path.resolve() for path in read if path is not None}:
-        raise InputError(f"--out {out} would take the place of another file of this command; give another name")
     if out.suffix.lower() in ENDINGS:
         raise InputError(f"--out {out}: a manifest is JSON lines; end its name in .jsonl")
 
