@@ -27,13 +27,7 @@ def takes(source: str) -> bool:
 def read(source: str, choice: Choice) -> Table:
     """The table; a row with more or fewer cells than the head is an error that names its line."""
     path = Path(source)
-    text, encoding = file_text(path, choice.encoding)
-    skipped, sign = 0, ""
-    if text[:4].lower() == "sep=" and text[4:5] in SIGNS:
-        sign, skipped = text[4], 1
-        text = text.partition("\n")[2]
-    sign = sign or _sign_of(text, "\t" if ends_in(source, ".tsv", ".tab") else ",")
-    lines = _lines(path, text, sign, skipped)
+    lines, sign, encoding = read_lines(path, choice.encoding)
     head = next(lines, (0, []))[1]
     columns = named_columns(head)
     rows = []
@@ -48,6 +42,17 @@ def read(source: str, choice: Choice) -> Table:
         if any(cell.strip() for cell in cells):
             rows.append(Row(line, dict(zip(columns, cells, strict=True))))
     return table_of(path, f"CSV, {SIGNS[sign]} between cells, {encoding}", columns, rows)
+
+
+def read_lines(path: Path, encoding: str | None = None) -> tuple[Iterator[tuple[int, list[str]]], str, str]:
+    """The cells of every row, the head among them, with the row's line; the sign between them; the encoding."""
+    text, encoding = file_text(path, encoding)
+    skipped, sign = 0, ""
+    if text[:4].lower() == "sep=" and text[4:5] in SIGNS:
+        sign, skipped = text[4], 1
+        text = text.partition("\n")[2]
+    sign = sign or _sign_of(text, "\t" if ends_in(path.name, ".tsv", ".tab") else ",")
+    return _lines(path, text, sign, skipped), sign, encoding
 
 
 def _lines(path: Path, text: str, sign: str, skipped: int) -> Iterator[tuple[int, list[str]]]:

@@ -38,7 +38,9 @@ _MEDIA_TYPES = {"Image": "image", "Audio": "audio", "Video": "video"}
 def class_names(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Column -> the names of its classes, of those that have any, in a list or not."""
     leaves = {column: _leaf(feature) for column, feature in features.items()}
-    return {column: tuple(leaf["names"]) for column, leaf in leaves.items() if leaf.get("_type") == "ClassLabel"}
+    return {
+        column: tuple(leaf.get("names") or ()) for column, leaf in leaves.items() if leaf.get("_type") == "ClassLabel"
+    }
 
 
 def media_columns(features: Mapping[str, Any]) -> dict[str, str]:

@@ -11,7 +11,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,11 @@ from mer_r1.data.files import read_json_lines
 from mer_r1.data.importers.encoding import file_text
 from mer_r1.data.importers.table import Choice, Row, Table, ends_in, table_of
 from mer_r1.errors import InputError
+from mer_r1.text import printable
 
 ID = "id"
 LABELS = "labels"
+_CHATS = ("messages", "conversations")
 
 
 def takes(source: str) -> bool:
@@ -36,7 +40,9 @@ def read(source: str, choice: Choice) -> Table:
         return _table(path, "JSON lines", [Row(line, row) for line, row in read_json_lines(path)])
     text, _ = file_text(path, choice.encoding)
     try:
-        whole = json.loads(text)
+        whole = json.loads(text, object_pairs_hook=partial(_object, path))
+    except InputError:
+        raise
     except RecursionError:
         raise InputError(f"{path}: not valid JSON (nested too deeply); give a list of objects") from None
     except ValueError as error:
@@ -47,6 +53,15 @@ def read(source: str, choice: Choice) -> Table:
         raise InputError(f"{path}:{line}: not valid JSON ({reason}); give a list of objects") from None
     objects = list(_objects(path, whole))
     return _table(path, "JSON", [Row(number, row) for number, row in enumerate(objects, 1)])
+
+
+def _object(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the file. Raises InputError for a key that stands twice: one of two clips would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise InputError(f"{path}: key {printable(twice)!r} stands twice in one object; keep one")
+    return found
 
 
 def _table(path: Path, form: str, rows: list[Row]) -> Table:
@@ -76,7 +91,11 @@ def _objects(path: Path, whole: Any) -> Iterator[dict[str, Any]]:
 
 
 def _rows_of_object(whole: dict[str, Any]) -> Any:
-    lists = [value for value in whole.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    lists = [
+        value
+        for key, value in whole.items()
+        if key not in _CHATS and isinstance(value, list) and value and isinstance(value[0], dict)
+    ]
     if len(lists) == 1:
         return lists[0]
     if whole and all(isinstance(value, dict) for value in whole.values()):
@@ -84,7 +103,7 @@ def _rows_of_object(whole: dict[str, Any]) -> Any:
         if all(index == indices[0] for index in indices) and indices[0] == [str(i) for i in range(len(indices[0]))]:
             return [{column: values[index] for column, values in whole.items()} for index in indices[0]]
         return [value if ID in value else {ID: identity, **value} for identity, value in whole.items()]
-    if any(key in whole for key in (ID, LABELS, "messages", "conversations")):
+    if any(key in whole for key in (ID, LABELS, *_CHATS)):
         return [whole]
     if whole and all(_is_words(value) for value in whole.values()):
         return [{ID: identity, LABELS: value} for identity, value in whole.items()]

@@ -5,12 +5,13 @@
     YAML    0: anger
 
 Labels are compared without regard to case and outer white space. A label that stands for nothing (null, an empty cell)
-is left out.
+is left out. A label that stands twice must have the same words.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import yaml
 
 from mer_r1.data.importers import delimited
 from mer_r1.data.importers.encoding import file_text
-from mer_r1.data.importers.table import Choice, text_of
+from mer_r1.data.importers.table import text_of
 from mer_r1.data.labels import split_labels
 from mer_r1.errors import InputError, first_line
 from mer_r1.text import kind_of, printable
@@ -28,16 +29,25 @@ Mapping = dict[str, tuple[str, ...]]
 
 def read_mapping(path: Path, encoding: str | None = None) -> Mapping:
     """Label, in lower case -> its words. Raises InputError that names file and label."""
-    if path.suffix.lower() in (".json", ".yaml", ".yml"):
-        pairs = _pairs(path, encoding)
-    else:
-        table = delimited.read(str(path), Choice(encoding=encoding))
-        if len(table.columns) != 2:
+    is_object = path.suffix.lower() in (".json", ".yaml", ".yml")
+    mapping: Mapping = {}
+    for label, value in _pairs(path, encoding) if is_object else _rows(path, encoding):
+        name, words = text_of(label).lower(), _words(path, label, value)
+        if mapping.setdefault(name, words) != words:
+            raise InputError(f"{path}: label {printable(label)!r} stands there twice, with other words; keep one")
+    return mapping
+
+
+def _rows(path: Path, encoding: str | None) -> Iterator[tuple[str, str]]:
+    """The two cells of every row; a head is a pair like the others, for no label is called so."""
+    lines, sign, _ = delimited.read_lines(path, encoding)
+    for line, cells in lines:
+        if len(cells) < 2 or any(cell.strip() for cell in cells[2:]):
             raise InputError(
-                f"{path}: {len(table.columns)} columns; a mapping has two, the label and what it is called"
+                f"{path}:{line}: {len(cells)} columns, which a {delimited.SIGNS[sign]} separates; a mapping has two, "
+                "the label and what it is called"
             )
-        pairs = [table.columns, *(tuple(row.cells.values()) for row in table.rows)]
-    return {text_of(label).lower(): _words(path, label, value) for label, value in pairs}
+        yield cells[0], cells[1]
 
 
 def _pairs(path: Path, encoding: str | None) -> list[tuple[Any, ...]]:

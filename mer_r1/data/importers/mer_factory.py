@@ -67,7 +67,8 @@ def _cells(name: str, found: dict[str, Any], key: str) -> dict[str, Any]:
     cells["reasoning"] = found.get(key)
     if not is_blank(label := found.get("ground_truth_label")):
         cells["labels"] = label
-    peaks = [peak for peak in found.get("chronological_emotion_peaks") or () if isinstance(peak, str)]
+    listed = found.get("chronological_emotion_peaks")
+    peaks = [peak for peak in listed if isinstance(peak, str)] if isinstance(listed, list) else []
     if peaks:
         cells["peaks"] = ", ".join(_DEGREE.sub("", _PEAK.sub("", peak)).strip() for peak in peaks)
     return cells

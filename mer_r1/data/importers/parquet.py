@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,19 @@ def read_shards(path: Path, shards: Sequence[Path]) -> Table:
     columns: tuple[str, ...] = ()
     classes: dict[str, tuple[str, ...]] = {}
     for shard in shards:
-        features, found = _read(shard)
+        names, features, found = _read(shard)
+        columns = columns or names
         classes |= class_names(features)
         first = len(rows)
         for index, cells in enumerate(found):
             rows.append(Row(first + index + 1, cells))
-        columns = columns or tuple(rows[-1].cells if rows else ())
     return table_of(
         path, "Parquet" + (f", {len(shards)} files" if len(shards) > 1 else ""), columns, rows, classes=classes
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+def _read(path: Path) -> tuple[tuple[str, ...], dict[str, Any], Iterator[dict[str, Any]]]:
+    """The columns of a file, what `datasets` says of them, and the rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -50,16 +51,24 @@ def _read(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a Parquet file that can be read ({first_line(error)})") from None
-    known = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
-    features: dict[str, Any] = json.loads(known).get("info", {}).get("features", {})
-    return features, _rows(path, file, features)
+    columns = tuple(name for name in file.schema_arrow.names if not name.startswith("__index_level_"))
+    features = _features(file.schema_arrow.metadata or {})
+    return columns, features, _rows(path, file, columns, features)
 
 
-def _rows(path: Path, file: Any, features: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _features(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """The features in a file's metadata; empty where it has none, or none that can be read."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _rows(path: Path, file: Any, columns: Sequence[str], features: dict[str, Any]) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
 
     kinds = media_columns(features)
-    columns = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
 
     @lru_cache(maxsize=1)
     def column_of(group: int, name: str) -> Any:
@@ -70,7 +79,7 @@ def _rows(path: Path, file: Any, features: dict[str, Any]) -> Iterator[dict[str,
 
     try:
         for group in range(file.num_row_groups):
-            batches = file.iter_batches(_BATCH, row_groups=[group], columns=columns)
+            batches = file.iter_batches(_BATCH, row_groups=[group], columns=[*columns])
             for index, values in enumerate(row for batch in batches for row in batch.to_pylist()):
                 yield {
                     name: media_cell(value, kinds.get(name), partial(value_of, group, name, index))

@@ -51,6 +51,8 @@ def read(source: str, choice: Choice) -> Table:
 
 def chosen_split(source: str, names: list[str], choice: Choice) -> str:
     """The split that is chosen, or the only one. Raises InputError for another number."""
+    if not names:
+        raise InputError(f"{source}: no split in it; give another data set")
     if choice.split is not None and choice.split not in names:
         raise InputError(f"{source}: no split {printable(choice.split)!r}; it has {printable(', '.join(names), 300)}")
     if choice.split is None and len(names) > 1:

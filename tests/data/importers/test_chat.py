@@ -41,6 +41,12 @@ def test_every_form_of_a_chat_gives_the_same_sample(tmp_path: Path, chat: dict[s
     assert (found.video, found.audio) == (tmp_path / "d/1.mp4", tmp_path / "d/1.mp3")
 
 
+@pytest.mark.parametrize("key", ["messages", "conversations"])
+def test_a_json_file_of_one_chat_is_one_sample(tmp_path: Path, key: str) -> None:
+    turns = [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": TAUGHT}]
+    assert one(tmp_path, {key: turns, "videos": ["d/1.mp4"]}, "t.json").labels == ("happy", "calm")
+
+
 def test_media_within_contents_are_taken(tmp_path: Path) -> None:
     content = [{"type": "image", "image": "d/1.jpg"}, {"type": "text", "text": "Which? <Subtitle>Oh no</Subtitle>."}]
     answer = [{"type": "text", "text": "<answer>sad</answer>"}]

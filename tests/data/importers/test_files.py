@@ -101,6 +101,7 @@ def test_of_several_sheets_one_is_said(tmp_path: Path) -> None:
         ("a.json", b'[{"id": 1},\n{"id": ]', r"a\.json:2: not valid JSON"),
         ("a.json", b"[1, 2]", "row 1 is int; an object is needed"),
         ("a.json", b"[" * 100_000, "nested too deeply"),
+        ("a.json", b'{"clip_1": "joy", "clip_1": "fear"}', r"a\.json: key 'clip_1' stands twice in one object"),
         ("a.json", b"3", "no rows; give a list of objects"),
         ("a.xlsx", b"PK\3\4 damaged", "not a workbook that can be read"),
         ("a.xls", b"\xd0\xcf", r"\.xls is not read; save it as \.xlsx or CSV"),

@@ -11,9 +11,10 @@ import pytest
 from mer_r1.commands import main
 from mer_r1.data.gold import read_gold
 from mer_r1.data.importers import read_table
-from mer_r1.data.importers.embedded import media_cell
+from mer_r1.data.importers.embedded import class_names, media_cell
 from mer_r1.data.importers.prepare import Request, prepare_table
-from mer_r1.data.importers.saved_dataset import is_hub_id
+from mer_r1.data.importers.saved_dataset import chosen_split, is_hub_id
+from mer_r1.data.importers.table import Choice
 from mer_r1.data.manifest import read_manifest
 from mer_r1.data.predictions import read_modes
 from mer_r1.errors import InputError
@@ -34,8 +35,12 @@ def test_metadata_beside_media_and_folders_of_labels_are_read(tmp_path: Path) ->
 
 
 def test_a_folder_with_one_table_is_that_table_and_one_with_two_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
     write(tmp_path / "a.csv", "id,label,text\n1,joy,x\n")
     assert samples(tmp_path)[0].labels == ("joy",)
+    found = write(tmp_path / "set" / "m.jsonl", '{"id": "1", "text": "x"}\n')
+    with pytest.raises(InputError, match=r"--out .*m\.jsonl would overwrite another file"):
+        samples(tmp_path / "set", out=found)
     write(tmp_path / "b.jsonl", '{"id": "1"}\n')
     with pytest.raises(InputError, match="several tables; give one of"):
         read_table(str(tmp_path))
@@ -124,6 +129,22 @@ def test_a_damaged_parquet_file_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     with pytest.raises(InputError, match=r"t\.parquet: not a Parquet file that can be read"):
         read_table(str(write(tmp_path / "t.parquet", "PAR1 no")))
+    with pytest.raises(InputError, match="no rows under the columns id, label"):
+        read_table(str(parquet(tmp_path / "t.parquet", {"id": [], "label": []})))
+
+
+@pytest.mark.parametrize("known", ["[]", "{no json", '{"info": {"features": 3}}', '{"info": null}'])
+def test_a_parquet_file_whose_features_cannot_be_read_is_a_plain_one(tmp_path: Path, known: str) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pa.table({"id": ["a"], "label": ["joy"]}).replace_schema_metadata({"huggingface": known})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert read_table(str(tmp_path / "t.parquet")).rows[0].cells == {"id": "a", "label": "joy"}
+
+
+def test_classes_without_names_are_numbers_and_no_split_is_told() -> None:
+    assert class_names({"label": {"_type": "ClassLabel"}}) == {"label": ()}
+    with pytest.raises(InputError, match="set: no split in it"):
+        chosen_split("set", [], Choice())
 
 
 @pytest.mark.slow
@@ -199,7 +220,7 @@ def test_the_output_of_mer_factory_is_read(tmp_path: Path) -> None:
         write(tmp_path / "out" / name / f"{name}_merr_data.json", text)
         write_json(tmp_path / "out" / name / f"{name}_audio_analysis.json", {"audio_analysis": "calm"})
     (tmp_path / "out" / "c").mkdir()
-    picture = {"source_path": "/x/c.jpg", "final_summary": "She smiles."}
+    picture = {"source_path": "/x/c.jpg", "final_summary": "She smiles.", "chronological_emotion_peaks": 5}
     write_json(tmp_path / "out" / "c" / "c_image_analysis.json", picture)
     found = samples(tmp_path / "out", root)
     assert [(row.id, row.labels, row.reasoning) for row in found] == [

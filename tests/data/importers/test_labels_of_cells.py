@@ -75,9 +75,24 @@ def test_a_mapping_translates_and_what_it_lacks_is_counted(tmp_path: Path, endin
 
 
 @pytest.mark.parametrize(
+    ("text", "mapping"),
+    [
+        ("sad,gloomy\n", {"sad": ("gloomy",)}),
+        ("xxx,\nsad,gloomy\n", {"xxx": (), "sad": ("gloomy",)}),
+        ("joy,joy\nsad,gloomy\n", {"joy": ("joy",), "sad": ("gloomy",)}),
+    ],
+)
+def test_the_first_row_of_a_mapping_without_a_head_is_a_pair(
+    tmp_path: Path, text: str, mapping: dict[str, tuple[str, ...]]
+) -> None:
+    assert read_mapping(write(tmp_path / "m.csv", text)) == mapping
+
+
+@pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("m.csv", "a,b,c\n1,2,3\n", "3 columns; a mapping has two"),
+        ("m.csv", "a,b,c\n1,2,3\n", "m.csv:1: 3 columns, which a comma separates; a mapping has two"),
+        ("m.csv", "joy,happy\nJoy,glad\n", "label 'Joy' stands there twice, with other words"),
         ("m.json", "[1]", "a list; a mapping is an object"),
         ("m.json", '{"0": 3}', "label '0' maps to a number"),
         ("m.yaml", "a: [b", "cannot be read"),
