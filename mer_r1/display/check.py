@@ -58,7 +58,7 @@ def _rows(found: Findings) -> Table:
         f"for {stage}": rows.counts(found.faulty) for stage, rows in found.stages.items()
     } or {"count": (found.num_rows - len(found.faulty), {})}
     table = Table("rows", *(Column(name, justify="right") for name in stages), title=title, title_justify="left")
-    table.add_row("used" if found.stages else "sound", *(str(used) for used, _ in stages.values()))
+    table.add_row("used" if found.stages else "without problems", *(str(used) for used, _ in stages.values()))
     for reason in dict.fromkeys(reason for _, unused in stages.values() for reason in unused):
         table.add_row(f"not used: {reason}", *(str(unused.get(reason, 0)) for _, unused in stages.values()))
     table.add_row("with problems", *(str(found.num_with_problems) for _ in stages))

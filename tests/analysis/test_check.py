@@ -60,7 +60,7 @@ def test_a_valid_manifest_passes_and_what_is_worth_knowing_is_counted(
     printed = squeezed(capsys.readouterr().out)
     assert "good.jsonl: valid" in printed
     for line in (
-        "sound | 4",
+        "without problems | 4",
         "in the file | 4",
         "rows whose media were decoded | 3",
         "clips without sound | 1 | 2",
@@ -97,7 +97,9 @@ def test_every_problem_is_listed_not_only_the_first(clips: Path, capsys: pytest.
     assert sorted(lines) == [1, 2, 3, 3, 4, 5, 6, 7]
     assert "NOT valid" in printed
     assert "problems | 8" in squeezed(printed)
-    assert "sound | 0 | | with problems | 7 | ├───────────────┼───────┤ | in the file | 7" in squeezed(printed)
+    assert "without problems | 0 | | with problems | 7 | ├──────────────────┼───────┤ | in the file | 7" in squeezed(
+        printed
+    )
     assert any('unknown key "vidoe"; did you mean "video"?' in problem for problem in problems)
     assert any("reach no category of any wheel" in problem for problem in problems)
     assert any("are read back from an answer as" in problem for problem in problems)
