@@ -15,8 +15,8 @@ from mer_r1.errors import InputError
 from mer_r1.text import printable
 
 MAX_BYTES = 256 * 2**20
-NOT_KNOWN = frozenset({"", "nan", "none", "null", "n/a", "#n/a"})
-"""How programs write that a label or a number is not known, in lower case."""
+NOT_KNOWN = frozenset({"", "nan", "none", "null", "na", "<na>", "n/a", "#n/a"})
+"""How programs (R, pandas, Excel) write that a label or a number is not known, in lower case."""
 
 
 @dataclass(frozen=True)

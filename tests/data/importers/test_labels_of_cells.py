@@ -28,9 +28,9 @@ def test_several_labels_stand_in_one_cell_in_any_form(tmp_path: Path, cell: obje
 
 
 def test_no_label_is_none_and_neutral_is_one(tmp_path: Path) -> None:
-    found = labels(tmp_path, "neutral", "", None, "nan", "N/A", [], ["joy", None])
-    assert found == [("neutral",), (), (), (), (), (), ("joy",)]
-    assert "5 rows have no labels" in prepared(tmp_path / "t.json").imported.notes
+    found = labels(tmp_path, "neutral", "", None, "nan", "N/A", "NA", [], ["joy", None])
+    assert found == [("neutral",), (), (), (), (), (), (), ("joy",)]
+    assert "6 rows have no labels" in prepared(tmp_path / "t.json").imported.notes
 
 
 def test_columns_of_0_and_1_are_labels_by_their_names(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_row_without_id_in_a_column_of_ids_is_an_error(tmp_path: Path) -> None
 
 
 def test_valence_takes_a_comma_and_no_word(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.csv", "id;text;valence\n1;a;-0,5\n2;b;nan\n3;c;2\n")
+    path = write(tmp_path / "t.csv", "id;text;valence\n1;a;-0,5\n2;b;NA\n3;c;2\n")
     assert [sample.valence for sample in samples(path)] == [-0.5, None, 2.0]
     path = write(tmp_path / "t.csv", "id;text;v\n1;a;good\n")
     with pytest.raises(InputError, match=r"t\.csv:2: valence is 'good', no number"):
