@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mer_r1.commands.options import (
+    DEFAULT_LENGTH,
     Commands,
     add_command,
     add_length_option,
@@ -57,6 +58,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.space is not None:
         if service is not None:
             raise InputError("--space: goes without --url; a Space runs the model itself")
+        if (options.fast, options.max_new_tokens, engine.name) != ("prefill", DEFAULT_LENGTH, "local"):
+            raise InputError("--space: goes without --fast, --max-new-tokens and --engine; add them to its app.py")
         from mer_r1.demo.space import write_space
 
         print(write_space(options.space, options.model))

@@ -76,7 +76,10 @@ def modes_of(options: argparse.Namespace) -> tuple[Mode, ...]:
     return MODES if options.mode == "both" else (options.mode,)
 
 
-def add_length_option(parser: argparse._ActionsContainer, default: int = 1024) -> None:
+DEFAULT_LENGTH = 1024
+
+
+def add_length_option(parser: argparse._ActionsContainer, default: int = DEFAULT_LENGTH) -> None:
     """--max-new-tokens."""
     parser.add_argument(
         "--max-new-tokens",

@@ -24,7 +24,7 @@ from mer_r1.errors import InputError
 
 if TYPE_CHECKING:
     from mer_r1.data.sample import Prediction, Sample
-    from mer_r1.generation.generator import Generator
+    from mer_r1.generation.generator import PromptedGenerator
     from mer_r1.generation.make import Service
     from mer_r1.generation.timeline import PredictedWindow
     from mer_r1.media.subtitles import Subtitles
@@ -110,6 +110,8 @@ def _run(options: argparse.Namespace) -> int:
     files = clip_files(options.clips)
     for folder in (path for path in options.clips if path.is_dir()):
         _note(f"{folder}: {len(clip_files([folder]))} clips")
+    if options.transcribe is not None:  # which takes long
+        _validate_model(options, service)
     if options.window is not None:
         return _run_windows(options, service, files, shown)
     words, origins = _words(options, files)
@@ -213,18 +215,30 @@ def _words(options: argparse.Namespace, files: Sequence[Path]) -> tuple[list[str
 
 def _transcripts(options: argparse.Namespace, files: Sequence[Path]) -> Iterator[Subtitles | None]:
     """What is said in each file by speech recognition; None for one that cannot be read, as its answers will say."""
-    from mer_r1.media.formats import PICTURE_ENDINGS
+    from mer_r1.data.media_names import media_kind
     from mer_r1.media.transcript import DEFAULT_MODEL, Transcriber
 
-    transcriber = Transcriber(options.transcribe or DEFAULT_MODEL)
-    for path in files:
+    transcriber = Transcriber(options.transcribe or DEFAULT_MODEL)  # what is wrong with it is said before any answer
+
+    def said(path: Path) -> Subtitles | None:
         try:
-            yield None if path.suffix.lower() in PICTURE_ENDINGS else transcriber.subtitles(path)
+            return None if media_kind(path.name) == "image" else transcriber.subtitles(path)
         except InputError:
-            yield None
+            return None
+
+    return map(said, files)
 
 
-def _make_generator(options: argparse.Namespace, service: Service | None) -> Generator:
+def _validate_model(options: argparse.Namespace, service: Service | None) -> None:
+    """Raises InputError for a model of which it can be seen without loading it that it cannot answer."""
+    from mer_r1.generation.make import validate_generator
+
+    validate_generator(
+        options.model, service, max_new_tokens=options.max_new_tokens, fast=options.fast, engine=engine_of(options)
+    )
+
+
+def _make_generator(options: argparse.Namespace, service: Service | None) -> PromptedGenerator:
     from mer_r1.generation.make import make_generator
 
     return make_generator(
@@ -266,10 +280,12 @@ def _run_windows(
         validate_plot(options.plot)
         if len(files) > 1 or len(shown) > 1:
             raise InputError(f"--plot {options.plot}: draws one clip and one wheel; give one of each")
+    _require_any_timed(files)
+    words = _all_words(options, files)
     generator = _make_generator(options, service)
     _name_model(options)
     failed = False
-    for path, identity, said in zip(files, clip_ids(files), _all_words(options, files), strict=True):
+    for path, identity, said in zip(files, clip_ids(files), words, strict=True):
         windows = answer_windows(
             path,
             generator,
@@ -287,6 +303,21 @@ def _run_windows(
         else:
             failed |= print_windows(windows, str(path), origin, shown[0], options.plot)
     return 1 if failed else 0
+
+
+def _require_any_timed(files: Sequence[Path]) -> None:
+    """Raises InputError where no file is a video or sound; with others among them such a file is a failed clip."""
+    from mer_r1.media.windows import require_timed
+
+    problems = []
+    for path in files:
+        try:
+            require_timed(path)
+        except InputError as problem:
+            problems.append(problem)
+        else:
+            return
+    raise problems[0]
 
 
 def _all_words(options: argparse.Namespace, files: Sequence[Path]) -> Iterator[Subtitles | None]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from urllib.parse import quote
 
 from mer_r1.data.sample import MODES, Mode
@@ -18,16 +18,12 @@ from mer_r1.demo.view import answers_html, head_html, problem_html, question_htm
 from mer_r1.errors import InputError
 from mer_r1.generation.timeline import PredictedWindow
 from mer_r1.model_settings import TOY_NOTE
+from mer_r1.report.players import EMBEDDED
 from mer_r1.text import printable
 
 Source = Literal["file", "webcam", "microphone"]
 MAX_WAITING = 16
 """Questions that wait; whoever comes then is told so."""
-_PLAYED = {
-    "video": (".mp4", ".webm", ".mov", ".m4v"),
-    "audio": (".wav", ".mp3", ".ogg", ".opus", ".flac", ".m4a", ".aac"),
-    "img": (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"),
-}
 _TURNS = "model"
 _SETTLE = (
     "() => document.querySelectorAll('.mer [aria-busy=true]').forEach((e) => e.setAttribute('aria-busy', 'false'))"
@@ -157,16 +153,18 @@ def _add_call(model: DemoModel) -> None:
     labels = gr.Textbox(label="candidates", value="", visible=False, max_length=MAX_WORDS)
     rows = gr.JSON(label="predictions", visible=False)
 
-    def predict(clip: str | None, subtitle: str = "", mode: str = "both", candidates: str = "") -> list[dict[str, Any]]:
+    def predict(
+        clip: str | None, subtitle: str | None = "", mode: str | None = "both", candidates: str | None = ""
+    ) -> list[dict[str, Any]]:
         """The predictions of a clip (a video, sound or picture file; none: of the words alone), fast before slow.
 
         `subtitle` are the words that are spoken, `mode` is both, fast or slow, `candidates` are labels to choose from
         with commas between, for a model that is shown such. Returns rows as `mer-r1 predict --json` prints them.
         """
         path = None if clip is None else Path(clip)
-        modes: tuple[Mode, ...] = MODES if mode == "both" else tuple(each for each in get_args(Mode) if each == mode)
+        modes: tuple[Mode, ...] = tuple(each for each in MODES if each == mode) or MODES
         try:
-            question = model.question(path, subtitle, _labels(candidates))
+            question = model.question(path, subtitle or "", _labels(candidates))
             return [asdict(row) for row in model.predictions(question, modes)]
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from None
@@ -211,14 +209,13 @@ def _player(path: str | None) -> Any:
     """The chosen file as the browser plays it; nothing where it cannot."""
     import gradio as gr
 
-    ending = "" if path is None else Path(path).suffix.lower()
-    kind = next((kind for kind, endings in _PLAYED.items() if ending in endings), None)
-    if path is None or kind is None:
+    kind = "" if path is None else EMBEDDED.get(Path(path).suffix.lower(), "").partition("/")[0]
+    if path is None or not kind:
         return gr.update(value="", visible=False)
     address, name = f"gradio_api/file={quote(path)}", escape(printable(Path(path).name, 80))
-    how = f'alt="{name}"' if kind == "img" else f'controls preload="metadata" aria-label="{name}"'
-    close = "" if kind == "img" else f"</{kind}>"
-    return gr.update(value=f'<div class="mer player"><{kind} src="{escape(address)}" {how}>{close}</div>', visible=True)
+    how = f'alt="{name}"' if kind == "image" else f'controls preload="metadata" aria-label="{name}"'
+    tag, close = ("img", "") if kind == "image" else (kind, f"</{kind}>")
+    return gr.update(value=f'<div class="mer player"><{tag} src="{escape(address)}" {how}>{close}</div>', visible=True)
 
 
 def _labels(text: str | None) -> tuple[str, ...]:

@@ -144,13 +144,14 @@ def require_address(host: str, port: int | None) -> None:
         with socket.socket(family, kind, proto) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name that is none, such as a..b, is no error of the system's
         raise _cannot_bind(host, port, error) from None
 
 
-def _cannot_bind(host: str, port: int | None, error: OSError) -> InputError:
+def _cannot_bind(host: str, port: int | None, error: Exception) -> InputError:
     where = f"--host {printable(host)}" if port is None else f"--host {printable(host)} --port {port}"
-    return InputError(f"{where}: cannot be bound ({error.strerror or error}); give another host or port")
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{where}: cannot be bound ({reason}); give another host or port")
 
 
 def require_gradio() -> None:

@@ -6,6 +6,7 @@ seconds after it was last used, and the folder when the server ends.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -39,7 +40,7 @@ class Uploads:
     def sweep(self, now: float | None = None) -> None:
         """Remove what was not used for KEPT_S seconds, and folders that are left empty."""
         oldest = (time.time() if now is None else now) - KEPT_S
-        for path in sorted(self.folder.rglob("*"), reverse=True):
+        for path in sorted(self._below(), reverse=True):
             if path == self.kept or self.kept in path.parents:
                 continue
             try:
@@ -51,10 +52,15 @@ class Uploads:
     def is_full(self) -> bool:
         """Whether all files together take more than MAX_TOTAL_MB."""
         total = 0
-        for path in self.folder.rglob("*"):
+        for path in self._below():
             with suppress(OSError):
                 total += path.lstat().st_size
         return total > MAX_TOTAL_MB * 2**20
+
+    def _below(self) -> Iterator[Path]:
+        """Everything in the folder; unlike `rglob`, `walk` passes over a folder that is removed meanwhile."""
+        for folder, folders, files in os.walk(self.folder):
+            yield from (Path(folder, name) for name in (*folders, *files))
 
     def touch(self, path: Path) -> None:
         """Begin the time of a file anew."""

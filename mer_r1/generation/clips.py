@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mer_r1.data.media_names import media_kind
 from mer_r1.errors import InputError
-from mer_r1.media.formats import PICTURE_ENDINGS, SOUND_ENDINGS, VIDEO_ENDINGS
 from mer_r1.media.subtitles import Subtitles, find_subtitles
 from mer_r1.text import printable
 
-_ENDINGS = frozenset((*PICTURE_ENDINGS, *SOUND_ENDINGS, *VIDEO_ENDINGS))
 _MOST_NAMED = 10
 
 
@@ -36,7 +35,7 @@ def clip_files(given: Iterable[str | Path]) -> list[Path]:
 
 
 def _media_below(folder: Path) -> list[Path]:
-    below = (path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS)
+    below = (path for path in folder.rglob("*") if media_kind(path.name))
     return sorted(
         path for path in below if path.is_file() and not any(part[0] == "." for part in path.relative_to(folder).parts)
     )
@@ -53,6 +52,6 @@ def words_of(path: Path, seconds: float) -> tuple[str | None, str]:
 
     Raises InputError for a subtitle file that cannot be read.
     """
-    found: Subtitles | None = None if path.suffix.lower() in PICTURE_ENDINGS else find_subtitles(path)
+    found: Subtitles | None = None if media_kind(path.name) == "image" else find_subtitles(path)
     words = found.between(0.0, seconds) if found is not None else ""
     return (words, found.source) if found is not None and words else (None, "")

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mer_r1.data.media_names import media_kind
 from mer_r1.data.sample import MODES, Mode, Prediction, Sample
 from mer_r1.errors import InputError
 from mer_r1.generation.clips import clip_files, words_of
 from mer_r1.generation.make import DEFAULT_MODEL, Engine, EngineName, Service, make_generator
 from mer_r1.media import holds_sound_alone
-from mer_r1.media.formats import PICTURE_ENDINGS, SOUND_ENDINGS
 from mer_r1.model_settings import folder_settings, model_folder
 from mer_r1.objectives import FastThinking
 
@@ -121,9 +121,9 @@ def clip_sample(path: Path, subtitle: str | None = None, candidates: Sequence[st
 
     The name's ending says whether it is sound, a picture or a video; a video file without pictures is sound.
     """
-    sample, ending = Sample(str(path), subtitle=subtitle, candidates=tuple(candidates)), path.suffix.lower()
-    if ending in PICTURE_ENDINGS:
+    sample, kind = Sample(str(path), subtitle=subtitle, candidates=tuple(candidates)), media_kind(path.name)
+    if kind == "image":
         return replace(sample, image=path)
-    if ending in SOUND_ENDINGS or holds_sound_alone(path):
+    if kind == "audio" or holds_sound_alone(path):
         return replace(sample, audio=path)
     return replace(sample, video=path)

@@ -10,15 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from mer_r1.data.sample import MODES, Clip, Mode, Prediction, Sample
 from mer_r1.errors import InputError
-from mer_r1.generation.generator import FastByPrompt, Generator, Show
+from mer_r1.generation.generator import FastByPrompt, PromptedGenerator
 from mer_r1.generation.make import DEFAULT_MODEL, Engine, EngineName, Service, make_generator
-from mer_r1.media import MediaBudget
 from mer_r1.media.subtitles import Subtitles, find_subtitles, words_in
-from mer_r1.media.windows import ClipWindow, read_windows, windows_of
+from mer_r1.media.windows import ClipWindow, read_windows, require_timed, windows_of
 from mer_r1.objectives import FastThinking
 
 if TYPE_CHECKING:
@@ -45,15 +44,6 @@ class PredictedWindow:
             yield {"id": row.pop("id"), **window, **row}
 
 
-class _Shower(Generator, Protocol):
-    """A generator that can be shown any frames and sound: a checkpoint here, or a server that is sent frames."""
-
-    @property
-    def budget(self) -> MediaBudget: ...
-
-    def showing(self, show: Show) -> Generator: ...
-
-
 def predict_windows(
     clip: str | Path,
     *,
@@ -73,13 +63,15 @@ def predict_windows(
     Windows of `window_s` seconds begin every `hop_s` seconds. `subtitles` are cut at the windows; "find" looks for a
     file beside the clip or a track inside it, None is for no words. The rest is as for `predict`.
 
-    What fails for one window is a prediction with status "error". Raises InputError for a clip that cannot be read at
-    all, before a model is loaded, and for one of which a later part cannot be read, after the windows before it.
+    What fails for one window is a prediction with status "error". The first step raises InputError for a file that is
+    no video or sound, before a model is loaded; a later one for a clip of which a part cannot be read, after the
+    windows before it.
     """
     path = Path(clip)
     windows_of(0.0, window_s, hop_s)
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the path of a video or a sound")
+    require_timed(path)
     service = Service(url) if isinstance(url, str) else url
     runner = engine if isinstance(engine, Engine) else Engine(engine)
     said = find_subtitles(path) if subtitles == "find" else subtitles
@@ -96,7 +88,7 @@ def predict_windows(
 
 def answer_windows(
     path: Path,
-    generator: Generator,
+    generator: PromptedGenerator,
     window_s: float,
     hop_s: float,
     *,
@@ -105,9 +97,12 @@ def answer_windows(
     candidates: Sequence[str] = (),
     identity: str | None = None,
 ) -> Iterator[PredictedWindow]:
-    """The same by a generator that is there already. `identity` is the predictions' id, by default the path."""
+    """The same by a generator that is there already. `identity` is the predictions' id, by default the path.
+
+    Raises InputError for a server that is sent whole files, too.
+    """
     clips: dict[str, Clip] = {}
-    askers = {mode: _shower(generator, mode) for mode in modes}
+    askers = {mode: generator.of(mode) if isinstance(generator, FastByPrompt) else generator for mode in modes}
     budget = askers[modes[0]].budget
     shown = {asker: asker.showing(lambda sample, _: (sample, clips[sample.id])) for asker in set(askers.values())}
     windows = read_windows(path, budget, window_s, hop_s)
@@ -138,11 +133,6 @@ def answer_windows(
             yield PredictedWindow(*item.window, sample.subtitle, answers)
     if ended is not None:
         raise ended
-
-
-def _shower(generator: Generator, mode: Mode) -> _Shower:
-    found = generator.of(mode) if isinstance(generator, FastByPrompt) else generator
-    return cast(_Shower, found)  # all that `make_generator` gives are
 
 
 def _named(prediction: Prediction, identity: str) -> Prediction:

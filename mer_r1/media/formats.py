@@ -26,13 +26,6 @@ from mer_r1.media import gif
 from mer_r1.media.budget import MediaBudget
 
 KINDS = "mp4, mov, mkv, webm, avi, gif, wav, mp3, flac, m4a, ogg, jpg, png, webp, heic, avif"
-VIDEO_ENDINGS = (
-    ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif", ".flv", ".wmv", ".asf", ".mpg", ".mpeg", ".ts",
-    ".m2ts", ".mts",
-)  # fmt: skip
-SOUND_ENDINGS = (".wav", ".mp3", ".flac", ".m4a", ".aac", ".ogg", ".opus", ".aiff", ".aif", ".caf", ".amr")
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
-"""How names of files end by which clips are found in a folder; what a file is, its first bytes decide."""
 FIX = "the file is damaged or cut short: fetch or export it again"
 HEIF = "heif"
 STILL_DEMUXERS = frozenset({"png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe", HEIF})

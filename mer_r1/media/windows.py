@@ -71,6 +71,17 @@ def windows_of(length_s: float, window_s: float, hop_s: float) -> tuple[Window, 
         found.append(Window(start_s, end_s))
 
 
+def require_timed(path: Path) -> str:
+    """FFmpeg's name of the demuxer of a video or sound file, by its first bytes.
+
+    Raises InputError that names the file for a picture, and as `demuxer_of`.
+    """
+    demuxer = demuxer_of(path)
+    if demuxer in (HEIF, *STILL_DEMUXERS):
+        raise InputError(f"{path}: is a picture; windows are for video and sound, leave --window out")
+    return demuxer
+
+
 class _Plan(NamedTuple):
     """A file's windows, and the seconds at which its pictures and its sound end, None for one that it has not got."""
 
@@ -93,10 +104,7 @@ def read_windows(
     """
     path = Path(path)
     windows_of(0.0, window_s, hop_s)  # wrong lengths are named before a file is read
-    demuxer = demuxer_of(path)
-    if demuxer in (HEIF, *STILL_DEMUXERS):
-        raise InputError(f"{path}: is a picture; windows are for video and sound, leave --window out")
-    check_whole(path, demuxer)
+    check_whole(path, require_timed(path))
     plan = _plan(path, budget, window_s, hop_s)
     if not pictures:
         if plan.heard_s is None:

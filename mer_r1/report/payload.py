@@ -79,7 +79,7 @@ def make_payload(
         "note_keys": [_note_key(page_set) for page_set in sets],
         "wheels": [
             {"name": name, "categories": list(item)}
-            for name, item in zip(wheels.names, wheels.categories_of, strict=True)
+            for name, item in zip(wheels.short_names, wheels.categories_of, strict=True)
         ],
         "sources": [counted_by(wheels_part(wheels.source, wheels.sha256), wheels.protocol.name)],
         "kinds": [{"key": kind, **rule._asdict()} for kind, rule in rules.items()],

@@ -59,7 +59,8 @@ def wheel_views(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels:
         if (found := _pooled(system, pooled, mode, wheels))
     }
     views = []
-    for name, title, categories in zip(wheels.names, wheels.titles, wheels.categories_of, strict=True):
+    named = zip(wheels.names, wheels.short_names, wheels.titles, wheels.categories_of, strict=True)
+    for name, short, title, categories in named:
         drawn = []
         for system in systems:
             own: dict[Mode, Scores] = {
@@ -72,7 +73,7 @@ def wheel_views(systems: Sequence[ShownSystem], sets: Sequence[PageSet], wheels:
         if drawn:
             first: Scores = next(iter(drawn[0].scores.values()))
             num_gold = {category: first[category].n_gold for category in categories} if shared else {}
-            views.append(WheelView(name, title, categories, tuple(s.title for s in shared), num_gold, tuple(drawn)))
+            views.append(WheelView(short, title, categories, tuple(s.title for s in shared), num_gold, tuple(drawn)))
     return tuple(views)
 
 

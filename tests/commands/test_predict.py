@@ -374,6 +374,8 @@ WRONG = [
     ((__file__, "--window", "2", "--hop", "3"), "--hop 3"),
     ((__file__, "--window", "2", "--plot", "a.pdf"), "--plot a.pdf: give a name that ends in"),
     ((__file__, __file__, "--window", "2", "--plot", "a.png"), "--plot a.png: draws one clip and one wheel"),
+    ((__file__, "--window", "2", "--model", "nowhere"), "is not a media file"),
+    ((__file__, "--transcribe", "--model", "nowhere"), "nowhere"),
     (("lost.mp4", __file__, "gone.wav"), "lost.mp4, gone.wav: no such files"),
     (("--subtitle", "said", "--max-new-tokens", "0"), "--max-new-tokens 0"),
 ]

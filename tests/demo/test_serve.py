@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +14,7 @@ import pytest
 
 from mer_r1.data.sample import MODES
 from mer_r1.demo import serve
+from mer_r1.demo.model import DemoModel
 from mer_r1.demo.serve import PageRules, is_loopback, require_address
 from mer_r1.demo.uploads import MAX_UPLOAD_MB, Uploads
 from mer_r1.errors import InputError
@@ -82,6 +85,13 @@ def test_what_is_wrong_comes_back_as_one_line(served: str, tmp_path: Path) -> No
     assert (event, data["error"]) == ("error", str(WRONG))
 
 
+def test_what_a_client_leaves_empty_has_its_default(served: str) -> None:
+    event, data = call(served, None, "Well.", None, None)
+    assert (event, [row["mode"] for row in data[0]]) == ("complete", list(MODES))
+    event, data = call(served, None, None, "both", "")
+    assert (event, data["error"]) == ("error", "nothing to answer: drop a file, record one, or type the words")
+
+
 def test_gradios_client_makes_the_same_call(served: str, film: Path) -> None:
     gradio_client = pytest.importorskip("gradio_client")
     client = gradio_client.Client(served, verbose=False)
@@ -135,6 +145,31 @@ def test_a_host_or_port_that_cannot_be_bound_is_named_before_anything_is_loaded(
         require_address("127.0.0.1", 0)
     with pytest.raises(InputError, match=r"--host 203\.0\.113\.7: cannot be bound"):
         require_address("203.0.113.7", None)
+    for name in ("a..b", "a" * 70):  # no name of a host, which Python says by a UnicodeError
+        with pytest.raises(InputError, match=rf"--host {name[:20]}.*: cannot be bound"):
+            require_address(name, None)
+
+
+@pytest.mark.parametrize(("host", "is_warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_a_host_that_others_reach_is_warned_of(
+    host: str, is_warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def serving(*_: object) -> Iterator[str]:
+        yield f"http://{host}:7860/"
+
+    class Interrupted:
+        def wait(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(serve, "serving", serving)
+    monkeypatch.setattr("mer_r1.demo.serve.threading.Event", Interrupted)
+    monkeypatch.setattr("mer_r1.demo.serve.signal.signal", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        serve.serve(cast(DemoModel, None), host)
+    printed = capsys.readouterr()
+    assert printed.out == f"http://{host}:7860/  (Ctrl-C ends it)\n"
+    assert printed.err.startswith(f"mer-r1: warning: --host {host}: whoever reaches this machine") == is_warned
 
 
 def test_only_this_machine_reaches_a_loopback_address() -> None:

@@ -78,6 +78,8 @@ def test_a_hub_id_is_left_to_the_space(tmp_path: Path) -> None:
         (["--model", "runs/quickstart/mer_r1"], "run `mer-r1 quickstart`"),
         (["--port", "70000"], "--port 70000: give a number from 1 to 65535"),
         (["--space", "x", "--url", "http://127.0.0.1:1/v1"], "--space: goes without --url"),
+        (["--space", "x", "--fast", "prompt"], "--space: goes without --fast, --max-new-tokens and --engine"),
+        (["--space", "x", "--max-new-tokens", "9"], "add them to its app.py"),
         (["--key-env", "KEY"], "--key-env goes with --url"),
         (["--max-new-tokens", "0"], "give 1 or more"),
     ],

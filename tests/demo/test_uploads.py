@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,24 @@ def test_a_full_folder_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not uploads.is_full()
     monkeypatch.setattr(module, "MAX_TOTAL_MB", 0.001)
     assert uploads.is_full()
+
+
+def test_a_folder_that_is_removed_meanwhile_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads, scan = Uploads(tmp_path), os.scandir
+    for name in ("gone", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "clip").write_bytes(b"x")
+        os.utime(tmp_path / name / "clip", (0, 0))
+
+    def scandir(path: str | Path) -> Any:
+        if Path(path).name == "gone":
+            raise FileNotFoundError(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    uploads.sweep()
+    assert not uploads.is_full()
+    assert not (tmp_path / "there" / "clip").exists()
 
 
 def test_the_folder_is_gone_at_the_end() -> None:

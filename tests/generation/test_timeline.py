@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+from PIL import Image
 
 from mer_r1.data.sample import Prediction
 from mer_r1.errors import InputError
@@ -101,6 +102,9 @@ def test_wrong_windows_and_files_are_found_before_a_model_is_loaded(tmp_path: Pa
         next(predict_windows(clip, window_s=0, model="no model"))
     with pytest.raises(InputError, match=r"lost\.mp4: no such file"):
         next(predict_windows(tmp_path / "lost.mp4", model="no model"))
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png: is a picture; windows are for video and sound"):
+        next(predict_windows(tmp_path / "a.png", model="no model"))
 
 
 def test_a_server_is_sent_the_frames_of_each_window_and_refuses_whole_files(

@@ -133,7 +133,7 @@ def test_on_paper_what_was_closed_is_open_and_the_chosen_wheel_is_named(opened: 
     opened.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert opened.js(f"return {table}") is True
-        assert opened.js(shown) == ["w1", "slow"]
+        assert opened.js(shown) == ["Ekman", "slow"]
     finally:
         opened.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
