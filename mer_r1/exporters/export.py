@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,24 +25,34 @@ Write = Callable[[Sequence[Example], Path, str], list[Path]]
 class Format:
     """How another trainer is written for.
 
-    `use` is a line that says how it is loaded, with {folder} and {name}; `tags` are what it reads as media in a text.
+    `use` says by purpose how it is loaded, with {folder} and {name}; `tags` are what it reads as media in a text.
     `takes` are the kinds of media that it reads; a film becomes pictures where it reads these alone.
     """
 
     write: Write
-    use: str
-    purposes: tuple[Purpose, ...] = ("sft", "rl")
+    use: Mapping[Purpose, str]
     tags: tuple[str, ...] = ()
     takes: tuple[str, ...] = KINDS
 
+    @property
+    def purposes(self) -> tuple[Purpose, ...]:
+        """What it learns by."""
+        return tuple(self.use)
 
+
+_LOAD = 'load_dataset("{folder}", split="{name}")'
 _TAGS = ("<video>", "<image>", "<audio>")
 FORMATS: dict[str, Format] = {
-    "llama-factory": Format(
-        write_llama_factory, "dataset_dir: {folder}, dataset: {name}", purposes=("sft",), tags=_TAGS
+    "llama-factory": Format(write_llama_factory, {"sft": "dataset_dir: {folder}, dataset: {name}"}, tags=_TAGS),
+    "ms-swift": Format(
+        write_ms_swift,
+        {
+            "sft": "swift sft --dataset {folder}/{name}.jsonl",
+            "rl": "swift rlhf --rlhf_type grpo --dataset {folder}/{name}.jsonl",
+        },
+        tags=_TAGS,
     ),
-    "ms-swift": Format(write_ms_swift, "swift sft --dataset {folder}/{name}.jsonl", tags=_TAGS),
-    "trl": Format(write_trl, 'load_dataset("{folder}", split="{name}")', takes=("image",)),
+    "trl": Format(write_trl, {"sft": _LOAD, "rl": _LOAD}, takes=("image",)),
 }
 HF = "hf"
 """The one format that is no trainer's: the manifest itself."""
@@ -98,7 +108,7 @@ def export_data(
         files=tuple(files),
         rows=len(examples),
         left_out=left_out,
-        use=chosen.use.format(folder=folder, name=name),
+        use=chosen.use[choice.purpose].format(folder=folder, name=name),
         silent=sum(bool(example.files("audio")) and not heard for example in of_rows),
         inside=0
         if sounds or not heard
@@ -136,4 +146,4 @@ def _export_hf(samples: Sequence[Sample], folder: Path, name: str) -> Exported:
     if not kept:
         raise InputError(f"no row can be written; {'; '.join(left_out.lines())}")
     files = write_hf(kept, folder, name)
-    return Exported(tuple(files), len(kept), left_out, f'load_dataset("{folder}", split="{name}")')
+    return Exported(tuple(files), len(kept), left_out, _LOAD.format(folder=folder, name=name))

@@ -69,12 +69,13 @@ def test_llama_factory_gets_tags_files_from_its_folder_and_an_entry(manifest: Pa
 
 
 def test_ms_swift_gets_absolute_paths_and_columns_for_reward_functions(manifest: Path, tmp_path: Path) -> None:
-    export_data(manifest, "ms-swift", tmp_path, BOTH)
+    assert export_data(manifest, "ms-swift", tmp_path, BOTH).use.startswith("swift sft --dataset ")
     rows = [json.loads(line) for line in (tmp_path / "my_train.jsonl").read_text().splitlines()]
     assert all(tags == files for row in rows for tags, files in tags_and_files(row))
     assert all(os.path.isabs(path) for row in rows for kind in ("videos", "images") for path in row.get(kind, ()))
     assert all({*row} <= {"messages", "videos", "images", "audios"} for row in rows)
-    export_data(manifest, "ms-swift", tmp_path, RL, name="rl")
+    exported = export_data(manifest, "ms-swift", tmp_path, RL, name="rl")
+    assert exported.use == f"swift rlhf --rlhf_type grpo --dataset {tmp_path}/rl.jsonl"
     rows = [json.loads(line) for line in (tmp_path / "rl.jsonl").read_text().splitlines()]
     assert {row["messages"][-1]["role"] for row in rows} == {"user"}
     assert rows[0]["solution"] == f"<answer>{', '.join(rows[0]['emotions'])}</answer>"
