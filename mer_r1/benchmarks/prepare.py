@@ -9,7 +9,7 @@ from mer_r1.benchmarks import mer_caption
 from mer_r1.benchmarks.emotion_pictures.layouts import PICTURE_SETS, SPLITS, read_pictures
 from mer_r1.benchmarks.mer_unibench.layouts import SETS, present_sets, read_set
 from mer_r1.benchmarks.mme_emotion import questions as mme_emotion
-from mer_r1.data.files import write_text
+from mer_r1.data.files import validate_outputs, write_text
 from mer_r1.data.manifest import write_manifest
 from mer_r1.data.prepared import PreparedSet
 from mer_r1.errors import InputError
@@ -90,7 +90,10 @@ def prepare(name: str, root: Path, out: Path, part: Part | None = None, missing:
         file, manifest = missing.resolve(), out.resolve()
         if file == manifest or (name in SEVERAL and file.parent == manifest and file.suffix == ".jsonl"):
             raise InputError(f"--missing {missing} would take the place of a manifest; give another file")
+    validate_outputs({"--missing": (missing, "a list of missing files")})
     found = _read(name, root, out, part)
+    for path in (path for item in found for path in item.files):
+        validate_outputs({"--out": (path, "JSON lines")})
     present = set(present_sets(root) if name == UNIBENCH else SETS)
     absent = tuple(item for item in SETS if item not in present)
     if missing is not None:

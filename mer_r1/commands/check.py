@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
 
     stages = _stages_of(options)
     needs = _needs(options, stages)
-    validate_outputs({"--json": options.json}, (options.manifest,))
+    validate_outputs({"--json": (options.json, "JSON")}, (options.manifest,))
     num_printed = 0
 
     def print_first(found: Findings) -> None:

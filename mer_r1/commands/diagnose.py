@@ -112,7 +112,7 @@ def _run_files(options: argparse.Namespace) -> int:
     from mer_r1.display.diagnosis import print_diagnosis
     from mer_r1.emotion.wheel import load_wheels
 
-    validate_outputs({"--json": options.json}, (options.gold, options.pred))
+    validate_outputs({"--json": (options.json, "JSON")}, (options.gold, options.pred))
     truth, wheels = read_gold(options.gold), load_wheels(options.wheels, options.protocol)
     rows = read_predictions(options.pred, wheels.protocol.parser)
     try:
@@ -162,6 +162,7 @@ def _run_theory(options: argparse.Namespace) -> int:
     from mer_r1.emotion.wheel import WheelSet
     from mer_r1.rl.theory import DRAWN, sample_families, summary
 
+    validate_outputs({"--json": (options.json, "JSON")})
     families = sample_families(num_groups, THEORY_SEED, WheelSet.load())
     summaries = {name: summary(measured) for name, measured in families.items()}
     result = {"num_groups": num_groups, "seed": THEORY_SEED, "families": summaries}

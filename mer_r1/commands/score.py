@@ -94,8 +94,8 @@ def _run(options: argparse.Namespace) -> int:
         sentiment=sentiment_choice(options),
     )
     systems = systems_of(options.compare or [options.pred])
-    outputs = {"--json": options.json}
-    validate_outputs(outputs, (options.gold, options.sentiment_out, *(system.path for system in systems)))
+    read = (options.gold, options.sentiment_out, *(system.path for system in systems))
+    validate_outputs({"--json": (options.json, "JSON")}, read)
     if options.compare:
         scored, table = None, compare_files(options.gold, options.compare, settings)
     else:

@@ -65,7 +65,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from mer_r1.data.files import write_json
+    from mer_r1.data.files import validate_outputs, write_json
     from mer_r1.display.wheels import print_comparison
     from mer_r1.emotion.compare import compare
     from mer_r1.emotion.wheel import WheelSet
@@ -73,6 +73,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     if options.limit < 0:
         raise InputError(f"--limit {options.limit} is below 0; give the number of words to print")
+    validate_outputs({"--json": (options.json, "JSON")}, (Path(options.a), Path(options.b)))
     a, b = (WheelSet.load(one, protocol=options.protocol, level=options.level) for one in (options.a, options.b))
     found, names = compare(a, b), (wheels_part(a.source, a.sha256), wheels_part(b.source, b.sha256))
     if options.json is not None:
@@ -86,12 +87,13 @@ def _compare(options: argparse.Namespace) -> int:
 def _tokens(options: argparse.Namespace) -> int:
     from mer_r1.analysis.gold_tokens import gold_report
     from mer_r1.analysis.wheel_tokens import load_tokenizer, token_report
-    from mer_r1.data.files import write_json
+    from mer_r1.data.files import validate_outputs, write_json
     from mer_r1.data.gold import read_gold
     from mer_r1.display.wheel_tokens import print_gold_tokens, print_wheel_tokens
     from mer_r1.emotion.wheel import WheelSet
     from mer_r1.metrics.signature import wheels_part
 
+    validate_outputs({"--out": (options.out, "JSON")}, (options.manifest,))
     wheels = WheelSet.load(options.wheels, protocol=options.protocol)
     gold = None if options.manifest is None else read_gold(options.manifest)
     tokenizer = load_tokenizer(options.model)

@@ -10,12 +10,13 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from filelock import FileLock, Timeout
 
 from mer_r1.errors import InputError
 
+Kind = Literal["JSON", "JSON lines", "an HTML page", "a list of missing files"]
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # as some network file systems answer
 
 
@@ -69,17 +70,47 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # never made, or on a disk that may not be written
+            temporary.unlink()
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename = str(path)  # the name that the user gave
+        raise
 
 
-def validate_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None]) -> None:
-    """Raises InputError where an output, by the name of its option, is a file that is read, or another output."""
+def validate_outputs(outputs: Mapping[str, tuple[Path | None, Kind]], inputs: Iterable[Path | None] = ()) -> None:
+    """Raises InputError where an output, by the name of its option, would replace what this command did not write.
+
+    That is a file that is read, another output, or a file that is there and holds something of another kind.
+    """
     taken = {path.resolve() for path in inputs if path is not None}
-    for option, path in outputs.items():
-        if path is not None and path.resolve() in taken:
+    for option, (path, kind) in outputs.items():
+        if path is None:
+            continue
+        if path.resolve() in taken:
             raise InputError(f"{option} {path} would overwrite another file of this command; give another name")
-        taken |= {path.resolve()} if path is not None else set()
+        if path.is_file() and not _is_of_kind(path, kind):
+            raise InputError(f"{option} {path} is there and is not {kind}; give another name, or remove that file")
+        taken.add(path.resolve())
+
+
+def _is_of_kind(path: Path, kind: Kind) -> bool:
+    """Whether a file is empty or begins as what is written of this kind; its first line tells."""
+    with path.open("rb") as handle:
+        first = next((line for line in handle if line.strip()), b"")
+    text = first.decode("utf-8-sig", "replace").strip()
+    if not text:
+        return True
+    if kind == "JSON":
+        return text in ("{", "{}")  # as write_json indents it; a manifest's line is a whole object
+    if kind == "an HTML page":
+        return text.casefold().startswith(("<!doctype html", "<html"))
+    if kind == "a list of missing files":
+        return text.count("\t") == 1
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def put_new(temporary: Mapping[Path, Path]) -> None:

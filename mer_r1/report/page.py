@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from mer_r1.analysis.paradox import HALVES, VERDICTS, lead
-from mer_r1.data.files import write_text
+from mer_r1.data.files import validate_outputs, write_text
 from mer_r1.data.predictions import PREDICTIONS_FILE
 from mer_r1.data.sample import MODES
 from mer_r1.emotion.wheel import WheelSet
@@ -87,8 +87,8 @@ def write_page(
     failed.
 
     `wheels` and `protocol` are those of every number and mark; media of up to `embed_mb` MB are copied into the page.
-    Raises InputError for a folder that is no run, a file in it that is wrong, an `out` that is a folder, and when
-    jinja2 or matplotlib is missing.
+    Raises InputError for a folder that is no run, a file in it that is wrong, an `out` that is a folder or holds
+    something else than a page, and when jinja2 or matplotlib is missing.
     """
     choice = PageChoice(wheels, protocol, embed_mb)
     out = page_path(folders, out, choice)
@@ -108,6 +108,7 @@ def page_path(folders: Sequence[Path], out: Path | None, choice: PageChoice) -> 
     out = folders[0] / "report.html" if out is None else out
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give the name of the page, such as {out / 'report.html'}")
+    validate_outputs({"-o": (out, "an HTML page")})
     return out
 
 

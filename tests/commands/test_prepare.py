@@ -105,6 +105,16 @@ def test_the_list_of_missing_files_takes_no_manifests_place(root: Path, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_of_another_kind_is_not_replaced(root: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("# Notes\n")
+    with pytest.raises(InputError, match=r"--out .*notes.md is there and is not JSON lines"):
+        prepare("meld", root, notes)
+    with pytest.raises(InputError, match=r"--missing .*notes.md is there and is not a list of missing files"):
+        prepare("meld", root, tmp_path / "meld.jsonl", missing=notes)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("notes.md", "# Notes\n")]
+
+
 def test_nothing_is_written_where_nothing_was_found(tmp_path: Path) -> None:
     root, out = tmp_path / "data", tmp_path / "out"
     folder = write_layout("meld", root, 1)

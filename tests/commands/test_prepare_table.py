@@ -14,6 +14,7 @@ from tests.data.importers.tables import media, write
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     media(tmp_path, "clips/a.mp4", "clips/b.mp4")
+    (tmp_path / "notes.md").write_text("# Notes\n")
     write(tmp_path / "labels.csv", "name;emotion;text;note\na;happy, sad;Schön;1\nb;fear;;2\nc;joy;x;3\n", "cp1252")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -44,7 +45,7 @@ def test_a_dry_run_shows_samples_and_writes_nothing(place: Path, capsys: pytest.
     printed = capsys.readouterr().out
     assert '{"id": "a", "video": "clips/a.mp4", "subtitle": "Schön", "labels": ["happy", "sad"]}' in printed
     assert "given" in printed
-    assert sorted(path.name for path in place.iterdir()) == ["clips", "labels.csv"]
+    assert sorted(path.name for path in place.iterdir()) == ["clips", "labels.csv", "notes.md"]
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,8 @@ def test_a_dry_run_shows_samples_and_writes_nothing(place: Path, capsys: pytest.
         ("prepare table labels.csv --out labels.csv", "--out labels.csv would overwrite another file"),
         ("prepare table labels.csv --out m.jsonl --missing labels.csv", "--missing labels.csv would overwrite another"),
         ("prepare table labels.csv --out m.jsonl --missing m.jsonl", "--missing m.jsonl would overwrite another file"),
+        ("prepare table labels.csv --out notes.md", "--out notes.md is there and is not JSON lines; give another name"),
+        ("prepare table labels.csv --out m.jsonl --missing notes.md", "notes.md is there and is not a list of missing"),
         ("prepare table labels.csv --out m.csv", "a manifest is JSON lines; end its name in .jsonl"),
         ("prepare table labels.csv --out m.jsonl --media clips --id none", "no column of ids or of media files among"),
         ("prepare table labels.csv --out clips", "clips is a folder; give the path of the manifest"),

@@ -372,6 +372,16 @@ def test_an_out_that_is_a_folder_is_refused(tmp_path: Path) -> None:
         page_of(folder, out=tmp_path)
 
 
+def test_a_file_that_is_no_page_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_asked(tmp_path / "a", ALL, {"a": (["happy"], ["happy"])})
+    out = next(folder.glob("**/predictions.jsonl"))
+    before = out.read_bytes()
+    for more in ((), ("--watch",)):
+        assert main(["report", str(folder), "-o", str(out), *more]) == 2
+        assert "predictions.jsonl is there and is not an HTML page; give another name" in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
 def test_a_missing_package_is_named_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str

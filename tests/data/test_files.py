@@ -20,12 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_r1.data.files import (
+    Kind,
     append_json_line,
     atomic_folder,
     atomic_path,
     disk_full_named,
     locked,
     read_json_lines,
+    validate_outputs,
     write_json,
     write_json_lines,
     write_text,
@@ -49,6 +51,48 @@ def test_atomic_path_renames_when_the_block_ends_well_and_makes_the_folder(tmp_p
         temporary.write_text("new")
         assert not (tmp_path / "deep" / "a.txt").exists()
     assert names(tmp_path / "deep") == ["a.txt"]
+
+
+HELD: dict[Kind, bytes] = {
+    "JSON": b'{\n  "rows": 3\n}\n',
+    "JSON lines": b'\n{"id": "a"}\n{"id": "b"}\n',
+    "an HTML page": b"\n\n<!doctype html>\n<html>",
+    "a list of missing files": b"labels.csv:4: c\tno such file below clips\n",
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_an_output_replaces_an_empty_file_or_one_of_its_kind_and_no_other(tmp_path: Path, kind: Kind) -> None:
+    path = tmp_path / "out"
+    others = (
+        *(held for other, held in HELD.items() if other != kind),
+        b"# Notes\n",
+        b"\xff\xd8\xff\xe0\0",
+        b"a,b\n1,2\n",
+    )
+    validate_outputs({"--out": (path, kind)})
+    for held in (b"", b" \n", HELD[kind]):
+        path.write_bytes(held)
+        validate_outputs({"--out": (path, kind)})
+    for held in others:
+        path.write_bytes(held)
+        with pytest.raises(InputError, match=rf"^--out .*out is there and is not {kind}; give another name"):
+            validate_outputs({"--out": (path, kind)})
+
+
+def test_an_output_is_no_input_and_no_other_output(tmp_path: Path) -> None:
+    path, same = tmp_path / "a.jsonl", tmp_path / "x" / ".." / "a.jsonl"
+    with pytest.raises(InputError, match=r"--json .* would overwrite another file of this command"):
+        validate_outputs({"--json": (same, "JSON")}, (None, path))
+    with pytest.raises(InputError, match=r"--missing .* would overwrite another file of this command"):
+        validate_outputs({"--out": (path, "JSON lines"), "--missing": (same, "a list of missing files")})
+
+
+def test_an_error_names_the_file_and_not_its_temporary_name(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 250)  # its temporary name is too long
+    with pytest.raises(OSError, match="name too long") as caught:
+        write_text(path, "x")
+    assert caught.value.filename == str(path)
 
 
 @pytest.mark.parametrize("fault", [ValueError, KeyboardInterrupt, OSError, SystemExit])

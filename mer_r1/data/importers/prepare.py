@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mer_r1.data.files import atomic_path, validate_outputs, write_text
+from mer_r1.data.files import Kind, atomic_path, validate_outputs, write_text
 from mer_r1.data.importers import read_table
 from mer_r1.data.importers.columns import Columns, choose_columns
 from mer_r1.data.importers.mapping import read_mapping
@@ -54,7 +54,10 @@ def prepare_table(request: Request, *, dry_run: bool = False) -> PreparedTable:
     out = request.out
     if out is None and not dry_run:
         raise InputError("--out MANIFEST is needed, the file to write; or --dry-run to see what it would hold")
-    outputs = {"--out": out, "--missing": request.missing}
+    outputs: dict[str, tuple[Path | None, Kind]] = {
+        "--out": (out, "JSON lines"),
+        "--missing": (request.missing, "a list of missing files"),
+    }
     validate_outputs(outputs, (Path(request.source), request.mapping))
     if out is not None:
         _check_out(out)
