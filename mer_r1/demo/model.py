@@ -115,7 +115,7 @@ class DemoModel:
             words = words or words_in(found, 0.0, min(seconds, budget.max_video_s))
             sample = clip_sample(path, words, candidates)
             clip = read_clip(sample, budget)
-            return Question(replace(sample, id=name), clip, seconds, self.budget is not None, found)
+            return Question(replace(sample, id=printable(path.stem, 80)), clip, seconds, self.budget is not None, found)
         except UNREADABLE as error:
             raise InputError(_without_folder(str(error), path)) from None
 

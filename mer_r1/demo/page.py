@@ -15,7 +15,7 @@ from mer_r1.demo.examples import Example
 from mer_r1.demo.model import Answers, DemoModel, Question
 from mer_r1.demo.uploads import KEPT_S, MAX_CLIP_S, MAX_UPLOAD_MB, MAX_WORDS, Uploads
 from mer_r1.demo.view import answers_html, head_html, problem_html, question_html, timeline_html, wheel_html
-from mer_r1.errors import InputError
+from mer_r1.errors import InputError, first_line
 from mer_r1.generation.timeline import PredictedWindow
 from mer_r1.model_settings import TOY_NOTE
 from mer_r1.report.players import EMBEDDED
@@ -24,6 +24,10 @@ from mer_r1.text import printable
 Source = Literal["file", "webcam", "microphone"]
 MAX_WAITING = 16
 """Questions that wait; whoever comes then is told so."""
+UPLOAD_FIRST = (
+    "clip: not a file that was uploaded; upload it first, by handle_file(PATH) in gradio_client or /gradio_api/upload "
+    "with curl"
+)
 _TURNS = "model"
 _SETTLE = (
     "() => document.querySelectorAll('.mer [aria-busy=true]').forEach((e) => e.setAttribute('aria-busy', 'false'))"
@@ -103,7 +107,7 @@ def make_page(model: DemoModel, uploads: Uploads, examples: Sequence[Example] = 
         stop.click(None, None, None, cancels=events, js=_SETTLE, queue=False, api_visibility="private")
         _add_call(model)
     page.queue(max_size=MAX_WAITING, api_open=False)
-    return page
+    return _refusing_in_one_line(page)
 
 
 def _answer(
@@ -190,6 +194,29 @@ def _local(component: Any) -> Any:
 
     component.async_move_resource_to_block_cache = uploaded
     return component
+
+
+def _refusing_in_one_line(page: Any) -> Any:
+    """The page, which says what is wrong with the inputs of a call: Gradio would print it here, and tell nobody."""
+    import gradio as gr
+    from gradio.exceptions import InvalidPathError
+    from pydantic import ValidationError
+
+    preprocess = page.preprocess_data
+
+    async def checked(*arguments: Any, **options: Any) -> Any:
+        try:
+            return await preprocess(*arguments, **options)
+        except (InvalidPathError, ValidationError):  # a path that was not uploaded, a text in place of a file
+            raise gr.Error(UPLOAD_FIRST, print_exception=False) from None
+        except gr.Error as error:
+            error.print_exception = False
+            raise
+        except ValueError as error:
+            raise gr.Error(first_line(error), print_exception=False) from None
+
+    page.preprocess_data = checked
+    return page
 
 
 def _example_buttons(examples: Sequence[Example]) -> list[tuple[Any, Example]]:

@@ -52,6 +52,9 @@ PINNED: Mapping[str, Mapping[str, str]] = {
 }
 """The published wheels: source -> file -> SHA-256."""
 
+GIVEN_BY = "--wheels DIR, in a recipe rl.wheels=DIR"
+"""How a command and a training are given a folder of tables."""
+
 _TITLES = {"official": "MER-UniBench", "mer2026": "MER2026"}
 _COMPILED_FORMAT = 1
 """Raise it with every change of what the tables compile to, or old compiled tables will be taken for new ones."""
@@ -128,14 +131,14 @@ def _read_published(name: str) -> Source:
     if missing := missing_files(folder):
         raise InputError(
             f"the wheels {name} are not here yet ({', '.join(missing)} missing in {folder}); fetch them with "
-            f"`mer-r1 wheels download {name}`, put them there by hand, or give a folder that has them: --wheels DIR"
+            f"`mer-r1 wheels download {name}`, put them there by hand, or give a folder that has them: {GIVEN_BY}"
         )
     files = read_files(folder)
     hashes = _hashes(files)
     if wrong := [file for file, pinned in PINNED[name].items() if hashes[file] != pinned]:
         raise InputError(
             f"{folder}: {', '.join(wrong)} not as published (the SHA-256 differs); fetch them again with "
-            f"`mer-r1 wheels download {name}`, or give your own tables as a folder: --wheels DIR"
+            f"`mer-r1 wheels download {name}`, or give your own tables as a folder: {GIVEN_BY}"
         )
     return _source(name, files, folder)
 

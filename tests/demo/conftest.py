@@ -34,20 +34,25 @@ def uploads_at(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(uploads_at: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the server writes on standard error."""
+    return tmp_path_factory.mktemp("log") / "stderr.txt"
+
+
+@pytest.fixture(scope="session")
+def served(uploads_at: Path, server_log: Path) -> Iterator[str]:
     """The address of a page whose answers are scripted; see `scripted.Scripted`."""
     pytest.importorskip("gradio")
     command = [sys.executable, "-W", "ignore", "-m", "tests.demo.scripted"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(uploads_at)}
-    log = tmp_path_factory.mktemp("log") / "stderr.txt"
-    with log.open("w") as errors, subprocess.Popen(
+    with server_log.open("w") as errors, subprocess.Popen(
         command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
     ) as process:  # fmt: skip
         assert process.stdin
         assert process.stdout
         address = process.stdout.readline().strip()
-        assert address, log.read_text()
+        assert address, server_log.read_text()
         yield address
         process.stdin.close()
-        assert process.wait(20) == 0, log.read_text()
+        assert process.wait(20) == 0, server_log.read_text()
     assert not list(uploads_at.iterdir()), "the uploads are gone with the server"

@@ -40,7 +40,7 @@ def test_the_answers_are_those_of_predict_to_the_last_number(tiny: OmniBackbone,
     model = DemoModel(LocalGenerator(tiny, SHORT), ModelFacts("tiny"), "on this machine")
     question = model.question(film, " Well done. ")
     *parts, last = model.answers(question)
-    sample = Sample("film.mp4", video=film, subtitle="Well done.")
+    sample = Sample("film", video=film, subtitle="Well done.")
     assert [last.predictions[mode] for mode in MODES] == predict(sample, model=tiny, max_new_tokens=SHORT)
     assert model.predictions(question) == predict(sample, model=tiny, max_new_tokens=SHORT)
     facts = last.predictions["slow"].media
@@ -152,6 +152,6 @@ def test_a_long_clip_is_answered_over_time_with_the_words_that_are_found_in_it(
     assert [window.start_s for window in windows][:3] == [0.0, 2.5, 5.0]
     assert windows[0].subtitle == "At first."
     assert {row.mode for window in windows for row in window.predictions} == {"fast"}
-    assert {row.id for window in windows for row in window.predictions} == {"film.mp4"}
+    assert {row.id for window in windows for row in window.predictions} == {"film"}
     assert [len(part) for part in parts] == [*range(1, len(windows))]
     assert not model.question(film, "My words.").subtitles

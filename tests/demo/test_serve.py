@@ -15,6 +15,7 @@ import pytest
 from mer_r1.data.sample import MODES
 from mer_r1.demo import serve
 from mer_r1.demo.model import DemoModel
+from mer_r1.demo.page import UPLOAD_FIRST
 from mer_r1.demo.serve import PageRules, is_loopback, require_address
 from mer_r1.demo.uploads import MAX_UPLOAD_MB, Uploads
 from mer_r1.errors import InputError
@@ -56,8 +57,8 @@ def test_the_call_gives_the_rows_of_predict(served: str, film: Path) -> None:
     event, data = call(served, file_data(upload(served, film)), "Well done.", "both", "")
     assert event == "complete"
     fast, slow = data[0]
-    assert (fast["id"], fast["mode"], fast["labels"]) == ("film.mp4", "fast", ["happy"])
-    assert (slow["id"], slow["mode"], slow["labels"]) == ("film.mp4", "slow", ["happy", "calm"])
+    assert (fast["id"], fast["mode"], fast["labels"]) == ("film", "fast", ["happy"])
+    assert (slow["id"], slow["mode"], slow["labels"]) == ("film", "slow", ["happy", "calm"])
     assert fast["media"]["audio_s"] == pytest.approx(0.5, abs=0.05)
     (row,) = call(served, None, "Well.", "slow", "")[1][0]
     assert (row["id"], row["mode"]) == ("words", "slow")
@@ -90,6 +91,21 @@ def test_what_a_client_leaves_empty_has_its_default(served: str) -> None:
     assert (event, [row["mode"] for row in data[0]]) == ("complete", list(MODES))
     event, data = call(served, None, None, "both", "")
     assert (event, data["error"]) == ("error", "nothing to answer: drop a file, record one, or type the words")
+
+
+def test_a_file_that_was_not_uploaded_is_refused_with_what_to_do_and_no_traceback(
+    served: str, server_log: Path, film: Path
+) -> None:
+    gradio_client = pytest.importorskip("gradio_client")
+    for given in (str(film), file_data("/etc/passwd")):
+        event, data = call(served, given)
+        assert (event, data["error"]) == ("error", UPLOAD_FIRST)
+    event, data = call(served, None, "Well.", "loud", "")
+    assert event == "error"
+    assert "loud" in data["error"]
+    with pytest.raises(gradio_client.exceptions.AppError, match="handle_file"):
+        gradio_client.Client(served, verbose=False).predict(clip=str(film), api_name="/predict")
+    assert server_log.read_text() == ""
 
 
 def test_gradios_client_makes_the_same_call(served: str, film: Path) -> None:
