@@ -117,7 +117,7 @@ def _benchmark_problems(
         first = next(sample for line, sample in zip(scan.lines, scan.samples, strict=True) if line in without)
         yield (
             f"{manifest}: {len(without)} of {len(scan.samples)} rows have {NO_GOLD} (the first is "
-            f"{printable(first.id)!r}); add `labels` or `valence`, or leave those rows out"
+            f"{printable(first.id)!r}); add `labels` or `valence`, or leave those rows out (docs/data.md)"
         )
     elif scan.samples and not used:
         yield (

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from mer_r1.analysis.check import Findings
+from mer_r1.display.grid import print_line
 from mer_r1.text import printable
 
 NUM_SHOWN = 20
@@ -48,6 +49,10 @@ def print_findings(found: Findings, num_printed: int = 0) -> None:
     table.add_section()
     table.add_row("problems", str(len(found.problems)), style="bold")
     console.print(table)
+    if found.unmapped_labels:
+        hint = "labels that are not in the wheels: write each with its words into a file (Freude,joy), and `mer-r1 "
+        hint += "prepare table MANIFEST --mapping FILE --out NEW` renames them"
+        print_line(hint, console)
     console.print(f"wheels {found.wheels}", markup=False, highlight=False)
 
 

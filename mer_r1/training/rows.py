@@ -102,9 +102,9 @@ def unteachable(sample: Sample, targets: Sequence[TargetKind]) -> str | None:
 def sft_problems(manifest: Path, samples: Sequence[Sample], targets: Sequence[TargetKind]) -> Iterator[str]:
     """What stops SFT on these samples by these targets: one sentence for each reason of `unteachable`."""
     reasons = {
-        NO_LABELS: "no labels to learn from (the first is {}); add `labels`, or leave those rows out",
+        NO_LABELS: "no labels to learn from (the first is {}); add `labels`, or leave those rows out (docs/data.md)",
         NO_REASONING: "no reasoning, which slow targets are made of (the first is {}); add `reasoning`, leave those "
-        "rows out, or train the answers alone with sft.targets=[fast]",
+        "rows out (docs/data.md), or train the answers alone with sft.targets=[fast]",
     }
     for reason, text in reasons.items():
         if ids := [sample.id for sample in samples if unteachable(sample, targets) == reason]:

@@ -304,3 +304,13 @@ def test_several_words_in_one_label_are_written_out_as_a_list(label: str, tmp_pa
     assert problem.endswith('; write "labels": ["happy", "sad"]')
     fixed = write(tmp_path / "n.jsonl", {"id": "a", "subtitle": "x", "labels": ["happy", "sad"]})
     assert check_manifest(fixed).problems == []
+
+
+def test_labels_that_no_wheel_knows_are_told_how_to_be_renamed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": "a", "subtitle": "x", "labels": ["Freude"]}, {"id": "b", "subtitle": "y", "labels": ["happy"]}]
+    assert run(write(tmp_path / "german.jsonl", *rows), stages=("rl",)) == 0
+    assert "prepare table MANIFEST --mapping FILE" in capsys.readouterr().out
+    assert run(write(tmp_path / "english.jsonl", rows[1]), stages=("rl",)) == 0
+    assert "--mapping" not in capsys.readouterr().out

@@ -1,10 +1,11 @@
 """Which column holds which field of a manifest: as given, as the form of the file says, or guessed by name and content.
 
-A guess takes the first line of names (names.py) of which the table holds a column; two columns of one line are an
-error that names the option. Content decides where names do not: a column of names that end like media files is a
-medium, one of numbers with fractions under a label's name is the valence, columns of 0 and 1 named by emotions are
-labels. Two forms may stand for a column's name: "none" switches a guess off, and an id may be made of several columns,
-"dia{Dialogue_ID}_utt{Utterance_ID}". Labels may be several columns, with commas between.
+A guess takes the first line of names (names.py) of which the table holds a column; two columns of one line are an error
+that names the option. Content decides where names do not: a column of names that end like media files is a medium (of a
+column of ids a single one does, where no other column is a medium), one of numbers with fractions under a label's name
+is the valence, columns of 0 and 1 named by emotions are labels. Two forms may stand for a column's name: "none"
+switches a guess off, and an id may be made of several columns, "dia{Dialogue_ID}_utt{Utterance_ID}". Labels may be
+several columns, with commas between.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ def choose_columns(table: Table, given: Mapping[str, str | None]) -> Columns:
     for field in (*MEDIA_KEYS, *(name for name in NAMES if name not in MEDIA_KEYS)):
         if field not in chosen and field not in off and (columns := guess.of(field)):
             chosen[field] = Chosen(columns, "guessed")
+    identity = chosen.get("id")
+    if identity and identity.how == "guessed" and not any(kind in chosen for kind in MEDIA_KEYS):
+        kind = guess.some_kind(identity.columns[0])
+        if kind is not None and kind not in off:
+            chosen[kind] = chosen.pop("id")
     return {field: chosen[field] for field in NAMES if field in chosen}
 
 
@@ -135,6 +141,10 @@ class _Guess:
         columns = (found,) if found else self._one_hot() if field == "labels" else ()
         self._used.update(columns)
         return columns
+
+    def some_kind(self, column: str) -> str | None:
+        """The medium that the names of files among a column's cells are, be they the fewer; None where none is one."""
+        return _media_kind_of([cell for cell in self._cells[column] if isinstance(cell, str) and media_kind(cell)])
 
     def _free(self) -> list[str]:
         return [column for column in self._table.columns if column not in self._used and self._cells[column]]

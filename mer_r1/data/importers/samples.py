@@ -154,7 +154,13 @@ class _RowReader:
                 found[kind] = files.find(text, kind, where)
         if not found and not named and files.searched:
             self.medium_named = self.identity
-            found = files.of_id(self.identity, where)
+            try:
+                found = files.of_id(self.identity, where)
+            except NotFound as why:
+                if media_kind(self.identity) is None:
+                    raise
+                column = printable(self.columns["id"])
+                raise NotFound(f"{why}; if {column} holds paths: --{media_kind(self.identity)} {column}") from None
         return found
 
     def _only(self, kind: str, cell: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from mer_r1.data.importers import read_table
 from mer_r1.data.importers.columns import choose_columns
 from mer_r1.errors import InputError
-from tests.data.importers.tables import media, samples, write
+from tests.data.importers.tables import media, prepared, samples, write
 
 
 def guessed(tmp_path: Path, text: str, **given: str) -> dict[str, str]:
@@ -86,3 +86,16 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) ->
         guessed(tmp_path, "id,emotion\n1,joy\n", labels="emotoin")
     with pytest.raises(InputError, match="--speaker who: "):
         guessed(tmp_path, "id,emotion\n1,joy\n", cluster="who")
+
+
+def test_a_column_of_ids_and_names_of_files_is_the_medium_and_its_ids_have_neither_folder_nor_ending(
+    tmp_path: Path,
+) -> None:
+    root = media(tmp_path / "clips", "x1.mp4", "x2.mp4", "x3.mp4", "x4.mp4")
+    source = write(tmp_path / "t.csv", "Clip;Emotion\nx1;joy\nx2.mp4;joy\nC:\\old\\x3.mp4;sad\nx4;sad\n")
+    found = samples(source, root)
+    assert [sample.id for sample in found] == ["x1", "x2", "x3", "x4"]
+    assert [sample.video for sample in found] == [root / f"x{k}.mp4" for k in (1, 2, 3, 4)]
+    (missing,) = prepared(source, root, id="Clip").imported.missing
+    assert missing.why.endswith("if Clip holds paths: --video Clip")
+    assert guessed(tmp_path, "Clip,video\nx1,a.mp4\nx2.mp4,b.mp4\nx3,c.mp4\n") == {"id": "Clip", "video": "video"}
