@@ -49,8 +49,15 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     service, engine = service_of(options), engine_of(options)
+    from mer_r1.data.files import require_place
+    from mer_r1.demo.address import require_address
+
+    if options.space is None:
+        require_address(options.host, options.port)
+    else:
+        require_place("--space", options.space / "app.py")
     from mer_r1.demo.model import open_model
-    from mer_r1.demo.serve import require_address, require_gradio, serve
+    from mer_r1.demo.serve import require_gradio, serve
     from mer_r1.generation.make import validate_generator
 
     validate_generator(options.model, service, max_new_tokens=options.max_new_tokens, fast=options.fast, engine=engine)
@@ -64,7 +71,6 @@ def _run(options: argparse.Namespace) -> int:
 
         print(write_space(options.space, options.model))
         return 0
-    require_address(options.host, options.port)
     model = open_model(options.model, service, max_new_tokens=options.max_new_tokens, fast=options.fast, engine=engine)
     serve(model, options.host, options.port)
     return 0

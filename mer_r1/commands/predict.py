@@ -143,7 +143,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _validate(options: argparse.Namespace) -> None:
-    """Raises InputError for options that do not go together."""
+    """Raises InputError for options that do not go together, and for files that cannot be written."""
+    from mer_r1.data.files import require_place
+
+    for name, path in (("--out", options.out), ("--plot", options.plot)):
+        if path is not None:
+            require_place(name, path)
     if options.transcribe and Path(options.transcribe).is_file():
         raise InputError(f"--transcribe {options.transcribe}: is a file; write CLIP before it, or --transcribe=MODEL")
     if options.manifest is not None:

@@ -77,7 +77,7 @@ def _watch(options: argparse.Namespace, choice: PageChoice) -> int:
         print(page, flush=True)
 
     def waiting(message: str) -> None:
-        print(f"waiting: {message}", file=sys.stderr, flush=True)
+        print(f"waiting, and looking again every {options.watch:g} s; so far: {message}", file=sys.stderr, flush=True)
 
     try:
         return _status(watch_page(options.runs, options.out, choice, started=started, waiting=waiting))

@@ -81,7 +81,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def validate_outputs(outputs: Mapping[str, tuple[Path | None, Kind]], inputs: Iterable[Path | None] = ()) -> None:
     """Raises InputError where an output, by the name of its option, would replace what this command did not write.
 
-    That is a file that is read, another output, or a file that is there and holds something of another kind.
+    That is a file that is read, another output, or a file that is there and holds something of another kind. And as
+    `require_place` does.
     """
     taken = {path.resolve() for path in inputs if path is not None}
     for option, (path, kind) in outputs.items():
@@ -91,7 +92,19 @@ def validate_outputs(outputs: Mapping[str, tuple[Path | None, Kind]], inputs: It
             raise InputError(f"{option} {path} would overwrite another file of this command; give another name")
         if path.is_file() and not _is_of_kind(path, kind):
             raise InputError(f"{option} {path} is there and is not {kind}; give another name, or remove that file")
+        require_place(option, path)
         taken.add(path.resolve())
+
+
+def require_place(option: str, path: Path) -> None:
+    """Raises InputError where no file can be written: in place of a folder, below a file, or without permission."""
+    if path.is_dir():
+        raise InputError(f"{option} {path}: is a folder; give the name of a file")
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if there != path.absolute() and not there.is_dir():
+        raise InputError(f"{option} {path}: {there} is a file; give a name in a folder")
+    if not os.access(there, os.W_OK):
+        raise InputError(f"{option} {path}: cannot be written; give a name where you may write")
 
 
 def _is_of_kind(path: Path, kind: Kind) -> bool:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from mer_r1.demo.address import cannot_bind, is_loopback
 from mer_r1.demo.examples import make_examples
 from mer_r1.demo.page import make_page
 from mer_r1.demo.uploads import MAX_UPLOAD_MB, Uploads, uploads_folder
 from mer_r1.demo.view import style
-from mer_r1.errors import InputError
-from mer_r1.text import printable
 
 if TYPE_CHECKING:
     from mer_r1.demo.model import DemoModel
@@ -128,43 +125,17 @@ def _launched(model: DemoModel, uploads: Uploads, host: str, port: int | None) -
             app_kwargs={"middleware": [Middleware(PageRules, uploads=uploads)], "docs_url": None, "redoc_url": None},
         )
     except OSError as error:
-        raise _cannot_bind(host, port, error) from None
+        raise cannot_bind(host, port, error) from None
     try:
         yield str(address)
     finally:
         page.close()
 
 
-def require_address(host: str, port: int | None) -> None:
-    """Raises InputError for a host or a port that cannot be bound now; without `port` any free one will do."""
-    if port is not None and not 1 <= port <= 65535:
-        raise InputError(f"--port {port}: give a number from 1 to 65535")
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, proto) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except (OSError, UnicodeError) as error:  # a name that is none, such as a..b, is no error of the system's
-        raise _cannot_bind(host, port, error) from None
-
-
-def _cannot_bind(host: str, port: int | None, error: Exception) -> InputError:
-    where = f"--host {printable(host)}" if port is None else f"--host {printable(host)} --port {port}"
-    reason = getattr(error, "strerror", None) or error
-    return InputError(f"{where}: cannot be bound ({reason}); give another host or port")
-
-
 def require_gradio() -> None:
     """Raises ModuleNotFoundError where Gradio is not installed. It reads its settings when it is imported: not yet."""
     if find_spec("gradio") is None:
         raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server at this host."""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def serve(model: DemoModel, host: str = HOST, port: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Emotions over time: one line a window in the terminal, and a figure of the categories, fast and slow.
+"""Emotions over time: a row a window in the terminal, and a figure of the categories, fast and slow.
 
 A category's value in a window is its probability at the answer's words, averaged in the log (Eq. 1), as predictions
 hold it; where a model's confidence is not known, 1 where a word of the answer reaches the category and 0 elsewhere.
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Console
@@ -27,6 +28,7 @@ from mer_r1.text import printable
 
 PLOT_ENDINGS = (".png", ".svg")
 _TIME_WIDTH, _NARROWEST = 19, 16
+_LONGEST_CELL = 400
 _HARDLY_S = 0.1
 _TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
@@ -41,7 +43,10 @@ class TimelinePrinter:
         self.heard_s: float | None = None
 
     def add(self, window: PredictedWindow) -> None:
-        """Print the line of the next window: its seconds, words of each mode with confidence, what is said."""
+        """Print the next window: its seconds, words of each mode with confidence, the beginning of what is said.
+
+        Answers that are wider than their column take more lines.
+        """
         num_cells = len(window.predictions) + self._says
         width = max(_NARROWEST, (self._console.width - _TIME_WIDTH - 2 * num_cells) // num_cells)
         if not self._has_head:
@@ -50,16 +55,18 @@ class TimelinePrinter:
             self._has_head = True
         self.has_confidence |= any(prediction.confidence for prediction in window.predictions)
         answers = [answer_words(prediction) for prediction in window.predictions]
-        said = [window.subtitle or ""] if self._says else []
+        said = [printable(window.subtitle or "", width)] if self._says else []
         self._print((span(window.start_s, window.end_s), *answers, *said), width)
         media = window.predictions[0].media
         if media is not None and (media.audio_taken_s or 0.0) < (media.audio_s or 0.0) - _HARDLY_S:
             self.heard_s = media.audio_taken_s
 
     def _print(self, cells: Sequence[str], width: int, style: str | None = None) -> None:
-        first, *others = (printable(cell, width) for cell in cells)
-        line = f"{first:<{_TIME_WIDTH}}" + "".join(f"  {cell:<{width}}" for cell in others)
-        print_line(line.rstrip(), self._console, style)
+        first, *others = cells
+        parts = [[first], *(wrap(printable(cell, _LONGEST_CELL), width) for cell in others)]
+        for time, *texts in zip_longest(*parts, fillvalue=""):
+            line = f"{time:<{_TIME_WIDTH}}" + "".join(f"  {text:<{width}}" for text in texts)
+            print_line(line.rstrip(), self._console, style)
 
 
 def print_windows(

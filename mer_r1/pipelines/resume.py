@@ -17,11 +17,13 @@ from pathlib import Path
 
 import yaml
 
+from mer_r1.data.media_names import media_kind
 from mer_r1.data.sample import Sample
 from mer_r1.distributed import rank_and_world_size
 from mer_r1.errors import InputError
 from mer_r1.evaluation.records import RUN_FILE, RunRecord
 from mer_r1.recipe import Recipe, read_recipe_without_idle_keys
+from mer_r1.text import printable
 
 _OTHER = "holds a run of another recipe; give another --out, or remove the folder"
 _BEFORE = ("rl.end_token=false", "rl.kl=k3")  # what RL did before its recipes had these keys
@@ -32,10 +34,12 @@ def is_finished(out: Path, recipe: Recipe) -> bool:
 
     Recipes are compared as values: one that an earlier version wrote lacks the keys that have come since, and may hold
     keys that nothing reads. Raises InputError where `out` holds what another recipe has learned, or a stopped run of
-    another number of samples a step.
+    another number of samples a step; and a folder of media files that is no run's.
     """
     path = out / "recipe.yaml"
     if not path.exists():
+        if clip := next((item for item in sorted(out.glob("*")) if media_kind(item.name) and item.is_file()), None):
+            raise InputError(f"{out}: holds media files, such as {printable(clip.name)}, and no run; give a new folder")
         return False
     try:
         saved = read_recipe_without_idle_keys(str(path))[0]

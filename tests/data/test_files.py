@@ -80,6 +80,21 @@ def test_an_output_replaces_an_empty_file_or_one_of_its_kind_and_no_other(tmp_pa
             validate_outputs({"--out": (path, kind)})
 
 
+def test_where_no_file_can_be_written_is_said_before_anything_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").touch()
+    validate_outputs({"--out": (tmp_path / "a.json", "JSON"), "--json": (tmp_path / "new" / "b.json", "JSON")})
+    assert names(tmp_path) == ["a.json"]
+    with pytest.raises(InputError, match=r"^--out .*: is a folder; give the name of a file$"):
+        validate_outputs({"--out": (tmp_path, "JSON")})
+    with pytest.raises(InputError, match=r"a.json is a file; give a name in a folder$"):
+        validate_outputs({"--out": (tmp_path / "a.json" / "b", "JSON")})
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(InputError, match=r"--out .*: cannot be written"):
+        validate_outputs({"--out": (tmp_path / "b", "JSON")})
+
+
 def test_an_output_is_no_input_and_no_other_output(tmp_path: Path) -> None:
     path, same = tmp_path / "a.jsonl", tmp_path / "x" / ".." / "a.jsonl"
     with pytest.raises(InputError, match=r"--json .* would overwrite another file of this command"):

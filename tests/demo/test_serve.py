@@ -14,9 +14,10 @@ import pytest
 
 from mer_r1.data.sample import MODES
 from mer_r1.demo import serve
+from mer_r1.demo.address import is_loopback, require_address
 from mer_r1.demo.model import DemoModel
 from mer_r1.demo.page import UPLOAD_FIRST
-from mer_r1.demo.serve import PageRules, is_loopback, require_address
+from mer_r1.demo.serve import PageRules
 from mer_r1.demo.uploads import MAX_UPLOAD_MB, Uploads
 from mer_r1.errors import InputError
 from tests.demo.scripted import WRONG

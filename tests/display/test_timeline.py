@@ -45,18 +45,29 @@ def test_times_are_those_of_a_player() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_each_window_is_one_line_under_a_head_and_nothing_steers_the_terminal(width: int) -> None:
+def test_each_window_is_a_row_under_a_head_and_nothing_steers_the_terminal(width: int) -> None:
     out = io.StringIO()
     printer = TimelinePrinter(Console(file=out, width=width))
     for window in windows(answer("fast"), FAILED):
         printer.add(window)
-    head, first, second = out.getvalue().splitlines()
+    head, first, *rest = out.getvalue().splitlines()
+    second = next(line for line in rest if line.startswith("0:02.5"))
     assert head.split() == ["time", "fast", "thinking", "slow", "thinking", "words", "said"]
     assert first.startswith("0:00–0:05            happy 83%, calm")
     assert second.startswith("0:02.5–0:07.5        failed: damag")
     assert [line.index("happy") for line in (first, second)] == [21, head.index("slow")]
     assert "\x1b" not in out.getvalue()
-    assert all(len(line) <= max(width, 75) for line in (head, first, second))
+    assert all(len(line) <= max(width, 75) for line in (head, first, *rest))
+
+
+def test_an_answer_wider_than_its_column_is_wrapped_and_no_word_of_it_is_cut() -> None:
+    out = io.StringIO()
+    words = ("disgusted", "embarrassed", "relieved", "hopeful")
+    printer = TimelinePrinter(Console(file=out, width=80))
+    printer.add(windows(answer("fast", words))[0])
+    head, *lines = out.getvalue().splitlines()
+    fast = [line[21 : head.index("slow")].strip() for line in lines]
+    assert " ".join(fast).strip() == "disgusted, embarrassed, relieved, hopeful"
 
 
 def test_what_is_not_there_has_no_column_and_half_heard_sound_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,16 @@ def with_optim(recipe: Recipe, **optim: Any) -> Recipe:
     return recipe.model_copy(update={"optim": recipe.optim.model_copy(update=optim)})
 
 
+def test_a_folder_of_clips_is_no_place_for_a_run(tmp_path: Path) -> None:
+    recipe = read_recipe("minimer-sft", [])
+    (tmp_path / ".lock").touch()
+    (tmp_path / "notes.txt").touch()
+    assert not is_finished(tmp_path, recipe)
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(InputError, match=r"holds media files, such as a\.mp4, and no run; give a new folder"):
+        is_finished(tmp_path, recipe)
+
+
 @pytest.mark.slow
 def test_other_micro_batches_of_the_same_step_read_the_rest_of_the_rows(
     stopped: Recipe, corpus: dict[str, Path], tmp_path: Path
