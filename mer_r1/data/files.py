@@ -60,6 +60,21 @@ def read_json_lines(path: Path, *, growing: bool = False) -> Iterator[tuple[int,
             raise InputError(f"{path}: cannot be read ({error.strerror}); give a JSON-lines file") from None
 
 
+def read_bytes(path: Path, max_bytes: int, *, fix: str, too_large: str) -> bytes:
+    """The bytes of a file, of which no more than `max_bytes` are read.
+
+    Raises InputError for a file that cannot be read, which ends in `fix`, and for a larger one, in `too_large`.
+    """
+    try:
+        with path.open("rb") as handle:
+            data = handle.read(max_bytes + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {fix}") from None
+    if len(data) > max_bytes:
+        raise InputError(f"{path}: larger than {max_bytes / 2**20:.0f} MiB; {too_large}")
+    return data
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, renamed to it when the block ends well and removed when it does not."""

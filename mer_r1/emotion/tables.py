@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mer_r1.data.files import read_bytes
 from mer_r1.emotion.compiled import NUM_WHEELS
 from mer_r1.emotion.words import normalise
 from mer_r1.errors import InputError
@@ -92,14 +93,9 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a file that may be read") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise InputError(f"{path}: larger than {MAX_FILE_BYTES // 1_000_000} MB; this is no table of emotion words")
-    return data
+    return read_bytes(
+        path, MAX_FILE_BYTES, fix="give a file that may be read", too_large="this is no table of emotion words"
+    )
 
 
 def parse_tables(files: Mapping[str, bytes], folder: Path) -> Tables:

@@ -24,6 +24,7 @@ from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
 from mer_r1.data.characters import mended
+from mer_r1.data.files import read_bytes
 from mer_r1.errors import InputError
 from mer_r1.media.budget import MediaBudget
 from mer_r1.media.decode import clip_zero_s
@@ -88,13 +89,7 @@ def read_subtitles(path: Path) -> Subtitles:
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         raise InputError(f"{path}: is no subtitle file by its name; give one that ends in {', '.join(FORMATS)}")
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); correct it or remove it") from None
-    if len(data) > MOST_BYTES:
-        raise InputError(f"{path}: is larger than {MOST_BYTES // 2**20} MB, which no subtitles are; remove it")
+    data = read_bytes(path, MOST_BYTES, fix="correct it or remove it", too_large="no subtitles are so long; remove it")
     try:
         with av.open(io.BytesIO(_as_utf_8(data)), "r", format=form) as container:
             return Subtitles(_cues(container, container.streams.subtitles[0], 0.0), path.name)

@@ -121,7 +121,7 @@ def test_a_file_that_is_none_or_too_large_is_named(tmp_path: Path, monkeypatch: 
         read_subtitles(tmp_path / "lost.srt")
     monkeypatch.setattr("mer_r1.media.subtitles.MOST_BYTES", 10)
     (tmp_path / "a.srt").write_text(SRT)
-    with pytest.raises(InputError, match=r"a\.srt: is larger than"):
+    with pytest.raises(InputError, match=r"a\.srt: larger than"):
         read_subtitles(tmp_path / "a.srt")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from mer_r1.data.files import read_bytes
 from mer_r1.errors import InputError
 from mer_r1.text import printable
 
@@ -124,14 +125,9 @@ def table_of(path: Path, form: str, columns: tuple[str, ...], rows: Iterable[Row
 
 def file_bytes(path: Path) -> bytes:
     """The bytes of a table's file. Raises InputError for one that cannot be read or is over 256 MiB."""
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a table") from None
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; save it as JSON lines or Parquet, in parts")
-    return data
+    return read_bytes(
+        path, MAX_BYTES, fix="give the path of a table", too_large="save it as JSON lines or Parquet, in parts"
+    )
 
 
 def ends_in(source: str, *endings: str) -> bool:
