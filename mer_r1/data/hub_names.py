@@ -1,4 +1,4 @@
-"""Ids of models and data sets on the Hugging Face Hub, told from paths, so that a mistyped path never goes there."""
+"""Ids of models and data sets on the Hugging Face Hub, told from paths, which are never asked of it."""
 
 from __future__ import annotations
 

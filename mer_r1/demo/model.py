@@ -179,17 +179,20 @@ class DemoModel:
         assert path is not None, "a long clip has a file"
         hop_s = max(HOP_S, question.seconds / MAX_WINDOWS)
         made: list[PredictedWindow] = []
-        with self._turns:
-            windows = answer_windows(
-                path, self._whole, 2 * hop_s, hop_s, modes=["fast"], subtitles=question.subtitles,
-                candidates=question.sample.candidates, identity=question.sample.id,
-            )  # fmt: skip
+        windows = answer_windows(
+            path, self._whole, 2 * hop_s, hop_s, modes=["fast"], subtitles=question.subtitles,
+            candidates=question.sample.candidates, identity=question.sample.id,
+        )  # fmt: skip
+        while True:
             try:
-                for window in windows:
-                    made.append(window)
-                    yield made
+                with self._turns:  # a turn a window: others are answered between
+                    window = next(windows, None)
             except InputError as error:
                 raise InputError(_without_folder(str(error), path)) from None
+            if window is None:
+                return
+            made.append(window)
+            yield made
 
     def _asked(self, question: Question) -> Sample:
         """The sample that the generator is given, under an id of its own: without its file, where that is decoded."""

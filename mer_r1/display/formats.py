@@ -63,12 +63,19 @@ def latex(grid: Grid, notes: Iterable[str] = (), signatures: Iterable[str] = ())
 
 
 def comma_separated(heads: Sequence[str], rows: Iterable[Sequence[str | int | float | None]]) -> str:
-    """CSV with a line of heads; numbers are written whole, and None is an empty field."""
+    """CSV with a line of heads; numbers are written whole, and None is an empty field.
+
+    A text that a spreadsheet would take as a formula has an apostrophe in front.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heads)
-    writer.writerows(rows)
+    writer.writerows([_field(value) for value in row] for row in rows)
     return text.getvalue()
+
+
+def _field(value: str | int | float | None) -> str | int | float | None:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _markdown(text: str) -> str:

@@ -29,6 +29,8 @@ SCORE_FILE = "score.json"
 MEASURES = ("f1", "precision", "recall", "accuracy", "waf")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LARGEST_TEXT = 50_000_000  # bytes
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")  # tokens may look like paths
+_ABSOLUTE = re.compile(r"(?:~|/[^/\s]+|[A-Za-z]:[\\/][^\\/]+)[\\/]\S.*")
 
 
 @dataclass(frozen=True)
@@ -104,15 +106,32 @@ def _adapter_config(folder: Path, recipe: Recipe, base_model: str | None) -> byt
 
 
 def _refuse_paths(piece: Piece, home: Path) -> None:
-    """Raises InputError where a path of this machine stands in a text."""
+    """Raises InputError where a path of this machine stands in a text, or an absolute one in a JSON file's value."""
     if piece.name.endswith((".safetensors", ".model", ".pt")) or piece.size > _LARGEST_TEXT:
         return
     data = piece.content if isinstance(piece.content, bytes) else piece.content.read_bytes()
     for place in {Path.home(), Path.cwd(), home.absolute()}:
         if len(place.parts) > 1 and f"{place}{os.sep}".encode() in data:
-            raise InputError(
-                f"{piece.name}: holds a path of this machine ({printable(place)}); take it out, or write a relative one"
-            )
+            raise _path_found(piece, str(place))
+    if piece.name.endswith(".json") and piece.name not in _VOCABULARIES:
+        for text in _texts(json.loads(data)):
+            if _ABSOLUTE.fullmatch(text):
+                raise _path_found(piece, text)
+
+
+def _path_found(piece: Piece, path: str) -> InputError:
+    return InputError(
+        f"{piece.name}: holds a path of a machine ({printable(path, 80)}); take it out, or write a relative one"
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts among a JSON document's values, its keys left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def read_scores(home: Path) -> Iterator[CardScore]:

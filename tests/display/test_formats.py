@@ -33,3 +33,7 @@ def test_latex_has_the_rules_of_booktabs_and_no_command_of_a_name() -> None:
 def test_csv_reads_back_as_it_was_written() -> None:
     text = comma_separated(["a", "b"], [('x, "y"\nz', 0.1 + 0.2), (None, 3)])
     assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ['x, "y"\nz', "0.30000000000000004"], ["", "3"]]
+
+
+def test_csv_holds_no_formula_of_a_name() -> None:
+    assert comma_separated(["a", "b"], [("=1+1", -0.5), ("@x", 1)]) == "a,b\n'=1+1,-0.5\n'@x,1\n"

@@ -172,9 +172,10 @@ def test_an_adapter_names_its_base_by_an_id_of_the_hub(run: Path) -> None:
     assert "base_model: me/sft" in texts(plan)["README.md"]
 
 
-def test_a_path_of_this_machine_is_refused(run: Path) -> None:
-    (run / "model" / "config.json").write_text(json.dumps({"_name_or_path": f"{run}/model"}))
-    with pytest.raises(InputError, match=r"config\.json: holds a path of this machine"):
+@pytest.mark.parametrize("path", ["{run}/model", "/data/alice/base", "~/models/base", "C:\\models\\base"])
+def test_a_path_of_a_machine_is_refused(path: str, run: Path) -> None:
+    (run / "model" / "config.json").write_text(json.dumps({"parts": [{"_name_or_path": path.format(run=run)}]}))
+    with pytest.raises(InputError, match=r"config\.json: holds a path of a machine"):
         plan_push(str(run), "me/toy")
 
 
