@@ -59,7 +59,7 @@ def test_a_dry_run_shows_samples_and_writes_nothing(place: Path, capsys: pytest.
         ("prepare table labels.csv --out m.jsonl --missing notes.md", "notes.md is there and is not a list of missing"),
         ("prepare table labels.csv --out m.csv", "a manifest is JSON lines; end its name in .jsonl"),
         ("prepare table labels.csv --out m.jsonl --media clips --id none", "no column of ids or of media files among"),
-        ("prepare table labels.csv --out clips", "clips is a folder; give the path of the manifest"),
+        ("prepare table labels.csv --out clips", "--out clips: is a folder; give the name of a file"),
         ("prepare table labels.csv --out m.jsonl --media nowhere", "--media nowhere: no such folder"),
         ("prepare table labels.csv --out m.jsonl --root clips", "--root: no such option"),
         ("prepare tables --root clips --out m.jsonl", "data set 'tables' is not known"),

@@ -29,7 +29,7 @@ def shown(
     """The summary by label, each line made whole again."""
     print_plan(plan(recipe, place, rows), "mer-r1 train x")
     text = capsys.readouterr().out
-    assert max(map(len, text.splitlines())) <= 80
+    assert all(len(line) <= 80 or len(line.split()) == 1 for line in text.splitlines()), "but for a long path, alone"
     return dict(re.findall(r"^(\w+) +(.*)$", re.sub(r"\n +", " ", text), re.MULTILINE))
 
 
@@ -59,10 +59,14 @@ def test_what_learns_is_said_of_adapters_and_towers(capsys: pytest.CaptureFixtur
     assert "1.39 million parameters, towers too" in shown(capsys, recipe_of(model=towers), Place())["Trains"]
 
 
-def test_rows_that_are_left_out_are_counted_with_the_reason(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_rows_that_are_left_out_are_counted_with_the_reason(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     labels = (["happy"], ["neutral"], ["sad"])
     rows = ({"id": f"{n}", "video": f"{n}.mp4", "labels": ls} for n, ls in enumerate(labels))
-    data = {"train": str(write(tmp_path / "m.jsonl", *rows))}
+    write(tmp_path / "m.jsonl", *rows)
+    data = {"train": "m.jsonl"}  # a path is not broken into lines, and that of the folder may be longer than one
     lines = shown(capsys, recipe_of("tiny", data=data), Place(), rows=None)
     assert "2 of 3 rows, 1 dropped (no label reaches a category of the wheels: 1 (neutral 1))" in lines["Data"]
     assert "2 files are missing, the first" in lines["Clips"]

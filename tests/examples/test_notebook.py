@@ -52,7 +52,9 @@ def test_its_cells_run_from_clips_to_a_page(tmp_path: Path, monkeypatch: pytest.
     shown: list[str] = []
     display = ModuleType("IPython.display")
     display.HTML = shown.append  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    ipython = ModuleType("IPython")
+    ipython.version_info = (9, 0)  # type: ignore[attr-defined]  # matplotlib asks
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "notebook"}
