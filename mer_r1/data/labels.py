@@ -59,12 +59,16 @@ def split_labels(answer: str) -> tuple[str, ...]:
 
 
 def corrected_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The words of a label field by `split_labels`; the items of a list are split too."""
+    """The words of a label field by `split_labels`; the items of a list are split too.
+
+    Items that are words and nothing else are taken as they are: a line "confidence" of a text is a heading, a label is
+    none.
+    """
     if field is None:
         return ()
     if isinstance(field, str):
         return () if is_refusal(field) else split_labels(field)
-    return split_labels("\n".join(field))
+    return split_labels((", " if all(map(is_plain, field)) else "\n").join(field))
 
 
 def official_labels(field: str | Sequence[str] | None) -> tuple[str, ...]:

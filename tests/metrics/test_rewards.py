@@ -3,7 +3,7 @@
 from math import isnan, log
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mer_r1.emotion.wheel import WheelSet
@@ -38,6 +38,7 @@ def scored_twice(first: str, last: str, gold: list[str], length_penalty: LengthP
 
 
 @given(st.lists(st.sampled_from(BUILTIN.words), min_size=1, max_size=6), st.sampled_from(PENALTIES))
+@example(["sad", "happy", "confidence"], "inverse")
 def test_the_gold_answer_scores_one(gold: list[str], penalty: LengthPenalty) -> None:
     rewards = score_response(parse_response(answer(gold)), gold, BUILTIN, length_penalty=penalty)
     assert main_four(rewards) == (1.0, 1.0, 1.0, 1.0)
