@@ -15,6 +15,8 @@ FROM ${BASE}
 
 ARG EXTRAS=demo
 ARG TORCH_INDEX=""
+# An argument is in the environment of the build alone; this is where the mounts below are.
+ARG PIP_CACHE_DIR=/var/cache/pip
 
 # What a base without Python lacks. C compilers and the like are not needed: every dependency comes as a wheel.
 RUN if ! python3 -c "import ensurepip, venv" 2> /dev/null; then \
@@ -28,9 +30,9 @@ ENV PATH=/opt/mer-r1/bin:$PATH
 WORKDIR /opt/source
 COPY pyproject.toml README.md LICENSE ./
 COPY mer_r1 mer_r1
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     if [ -n "${TORCH_INDEX}" ]; then pip install --index-url "${TORCH_INDEX}" torch torchvision; fi
-RUN --mount=type=cache,target=/root/.cache/pip pip install ".[${EXTRAS}]"
+RUN --mount=type=cache,target=/var/cache/pip pip install ".[${EXTRAS}]"
 
 # Whoever it runs as (--user) may write caches in this home, and files where /work is mounted.
 RUN useradd --create-home --uid 10001 mer && chmod 1777 /home/mer && mkdir /work && chown mer /work
