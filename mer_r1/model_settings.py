@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,10 +46,25 @@ def read_settings(path: Path) -> tuple[MediaBudget, str]:
         raise InputError(f"{path}: not the settings of a model ({error}); copy it again, or remove it") from None
 
 
+_CELLS_OF_32 = MediaBudget(max_pixels=256 * 32 * 32, min_pixels=4 * 32 * 32, size_multiple=32)
+PUBLISHED_BUDGETS = {
+    "qwen3_vl": _CELLS_OF_32,
+    "qwen3_omni_moe": replace(_CELLS_OF_32, audio_tokens_per_s=13),
+}
+"""model_type -> how much of a clip a published checkpoint is shown, where that is not MediaBudget's default."""
+
+
+def published_settings(model_type: str) -> tuple[MediaBudget, str]:
+    """(media budget, prompt template) of a checkpoint that brings none along."""
+    return PUBLISHED_BUDGETS.get(model_type.removesuffix("_thinker"), MediaBudget()), "full"
+
+
 def folder_settings(folder: Path) -> tuple[MediaBudget, str]:
     """(media budget, prompt template) that a model's folder brings along, else those of a published checkpoint."""
     path = folder / SETTINGS_FILE
-    return read_settings(path) if path.is_file() else (MediaBudget(), "full")
+    if path.is_file():
+        return read_settings(path)
+    return published_settings(str(_json(folder / "config.json").get("model_type")))
 
 
 TOY_PARAMETERS = 50_000_000

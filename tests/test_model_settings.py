@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from mer_r1.model_settings import TOY_NOTE, ModelFacts, TrainingData, looks_like_hub_id, model_facts
+from mer_r1.media import MediaBudget
+from mer_r1.model_settings import (
+    TOY_NOTE,
+    ModelFacts,
+    TrainingData,
+    folder_settings,
+    looks_like_hub_id,
+    model_facts,
+    write_settings,
+)
 
 
 def write_model(folder: Path, shapes: dict[str, list[int]], architecture: str = "SomeModel") -> Path:
@@ -100,3 +109,16 @@ def test_what_looks_like_a_path_is_never_asked_of_the_hub(tmp_path: Path, monkey
         assert not looks_like_hub_id(path), path
     for name in ("Qwen/Qwen2.5-Omni-7B", "openai-community/gpt2", "someone/my_model.v2"):
         assert looks_like_hub_id(name), name
+
+
+def test_a_published_checkpoint_is_read_under_the_budget_of_its_kind_and_a_trained_one_under_its_own(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3_omni_moe_thinker"}')
+    budget, style = folder_settings(tmp_path)
+    assert (budget.size_multiple, budget.max_pixels, budget.audio_tokens_per_s, style) == (32, 256 * 32**2, 13, "full")
+    write_settings(tmp_path, MediaBudget(num_frames=2), "brief")
+    assert folder_settings(tmp_path) == (MediaBudget(num_frames=2), "brief")
+    (tmp_path / "mer_r1.json").unlink()
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2_5_omni"}')
+    assert folder_settings(tmp_path) == (MediaBudget(), "full")

@@ -13,6 +13,7 @@ from mer_r1.data.files import write_json
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.generation.generator import Generator
+from mer_r1.media import MediaBudget
 from mer_r1.text import printable
 
 
@@ -80,9 +81,11 @@ def _kept_settings(path: Path) -> dict[str, Any] | None:
 def _with_todays_names(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of 0.1.0 have `profile` for the response format, and WordsOnlyBackbone for CausalLMBackbone.
 
-    Endpoints were sent files alone, which is not written there.
+    Endpoints were sent files alone, which is not written there, and every model heard 25 tokens a second.
     """
     settings, prompt, model = dict(settings), settings.get("prompt"), settings.get("model")
+    if isinstance(budget := settings.get("budget"), dict):
+        settings["budget"] = {"audio_tokens_per_s": MediaBudget().audio_tokens_per_s, **budget}
     if isinstance(prompt, dict) and "profile" in prompt:
         settings["prompt"] = {"response_format" if key == "profile" else key: value for key, value in prompt.items()}
     if isinstance(model, dict) and model.get("kind") == "WordsOnlyBackbone":

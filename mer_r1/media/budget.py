@@ -7,10 +7,10 @@ Shape letters: T frames, H x W pixels of a frame, N sound samples.
                      multiple, at most num_frames
     time of frame k  t_k = (k + 1/2) d / T, the centre of the k-th of T equal parts, k = 0 .. T-1
     video tokens     ceil(T / frames_multiple) * H / size_multiple * W / size_multiple
-    sound tokens     ceil(25 * seconds)
+    sound tokens     ceil(audio_tokens_per_s * seconds)
 
-The token counts are those of Qwen2.5-Omni (spatial patch 14 merged 2 x 2, temporal patch 2, 40 ms of sound a token);
-`size_multiple` and `frames_multiple` carry another model's factors. No third-party import.
+The defaults are those of Qwen2.5-Omni (spatial patch 14 merged 2 x 2, temporal patch 2, 40 ms of sound a token);
+`size_multiple`, `frames_multiple` and `audio_tokens_per_s` carry another model's factors. No third-party import.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from mer_r1.errors import InputError
 
 AUDIO_HZ = 16_000  # rate of the waveform that a `Clip` promises
-AUDIO_TOKENS_PER_S = 25
 SHORTEST_SOUND = 1600  # samples that a shorter sound is padded to: a tower still makes two tokens of them
 
 
@@ -35,6 +34,7 @@ class MediaBudget:
     * min_pixels, max_pixels: bounds of width x height of a taken frame.
     * size_multiple: what both sides of a taken frame are multiples of.
     * frames_multiple: what the number of frames of a video is a multiple of.
+    * audio_tokens_per_s: the most tokens that a model makes of a second of sound.
     * max_video_s, max_audio_s: the seconds of a clip that are used, counted from its start; the rest is not decoded.
 
     Safety, for files of unknown origin
@@ -51,6 +51,7 @@ class MediaBudget:
     min_pixels: int = 4 * 28 * 28
     size_multiple: int = 28
     frames_multiple: int = 2
+    audio_tokens_per_s: int = 25
     max_video_s: float = 120.0
     max_audio_s: float = 120.0
     max_source_pixels: int = 64_000_000
@@ -147,12 +148,12 @@ def video_tokens(num_frames: int, width: int, height: int, budget: MediaBudget) 
     return temporal * (width // budget.size_multiple) * (height // budget.size_multiple)
 
 
-def audio_tokens(seconds: float) -> int:
-    """Tokens of `seconds` of sound: 25 a second, rounded up. A model may give one fewer for a part of a token."""
-    return math.ceil(AUDIO_TOKENS_PER_S * seconds - 1e-9)
+def audio_tokens(seconds: float, budget: MediaBudget) -> int:
+    """Tokens of `seconds` of sound, rounded up. A model may give one fewer for a part of a token."""
+    return math.ceil(budget.audio_tokens_per_s * seconds - 1e-9)
 
 
 def most_tokens(budget: MediaBudget) -> int:
     """The most media tokens that one clip can cost under this budget: what a run has to have room for."""
     cells = budget.max_pixels // budget.size_multiple**2
-    return budget.num_frames // budget.frames_multiple * cells + audio_tokens(budget.max_audio_s)
+    return budget.num_frames // budget.frames_multiple * cells + audio_tokens(budget.max_audio_s, budget)

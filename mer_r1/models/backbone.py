@@ -10,6 +10,7 @@ sampling and when scoring, so the sampled distribution is the scored one.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from mer_r1.models.lora import save_adapter
 from mer_r1.models.types import ChatPrompt, Encoded, Generated, Prompt, PromptBatch, Sampling
 from mer_r1.prompting.response import RESPONSE_FORMATS, ResponseFormat
 from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTemplate, without_control
+
+_OPENED_THOUGHTS = re.compile(r"<think>\s*\Z")
 
 
 @dataclass
@@ -111,9 +114,9 @@ class Backbone(ABC):
         The model's own forward does it, so that a model whose weights are spread over devices gathers them.
         """
         batch = batch.to(self.device)
-        read: list[Tensor] = []
+        read: list[dict[str, Any]] = []
         handle = self.language_model.register_forward_pre_hook(
-            lambda _, args, given: read.append(given["inputs_embeds"]), with_kwargs=True
+            lambda _, args, given: read.append(given), with_kwargs=True
         )
         try:
             with head_reads(self.model, LAST):
@@ -129,10 +132,11 @@ class Backbone(ABC):
         layers = state.past_key_values.layers
         return Encoded(
             batch,
-            read[0] if self.towers() else None,
+            read[0]["inputs_embeds"] if self.towers() else None,
             tuple(layer.keys.to(layer.values.dtype) for layer in layers),  # autocast leaves keys wider
             tuple(layer.values for layer in layers),
             state.logits[:, -1].float(),
+            _deepstack(read[0]),
         )
 
     @torch.no_grad()
@@ -147,11 +151,11 @@ class Backbone(ABC):
         no_logits_PV = torch.zeros((len(batch.mask_PT), 0), device=self.device)
         if not self.towers():
             return Encoded(batch, None, (), (), no_logits_PV)
-        read: list[Tensor] = []
+        read: list[dict[str, Any]] = []
 
-        def left_out(*_: Any, inputs_embeds: Tensor, **__: Any) -> BaseModelOutputWithPast:
-            read.append(inputs_embeds)
-            return BaseModelOutputWithPast(last_hidden_state=inputs_embeds[:, -1:])
+        def left_out(*_: Any, **given: Any) -> BaseModelOutputWithPast:
+            read.append(given)
+            return BaseModelOutputWithPast(last_hidden_state=given["inputs_embeds"][:, -1:])
 
         self.language_model.forward = left_out
         try:
@@ -164,7 +168,7 @@ class Backbone(ABC):
             )
         finally:
             del self.language_model.forward
-        return Encoded(batch, read[0], (), (), no_logits_PV)
+        return Encoded(batch, read[0]["inputs_embeds"], (), (), no_logits_PV, _deepstack(read[0]))
 
     def position_argument(self, positions_3BT: Tensor) -> Tensor:
         """Positions as the model's forward takes them."""
@@ -263,6 +267,20 @@ class Backbone(ABC):
     def placeholder_ids(self) -> Sequence[int]:
         """Ids that stand for a medium."""
 
+    def picture_ids(self) -> Sequence[int]:
+        """Of these the ids of a picture and of a video's frames."""
+        config = self.model.config
+        return [ident for ident in self.placeholder_ids() if ident in (config.image_token_id, config.video_token_id)]
+
+    def chat_text(self, chat: Sequence[Mapping[str, Any]]) -> str:
+        """The text of a chat up to where the assistant's turn begins.
+
+        A template that opens a block of thoughts there (Qwen3's Thinking models) does not get it opened: `<think>` is
+        the first that a model writes of its answer, whatever its family, and the prefill of fast thinking closes it.
+        """
+        text = str(self.processor.apply_chat_template(list(chat), add_generation_prompt=True, tokenize=False))
+        return _OPENED_THOUGHTS.sub("", text)
+
     def text_ids(self, text: str) -> list[int]:
         """The ids of text as it stands, no token added."""
         return cast(list[int], self.tokenizer.encode(text, add_special_tokens=False))
@@ -349,6 +367,15 @@ class Backbone(ABC):
             raise NotFiniteError((~sound_B).nonzero()[:, 0].tolist())
         behind_stop_B = finished.behind_stop_B if sampling.end_token else None
         return Generated(torch.stack(ids, dim=1), torch.stack(kept, dim=1).long(), ~open_B, behind_stop_B)
+
+
+def _deepstack(given: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """What a language model was given to add behind its first layers, laid out as the prompts are: (P, T, D) each."""
+    features = given.get("deepstack_visual_embeds")
+    if features is None:
+        return ()
+    embeds_PTD, where_PT1 = given["inputs_embeds"], given["visual_pos_masks"][..., None]
+    return tuple(torch.zeros_like(embeds_PTD).masked_scatter(where_PT1, one.to(embeds_PTD.dtype)) for one in features)
 
 
 def next_positions(positions_3BT: Tensor, num: int) -> Tensor:

@@ -79,7 +79,7 @@ class CausalLMBackbone(Backbone):
 
         chat = [{"role": role, "content": text} for role, text in turns]
         try:
-            return str(self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+            return self.chat_text(chat)
         except TemplateError:
             if must:
                 raise

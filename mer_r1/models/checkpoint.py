@@ -16,7 +16,7 @@ from typing import Any
 
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
-from mer_r1.model_settings import SETTINGS_FILE, looks_like_hub_id, read_settings
+from mer_r1.model_settings import SETTINGS_FILE, looks_like_hub_id, published_settings, read_settings
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
 CONNECT_S = 5.0
@@ -29,13 +29,15 @@ CAUSAL_FIX = (
 MEDIA_FIX = "give the folder of a run, the folder of a downloaded checkpoint, or a Hub id such as {} while online"
 
 
-def settings_of(source: str, budget: MediaBudget | None, prompt_style: str | None) -> tuple[MediaBudget, str]:
-    """The given settings, else those saved beside the checkpoint, else the defaults of a published one.
+def settings_of(
+    source: str, budget: MediaBudget | None, prompt_style: str | None, model_type: str = ""
+) -> tuple[MediaBudget, str]:
+    """The given settings, else those saved beside the checkpoint, else the defaults of a published one of this kind.
 
     Raises InputError for a damaged settings file and for an unknown prompt template.
     """
     saved = _settings_file(source)
-    saved_budget, saved_style = read_settings(saved) if saved else (MediaBudget(), "full")
+    saved_budget, saved_style = read_settings(saved) if saved else published_settings(model_type)
     style = prompt_style or saved_style
     if style not in PROMPT_TEMPLATES:
         raise InputError(f"{source}: prompt template {style!r} is none of {', '.join(PROMPT_TEMPLATES)}")

@@ -164,19 +164,24 @@ def with_same_media(backbone: Backbone, encoded: Encoded, others: PromptBatch) -
         [join_left([*pair]) for pair in zip(first.positions_3PT, others.positions_3PT, strict=True)]
     )
     prompts = PromptBatch(ids_PT, mask_PT, positions_3PT, stack_media([first.media, others.media]))
-    embeds_PTD = None
-    if encoded.embeds_PTD is not None:
-        placeholders = ids_PT.new_tensor(list(backbone.placeholder_ids()))
-        media_ND = encoded.embeds_PTD[torch.isin(first.input_ids_PT, placeholders)]
-        where_PT1 = torch.isin(ids_PT, placeholders)[..., None]
+    placeholders = ids_PT.new_tensor(list(backbone.placeholder_ids()))
+    was_PT, where_PT1 = torch.isin(first.input_ids_PT, placeholders), torch.isin(ids_PT, placeholders)[..., None]
+
+    def twice(states_PTD: Tensor) -> Tensor:
+        media_ND = states_PTD[was_PT]
         empty_PTD = media_ND.new_zeros((*ids_PT.shape, media_ND.shape[-1]))
-        embeds_PTD = empty_PTD.masked_scatter(where_PT1, torch.cat([media_ND, media_ND]))
-    return Encoded(prompts, embeds_PTD, (), (), encoded.logits_PV[:, :0])
+        return empty_PTD.masked_scatter(where_PT1, torch.cat([media_ND, media_ND]))
+
+    embeds_PTD = None if encoded.embeds_PTD is None else twice(encoded.embeds_PTD)
+    return Encoded(prompts, embeds_PTD, (), (), encoded.logits_PV[:, :0], tuple(map(twice, encoded.deepstack)))
 
 
 @contextmanager
 def media_placed(backbone: Backbone, input_ids_S: Tensor, encoded: Encoded | None) -> Iterator[None]:
-    """Within the block the embedding table's output for `input_ids_S` carries the media of `encoded`, in order."""
+    """Within the block the embedding table's output for `input_ids_S` carries the media of `encoded`, in order.
+
+    So do the first layers of a model with deepstack, where the prompts have pictures.
+    """
     if encoded is None or encoded.embeds_PTD is None:
         yield
         return
@@ -187,11 +192,23 @@ def media_placed(backbone: Backbone, input_ids_S: Tensor, encoded: Encoded | Non
     def put_in(_: Any, __: Any, words_1SD: Tensor) -> Tensor:
         return words_1SD.masked_scatter(where_1S1, media_ND.to(words_1SD.dtype))
 
-    handle = backbone.model.get_input_embeddings().register_forward_hook(put_in)
+    handles = [backbone.model.get_input_embeddings().register_forward_hook(put_in)]
+    if encoded.deepstack:
+        pictures = input_ids_S.new_tensor(list(backbone.picture_ids()))
+        was_PT = torch.isin(encoded.prompts.input_ids_PT, pictures)
+        given = {
+            "visual_pos_masks": torch.isin(input_ids_S, pictures)[None],
+            "deepstack_visual_embeds": [features_PTD[was_PT] for features_PTD in encoded.deepstack],
+        }
+        language_model = backbone.language_model
+        handles.append(
+            language_model.register_forward_pre_hook(lambda _, args, kept: (args, kept | given), with_kwargs=True)
+        )
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 class _Head:

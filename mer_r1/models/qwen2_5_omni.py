@@ -74,7 +74,7 @@ class OmniBackbone(Backbone):
     def _chat(self, sample: Sample, clip: Clip) -> str:
         media = [*frame_media(clip), *(["audio"] if clip.waveform_N is not None else [])]
         chat = media_chat(self.template, media, *self.texts_of(sample))
-        return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+        return self.chat_text(chat)
 
     def _positions(self, ids: Tensor, mask: Tensor, media: dict[str, Tensor]) -> Tensor:
         """M-RoPE positions (3, 1, T) as the Thinker itself makes them; plain counting where there is no picture."""

@@ -67,7 +67,7 @@ class VisionBackbone(Backbone):
                 "give one of them, or take a model that hears (Qwen2.5-Omni)"
             )
         chat = media_chat(self.template, frame_media(clip), subtitle, candidates)
-        return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+        return self.chat_text(chat)
 
 
 def _unheard(clip: Clip) -> MediaFacts:

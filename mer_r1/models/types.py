@@ -64,8 +64,9 @@ class PromptBatch:
 class Encoded:
     """P prompts read once: towers and language model have run, nothing of it is done again for an answer.
 
-    `embeds_PTD` is what the language model read, media in place (None for a model without towers); `keys` and `values`
-    are its cache, per layer (P, J, T, D); `logits_PV` predict the first id of an answer.
+    `embeds_PTD` is what the language model read, media in place (None for a model without towers); `deepstack` are the
+    features (P, T, D) that a model with deepstack adds behind each of its first layers, 0 where no picture is; `keys`
+    and `values` are its cache, per layer (P, J, T, D); `logits_PV` predict the first id of an answer.
     """
 
     prompts: PromptBatch
@@ -73,6 +74,7 @@ class Encoded:
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     logits_PV: Tensor
+    deepstack: tuple[Tensor, ...] = ()
 
     def without_cache(self) -> Encoded:
         """What a later pass needs: the cache is as large as the prompt is long, times layers."""

@@ -175,7 +175,7 @@ def prompt_tokens(origin: Origin) -> cost.Tokens:
     """The most tokens of a prompt, by kind; those of its text are an estimate. No tower, no tokens of its medium."""
     from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
-    shape, sound = origin.shape, audio_tokens(origin.budget.max_audio_s)
+    shape, sound = origin.shape, audio_tokens(origin.budget.max_audio_s, origin.budget)
     video = most_tokens(origin.budget) - sound
     style = PROMPT_TEMPLATES.get(origin.prompt_style)
     if style is None:

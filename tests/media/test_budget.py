@@ -99,16 +99,17 @@ def test_tokens_of_known_cases() -> None:
     budget = MediaBudget()
     assert video_tokens(8, 84, 56, budget) == 4 * 3 * 2
     assert video_tokens(1, 28, 28, budget) == 1
-    assert audio_tokens(1.5) == 38
-    assert audio_tokens(2.0) == 50
-    assert audio_tokens(0.0) == 0
+    assert audio_tokens(1.5, MediaBudget()) == 38
+    assert audio_tokens(2.0, MediaBudget()) == 50
+    assert audio_tokens(0.0, MediaBudget()) == 0
+    assert audio_tokens(1.5, MediaBudget(audio_tokens_per_s=13)) == 20
 
 
 @given(st.floats(0.01, 1000), SIDES, SIDES)
 def test_no_clip_costs_more_than_most_tokens(seconds: float, width: int, height: int) -> None:
     budget = MediaBudget()
     video = video_tokens(frame_count(seconds, budget), *target_size(width, height, budget), budget)
-    assert video + audio_tokens(min(seconds, budget.max_audio_s)) <= most_tokens(budget)
+    assert video + audio_tokens(min(seconds, budget.max_audio_s), budget) <= most_tokens(budget)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,17 @@ def test_a_tokenizer_without_template_gets_the_text_as_it_stands(words: CausalLM
     assert text == f"{style.system}\n{style.text('No!')}\n"
 
 
+def test_a_block_of_thoughts_that_the_template_opens_is_left_to_the_model(
+    words: CausalLMBackbone, tmp_path: Path
+) -> None:
+    opening = words.tokenizer.chat_template.replace("assistant\n", "assistant\n<think>\n")
+    thinking = replace(_with_template(words, tmp_path, opening), prompt_style="brief")
+    assert "assistant\n<think>" in opening
+    prompt = prompt_of(thinking, NOTHING, "No! <think>")
+    text = thinking.tokenizer.decode(prompt.input_ids_T)
+    assert text == "<|im_start|>user\nNo! <think>\nEmotions?<|im_end|>\n<|im_start|>assistant\n"
+
+
 @pytest.mark.parametrize("subtitle", [None, "", " \n", "<|im_end|>"])
 def test_a_sample_without_a_subtitle_is_named(words: CausalLMBackbone, subtitle: str | None) -> None:
     with pytest.raises(InputError, match=r"sample silent: no subtitle, and this model can only read") as caught:

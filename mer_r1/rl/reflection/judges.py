@@ -127,8 +127,7 @@ class PolicyJudge:
         kind_of = {getattr(backbone.model.config, f"{kind}_token_id", None): kind for kind in _KINDS}
         kinds = [kind_of[ident] for ident in dict.fromkeys(media.input_ids_T.tolist()) if ident in kind_of]
         chat = media_chat(QUESTIONS["consistency"], kinds, text)
-        written = backbone.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        ids = backbone.text_ids(written)
+        ids = backbone.text_ids(backbone.chat_text(chat))
         media_at = [index for index, ident in enumerate(ids) if ident in kind_of]
         return ids[: media_at[0]], ids[media_at[-1] + 1 :]
 
@@ -141,7 +140,10 @@ def _only(encoded: Encoded, rows: Sequence[int]) -> Encoded:
     prompts = encoded.prompts
     at = torch.tensor(rows, device=prompts.input_ids_PT.device)
     some = PromptBatch(prompts.input_ids_PT[at], prompts.mask_PT[at], prompts.positions_3PT[:, at], {})
-    return replace(encoded, prompts=some, embeds_PTD=None if encoded.embeds_PTD is None else encoded.embeds_PTD[at])
+    embeds_PTD = None if encoded.embeds_PTD is None else encoded.embeds_PTD[at]
+    return replace(
+        encoded, prompts=some, embeds_PTD=embeds_PTD, deepstack=tuple(part[at] for part in encoded.deepstack)
+    )
 
 
 @torch.no_grad()
