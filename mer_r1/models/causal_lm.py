@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import CAUSAL_FIX, read_parts, settings_of
-from mer_r1.models.types import ChatPrompt, Prompt
+from mer_r1.models.packing import Branch, pack
+from mer_r1.models.types import ChatPrompt, Prompt, PromptBatch
 
 
 @dataclass
@@ -93,8 +95,8 @@ def load_causal_lm(
 
     Without `weights` its model is on the meta device, enough to make prompts and to read answers.
 
-    Raises InputError for a folder that is no whole checkpoint of this kind, a Hub id that cannot be loaded, and a model
-    whose attention is not exchangeable or whose table of embeddings is smaller than its vocabulary.
+    Raises InputError for a folder that is no whole checkpoint of this kind, a Hub id that cannot be loaded, a model
+    whose table of embeddings is smaller than its vocabulary, and one whose answers cannot share their prompt.
     """
     shown_as = settings_of(source, budget, prompt_style)
     import transformers
@@ -116,4 +118,35 @@ def load_causal_lm(
         raise InputError(f"{source}: its tokenizer names no end token (eos_token); name it in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any will do
-    return CausalLMBackbone(model, tokenizer, *shown_as)
+    backbone = CausalLMBackbone(model, tokenizer, *shown_as)
+    if weights:
+        try:
+            _require_shareable(backbone)
+        except InputError as error:
+            raise InputError(f"{source}: {error}; {CAUSAL_FIX}") from None
+    return backbone
+
+
+@torch.no_grad()
+def _require_shareable(backbone: CausalLMBackbone) -> None:
+    """Raises InputError for a model that answers otherwise behind a shared prompt than alone.
+
+    A packed pass over a few ids: attention that is another than a layout's says so (group_attention.py). Layers that
+    are no attention, or attend to a part of what is before them, are named in the configuration. What a model does to
+    its logits behind the head it would do to log-probabilities (packing.py).
+    """
+    config = backbone.language_model.config
+    whole = "sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"
+    if partial := sorted({*(getattr(config, "layer_types", None) or [whole])} - {"full_attention"}):
+        raise InputError(f"its layers of kind {', '.join(partial)} cannot share a prompt between answers")
+    ids_12 = torch.full((1, 2), backbone.tokenizer.eos_token_id, device=backbone.device)
+    prompt = PromptBatch(ids_12, torch.ones_like(ids_12), torch.arange(2).expand(3, 1, -1).to(backbone.device), {})
+    packed = pack(prompt, [Branch(0, (backbone.tokenizer.eos_token_id,) * 2)])
+    made: list[Tensor] = []
+    handle = backbone.model.get_output_embeddings().register_forward_hook(lambda _, __, logits: made.append(logits))
+    try:
+        logits = backbone.model(**packed.arguments(backbone), use_cache=False).logits
+    finally:
+        handle.remove()
+    if not torch.allclose(logits, made[0].to(logits.dtype), rtol=0, atol=0, equal_nan=True):
+        raise InputError("it scales or caps its logits behind the head, where log-probabilities are read")

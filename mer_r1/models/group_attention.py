@@ -232,13 +232,21 @@ def group_attention(
     layout: GroupLayout | DecodeLayout | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention function: by the layout where there is one, else plain SDPA."""
+    """transformers' attention function: by the layout where there is one, else plain SDPA.
+
+    Raises InputError where the model's attention is another than the layout's: capped, in a window, in both directions,
+    by a mask of the model's own, or by layers that do not hand the layout on.
+    """
     unknown = ("softcap", "s_aux") if layout is None else ("sliding_window", "softcap", "s_aux")
+    is_lost = layout is None and attention_mask is not None and attention_mask.shape == NO_MASK_SHAPE
     if odd := [name for name in unknown if kwargs.get(name) is not None]:
-        raise InputError(
-            f"{type(module).__name__}: attention with {odd[0]} cannot share a prompt between answers; "
-            "use a model with full attention, such as Qwen2.5"
-        )
+        raise _cannot_share(module, f"attention with {odd[0]}")
+    if is_lost and key.shape[2] > 1:
+        raise _cannot_share(module, "attention that is not handed its arguments")
+    if layout is not None and attention_mask is not None and attention_mask.shape != NO_MASK_SHAPE:
+        raise _cannot_share(module, "attention with a mask of its own")
+    if layout is not None and not getattr(module, "is_causal", True):
+        raise _cannot_share(module, "attention in both directions")
     if layout is None:
         plain: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
@@ -248,6 +256,10 @@ def group_attention(
         layer: Any = module.layer_idx
         return layout.attend(layer, query, key, value, scaling), None
     return layout.attend(query, key, value, scaling, dropout), None
+
+
+def _cannot_share(module: nn.Module, what: str) -> InputError:
+    return InputError(f"{type(module).__name__}: {what} cannot share a prompt between answers")
 
 
 # A mask of four axes is taken as it stands, so no mask is made where a layout says what attends to what.

@@ -7,9 +7,10 @@ and for a plain checkpoint (`export_model`), not to resume training.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -37,6 +38,7 @@ LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None, bool], Backbon
 
 Any other is a causal language model.
 """
+_OF_A_MEDIUM = re.compile("vision|visual|image|img|video|audio|speech|sound")
 
 
 def load_backbone(
@@ -46,7 +48,8 @@ def load_backbone(
 
     A model that has no loader of its own is taken as a causal language model. Without `weights` the model is on the
     meta device: prompts can be made and answers read, for an engine that has the weights.
-    Raises InputError for a folder that holds no whole checkpoint or adapter, and for a Hub id that cannot be had.
+    Raises InputError for a folder that holds no whole checkpoint or adapter, for a Hub id that cannot be had, and for a
+    model that sees or hears and has no loader.
     """
     folder = Path(source)
     require_source(source)
@@ -57,8 +60,13 @@ def load_backbone(
                 "give that folder"
             )
         return _load_adapted(folder, budget, prompt_style)
-    kind = folder_kind(folder, RUN_FIX) if folder.exists() else _hub_kind(source)
-    return LOADERS.get(kind, load_causal_lm)(source, budget, prompt_style, weights)
+    if folder.exists():
+        folder_kind(folder, RUN_FIX)
+    config = _config(source)
+    if (kind := config["model_type"]) in LOADERS:
+        return LOADERS[kind](source, budget, prompt_style, weights)
+    _require_text(source, config)
+    return load_causal_lm(source, budget, prompt_style, weights)
 
 
 def export_model(source: str, out: Path, dtype: Literal["bfloat16", "float16", "float32"] | None = None) -> Path:
@@ -84,17 +92,35 @@ def export_model(source: str, out: Path, dtype: Literal["bfloat16", "float16", "
     return backbone.write(out)
 
 
-def _hub_kind(source: str) -> str:
-    import transformers
+def _config(source: str) -> Mapping[str, Any]:
+    """The configuration as it is written. Raises InputError where it cannot be read or names no kind of model."""
+    from transformers import PreTrainedConfig
 
     try:
-        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        config: dict[str, Any] = PreTrainedConfig.get_config_dict(source)[0]
+        config["model_type"]
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{source}: its configuration cannot be read ({first_line(error)}); "
             "give a folder, or a Hub id such as Qwen/Qwen2.5-Omni-7B while online"
         ) from error
-    return str(config.model_type)
+    return config
+
+
+def _require_text(source: str, config: Mapping[str, Any]) -> None:
+    """Raises InputError for a model that sees or hears: read as text, it would be given a sample's subtitle alone.
+
+    transformers lists its own such kinds; one that comes with code of its own has a part that is named after a medium.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
+
+    kind = config["model_type"]
+    towers = [name for name, part in config.items() if isinstance(part, dict) and _OF_A_MEDIUM.search(name)]
+    if towers or kind in MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES:
+        raise InputError(
+            f"{source}: a model of kind {kind!r} sees or hears, and there is no loader for it; take one of kind "
+            f"{', '.join(LOADERS)}, or a language model, which reads the subtitle alone"
+        )
 
 
 def _load_adapted(folder: Path, budget: MediaBudget | None, prompt_style: str | None) -> Backbone:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from mer_r1.models.tiny.text import tiny_text
 from mer_r1.models.types import Prompt, Sampling
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 from tests.media_samples import ANSWERS, clip_of, control_ids, make_clip, prompt_of, respond
+from tests.repeated_pass import make_case, packed_pass, prompts_of, repeated
 from tests.tolerance import logit_tolerance
 
 NOTHING = make_clip(0, 0)
@@ -216,6 +218,59 @@ def test_a_tokenizer_without_an_end_token_is_refused_and_one_without_padding_get
     assert loaded.encode(batch).logits_PV.isfinite().all()
     path.write_text(json.dumps({**config, "eos_token": None}))
     _refused(folder, "names no end token")
+
+
+SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
+HEADS: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+UNLIKE_ALONE = {
+    "gemma2": (HEADS, "kind sliding_attention cannot share a prompt"),
+    "gemma3_text": (HEADS, "kind sliding_attention cannot share a prompt"),
+    "mistral": (HEADS | {"sliding_window": 8}, "kind sliding_attention cannot share a prompt"),
+    "llama4_text": (HEADS | {"intermediate_size_mlp": 16, "num_local_experts": 2}, "kind chunked_attention"),
+    "granitemoehybrid": (HEADS | {"mamba_n_heads": 2, "mamba_d_head": 16}, "kind linear_attention"),
+    "lfm2": (HEADS | {"layer_types": ["conv", "full_attention"]}, "kind conv cannot share"),
+    "gpt_oss": (HEADS | {"layer_types": ["full_attention"] * 2, "num_local_experts": 2}, "attention with s_aux"),
+    "doge": ({"num_attention_heads": 2, "num_key_value_heads": 1}, "a mask of its own"),
+    "bert": ({"num_attention_heads": 2}, "attention in both directions"),
+    "nemotron": (HEADS, "attention that is not handed its arguments"),
+    "cohere": ({"num_attention_heads": 2, "num_key_value_heads": 1}, "scales or caps its logits"),
+    "granite": ({"num_attention_heads": 2, "num_key_value_heads": 1, "logits_scaling": 8.0}, "scales or caps"),
+}
+
+
+def _odd_folder(folder: Path, tokenizer: Any, kind: str, sizes: dict[str, Any]) -> Path:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), **(SMALL | ids | sizes))
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", list(UNLIKE_ALONE))
+def test_a_model_that_would_answer_unlike_alone_is_refused(words: CausalLMBackbone, tmp_path: Path, kind: str) -> None:
+    sizes, said = UNLIKE_ALONE[kind]
+    _refused(_odd_folder(tmp_path, words.tokenizer, kind, sizes), said, "give the folder of a causal language model")
+    assert load_causal_lm(str(tmp_path), weights=False).model.device.type == "meta"  # an engine runs it as it is
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "qwen3_moe", "smollm3", "mistral", "gemma", "granite", "gpt2"])
+def test_a_model_of_full_attention_is_read_by_the_packed_pass_as_alone(
+    words: CausalLMBackbone, tmp_path: Path, kind: str
+) -> None:
+    sizes: dict[str, dict[str, Any]] = {
+        "mistral": {"sliding_window": None},
+        "gpt2": {"n_inner": 16},
+        "granite": {"logits_scaling": 1.0},
+    }
+    folder = _odd_folder(tmp_path, words.tokenizer, kind, HEADS | sizes.get(kind, {}))
+    loaded = load_causal_lm(str(folder))
+    case = make_case(prompts_of(loaded, 2), group=2)
+    with torch.no_grad():
+        ours, theirs = packed_pass(loaded, case).log_probs_BR, repeated(loaded, case)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
 def test_a_model_whose_attention_cannot_be_exchanged_is_refused(words: CausalLMBackbone, tmp_path: Path) -> None:

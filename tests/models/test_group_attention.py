@@ -190,11 +190,8 @@ def test_attention_that_is_not_full_cannot_share_a_prompt(odd: str, decoding: bo
         group_attention(_Attention(), states, states, states, None, layout=layout, **odd_one)
 
     attend(**{odd: None})
-    with pytest.raises(
-        InputError, match=f"_Attention: attention with {odd}.*use a model with full attention"
-    ) as caught:
+    with pytest.raises(InputError, match=f"^_Attention: attention with {odd} cannot share a prompt between answers$"):
         attend(**{odd: 4})
-    assert "\n" not in str(caught.value)
 
 
 def _odd_model(kind: str, vocab_size: int) -> Any:

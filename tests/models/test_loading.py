@@ -260,8 +260,51 @@ def test_a_hub_id_is_loaded_as_what_it_is(vision_folder: Path, tmp_path: Path, m
     assert load_backbone("someone/tiny").budget == MediaBudget()
 
 
+SEEING: dict[str, dict[str, Any]] = {
+    "gemma3": {},
+    "gemma3n": {},
+    "gemma4_unified": {},
+    "llama4": {},
+    "mllama": {},
+    "phi4_multimodal": {},
+    "qwen2_vl": {},
+    "qwen3_5": {},
+    "qwen3_5_moe": {},
+    "minicpmo": {"vision_config": {}, "audio_config": {}},  # as is what comes with code of its own
+    "phi4mm": {"speech_lora": {}},
+    "qwen3": {"vision_config": {}},
+}
+
+
+@pytest.mark.parametrize("kind", list(SEEING))
+def test_a_model_that_sees_or_hears_is_no_text_model(tmp_path: Path, words_folder: Path, kind: str) -> None:
+    """It would be given a sample's subtitle alone."""
+    folder = Path(shutil.copytree(words_folder, tmp_path / "other"))
+    (folder / "config.json").write_text(json.dumps({"model_type": kind, **SEEING[kind]}))
+    for weights in (True, False):
+        _refused(
+            folder,
+            f"kind {kind!r} sees or hears",
+            "qwen2_5_omni, qwen2_5_omni_thinker, qwen2_5_vl",
+            load=lambda source, weights=weights: load_backbone(source, weights=weights),  # type: ignore[misc]
+        )
+
+
+def test_a_hub_id_that_sees_or_hears_is_no_text_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "models--someone--seeing"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0" * 40)
+    (kept / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    config = kept / "snapshots" / ("0" * 40) / "config.json"
+    config.write_text(json.dumps({"model_type": "gemma3n"}))
+    _refused("someone/seeing", "'gemma3n' sees or hears", "qwen2_5_omni", load=load_backbone)
+    config.write_text(json.dumps({"vision_config": {}}))
+    _refused("someone/seeing", "configuration cannot be read", "Hub id", load=load_backbone)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["vit", "no_such_kind", "qwen2_vl"])
+@pytest.mark.parametrize("kind", ["vit", "no_such_kind"])
 def test_what_is_neither_of_the_kinds_is_refused(tmp_path: Path, words_folder: Path, kind: str) -> None:
     folder = Path(shutil.copytree(words_folder, tmp_path / "other"))
     (folder / "config.json").write_text(json.dumps({"model_type": kind}))
