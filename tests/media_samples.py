@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from torch import Tensor
 from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.models import backbone as backbone_module
 from mer_r1.models.backbone import Backbone, chosen_log_probs, pad_right
-from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.types import Prompt
 
 ANSWERS = (
@@ -40,7 +40,10 @@ def clip_of(kind: str, seed: int = 0) -> Clip:
 
 
 def prompt_of(backbone: Backbone, clip: Clip, subtitle: str | None = "We talked for a while.") -> Prompt:
-    """The prompt of a clip."""
+    """The prompt of a clip, its frames two of the backbone's cells high and wide."""
+    if clip.frames_THWC is not None:
+        side = 2 * backbone.budget.size_multiple
+        clip = replace(clip, frames_THWC=np.resize(clip.frames_THWC, (len(clip.frames_THWC), side, side, 3)))
     return backbone.prepare(Sample("clip", subtitle=subtitle), clip)
 
 
@@ -76,7 +79,7 @@ def answer_log_probs(backbone: Backbone, prompts: Sequence[Prompt], texts: Seque
 
 
 @torch.no_grad()
-def official_logits(backbone: OmniBackbone, prompts: Sequence[Prompt], texts: Sequence[str]) -> Tensor:
+def official_logits(backbone: Backbone, prompts: Sequence[Prompt], texts: Sequence[str]) -> Tensor:
     """Logits (B, R, V) of the official Thinker, which places the media and makes the positions by itself."""
     ids, mask = respond(backbone, texts)
     batch = backbone.collate(prompts)

@@ -64,8 +64,10 @@ def make_case(prompts: Sequence[Prompt], group: int, seed: int = 0) -> Case:
 
 
 def copy_of(backbone: Backbone, dtype: torch.dtype = torch.float64) -> Any:
-    """The backbone with a model of its own."""
-    return replace(backbone, model=copy.deepcopy(backbone.model).to(dtype), wrapped_model=None)
+    """The backbone with a model of its own; its experts by plain products, as grouped ones are not made in float64."""
+    made: Any = replace(backbone, model=copy.deepcopy(backbone.model).to(dtype), wrapped_model=None)
+    made.model.config.get_text_config()._experts_implementation = "eager"
+    return made
 
 
 def repeated_logits(backbone: Backbone, prompts: Sequence[Prompt], branches: Sequence[Branch]) -> Tensor:
@@ -107,6 +109,8 @@ def same_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance
     assert ours.keys() == theirs.keys()
     assert len(ours) > 30
     for name, value in theirs.items():
+        if "audio_tower" in name and name.endswith("k_proj.bias"):
+            continue  # alike at all keys: a softmax without positions does not see it
         assert float(value.norm()) > 0, name
         assert float((ours[name] - value).norm() / value.norm()) < tolerance, name
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,7 +145,7 @@ class Backbone(ABC):
 
         For prompts whose answers another engine draws. The model's own forward does it, as in `encode`.
         """
-        from transformers.modeling_outputs import BaseModelOutputWithPast
+        from transformers.modeling_outputs import MoeModelOutputWithPast
 
         batch = batch.to(self.device)
         no_logits_PV = torch.zeros((len(batch.mask_PT), 0), device=self.device)
@@ -153,9 +153,9 @@ class Backbone(ABC):
             return Encoded(batch, None, (), (), no_logits_PV)
         read: list[dict[str, Any]] = []
 
-        def left_out(*_: Any, **given: Any) -> BaseModelOutputWithPast:
+        def left_out(*_: Any, **given: Any) -> MoeModelOutputWithPast:  # a model without experts asks for less of it
             read.append(given)
-            return BaseModelOutputWithPast(last_hidden_state=given["inputs_embeds"][:, -1:])
+            return MoeModelOutputWithPast(last_hidden_state=given["inputs_embeds"][:, -1:])
 
         self.language_model.forward = left_out
         try:
@@ -217,6 +217,10 @@ class Backbone(ABC):
     def official_name(self, name: str) -> str:
         """What the family's official checkpoint calls a weight of the model."""
         return name
+
+    def official_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+        """Weights of the model as the family's official checkpoint holds them, one after another."""
+        return ((self.official_name(name), weight) for name, weight in weights)
 
     @abstractmethod
     def towers(self) -> Sequence[nn.Module]:

@@ -1,4 +1,4 @@
-"""A backbone of whatever kind a checkpoint is: Qwen2.5-Omni, Qwen2.5-VL, or a causal language model that only reads.
+"""A backbone of whatever kind a checkpoint is: a family of LOADERS, or a causal language model that only reads.
 
 The kind is config.json's `model_type`; a new family is one file and one line of LOADERS. A folder with an adapter of
 PEFT is its base, loaded from where adapter_config.json says, with the adapter merged into the weights: for inference
@@ -28,11 +28,14 @@ from mer_r1.models.checkpoint import (
 from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, first_not_finite, merged, peft_is_behind
 from mer_r1.models.qwen2_5_omni import load_omni
 from mer_r1.models.qwen2_5_vl import load_vision
+from mer_r1.models.qwen3_omni import load_omni3
 
 LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None, bool], Backbone]] = {
     "qwen2_5_omni": load_omni,
     "qwen2_5_omni_thinker": load_omni,
     "qwen2_5_vl": load_vision,
+    "qwen3_omni_moe": load_omni3,
+    "qwen3_omni_moe_thinker": load_omni3,
 }
 """model_type -> loader (source, media budget, name of the prompt template, with or without weights).
 

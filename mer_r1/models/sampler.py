@@ -104,7 +104,11 @@ def policy_weights(backbone: Backbone) -> Iterator[tuple[str, Tensor]]:
     One that several processes hold parts of is gathered when its turn comes, so all of them read this together. A head
     that is tied to the embeddings comes too.
     """
-    model: Any = backbone.wrapped_model
+    return backbone.official_weights(_merged_weights(backbone.wrapped_model))
+
+
+def _merged_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """The weights of a model by the names of its modules, those of adapters left out."""
     state = model.state_dict()
     scale_of = {path: module.scaling for path, module in model.named_modules() if hasattr(module, "lora_A")}
     for name, value in state.items():
@@ -116,8 +120,7 @@ def policy_weights(backbone: Backbone) -> Iterator[tuple[str, Tensor]]:
             for adapter, scale in scale_of[path].items():
                 low_rank = (_whole(state[f"{path}.lora_{part}.{adapter}.weight"]).float() for part in "BA")
                 weight = weight.float() + scale * torch.matmul(*low_rank)
-        bare = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
-        yield backbone.official_name(bare), weight
+        yield name.removeprefix("base_model.model.").replace(".base_layer.", "."), weight
 
 
 def _whole(value: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A tiny random Qwen2.5-VL and a tiny random language model, made once a session."""
+"""Tiny random models of the other kinds, made once a session."""
 
 from __future__ import annotations
 
@@ -10,6 +10,24 @@ import pytest
 if TYPE_CHECKING:
     from mer_r1.models.causal_lm import CausalLMBackbone
     from mer_r1.models.qwen2_5_vl import VisionBackbone
+    from mer_r1.models.qwen3_omni import Omni3Backbone
+
+
+@pytest.fixture(scope="session")
+def omni3_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A random tiny Qwen3-Omni's folder."""
+    from mer_r1.models.tiny.omni3 import write_tiny_omni3
+    from mer_r1.synthetic.corpus import minimer_texts
+
+    return write_tiny_omni3(tmp_path_factory.mktemp("omni3") / "model", minimer_texts(300))
+
+
+@pytest.fixture(scope="session")
+def omni3(omni3_folder: Path) -> Omni3Backbone:
+    """The tiny Qwen3-Omni loaded; tests leave it as it is."""
+    from mer_r1.models.qwen3_omni import load_omni3
+
+    return load_omni3(str(omni3_folder))
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from mer_r1.models.causal_lm import CausalLMBackbone
     from mer_r1.models.qwen2_5_omni import OmniBackbone
     from mer_r1.models.qwen2_5_vl import VisionBackbone
+    from mer_r1.models.qwen3_omni import Omni3Backbone
 
 
 def test_ids_and_facts_are_those_of_the_prepared_prompt(
-    tiny: OmniBackbone, vision: VisionBackbone, words: CausalLMBackbone, samples: list[Sample]
+    tiny: OmniBackbone,
+    omni3: Omni3Backbone,
+    vision: VisionBackbone,
+    words: CausalLMBackbone,
+    samples: list[Sample],
 ) -> None:
-    backbones: tuple[Backbone, ...] = (tiny, vision, words)
+    backbones: tuple[Backbone, ...] = (tiny, omni3, vision, words)
     for backbone in backbones:
         for sample in (sample for sample in samples if sample.subtitle):
             clip = read_clip(sample, backbone.budget)
@@ -33,18 +38,22 @@ def test_ids_and_facts_are_those_of_the_prepared_prompt(
 
 
 @pytest.mark.parametrize("num_samples", [1, 1600, 1601, 1759, 1760, 1919, 1920, 2081, 15_999, 16_000, 16_161, 50_321])
-def test_sound_of_any_length_has_as_many_ids_as_the_processor_makes(tiny: OmniBackbone, num_samples: int) -> None:
+def test_sound_of_any_length_has_as_many_ids_as_the_processor_makes(
+    tiny: OmniBackbone, omni3: Omni3Backbone, num_samples: int
+) -> None:
     clip = Clip(None, np.full(num_samples, 0.1, np.float32), MediaFacts())
     sample = Sample("sound", subtitle="Look!")
-    assert tiny.chat_prompt(sample, clip).input_ids == tiny.prepare(sample, clip).input_ids_T.tolist()
+    for backbone in (tiny, omni3):
+        assert backbone.chat_prompt(sample, clip).input_ids == backbone.prepare(sample, clip).input_ids_T.tolist()
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 6])
 def test_frames_of_any_number_have_as_many_ids_as_the_processor_makes(
-    tiny: OmniBackbone, vision: VisionBackbone, num_frames: int
+    tiny: OmniBackbone, omni3: Omni3Backbone, vision: VisionBackbone, num_frames: int
 ) -> None:
-    clip = Clip(np.zeros((num_frames, 56, 84, 3), np.uint8), None, MediaFacts(video_s=3.0))
-    for backbone in (tiny, vision):
+    for backbone in (tiny, omni3, vision):
+        side = backbone.budget.size_multiple
+        clip = Clip(np.zeros((num_frames, 2 * side, 3 * side, 3), np.uint8), None, MediaFacts(video_s=3.0))
         chat = backbone.chat_prompt(Sample("frames"), clip)
         assert chat.input_ids == backbone.prepare(Sample("frames"), clip).input_ids_T.tolist()
         assert chat.frames_per_s == pytest.approx(num_frames / 3, rel=2e-6)

@@ -9,11 +9,17 @@ import pytest
 import torch
 
 from mer_r1.models.tiny.omni import tiny_tokenizer, write_tiny
+from mer_r1.models.tiny.omni3 import write_tiny_omni3
 from mer_r1.models.tiny.text import tiny_text, write_tiny_text
 from mer_r1.models.tiny.vision import write_tiny_vision
 from mer_r1.synthetic.corpus import minimer_texts
 
-WRITERS = {"omni": (write_tiny, 1.4e6), "vision": (write_tiny_vision, 1.2e6), "text": (write_tiny_text, 0.7e6)}
+WRITERS = {
+    "omni": (write_tiny, 1.4e6),
+    "omni3": (write_tiny_omni3, 1.7e6),
+    "vision": (write_tiny_vision, 1.2e6),
+    "text": (write_tiny_text, 0.7e6),
+}
 
 
 @pytest.mark.parametrize("kind", list(WRITERS))
