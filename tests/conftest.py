@@ -23,6 +23,7 @@ from tests.nursery import Nursery
 
 if TYPE_CHECKING:
     from mer_r1.models.qwen2_5_omni import OmniBackbone
+    from mer_r1.models.qwen3_vl import Qwen3VLBackbone
     from mer_r1.models.types import Prompt
     from mer_r1.models.vllm_sampler import VllmSampler
 
@@ -146,6 +147,23 @@ def tiny(tiny_folder: Path) -> OmniBackbone:
     from mer_r1.models.qwen2_5_omni import load_omni
 
     return load_omni(str(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def qwen3_vl_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A random tiny Qwen3-VL's folder."""
+    from mer_r1.models.tiny.qwen3_vl import write_tiny_qwen3_vl
+    from mer_r1.synthetic.corpus import minimer_texts
+
+    return write_tiny_qwen3_vl(tmp_path_factory.mktemp("qwen3_vl") / "model", minimer_texts(300))
+
+
+@pytest.fixture(scope="session")
+def qwen3_vl(qwen3_vl_folder: Path) -> Qwen3VLBackbone:
+    """The tiny Qwen3-VL loaded; tests leave it as it is."""
+    from mer_r1.models.qwen3_vl import load_qwen3_vl
+
+    return load_qwen3_vl(str(qwen3_vl_folder))
 
 
 @pytest.fixture

@@ -39,12 +39,17 @@ def clip_of(kind: str, seed: int = 0) -> Clip:
     return make_clip(num_frames, 1.0 if "sound" in kind or kind == "both" else 0.0, seed)
 
 
+def sized_for(backbone: Backbone, clip: Clip) -> Clip:
+    """A clip whose frames are whole cells of the backbone: two high and wide, where the given ones are not."""
+    cell, frames = backbone.budget.size_multiple, clip.frames_THWC
+    if frames is None or frames.shape[1] % cell == frames.shape[2] % cell == 0:
+        return clip
+    return replace(clip, frames_THWC=np.resize(frames, (len(frames), 2 * cell, 2 * cell, 3)))
+
+
 def prompt_of(backbone: Backbone, clip: Clip, subtitle: str | None = "We talked for a while.") -> Prompt:
-    """The prompt of a clip, its frames two of the backbone's cells high and wide."""
-    if clip.frames_THWC is not None:
-        side = 2 * backbone.budget.size_multiple
-        clip = replace(clip, frames_THWC=np.resize(clip.frames_THWC, (len(clip.frames_THWC), side, side, 3)))
-    return backbone.prepare(Sample("clip", subtitle=subtitle), clip)
+    """The prompt of a clip that is sized for the backbone."""
+    return backbone.prepare(Sample("clip", subtitle=subtitle), sized_for(backbone, clip))
 
 
 def prompts_of_all_kinds(backbone: Backbone) -> list[Prompt]:

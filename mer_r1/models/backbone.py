@@ -276,6 +276,11 @@ class Backbone(ABC):
         config = self.model.config
         return [ident for ident in self.placeholder_ids() if ident in (config.image_token_id, config.video_token_id)]
 
+    def media_span(self, ids_T: Tensor) -> slice:
+        """The ids of a prompt, which has media, from its first medium's to its last one's."""
+        media = torch.isin(ids_T, ids_T.new_tensor(list(self.placeholder_ids()))).nonzero()[:, 0]
+        return slice(int(media[0]), int(media[-1]) + 1)
+
     def chat_text(self, chat: Sequence[Mapping[str, Any]]) -> str:
         """The text of a chat up to where the assistant's turn begins.
 

@@ -1,17 +1,22 @@
-"""The frames of a clip as a Qwen2.5 processor takes them.
+"""The frames of a clip as Qwen's processors take them, and what is alike in the families that see and cannot hear.
 
-They come sized from the media budget, so the processor only cuts them into patches. One frame is shown as a picture.
+Frames come sized from the media budget, so the processor only cuts them into patches. One frame is shown as a picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from mer_r1.data.sample import Clip
+from mer_r1.data.sample import Clip, MediaFacts, Sample
+from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, frame_rate, video_tokens
+from mer_r1.models.backbone import Backbone
+from mer_r1.prompting.templates import media_chat
 
 _AS_TAKEN: dict[str, Any] = {"do_resize": False, "do_sample_frames": False, "cap_pixels_per_frame": False}
 
@@ -53,6 +58,36 @@ def frame_tokens(clip: Clip, budget: MediaBudget, config: Any) -> dict[int, int]
     return {ident: video_tokens(num_frames, width, height, budget)}
 
 
+def frame_metadata(facts: MediaFacts) -> dict[str, Any]:
+    """A video as transformers and vLLM describe one: its frames by their times, as of one that has one a second."""
+    times_s = facts.frame_times_s
+    return {"total_num_frames": len(times_s), "frames_indices": [*times_s], "fps": 1.0}
+
+
 def expanded(chat_ids: Sequence[int], counts: Mapping[int, int]) -> list[int]:
     """A chat's ids, each that stands for a medium as often as the medium has tokens."""
     return [ident for one in chat_ids for ident in [one] * counts.get(one, 1)]
+
+
+def seen_chat(backbone: Backbone, sample: Sample, clip: Clip, name: str) -> str:
+    """The chat of a sample for a model called `name` that cannot hear, up to where the assistant's turn begins.
+
+    Raises InputError, naming the sample, where there is nothing that it can see or read.
+    """
+    subtitle, candidates = backbone.texts_of(sample)
+    if clip.frames_THWC is None and not (subtitle and subtitle.strip()):
+        raise InputError(
+            f"sample {sample.id}: no video, image or subtitle, and a {name} cannot hear; "
+            "give one of them, or take a model that hears (Qwen2.5-Omni)"
+        )
+    return backbone.chat_text(media_chat(backbone.template, frame_media(clip), subtitle, candidates))
+
+
+def unheard(clip: Clip) -> MediaFacts:
+    """The facts of a clip whose sound was left out: 0 seconds of it taken."""
+    return replace(clip.facts, audio_taken_s=None if clip.facts.audio_s is None else 0.0)
+
+
+def kept_arrays(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The processor's arrays as prompts keep them: floats in float16."""
+    return {name: value.half() if value.is_floating_point() else value for name, value in features.items()}

@@ -29,6 +29,7 @@ from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, first_not_finite, m
 from mer_r1.models.qwen2_5_omni import load_omni
 from mer_r1.models.qwen2_5_vl import load_vision
 from mer_r1.models.qwen3_omni import load_omni3
+from mer_r1.models.qwen3_vl import load_qwen3_vl
 
 LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None, bool], Backbone]] = {
     "qwen2_5_omni": load_omni,
@@ -36,6 +37,7 @@ LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None, bool], Backbon
     "qwen2_5_vl": load_vision,
     "qwen3_omni_moe": load_omni3,
     "qwen3_omni_moe_thinker": load_omni3,
+    "qwen3_vl": load_qwen3_vl,
 }
 """model_type -> loader (source, media budget, name of the prompt template, with or without weights).
 

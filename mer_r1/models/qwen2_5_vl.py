@@ -8,20 +8,28 @@ The sound of a clip is left out, and the facts of a prompt say so: 0 seconds tak
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mer_r1.data.sample import Clip, MediaFacts, Sample
-from mer_r1.errors import InputError
+from mer_r1.data.sample import Clip, Sample
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import MEDIA_FIX, read_parts, settings_of
-from mer_r1.models.frames import expanded, frame_arguments, frame_media, frame_tokens, taken_rate
+from mer_r1.models.frames import (
+    expanded,
+    frame_arguments,
+    frame_tokens,
+    kept_arrays,
+    seen_chat,
+    taken_rate,
+    unheard,
+)
 from mer_r1.models.types import ChatPrompt, Prompt
-from mer_r1.prompting.templates import media_chat
+
+_NAME = "Qwen2.5-VL"
 
 
 @dataclass
@@ -42,36 +50,22 @@ class VisionBackbone(Backbone):
         Raises InputError, naming the sample, where there is nothing that this model can see or read.
         """
         arguments = frame_arguments(clip, self.budget, _metadata)
-        features = self.processor(text=self._chat(sample, clip), return_tensors="pt", **arguments)
+        features = self.processor(text=seen_chat(self, sample, clip, _NAME), return_tensors="pt", **arguments)
         ids, mask, kinds = (features.pop(name) for name in ("input_ids", "attention_mask", "mm_token_type_ids"))
         seconds = features.pop("second_per_grid_ts", None)
         grids = {name: value for name, value in features.items() if name.endswith("_grid_thw")}
         positions, _ = self.model.model.get_rope_index(
             ids, kinds, second_per_grid_ts=seconds, attention_mask=mask, **grids
         )
-        arrays = {name: value.half() if value.is_floating_point() else value for name, value in features.items()}
-        return Prompt(sample.id, ids[0], _text_after_media(positions[:, 0], kinds[0]), arrays, _unheard(clip))
+        placed_3T = _text_after_media(positions[:, 0], kinds[0])
+        return Prompt(sample.id, ids[0], placed_3T, kept_arrays(features), unheard(clip))
 
     def chat_prompt(self, sample: Sample, clip: Clip) -> ChatPrompt:
         """One sample as the chat's ids and its frames. Raises InputError as `prepare` does."""
-        ids = self.text_ids(self._chat(sample, clip))
+        ids = self.text_ids(seen_chat(self, sample, clip, _NAME))
         read = expanded(ids, frame_tokens(clip, self.budget, self.model.config))
         rate = taken_rate(clip, self.budget)
-        return ChatPrompt(sample.id, ids, read, _unheard(clip), clip.frames_THWC, rate)
-
-    def _chat(self, sample: Sample, clip: Clip) -> str:
-        subtitle, candidates = self.texts_of(sample)
-        if clip.frames_THWC is None and not (subtitle and subtitle.strip()):
-            raise InputError(
-                f"sample {sample.id}: no video, image or subtitle, and a Qwen2.5-VL cannot hear; "
-                "give one of them, or take a model that hears (Qwen2.5-Omni)"
-            )
-        chat = media_chat(self.template, frame_media(clip), subtitle, candidates)
-        return self.chat_text(chat)
-
-
-def _unheard(clip: Clip) -> MediaFacts:
-    return replace(clip.facts, audio_taken_s=None if clip.facts.audio_s is None else 0.0)
+        return ChatPrompt(sample.id, ids, read, unheard(clip), clip.frames_THWC, rate)
 
 
 def _metadata(num_frames: int, rate: float) -> dict[str, Any]:
@@ -106,4 +100,4 @@ def load_vision(
 
     fix = MEDIA_FIX.format("Qwen/Qwen2.5-VL-3B-Instruct")
     classes = transformers.Qwen2_5_VLForConditionalGeneration, transformers.Qwen2_5_VLProcessor
-    return VisionBackbone(*read_parts(source, "Qwen2.5-VL", fix, *classes, "auto", weights), *shown_as)
+    return VisionBackbone(*read_parts(source, _NAME, fix, *classes, "auto", weights), *shown_as)

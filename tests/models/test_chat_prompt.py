@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from mer_r1.models.qwen2_5_omni import OmniBackbone
     from mer_r1.models.qwen2_5_vl import VisionBackbone
     from mer_r1.models.qwen3_omni import Omni3Backbone
+    from mer_r1.models.qwen3_vl import Qwen3VLBackbone
 
 
 def test_ids_and_facts_are_those_of_the_prepared_prompt(
     tiny: OmniBackbone,
     omni3: Omni3Backbone,
     vision: VisionBackbone,
+    qwen3_vl: Qwen3VLBackbone,
     words: CausalLMBackbone,
     samples: list[Sample],
 ) -> None:
-    backbones: tuple[Backbone, ...] = (tiny, omni3, vision, words)
+    backbones: tuple[Backbone, ...] = (tiny, omni3, vision, qwen3_vl, words)
     for backbone in backbones:
         for sample in (sample for sample in samples if sample.subtitle):
             clip = read_clip(sample, backbone.budget)
@@ -49,11 +51,12 @@ def test_sound_of_any_length_has_as_many_ids_as_the_processor_makes(
 
 @pytest.mark.parametrize("num_frames", [1, 2, 6])
 def test_frames_of_any_number_have_as_many_ids_as_the_processor_makes(
-    tiny: OmniBackbone, omni3: Omni3Backbone, vision: VisionBackbone, num_frames: int
+    tiny: OmniBackbone, omni3: Omni3Backbone, vision: VisionBackbone, qwen3_vl: Qwen3VLBackbone, num_frames: int
 ) -> None:
-    for backbone in (tiny, omni3, vision):
+    facts = MediaFacts(tuple(0.35 * number for number in range(num_frames)), video_s=3.0)
+    for backbone in (tiny, omni3, vision, qwen3_vl):
         side = backbone.budget.size_multiple
-        clip = Clip(np.zeros((num_frames, 2 * side, 3 * side, 3), np.uint8), None, MediaFacts(video_s=3.0))
+        clip = Clip(np.zeros((num_frames, 2 * side, 3 * side, 3), np.uint8), None, facts)
         chat = backbone.chat_prompt(Sample("frames"), clip)
         assert chat.input_ids == backbone.prepare(Sample("frames"), clip).input_ids_T.tolist()
         assert chat.frames_per_s == pytest.approx(num_frames / 3, rel=2e-6)

@@ -10,6 +10,7 @@ import torch
 
 from mer_r1.models.tiny.omni import tiny_tokenizer, write_tiny
 from mer_r1.models.tiny.omni3 import write_tiny_omni3
+from mer_r1.models.tiny.qwen3_vl import write_tiny_qwen3_vl
 from mer_r1.models.tiny.text import tiny_text, write_tiny_text
 from mer_r1.models.tiny.vision import write_tiny_vision
 from mer_r1.synthetic.corpus import minimer_texts
@@ -18,6 +19,7 @@ WRITERS = {
     "omni": (write_tiny, 1.4e6),
     "omni3": (write_tiny_omni3, 1.7e6),
     "vision": (write_tiny_vision, 1.2e6),
+    "qwen3_vl": (write_tiny_qwen3_vl, 1.6e6),
     "text": (write_tiny_text, 0.7e6),
 }
 

@@ -24,6 +24,7 @@ from mer_r1.media import read_clip
 from mer_r1.models.backbone import Backbone, pad_right
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.qwen2_5_vl import VisionBackbone, load_vision
+from mer_r1.models.qwen3_vl import Qwen3VLBackbone
 from mer_r1.models.types import Generated, Prompt
 from mer_r1.prompting.response import parse_response
 from mer_r1.recipe import ReflectionSection
@@ -39,7 +40,7 @@ from mer_r1.rl.reflection.scores import (
 )
 from mer_r1.rl.rollouts import RolloutBatch, uniform_draws
 from tests.judge.endpoint import Reply, says, serve
-from tests.media_samples import KINDS, clip_of
+from tests.media_samples import KINDS, clip_of, sized_for
 from tests.rl.conftest import CANDIDATES
 
 WHEELS = WheelSet.load("builtin")
@@ -278,17 +279,18 @@ def test_no_question_depends_on_the_gold_label_or_the_subtitle(
     assert torch.equal(read.arguments[0]["input_ids"], third) == (half == "consistency")
 
 
-@pytest.mark.parametrize("family", ["omni", "vision"])
+@pytest.mark.parametrize("family", ["omni", "vision", "qwen3_vl"])
 def test_a_question_behind_cached_media_is_the_plain_prompt_of_both(
-    tiny: OmniBackbone, stepped: VisionBackbone, family: str
+    tiny: OmniBackbone, stepped: VisionBackbone, qwen3_vl: Qwen3VLBackbone, family: str
 ) -> None:
     """The towers' output put in anew, one copy of a group's media: the logits of a prompt made from the clip itself."""
-    backbone: Backbone = tiny if family == "omni" else stepped
+    backbones: dict[str, Backbone] = {"omni": tiny, "vision": stepped, "qwen3_vl": qwen3_vl}
+    backbone = backbones[family]
     kinds = [kind for kind in KINDS if family == "omni" or kind in ("video", "picture", "both")]
     samples = [
         Sample(kind, subtitle="We talked for a while." if index % 2 else "So.") for index, kind in enumerate(kinds)
     ]
-    clips = [clip_of(kind, seed) for seed, kind in enumerate(kinds)]
+    clips = [sized_for(backbone, clip_of(kind, seed)) for seed, kind in enumerate(kinds)]
     prompts = [
         backbone.prepare(*pair)
         for pair in zip([replace(s, candidates=CANDIDATES) for s in samples], clips, strict=True)

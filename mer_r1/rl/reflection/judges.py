@@ -106,8 +106,7 @@ class PolicyJudge:
     def _media(self, prompts: PromptBatch, row: int) -> Prompt:
         """The stretch of a prompt from its first medium to its last, and nothing else of it."""
         ids_T = prompts.input_ids_PT[row]
-        media = self._is_placeholder(ids_T).nonzero()[:, 0]
-        cut = slice(int(media[0]), int(media[-1]) + 1)
+        cut = self._backbone.media_span(ids_T)
         return Prompt("", ids_T[cut].cpu(), prompts.positions_3PT[:, row, cut].cpu(), {}, MediaFacts())
 
     def _behind_opening(self, media: Prompt) -> Prompt:
