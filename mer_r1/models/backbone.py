@@ -26,7 +26,7 @@ from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.model_settings import SETTINGS_FILE, write_settings
-from mer_r1.models.decoding import LAST, Decoder, NotFiniteError, StopText, draw, head_reads, is_drawable
+from mer_r1.models.decoding import LAST, Decoder, NotFiniteError, StopText, draw, head_reads, is_drawable, kept_cache
 from mer_r1.models.group_attention import GROUP, DecodeLayout
 from mer_r1.models.lora import save_adapter
 from mer_r1.models.types import ChatPrompt, Encoded, Generated, Prompt, PromptBatch, Sampling
@@ -129,12 +129,10 @@ class Backbone(ABC):
                 )
         finally:
             handle.remove()
-        layers = state.past_key_values.layers
         return Encoded(
             batch,
             read[0]["inputs_embeds"] if self.towers() else None,
-            tuple(layer.keys.to(layer.values.dtype) for layer in layers),  # autocast leaves keys wider
-            tuple(layer.values for layer in layers),
+            *kept_cache(state.past_key_values.layers),
             state.logits[:, -1].float(),
             _deepstack(read[0]),
         )

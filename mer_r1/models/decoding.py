@@ -176,6 +176,19 @@ def stopped(finished: StopText, ids: Sequence[int]) -> list[int]:
     return [*ids]
 
 
+def kept_cache(layers: Sequence[Any]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Keys and values of a cache's layers in the precision in which the model multiplies them.
+
+    Autocast leaves keys in float32, and a new cache of transformers takes values up to their keys' precision.
+    """
+
+    def narrow(states: Tensor) -> Tensor:
+        kind = states.device.type
+        return states.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else states
+
+    return tuple(narrow(layer.keys) for layer in layers), tuple(narrow(layer.values) for layer in layers)
+
+
 @contextmanager
 def head_reads(model: Any, positions: slice | Tensor) -> Iterator[None]:
     """Within the block the LM head reads only these positions; the rest of its output is not made."""

@@ -41,6 +41,15 @@ def _rows(made: Generated) -> list[list[int]]:
     return [ids[: int(mask.sum())] for ids, mask in zip(made.ids_BR.tolist(), made.mask_BR, strict=True)]
 
 
+def test_the_cache_is_kept_in_the_precision_in_which_it_is_multiplied(tiny: OmniBackbone) -> None:
+    """float32 keys and values under autocast would take twice the memory and be converted at every id."""
+    batch = tiny.collate(prompts_of_all_kinds(tiny)[:1])
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = tiny.encode(batch)
+    for encoded, dtype in ((narrow, torch.bfloat16), (tiny.encode(batch), torch.float32)):
+        assert {states.dtype for states in (*encoded.keys, *encoded.values)} == {dtype}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("prefill", ["", PREFILL])
 def test_greedy_answers_are_the_argmax_of_teacher_forcing(tiny: OmniBackbone, prefill: str) -> None:

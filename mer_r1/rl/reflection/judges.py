@@ -32,7 +32,7 @@ from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.judge.client import JudgeClient
 from mer_r1.media import read_clip
 from mer_r1.models.backbone import Backbone
-from mer_r1.models.decoding import head_reads
+from mer_r1.models.decoding import head_reads, kept_cache
 from mer_r1.models.packing import Branch, Packed, media_placed, pack
 from mer_r1.models.types import Encoded, Prompt, PromptBatch, Sampling
 from mer_r1.prompting.templates import media_chat, without_control, without_servers_control
@@ -157,17 +157,13 @@ def read_behind(backbone: Backbone, packed: Packed, branches: Sequence[Branch], 
         part.to(backbone.device) for part in _indices(packed.prompts.mask_PT.sum(1).tolist(), branches)
     )
     prompts = PromptBatch(packed.input_ids_S[index_BT], mask_BT, packed.positions_3S[:, index_BT] * mask_BT, {})
-    layers = state.past_key_values.layers
+    keys, values = kept_cache(state.past_key_values.layers)
 
-    def of_branches(states_1JSD: Tensor, like: Tensor) -> Tensor:
-        return states_1JSD[0].to(like.dtype)[:, index_BT].transpose(0, 1)
+    def of_branches(states_1JSD: Tensor) -> Tensor:
+        return states_1JSD[0][:, index_BT].transpose(0, 1)
 
     return Encoded(
-        prompts,
-        None,
-        tuple(of_branches(layer.keys, layer.values) for layer in layers),  # autocast leaves keys wider
-        tuple(of_branches(layer.values, layer.values) for layer in layers),
-        state.logits[0].float(),
+        prompts, None, tuple(map(of_branches, keys)), tuple(map(of_branches, values)), state.logits[0].float()
     )
 
 
