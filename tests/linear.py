@@ -13,7 +13,7 @@ import pytest
 def processor_time(limit_s: float) -> Iterator[None]:
     """Fail what takes more seconds of the processor than this, however busy the machine is.
 
-    A pattern that goes quadratic takes 1 to 20 ns by the square of the length: 20 s and more for 200,000 characters.
+    A pattern that goes quadratic takes 1 to 20 ns by the square of the length: 10 s and more for 100,000 characters.
     """
 
     def stop(signum: int, frame: object) -> None:

@@ -108,8 +108,8 @@ HOSTILE = ["<step1>", "</step1>", "<step1></step1>", BOX, "}", BOX + "a}", "\\",
 @pytest.mark.parametrize("head", ["", STRICT[:-1]])
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_hostile_text_is_read_in_linear_time(head: str, piece: str) -> None:
-    text = head + piece * (200_000 // len(piece))
-    with processor_time(10):
+    text = head + piece * (100_000 // len(piece))
+    with processor_time(5):
         parse_response(text, "set_steps")
         steps_of(text)
         RESPONSE_FORMATS["set_steps"].spans(text)

@@ -183,7 +183,13 @@ def test_a_page_stands_when_what_loads_it_again_is_gone() -> None:
 def test_ctrl_c_ends_it_with_status_0_and_a_page_that_stands(tmp_path: Path) -> None:
     folder = make_training(tmp_path / "run", 2)
     command = [sys.executable, "-m", "mer_r1", "report", str(folder), "--watch", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         try:
