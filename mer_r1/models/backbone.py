@@ -20,6 +20,7 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.data.sample import Clip, Sample
@@ -124,6 +125,7 @@ class Backbone(ABC):
                     input_ids=batch.input_ids_PT,
                     attention_mask=batch.mask_PT,
                     position_ids=self.position_argument(batch.positions_3PT),
+                    past_key_values=DynamicCache(),  # by a configuration, layers of a window would forget
                     use_cache=True,
                     **self.media_arguments(batch),
                 )
@@ -132,7 +134,7 @@ class Backbone(ABC):
         return Encoded(
             batch,
             read[0]["inputs_embeds"] if self.towers() else None,
-            *kept_cache(state.past_key_values.layers),
+            *kept_cache(_layers_read(state.past_key_values.layers, self.language_model.config)),
             state.logits[:, -1].float(),
             _deepstack(read[0]),
         )
@@ -374,6 +376,13 @@ class Backbone(ABC):
             raise NotFiniteError((~sound_B).nonzero()[:, 0].tolist())
         behind_stop_B = finished.behind_stop_B if sampling.end_token else None
         return Generated(torch.stack(ids, dim=1), torch.stack(kept, dim=1).long(), ~open_B, behind_stop_B)
+
+
+def _layers_read(kept: Sequence[Any], config: Any) -> list[Any]:
+    """The cached keys and values that each layer reads: its own, or without any those of the last layer of its kind."""
+    behind = range(len(kept), config.num_hidden_layers)
+    last = dict(zip(config.layer_types, kept, strict=False)) if behind else {}
+    return [*kept, *(last[config.layer_types[number]] for number in behind)]
 
 
 def _deepstack(given: Mapping[str, Any]) -> tuple[Tensor, ...]:

@@ -23,7 +23,8 @@ from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import CAUSAL_FIX, read_parts, settings_of
-from mer_r1.models.packing import Branch, pack
+from mer_r1.models.group_attention import GroupLayout
+from mer_r1.models.packing import Branch, pack, uncapped
 from mer_r1.models.types import ChatPrompt, Prompt, PromptBatch
 
 
@@ -127,26 +128,43 @@ def load_causal_lm(
     return backbone
 
 
+class _Windows(GroupLayout):
+    """A layout that notes the window of each layer that attends by it."""
+
+    def __init__(self, layout: GroupLayout) -> None:
+        super().__init__(layout.prompts, layout.answers, layout.size)
+        self.seen: list[int | None] = []
+
+    def attend(self, *args: Any) -> Tensor:
+        self.seen.append(args[-1])
+        return super().attend(*args)
+
+
 @torch.no_grad()
 def _require_shareable(backbone: CausalLMBackbone) -> None:
     """Raises InputError for a model that answers otherwise behind a shared prompt than alone.
 
-    A packed pass over a few ids: attention that is another than a layout's says so (group_attention.py). Layers that
-    are no attention, or attend to a part of what is before them, are named in the configuration. What a model does to
-    its logits behind the head it would do to log-probabilities (packing.py).
+    A packed pass over a few ids: attention that is another than a layout's says so (group_attention.py). Every layer
+    must attend by it, in the window that the configuration names: others mix ids in ways of their own. What a model
+    does to its logits behind the head it would do to log-probabilities (packing.py), but for a cap, which is known.
     """
-    config = backbone.language_model.config
-    whole = "sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"
-    if partial := sorted({*(getattr(config, "layer_types", None) or [whole])} - {"full_attention"}):
-        raise InputError(f"its layers of kind {', '.join(partial)} cannot share a prompt between answers")
-    ids_12 = torch.full((1, 2), backbone.tokenizer.eos_token_id, device=backbone.device)
+    config, end = backbone.language_model.config, backbone.tokenizer.eos_token_id
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
+    if other := sorted({*kinds} - {"full_attention", "sliding_attention"}):
+        raise InputError(f"its layers of kind {', '.join(other)} cannot share a prompt between answers")
+    ids_12 = torch.full((1, 2), end, device=backbone.device)
     prompt = PromptBatch(ids_12, torch.ones_like(ids_12), torch.arange(2).expand(3, 1, -1).to(backbone.device), {})
-    packed = pack(prompt, [Branch(0, (backbone.tokenizer.eos_token_id,) * 2)])
-    made: list[Tensor] = []
+    packed = pack(prompt, [Branch(0, (end, end))])
+    layout, made = _Windows(packed.layout), list[Tensor]()
     handle = backbone.model.get_output_embeddings().register_forward_hook(lambda _, __, logits: made.append(logits))
     try:
-        logits = backbone.model(**packed.arguments(backbone), use_cache=False).logits
+        with uncapped(backbone.model):
+            arguments = packed.arguments(backbone) | {"layout": layout}
+            logits = backbone.model(**arguments, use_cache=False).logits
     finally:
         handle.remove()
+    if layout.seen != [window if kind == "sliding_attention" else None for kind in kinds]:
+        raise InputError("its layers do not attend in the windows that its configuration names")
     if not torch.allclose(logits, made[0].to(logits.dtype), rtol=0, atol=0, equal_nan=True):
-        raise InputError("it scales or caps its logits behind the head, where log-probabilities are read")
+        raise InputError("it scales its logits behind the head, where log-probabilities are read")

@@ -5,7 +5,8 @@ of a prompt, H heads, J key-value heads, D head width.
 
 The language model runs over one flat sequence that holds P prompts and their answers without padding. Only attention
 must know which id belongs to which: a prompt attends to itself, an answer to its prompt and to itself, both
-causally. Two layouts say so:
+causally, and in a layer with a sliding window (Gemma) as near as that is, counted over prompt and answer. Two layouts
+say so:
 
     GroupLayout    a pass over prompts and whole answers, for scoring and learning
     DecodeLayout   one more id of every answer, prompts' keys and values kept once and shared by their G answers
@@ -70,7 +71,7 @@ class GroupLayout:
 
     def __init__(self, prompts: Grid, answers: tuple[Grid, ...], size: int) -> None:
         self.prompts, self.answers, self.size = prompts, answers, size
-        self._bias: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._bias: dict[tuple[int, torch.dtype, int | None], Tensor] = {}
 
     @cached_property
     def order_S(self) -> Tensor:
@@ -106,31 +107,66 @@ class GroupLayout:
             piece.view(*shape, *piece.shape[1:]).transpose(1, 2) for piece, shape in zip(pieces, shapes, strict=True)
         ]
 
-    def bias(self, which: int, dtype: torch.dtype) -> Tensor:
-        """0 where an answer of grid `which` attends, -inf elsewhere: (N or 1, 1, R, T + R)."""
-        if (which, dtype) not in self._bias:
-            grid = self.answers[which]
-            columns = grid.index_NR.shape[1]
+    def bias(self, which: int, dtype: torch.dtype, window: int | None = None) -> Tensor:
+        """0 where an answer of grid `which` attends, -inf elsewhere: (N or 1, 1, R, T + R).
+
+        With a window an id sees itself and those before it that are nearer than that.
+        """
+        grid = self.answers[which]
+        columns = grid.index_NR.shape[1]
+        if window is not None and window >= self.prompts.index_NR.shape[1] + columns:
+            window = None
+        if (which, dtype, window) not in self._bias:
             causal_1RR = torch.ones(1, columns, columns, dtype=torch.bool, device=grid.index_NR.device).tril()
             prompt_NT = self.prompts.mask_NR[:1] if self.prompts.is_whole else self.prompts.mask_NR[grid.prompt_N]
             seen_NRT = prompt_NT[:, None].expand(-1, columns, -1)
-            allowed = torch.cat([seen_NRT, causal_1RR.expand(len(seen_NRT), -1, -1)], dim=-1)
-            bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, -torch.inf)
-            self._bias[which, dtype] = bias[:, None]
-        return self._bias[which, dtype]
+            if window is not None:
+                causal_1RR = causal_1RR.triu(1 - window)
+                ends_N1 = prompt_NT.sum(1, keepdim=True)
+                place_NR1 = (ends_N1 + torch.arange(columns, device=ends_N1.device))[..., None]
+                seen_NRT = seen_NRT & (place_NR1 - torch.arange(prompt_NT.shape[1], device=ends_N1.device) < window)
+            self._bias[which, dtype, window] = _bias(
+                torch.cat([seen_NRT, causal_1RR.expand(len(seen_NRT), -1, -1)], dim=-1), dtype
+            )
+        return self._bias[which, dtype, window]
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, dropout: float) -> Tensor:
+    def _prompt_bias(self, dtype: torch.dtype, window: int) -> Tensor:
+        """The same for prompts, (1, 1, T, T); padding on the right is where no real column looks."""
+        if (-1, dtype, window) not in self._bias:
+            size = self.prompts.index_NR.shape[1]
+            near_1TT = torch.ones(1, size, size, dtype=torch.bool, device=self.prompts.index_NR.device).tril()
+            self._bias[-1, dtype, window] = _bias(near_1TT.triu(1 - window), dtype)
+        return self._bias[-1, dtype, window]
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        dropout: float,
+        window: int | None = None,
+    ) -> Tensor:
         """Attention over the flat sequence: (1, H, S, D) and (1, J, S, D) in, (1, S, H, D) out."""
         (prompt_q, *answer_q), (prompt_k, *answer_k), (prompt_v, *answer_v) = map(self._rectangles, (query, key, value))
         options: dict[str, Any] = {"scale": scaling, "dropout_p": dropout}
-        # Padding stands on the right, where no real column of a causal prompt looks.
-        outputs = [_sdpa(prompt_q, prompt_k, prompt_v, None, is_causal=True, **options)]
+        if window is None or window >= prompt_q.shape[2]:
+            # Padding stands on the right, where no real column of a causal prompt looks.
+            outputs = [_sdpa(prompt_q, prompt_k, prompt_v, None, is_causal=True, **options)]
+        else:
+            outputs = [_sdpa(prompt_q, prompt_k, prompt_v, self._prompt_bias(query.dtype, window), **options)]
         for which, grid in enumerate(self.answers):
             keys = torch.cat([_of_prompt(prompt_k, grid), answer_k[which]], dim=2)
             values = torch.cat([_of_prompt(prompt_v, grid), answer_v[which]], dim=2)
-            outputs.append(_sdpa(answer_q[which], keys, values, self.bias(which, query.dtype), **options))
+            outputs.append(_sdpa(answer_q[which], keys, values, self.bias(which, query.dtype, window), **options))
         rows = torch.cat([output.transpose(1, 2).flatten(0, 1) for output in outputs])
         return (rows if self.is_dense else rows.index_select(0, self.order_S))[None]
+
+
+def _bias(allowed_NRC: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where it is allowed, -inf elsewhere: (N, 1, R, C)."""
+    bias = torch.zeros(allowed_NRC.shape, dtype=dtype, device=allowed_NRC.device)
+    return bias.masked_fill(~allowed_NRC, -torch.inf)[:, None]
 
 
 def _of_prompt(states_PJTD: Tensor, grid: Grid) -> Tensor:
@@ -160,7 +196,9 @@ class DecodeLayout:
         self.keys, self.values, self.bias_PT = keys, values, bias_PT
         self._is_padded = bool((bias_PT != 0).any())
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None = None
+    ) -> Tensor:
         """(B, H, Q, D) queries of the newest Q ids over prompt and answer ids (B, J, R, D): (B, Q, H, D)."""
         prompt_k, prompt_v = self.keys[layer], self.values[layer]
         prompts, heads, columns, width = prompt_k.shape
@@ -179,10 +217,13 @@ class DecodeLayout:
         scores *= width**-0.5 if scaling is None else scaling
         if self._is_padded:
             scores[..., :columns] += self.bias_PT[:, None, None, None]
-        if new > 1:
-            ahead = torch.ones(new, key.shape[2], device=query.device).triu(key.shape[2] - new + 1).bool()
-            ahead = ahead.repeat(grouped.shape[3] // new, 1)  # one of the newest ids does not look at a later one
-            scores[..., columns:].masked_fill_(ahead, -torch.inf)
+        if new > 1 or (window is not None and window < scores.shape[-1]):
+            column_C = torch.arange(scores.shape[-1], device=query.device)
+            back_QC = column_C[-new:, None] - column_C
+            hidden_QC = back_QC < 0  # one of the newest ids does not look at a later one
+            if window is not None:
+                hidden_QC |= back_QC >= window
+            scores.masked_fill_(hidden_QC.repeat(grouped.shape[3] // new, 1), -torch.inf)
         weights = scores.softmax(dim=-1).to(query.dtype)  # P, J, G, H/J x Q, T + R
         to_answer = weights[..., columns:].transpose(1, 2).reshape(rows * heads, -1, key.shape[2])
         from_answer = torch.bmm(to_answer, value.flatten(0, 1)).view(shape)
@@ -234,12 +275,11 @@ def group_attention(
 ) -> tuple[Tensor, None]:
     """transformers' attention function: by the layout where there is one, else plain SDPA.
 
-    Raises InputError where the model's attention is another than the layout's: capped, in a window, in both directions,
-    by a mask of the model's own, or by layers that do not hand the layout on.
+    Raises InputError where the model's attention is another than the layout's: capped, in both directions, by a mask of
+    the model's own, or by layers that do not hand the layout on.
     """
-    unknown = ("softcap", "s_aux") if layout is None else ("sliding_window", "softcap", "s_aux")
     is_lost = layout is None and attention_mask is not None and attention_mask.shape == NO_MASK_SHAPE
-    if odd := [name for name in unknown if kwargs.get(name) is not None]:
+    if odd := [name for name in ("softcap", "s_aux") if kwargs.get(name) is not None]:
         raise _cannot_share(module, f"attention with {odd[0]}")
     if is_lost and key.shape[2] > 1:
         raise _cannot_share(module, "attention that is not handed its arguments")
@@ -252,10 +292,11 @@ def group_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return plain
+    window: int | None = kwargs.get("sliding_window")
     if isinstance(layout, DecodeLayout):
         layer: Any = module.layer_idx
-        return layout.attend(layer, query, key, value, scaling), None
-    return layout.attend(query, key, value, scaling, dropout), None
+        return layout.attend(layer, query, key, value, scaling, window), None
+    return layout.attend(query, key, value, scaling, dropout, window), None
 
 
 def _cannot_share(module: nn.Module, what: str) -> InputError:

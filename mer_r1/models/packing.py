@@ -211,11 +211,29 @@ def media_placed(backbone: Backbone, input_ids_S: Tensor, encoded: Encoded | Non
             handle.remove()
 
 
+@contextmanager
+def uncapped(model: Any) -> Iterator[float | None]:
+    """Within the block the model does not cap its logits softly behind the head; gives its cap, None for a model that
+    has none.
+    """
+    config = model.config.get_text_config()
+    cap: float | None = getattr(config, "final_logit_softcapping", None)
+    if cap is None:
+        yield None
+        return
+    config.final_logit_softcapping = None
+    try:
+        yield cap
+    finally:
+        config.final_logit_softcapping = cap
+
+
 class _Head:
     """Stands in for the LM head within one forward: hidden states in, log p of the answers' ids out, (N,)."""
 
     def __init__(self, backbone: Backbone, packed: Packed, temperature: float, tokens: CategoryTokens | None) -> None:
         self._head: Any = backbone.model.get_output_embeddings()
+        self._model: Any = backbone.model
         self._is_wrapped = "forward" in vars(self._head)  # by what spreads a model over devices, for one
         self._suppressed_V = backbone.suppressed_V
         self._packed, self._temperature, self._tokens = packed, temperature, tokens
@@ -224,11 +242,12 @@ class _Head:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within the block the model's head is this one."""
+        """Within the block the model's head is this one, which also caps the logits where the model would."""
         project: Callable[[Tensor], Tensor] = self._head.forward
         self._head.forward = lambda hidden_1SD: self._answers(hidden_1SD[0], project)
         try:
-            yield
+            with uncapped(self._model) as self._cap:
+                yield
         finally:
             del self._head.forward
             if self._is_wrapped:
@@ -239,7 +258,7 @@ class _Head:
         ids_N = packed.ids_BR[packed.mask_BR.bool()]
 
         def logits(hidden_ND: Tensor) -> Tensor:
-            return project(hidden_ND).float() / self._temperature + self._suppressed_V
+            return self._capped(project(hidden_ND).float()) / self._temperature + self._suppressed_V
 
         def log_probs(hidden_ND: Tensor, some_ids_N: Tensor) -> tuple[Tensor, Tensor]:
             logits_NV = logits(hidden_ND)
@@ -271,9 +290,13 @@ class _Head:
         packed = self._packed
         found = []
         for source, ids in zip(torch.split(packed.probe_A, rows), torch.split(packed.probe_ids_A, rows), strict=True):
-            logits_AV = self._float32_logits(hidden_SD.index_select(0, source), project) + self._suppressed_V
+            logits_AV = self._capped(self._float32_logits(hidden_SD.index_select(0, source), project))
+            logits_AV = logits_AV + self._suppressed_V
             found.append(self._tokens.confidence(logits_AV.log_softmax(-1), ids))
         return found
+
+    def _capped(self, logits_NV: Tensor) -> Tensor:
+        return logits_NV if self._cap is None else self._cap * torch.tanh(logits_NV / self._cap)
 
     def _float32_logits(self, hidden_AD: Tensor, project: Callable[[Tensor], Tensor]) -> Tensor:
         """The head's logits (A, V) in float32, some rows of its weight at a time; as it gives them where it is no plain

@@ -17,11 +17,21 @@ from mer_r1.data.sample import MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.models.causal_lm import CausalLMBackbone, load_causal_lm
 from mer_r1.models.features import read_prompts
+from mer_r1.models.packing import Branch
+from mer_r1.models.tiny.omni import seeded
 from mer_r1.models.tiny.text import tiny_text
 from mer_r1.models.types import Prompt, Sampling
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 from tests.media_samples import ANSWERS, clip_of, control_ids, make_clip, prompt_of, respond
-from tests.repeated_pass import make_case, packed_pass, prompts_of, repeated
+from tests.repeated_pass import (
+    copy_of,
+    gradients_of,
+    make_case,
+    packed_pass,
+    prompts_of,
+    repeated,
+    repeated_logits,
+)
 from tests.tolerance import logit_tolerance
 
 NOTHING = make_clip(0, 0)
@@ -222,10 +232,10 @@ def test_a_tokenizer_without_an_end_token_is_refused_and_one_without_padding_get
 
 SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
 HEADS: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+KINDS_OF_LAYER = ["sliding_attention", "full_attention"]
 UNLIKE_ALONE = {
-    "gemma2": (HEADS, "kind sliding_attention cannot share a prompt"),
-    "gemma3_text": (HEADS, "kind sliding_attention cannot share a prompt"),
-    "mistral": (HEADS | {"sliding_window": 8}, "kind sliding_attention cannot share a prompt"),
+    "gemma2": (HEADS, "attention with softcap"),
+    "phimoe": (HEADS | {"sliding_window": 8, "num_local_experts": 2}, "in the windows that its configuration names"),
     "llama4_text": (HEADS | {"intermediate_size_mlp": 16, "num_local_experts": 2}, "kind chunked_attention"),
     "granitemoehybrid": (HEADS | {"mamba_n_heads": 2, "mamba_d_head": 16}, "kind linear_attention"),
     "lfm2": (HEADS | {"layer_types": ["conv", "full_attention"]}, "kind conv cannot share"),
@@ -233,8 +243,8 @@ UNLIKE_ALONE = {
     "doge": ({"num_attention_heads": 2, "num_key_value_heads": 1}, "a mask of its own"),
     "bert": ({"num_attention_heads": 2}, "attention in both directions"),
     "nemotron": (HEADS, "attention that is not handed its arguments"),
-    "cohere": ({"num_attention_heads": 2, "num_key_value_heads": 1}, "scales or caps its logits"),
-    "granite": ({"num_attention_heads": 2, "num_key_value_heads": 1, "logits_scaling": 8.0}, "scales or caps"),
+    "cohere": ({"num_attention_heads": 2, "num_key_value_heads": 1}, "scales its logits"),
+    "granite": ({"num_attention_heads": 2, "num_key_value_heads": 1, "logits_scaling": 8.0}, "scales its"),
 }
 
 
@@ -255,22 +265,60 @@ def test_a_model_that_would_answer_unlike_alone_is_refused(words: CausalLMBackbo
     assert load_causal_lm(str(tmp_path), weights=False).model.device.type == "meta"  # an engine runs it as it is
 
 
+WINDOW: dict[str, Any] = {
+    "sliding_window": 8,
+    "num_hidden_layers": 4,
+    "layer_types": [*KINDS_OF_LAYER, *KINDS_OF_LAYER],
+}
+AS_ALONE: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen3": {},
+    "smollm3": {},
+    "gemma": {},
+    "gpt2": {"n_inner": 16},
+    "granite": {"logits_scaling": 1.0},
+    "mistral": {"sliding_window": 8},
+    "gemma3_text": WINDOW | {"final_logit_softcapping": 2.0},
+    "gemma4_text": WINDOW
+    | {
+        "final_logit_softcapping": 2.0,
+        "num_kv_shared_layers": 2,
+        "global_head_dim": 16,
+        "hidden_size_per_layer_input": 4,
+        "vocab_size_per_layer_input": 900,
+    },
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["llama", "qwen3", "qwen3_moe", "smollm3", "mistral", "gemma", "granite", "gpt2"])
-def test_a_model_of_full_attention_is_read_by_the_packed_pass_as_alone(
+@pytest.mark.parametrize("kind", list(AS_ALONE))
+def test_a_model_is_read_and_sampled_behind_a_shared_prompt_as_alone(
     words: CausalLMBackbone, tmp_path: Path, kind: str
 ) -> None:
-    sizes: dict[str, dict[str, Any]] = {
-        "mistral": {"sliding_window": None},
-        "gpt2": {"n_inner": 16},
-        "granite": {"logits_scaling": 1.0},
-    }
-    folder = _odd_folder(tmp_path, words.tokenizer, kind, HEADS | sizes.get(kind, {}))
-    loaded = load_causal_lm(str(folder))
-    case = make_case(prompts_of(loaded, 2), group=2)
-    with torch.no_grad():
-        ours, theirs = packed_pass(loaded, case).log_probs_BR, repeated(loaded, case)
+    """In windows, with keys and values of an earlier layer, and with capped logits, too."""
+    loaded = load_causal_lm(str(_odd_folder(tmp_path, words.tokenizer, kind, HEADS | AS_ALONE[kind])))
+    with torch.no_grad(), seeded(0):
+        for parameter in loaded.model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.3)
+    exact = copy_of(loaded)
+    case = make_case(prompts_of(exact, 3), group=2)
+    assert len(case.prompts[0].input_ids_T) > 3 * 8
+    ours, theirs = packed_pass(exact, case).log_probs_BR, repeated(exact, case)
+    assert float(theirs.detach().std()) > 0.5
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    mine, expected = gradients_of(exact, ours), gradients_of(exact, theirs)
+    assert mine.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert float((mine[name] - gradient).norm()) <= 1e-5 * float(gradient.norm()), name
+    encoded, prefill = exact.encode(exact.collate(case.prompts)), exact.text_ids("sad and")
+    made = exact.generate(encoded, 2, Sampling(12, temperature=0.0), prefill="sad and")
+    rows = [[*prefill, *row] for row in made.rows()]
+    branches = [Branch(number // 2, tuple(row)) for number, row in enumerate(rows)]
+    with torch.no_grad():
+        greedy_BR = repeated_logits(exact, case.prompts, branches).argmax(-1)
+    for row, greedy_R in zip(rows, greedy_BR, strict=True):
+        assert row[len(prefill) :] == greedy_R[len(prefill) : len(row)].tolist()
 
 
 def test_a_model_whose_attention_cannot_be_exchanged_is_refused(words: CausalLMBackbone, tmp_path: Path) -> None:

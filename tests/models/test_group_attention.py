@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from mer_r1.errors import InputError
 from mer_r1.models.causal_lm import CausalLMBackbone
 from mer_r1.models.group_attention import DecodeLayout, Grid, GroupLayout, answer_cache, group_attention, make_grid
-from mer_r1.models.packing import Branch, group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
-from mer_r1.models.types import Sampling
 from tests.media_samples import ANSWERS, answer_log_probs, make_clip, prompt_of, prompts_of_all_kinds
 from tests.tolerance import logit_tolerance
 
@@ -59,6 +57,9 @@ def _layout(shape: Shape) -> tuple[GroupLayout, list[tuple[int, int, int]]]:
     return GroupLayout(_grid(prompts, []), grids, sum(lengths)), all_
 
 
+WINDOWS = st.sampled_from([None, 1, 2, 4])
+
+
 def _grid(part: Sequence[tuple[int, int, int]], owners: Sequence[int]) -> Grid:
     return make_grid([begin for begin, *_ in part], [length for _, length, _ in part], owners, CPU)
 
@@ -77,25 +78,30 @@ def _dense(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, scaling: 
 
 @pytest.mark.slow
 @settings(max_examples=60)
-@given(shapes())
-@example(Shape([2, 1], [], 0, 1, 1, 1, None))  # padding at the end alone
-@example(Shape([2], [(0, 3), (0, 3), (0, 1)], 3, 1, 2, 2, None))
-def test_a_group_attends_as_a_dense_mask_says(shape: Shape) -> None:
-    """A prompt to itself, an answer to its prompt and to itself, causally; the gradients too."""
+@given(shapes(), WINDOWS)
+@example(Shape([2, 1], [], 0, 1, 1, 1, None), None)  # padding at the end alone
+@example(Shape([2], [(0, 3), (0, 3), (0, 1)], 3, 1, 2, 2, None), None)
+@example(Shape([4, 3], [(0, 3), (1, 3), (0, 1)], 3, 1, 2, 2, None), 2)
+def test_a_group_attends_as_a_dense_mask_says(shape: Shape, window: int | None) -> None:
+    """A prompt to itself, an answer to its prompt and to itself, causally, as near as a window says; the gradients
+    too.
+    """
     torch.manual_seed(0)
     layout, sequences = _layout(shape)
+    near = window or layout.size
     size, heads = layout.size, shape.key_heads * shape.shared
     query = _random(1, heads, size, shape.width)
     key, value = (_random(1, shape.key_heads, size, shape.width) for _ in range(2))
     allowed = torch.zeros(size, size, dtype=torch.bool)
     for begin, length, owner in sequences:
         for index in range(begin, begin + length):
-            allowed[index, begin : index + 1] = True
+            allowed[index, max(begin, index + 1 - near) : index + 1] = True
             if owner >= 0:
                 start, span, _ = sequences[owner]
-                allowed[index, start : start + span] = True
+                hidden = max(0, span + index - begin + 1 - near)
+                allowed[index, start + hidden : start + span] = True
     expected = _dense(query[0], key[0], value[0], allowed, shape.scaling)
-    made = layout.attend(query, key, value, shape.scaling, 0.0)
+    made = layout.attend(query, key, value, shape.scaling, 0.0, window)
     torch.testing.assert_close(made[0], expected, atol=1e-10, rtol=0)
     weights = torch.randn_like(expected)
     for ours, theirs in zip(
@@ -113,9 +119,16 @@ def test_a_group_attends_as_a_dense_mask_says(shape: Shape) -> None:
     key_heads=st.integers(1, 3),
     shared=st.integers(1, 3),
     scaling=st.sampled_from([None, 0.3]),
+    window=WINDOWS,
 )
 def test_decoding_attends_as_a_dense_mask_says(
-    lengths: list[int], group: int, steps: list[int], key_heads: int, shared: int, scaling: float | None
+    lengths: list[int],
+    group: int,
+    steps: list[int],
+    key_heads: int,
+    shared: int,
+    scaling: float | None,
+    window: int | None,
 ) -> None:
     """Step after step, some of several ids at once: each to the real columns of its prompt and to its row's own."""
     torch.manual_seed(0)
@@ -132,7 +145,7 @@ def test_decoding_attends_as_a_dense_mask_says(
         done += new
         kept_k, kept_v = cache.update(own_k[:, :, part], own_v[:, :, part], 0)
         assert cache.get_seq_length() == done
-        made.append(layout.attend(0, query[:, :, part], kept_k, kept_v, scaling))
+        made.append(layout.attend(0, query[:, :, part], kept_k, kept_v, scaling, window))
     for row in range(rows):
         prompt = row // group
         keys, values = (
@@ -141,6 +154,8 @@ def test_decoding_attends_as_a_dense_mask_says(
         )
         allowed = torch.ones(total, total, dtype=torch.bool).tril()
         allowed = torch.cat([torch.ones(total, lengths[prompt], dtype=torch.bool), allowed], dim=1)
+        if window is not None:
+            allowed = allowed.triu(lengths[prompt] + 1 - window)
         expected = _dense(query[row], keys, values, allowed, scaling)
         torch.testing.assert_close(torch.cat(made, dim=1)[row], expected, atol=1e-10, rtol=0)
 
@@ -178,7 +193,7 @@ class _Attention(nn.Module):
     layer_idx = 0
 
 
-@pytest.mark.parametrize("odd", ["sliding_window", "softcap", "s_aux"])
+@pytest.mark.parametrize("odd", ["softcap", "s_aux"])
 @pytest.mark.parametrize("decoding", [False, True])
 def test_attention_that_is_not_full_cannot_share_a_prompt(odd: str, decoding: bool) -> None:
     states = torch.zeros(1, 1, 3, 4)
@@ -194,37 +209,11 @@ def test_attention_that_is_not_full_cannot_share_a_prompt(odd: str, decoding: bo
         attend(**{odd: 4})
 
 
-def _odd_model(kind: str, vocab_size: int) -> Any:
-    """A random model whose layers look back a window only, or cap their scores."""
-    from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
-
-    small: dict[str, Any] = {
-        "vocab_size": vocab_size,
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 8,
-    }
-    if kind == "window":
-        return MistralForCausalLM(MistralConfig(**small, sliding_window=8)).eval()
-    return Gemma2ForCausalLM(Gemma2Config(**small, sliding_window=4096)).eval()
-
-
-def test_a_window_is_refused_where_a_prompt_would_be_shared(words: CausalLMBackbone) -> None:
-    """Rather than read something else than what was asked; alone behind its prompt an answer can be read."""
-    odd = replace(words, model=_odd_model("window", len(words.tokenizer)), wrapped_model=None)
-    prompt = prompt_of(odd, make_clip(0, 0))
-    encoded = odd.encode(odd.collate([prompt]))
-    assert answer_log_probs(odd, [prompt], ANSWERS[:1]).isfinite().all()
-    with pytest.raises(InputError, match="sliding_window cannot share a prompt"):
-        group_pass(odd, odd.model, pack(encoded.prompts, [Branch(0, (5, 6))]))
-    with pytest.raises(InputError, match="sliding_window cannot share a prompt"):
-        odd.generate(encoded, 2, Sampling(3))
-
-
 def test_capped_scores_are_refused_at_once(words: CausalLMBackbone) -> None:
-    odd = replace(words, model=_odd_model("cap", len(words.tokenizer)), wrapped_model=None)
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    config = Gemma2Config(vocab_size=len(words.tokenizer), hidden_size=16, num_hidden_layers=2, **heads)
+    odd = replace(words, model=Gemma2ForCausalLM(config).eval(), wrapped_model=None)
     with pytest.raises(InputError, match="softcap"):
         odd.encode(odd.collate([prompt_of(odd, make_clip(0, 0))]))
