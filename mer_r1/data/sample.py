@@ -96,7 +96,8 @@ class Prediction:
 
     `confidence` maps an emotion word of the answer to its category's probability mass at the word's first token, in
     (0, 1]. `categories` maps wheel ("w1" ... "w5") to category to log-confidence (Eq. 1), averaged over answer words;
-    `categories_first` has it at the first token of the answer's first word (None in rows that 0.1.0 wrote).
+    `categories_first` has it at the first token of the answer's first word (None in rows that 0.1.0 wrote). A word that
+    shares its first token with a mark before it is passed over.
     `error` says what failed where `status` is "error": such a row is no answer, and is generated again.
     """
 

@@ -140,7 +140,8 @@ class StopText:
         self._tokenizer, self._stop, self._after = tokenizer, stop, after
         self._eos = int(tokenizer.eos_token_id)
         ids = tokenizer.encode(stop, add_special_tokens=False)
-        self._single = ids[0] if len(ids) == 1 and not after else None
+        # One id is the stop alone only where nothing merges with it: Qwen's vocabulary has "}", and "}\n" and ")}" too.
+        self._single = ids[0] if len(ids) == 1 and ids[0] in tokenizer.added_tokens_decoder and not after else None
         self._tail: list[list[int]] = [[] for _ in range(num_rows)]
         self._waits = [after != ""] * num_rows
         self._left_B = torch.full((num_rows,), num_stops, device=device)

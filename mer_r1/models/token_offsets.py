@@ -28,9 +28,9 @@ _PROBE = " happy, \u5fc3"  # a space, a mark and three bytes that are one charac
 class LocatedAnswer:
     """Where the answer of one response lies in its ids.
 
-    `start` is the index of the id that covers the answer's first character; `words` are the answer's distinct words,
-    `anchors` the indices of the ids that cover their first characters, where each stands first. `prefill_ids` is what
-    stands before `ids[start:]` in the fast context.
+    `start` is the index of the id that covers the answer's first character; `words` are the answer's distinct words
+    whose first token is theirs alone, `anchors` the indices of these tokens, where each word first has one.
+    `prefill_ids` is what stands before `ids[start:]` in the fast context.
     """
 
     start: int
@@ -44,9 +44,13 @@ def locate_answer(
 ) -> LocatedAnswer | None:
     """Find the words of a response's last answer in its ids; None when there is no word to find.
 
-    Where a token covers both the end of what opens the answer and the first word (`>happy`), it belongs to the answer,
-    and the prefill ends as many characters earlier: both contexts then hold the same ids from `start` on. None too
-    where that token reaches back to text that the prefill does not end in: no fast context could hold it.
+    A word that shares its first token with a mark before it is left out: real vocabularies cut `<answer>sad, fine` at
+    `>s`, an id that opens no word of any category, where Eq. 1 would read what is left of the distribution. What
+    MER-R1's own targets teach never cuts so (prompting/targets.py).
+
+    Where a token covers both the end of what opens the answer and its first character, it belongs to the answer, and
+    the prefill ends as many characters earlier: both contexts then hold the same ids from `start` on. None too where
+    that token reaches back to text that the prefill does not end in: no fast context could hold it.
     """
     text, starts = text_and_starts(backbone, ids)
     spans = response_format.spans(text)
@@ -58,10 +62,14 @@ def locate_answer(
     if not response_format.fast_prefill.endswith(glued):
         return None
     prefill = response_format.fast_prefill.removesuffix(glued)
-    begins = {word: begin for begin, _, word in reversed(spans)}  # where a word stands first; E+ and E- are sets
-    words = tuple(dict.fromkeys(word for _, _, word in spans))
-    anchors = tuple(bisect_right(starts, begins[word]) - 1 for word in words)
-    return LocatedAnswer(start, anchors, words, tuple(backbone.text_ids(prefill)))
+    anchor_of: dict[str, int] = {}  # where a word stands first; E+ and E- are sets
+    for begin, _, word in spans:
+        anchor = bisect_right(starts, begin) - 1
+        if not text[starts[anchor] : begin].strip():
+            anchor_of.setdefault(word, anchor)
+    if not anchor_of:
+        return None
+    return LocatedAnswer(start, (*anchor_of.values(),), (*anchor_of,), tuple(backbone.text_ids(prefill)))
 
 
 class FastBranch(NamedTuple):
