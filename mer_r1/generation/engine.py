@@ -36,6 +36,7 @@ from mer_r1.model_settings import SUPPRESSED_BIAS, model_folder
 from mer_r1.models.category_confidence import CategoryTokens, category_tokens
 from mer_r1.models.checkpoint import RUN_FIX, downloaded, fingerprint, folder_kind, saved_weights
 from mer_r1.models.decoding import NotFiniteError, StopText, stopped
+from mer_r1.models.frames import frame_metadata
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.token_offsets import locate_answer
 from mer_r1.models.types import ChatPrompt
@@ -233,8 +234,8 @@ class EngineGenerator:
 
             media["image"] = Image.fromarray(frames_THWC[0])
         elif frames_THWC is not None:
-            num, rate = len(frames_THWC), prompt.frames_per_s
-            media["video"] = frames_THWC, {"total_num_frames": num, "frames_indices": [*range(num)], "fps": rate}
+            rate = prompt.frames_per_s
+            media["video"] = frames_THWC, frame_metadata(prompt.facts, rate)
             request["mm_processor_kwargs"] = {"fps": rate, "do_sample_frames": False}
         if prompt.waveform_N is not None:
             media["audio"] = (prompt.waveform_N, AUDIO_HZ)

@@ -276,9 +276,9 @@ class Backbone(ABC):
         config = self.model.config
         return [ident for ident in self.placeholder_ids() if ident in (config.image_token_id, config.video_token_id)]
 
-    def media_span(self, ids_T: Tensor) -> slice:
-        """The ids of a prompt, which has media, from its first medium's to its last one's."""
-        media = torch.isin(ids_T, ids_T.new_tensor(list(self.placeholder_ids()))).nonzero()[:, 0]
+    def media_span(self, ids_T: Tensor, placeholders: Sequence[int]) -> slice:
+        """Of a prompt that has some of these placeholders the ids from the first to the last of them."""
+        media = torch.isin(ids_T, ids_T.new_tensor(list(placeholders))).nonzero()[:, 0]
         return slice(int(media[0]), int(media[-1]) + 1)
 
     def chat_text(self, chat: Sequence[Mapping[str, Any]]) -> str:

@@ -58,10 +58,10 @@ def frame_tokens(clip: Clip, budget: MediaBudget, config: Any) -> dict[int, int]
     return {ident: video_tokens(num_frames, width, height, budget)}
 
 
-def frame_metadata(facts: MediaFacts) -> dict[str, Any]:
-    """A video as transformers and vLLM describe one: its frames by their times, as of one that has one a second."""
+def frame_metadata(facts: MediaFacts, rate: float) -> dict[str, Any]:
+    """A video as transformers and vLLM describe one: its frames' times, counted in frames of `rate` a second."""
     times_s = facts.frame_times_s
-    return {"total_num_frames": len(times_s), "frames_indices": [*times_s], "fps": 1.0}
+    return {"total_num_frames": len(times_s), "frames_indices": [time_s * rate for time_s in times_s], "fps": rate}
 
 
 def expanded(chat_ids: Sequence[int], counts: Mapping[int, int]) -> list[int]:

@@ -46,8 +46,9 @@ class Qwen3VLBackbone(Backbone):
 
         Raises InputError, naming the sample, where there is nothing that this model can see or read.
         """
-        timed = {"video_metadata": [frame_metadata(clip.facts)]}
-        arguments = frame_arguments(clip, self.budget, lambda *_: timed)
+        arguments = frame_arguments(
+            clip, self.budget, lambda _, rate: {"video_metadata": [frame_metadata(clip.facts, rate)]}
+        )
         features = self.processor(text=seen_chat(self, sample, clip, _NAME), return_tensors="pt", **arguments)
         ids, mask, kinds = (features.pop(name) for name in ("input_ids", "attention_mask", "mm_token_type_ids"))
         features.pop("video_metadata", None)
@@ -72,9 +73,9 @@ class Qwen3VLBackbone(Backbone):
         marked = f"{processor.vision_start_token}{processor.video_token}{processor.vision_end_token}"
         return super().chat_text(chat).replace(marked, processor.video_token)
 
-    def media_span(self, ids_T: Tensor) -> slice:
-        """The ids that the processor put in the place of a picture or a video: with a video's times and marks."""
-        span = super().media_span(ids_T)
+    def media_span(self, ids_T: Tensor, placeholders: Sequence[int]) -> slice:
+        """As every backbone's; of a video with the times and marks around its frames."""
+        span = super().media_span(ids_T, placeholders)
         if ids_T[span.start] != self.model.config.video_token_id:
             return span
         before_time = ids_T[: span.start] == self.text_ids("<0.5 seconds>")[0]
@@ -91,7 +92,7 @@ class Qwen3VLBackbone(Backbone):
             return text.replace(processor.image_token, processor.replace_image_token({"image_grid_thw": grid_13}, 0))
         from transformers.video_utils import VideoMetadata
 
-        about = VideoMetadata(**frame_metadata(clip.facts))
+        about = VideoMetadata(**frame_metadata(clip.facts, taken_rate(clip, self.budget)))
         shown = {"video_grid_thw": grid_13, "video_metadata": [about]}
         return text.replace(processor.video_token, processor.replace_video_token(shown, 0))
 

@@ -249,10 +249,12 @@ def engine_input(backbone: Backbone, prompt: Prompt) -> dict[str, Any]:
     config = backbone.model.config
     items, hashes, places = {}, {}, {}
     for medium, fields in _fields(backbone, prompt).items():
-        at = (prompt.input_ids_T == getattr(config, f"{medium}_token_id")).nonzero()[:, 0].tolist()
+        ident = getattr(config, f"{medium}_token_id")
+        span = backbone.media_span(prompt.input_ids_T, [ident])
+        is_medium = prompt.input_ids_T[span] == ident
         items[medium] = [fields]
         hashes[medium] = [_digest(fields)]
-        places[medium] = [PlaceholderRange(offset=at[0], length=len(at))]
+        places[medium] = [PlaceholderRange(span.start, len(is_medium), is_embed=None if is_medium.all() else is_medium)]
     return dict(mm_input(ids, MultiModalKwargsItems(items), hashes, places))
 
 
@@ -293,7 +295,8 @@ def _fields(backbone: Backbone, prompt: Prompt) -> dict[str, Any]:
 def seconds_per_grid(backbone: Backbone, prompt: Prompt) -> float:
     """The seconds between two of a video's times with which float64 rounds to the prompt's own positions.
 
-    Those of a prompt that an earlier version made may not lie evenly; then one of them is counted otherwise.
+    Those of a prompt that an earlier version made may not lie evenly; then one of them is counted otherwise. A model
+    that reads a video's times as text (Qwen3-VL) asks for none.
     """
     config = backbone.model.config
     at = prompt.input_ids_T == config.video_token_id

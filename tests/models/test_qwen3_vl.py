@@ -31,10 +31,10 @@ VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
 
 
 def _clip(num_frames: int, size: tuple[int, int] = (64, 64), step_s: float = 0.5) -> Clip:
-    """Noise frames, the first a quarter of a second behind the start."""
+    """Noise frames, the first 0.27 seconds behind the start: no time is rounded in the middle of two."""
     rng = np.random.default_rng(num_frames)
     frames = rng.integers(0, 255, (num_frames, *size, 3), dtype=np.uint8)
-    times_s = tuple(0.25 + step_s * number for number in range(num_frames))
+    times_s = tuple(0.27 + step_s * number for number in range(num_frames))
     return Clip(frames, None, MediaFacts(frame_times_s=times_s, video_s=step_s * num_frames))
 
 
@@ -50,8 +50,8 @@ def _shown(backbone: Qwen3VLBackbone, clip: Clip) -> dict[str, Any]:
     if frames is not None and len(frames) == 1:
         given = {"images": [frames[0]], "images_kwargs": {"do_resize": False, "input_data_format": "channels_last"}}
     elif frames is not None:
-        hundredths = [round(100 * time_s) for time_s in clip.facts.frame_times_s]
-        about = {"total_num_frames": 10**6, "fps": 100.0, "frames_indices": hundredths}
+        thousandths = [round(1000 * time_s) for time_s in clip.facts.frame_times_s]
+        about = {"total_num_frames": 10**6, "fps": 1000.0, "frames_indices": thousandths}
         sampled = {"do_resize": False, "do_sample_frames": False, "cap_pixels_per_frame": False}
         given = {"videos": [frames], "videos_kwargs": {**sampled, "video_metadata": [about]}}
     # As the authors' processor has it: a video without marks around all its frames.
@@ -115,7 +115,7 @@ def test_each_pair_of_frames_stands_behind_the_time_at_which_it_was_taken(qwen3_
 def test_a_video_is_cut_out_of_a_prompt_with_its_times_and_marks(qwen3_vl: Qwen3VLBackbone) -> None:
     for number, clip in enumerate(_clips()[:5]):
         ids_T = prompt_of(qwen3_vl, clip, "Is 1 < 2?").input_ids_T
-        text = qwen3_vl.tokenizer.decode(ids_T[qwen3_vl.media_span(ids_T)])
+        text = qwen3_vl.tokenizer.decode(ids_T[qwen3_vl.media_span(ids_T, qwen3_vl.placeholder_ids())])
         whole = qwen3_vl.tokenizer.decode(ids_T).removeprefix("<|im_start|>user\n").partition("Is 1")[0]
         assert text == (whole if number < 4 else whole[len("<|vision_start|>") : -len("<|vision_end|>")])
 

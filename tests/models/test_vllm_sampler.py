@@ -68,11 +68,11 @@ def test_log_probabilities_are_those_of_the_packed_pass(sampler: VllmSampler, te
     assert_scored_alike(sampler.backbone, sampled, temperature)
 
 
-@pytest.mark.parametrize("family", ["vision", "words"])
+@pytest.mark.parametrize("family", ["vision", "qwen3_vl", "words"])
 def test_other_families_are_scored_alike(family: str, request: pytest.FixtureRequest) -> None:
-    """Qwen2.5-VL with a video and a picture, and a causal language model; each by an engine of its own."""
+    """Qwen2.5-VL and Qwen3-VL with videos and a picture, and a causal language model; each by an engine of its own."""
     backbone: Backbone = request.getfixturevalue(family)
-    clips = [make_clip(4 if family == "vision" else 0, 0.0), make_clip(1 if family == "vision" else 0, 0.0)]
+    clips = [make_clip(num if backbone.towers() else 0, 0.0) for num in (4, 1, 2)]
     sampler = VllmSampler(backbone, EngineOptions(max_model_len=512, dtype="float32", budget=backbone.budget))
     _OPEN.append(sampler)
     sampler.update(policy_weights(backbone))

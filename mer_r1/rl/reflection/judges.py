@@ -106,7 +106,7 @@ class PolicyJudge:
     def _media(self, prompts: PromptBatch, row: int) -> Prompt:
         """The stretch of a prompt from its first medium to its last, and nothing else of it."""
         ids_T = prompts.input_ids_PT[row]
-        cut = self._backbone.media_span(ids_T)
+        cut = self._backbone.media_span(ids_T, self._backbone.placeholder_ids())
         return Prompt("", ids_T[cut].cpu(), prompts.positions_3PT[:, row, cut].cpu(), {}, MediaFacts())
 
     def _behind_opening(self, media: Prompt) -> Prompt:
