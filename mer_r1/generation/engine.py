@@ -86,7 +86,7 @@ class EngineModel:
         return self._engine
 
     def _opened(self) -> Any:
-        if folder_kind(self.folder, RUN_FIX) == "qwen2_5_omni_thinker":
+        if folder_kind(self.folder, RUN_FIX).endswith("_thinker"):
             raise InputError(
                 f"{self.folder}: an earlier layout, which vLLM does not load; write it anew with `mer-r1 export "
                 f"{self.folder} --out DIR`, and give that folder"

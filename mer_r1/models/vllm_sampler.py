@@ -85,6 +85,7 @@ class VllmSampler:
         if self._sleeps:
             llm.wake_up(tags=["weights"])
         with apart_from_training():
+            llm.apply_model(forget_packed_experts)
             (takes_head,) = llm.apply_model(owns_head)
             sent = counted(weights, self._dtype, given)
             iterator = (item for item in sent if takes_head or _HEAD not in item[0])
@@ -305,7 +306,7 @@ def seconds_per_grid(backbone: Backbone, prompt: Prompt) -> float:
     if not len(index):
         return 1.0
     offsets = (times[1:] - times[0]).double()
-    rate = getattr(config.vision_config, "tokens_per_second", 25 if hasattr(config, "audio_config") else 1)  # as vLLM
+    rate = getattr(config, "position_id_per_seconds", None) or getattr(config.vision_config, "tokens_per_second", 1)
     least, behind = float((offsets / index).max()), float(((offsets + 1) / index).min())
     return (least + behind) / 2 / rate
 
@@ -334,6 +335,14 @@ def owns_head(model: Any) -> bool:
     return any(_HEAD in path for path, _ in model.named_modules())
 
 
+def forget_packed_experts(model: Any) -> None:
+    """Let the next weights of experts be taken as the first. Those of an update vLLM 0.32 leaves unpacked on a CPU."""
+    for module in model.modules():
+        if getattr(method := getattr(module, "quant_method", None), "moe_kernel", None) is not None:
+            if next(module.parameters()).device.type == "cpu":
+                method.moe_kernel = None
+
+
 def held_bits(model: Any, has_head: bool) -> Counter[str]:
     """By block the bits of all weights of vLLM's model, those of packed copies where its kernels compute with them.
 
@@ -356,7 +365,8 @@ def _unpacked(module: Any, weight: Tensor) -> Tensor:
     """The weight that a layer computes with: its own, or (transposed) the packed copy of a CPU's kernel."""
     if not hasattr(module, "cpu_linear"):
         return weight
-    size = getattr(module, "input_size_per_partition", None) or module.embedding_dim
+    names = ("input_size_per_partition", "input_size", "embedding_dim")
+    size = next(size for name in names if (size := getattr(module, name, None)))
     identity = torch.eye(size, dtype=weight.dtype)
     unpacked: Tensor = module.cpu_linear(identity, weight, None)
     return unpacked

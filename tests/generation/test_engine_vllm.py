@@ -174,16 +174,22 @@ def test_a_sweep_trains_between_two_engines(taught_folder: Path, corpus: dict[st
     assert runs["vllm"] == runs["local"]
 
 
-@pytest.mark.parametrize("kind", ["vision", "qwen3_vl", "text"])
-def test_pictures_and_text_alone_are_answered_alike(kind: str, clips: list[Sample], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["omni3", "vision", "qwen3_vl", "text"])
+def test_other_families_are_answered_alike(kind: str, clips: list[Sample], tmp_path: Path) -> None:
     from mer_r1.generation.engine import EngineGenerator
     from mer_r1.generation.local import LocalGenerator
+    from mer_r1.models.tiny.omni3 import write_tiny_omni3
     from mer_r1.models.tiny.qwen3_vl import write_tiny_qwen3_vl
     from mer_r1.models.tiny.text import write_tiny_text
     from mer_r1.models.tiny.vision import write_tiny_vision
     from mer_r1.synthetic.corpus import minimer_texts
 
-    write = {"vision": write_tiny_vision, "qwen3_vl": write_tiny_qwen3_vl, "text": write_tiny_text}[kind]
+    write = {
+        "omni3": write_tiny_omni3,
+        "vision": write_tiny_vision,
+        "qwen3_vl": write_tiny_qwen3_vl,
+        "text": write_tiny_text,
+    }[kind]
     folder = str(write(tmp_path / kind, minimer_texts(300)))
     asked = [sample for sample in clips if sample.subtitle][:6]
     ours = {row.id: row for row in LocalGenerator(folder, 16).generate(asked, "slow")}

@@ -21,12 +21,14 @@ from mer_r1.models.decoding import NotFiniteError
 from mer_r1.models.lora import add_lora
 from mer_r1.models.packing import Branch, group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.qwen3_omni import Omni3Backbone
 from mer_r1.models.sampler import LocalSampler, Sampled, Stop, policy_weights
 from mer_r1.models.types import Prompt, Sampling
 from mer_r1.models.vllm_engine import EngineOptions
 from mer_r1.models.vllm_sampler import VllmSampler, counted, engine_input, held_bits
 from mer_r1.recipe import LoraSection
 from tests.media_samples import make_clip, prompt_of, prompts_of_all_kinds
+from tests.repeated_pass import copy_of
 
 pytestmark = pytest.mark.vllm
 _OPEN: list[VllmSampler] = []
@@ -91,10 +93,37 @@ def test_greedy_answers_are_the_local_ones(sampler: VllmSampler) -> None:
     assert torch.equal(theirs.encoded.embeds_PTD, ours.encoded.embeds_PTD)  # type: ignore[arg-type]
 
 
+def test_experts_and_deepstack_are_scored_alike_after_every_update(
+    omni3: Omni3Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qwen3-Omni with every kind of prompt, before and after its experts have learned."""
+    from vllm.distributed import parallel_state
+
+    # A process group of experts is made with the first engine of a process, and only where that has experts.
+    monkeypatch.setattr(parallel_state, "_EP", parallel_state._TP)
+    sampler = VllmSampler(omni3, EngineOptions(max_model_len=512, dtype="float32", budget=omni3.budget))
+    _OPEN.append(sampler)
+    prompts = prompts_of_all_kinds(omni3)
+    learned: Omni3Backbone = copy_of(omni3, torch.float32)
+    for layer in learned.language_model.layers:
+        layer.mlp.experts.down_proj.data *= -1.5
+    for backbone in (omni3, learned):
+        sampler.backbone = backbone
+        sampler.update(policy_weights(backbone))
+        (sampled,) = sampler.sample([prompts], 3, Sampling(16), Stop(), "key")
+        assert_scored_alike(backbone, sampled)
+    for seconds in (0.37, 4.37, 7.77):
+        assert_counted_alike(sampler, 12, seconds)
+
+
 @pytest.mark.parametrize("seconds", [0.37, 1.188, 2.0, 4.37, 6.96])
 @pytest.mark.parametrize("num_frames", [2, 4, 12])
 def test_the_engine_counts_our_positions(sampler: VllmSampler, seconds: float, num_frames: int) -> None:
     """Also where float32, in which the model rounds a video's times, and float64 round differently."""
+    assert_counted_alike(sampler, num_frames, seconds)
+
+
+def assert_counted_alike(sampler: VllmSampler, num_frames: int, seconds: float) -> None:
     from vllm.multimodal.inputs import MultiModalFeatureSpec
 
     clip = make_clip(num_frames, seconds)

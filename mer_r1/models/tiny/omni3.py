@@ -46,7 +46,13 @@ def tiny_omni3_config(tokenizer: Any) -> Any:
     rope = {**text["rope_parameters"], "mrope_section": [6, 5, 5], "mrope_interleaved": True}
     return Qwen3OmniMoeThinkerConfig(
         text_config={**text, **experts, "rope_parameters": rope, "tie_word_embeddings": False},
-        vision_config={**VISION, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64},
+        vision_config={
+            **VISION,
+            "deepstack_visual_indexes": [0, 1],
+            "num_position_embeddings": 64,
+            "image_size": 128,  # vLLM reads what published configurations have beside transformers' fields
+            "apply_vit_abs_pos_embed": True,
+        },
         audio_config={
             "num_mel_bins": 40,
             "encoder_layers": 2,
