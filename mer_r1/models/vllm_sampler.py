@@ -306,7 +306,7 @@ def seconds_per_grid(backbone: Backbone, prompt: Prompt) -> float:
     if not len(index):
         return 1.0
     offsets = (times[1:] - times[0]).double()
-    rate = getattr(config, "position_id_per_seconds", None) or getattr(config.vision_config, "tokens_per_second", 1)
+    rate: float = getattr(config, "position_id_per_seconds", 0) or getattr(config.vision_config, "tokens_per_second", 1)
     least, behind = float((offsets / index).max()), float(((offsets + 1) / index).min())
     return (least + behind) / 2 / rate
 
@@ -338,9 +338,9 @@ def owns_head(model: Any) -> bool:
 def forget_packed_experts(model: Any) -> None:
     """Let the next weights of experts be taken as the first. Those of an update vLLM 0.32 leaves unpacked on a CPU."""
     for module in model.modules():
-        if getattr(method := getattr(module, "quant_method", None), "moe_kernel", None) is not None:
-            if next(module.parameters()).device.type == "cpu":
-                method.moe_kernel = None
+        method: Any = getattr(module, "quant_method", None)
+        if getattr(method, "moe_kernel", None) is not None and next(module.parameters()).device.type == "cpu":
+            method.moe_kernel = None
 
 
 def held_bits(model: Any, has_head: bool) -> Counter[str]:
