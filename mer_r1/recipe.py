@@ -41,6 +41,7 @@ from mer_r1.yaml_text import names_in, override, read_yaml
 TINY = ("tiny", "tiny-vision")  # models that a run builds itself
 TargetKind = Literal["slow", "fast", "label"]
 ProtocolName = Literal["official", "corrected"]
+Quantization = Literal["nf4", "int8"]
 Positive = Annotated[int, Field(gt=0)]
 # "~" at the beginning is the user's folder, as on the command line.
 HomeText = Annotated[str, AfterValidator(os.path.expanduser)]
@@ -61,10 +62,15 @@ class LoraSection(_Section):
 
 
 class ModelSection(_Section):
-    """`source`: one of TINY, a folder, or a Hub id. Media keys: those of MediaBudget; None keeps the checkpoint's."""
+    """`source`: one of TINY, a folder, or a Hub id. Media keys: those of MediaBudget; None keeps the checkpoint's.
+
+    `quantization` holds the language model's layers in 4 or 8 bits (models/quantization.py) under the adapters of
+    `lora`.
+    """
 
     source: HomeText
     lora: LoraSection | None = None
+    quantization: Quantization | None = None
     prompt_style: str | None = None
     num_frames: Positive | None = None
     fps: float | None = None
@@ -294,6 +300,16 @@ class Recipe(_Section):
     def _sections_agree(self) -> Recipe:
         if self.model.lora and self.model.train_towers:
             raise ValueError("model.train_towers: adapters learn with frozen towers; remove one of the two keys")
+        if self.model.quantization and not self.model.lora:
+            raise ValueError(
+                "model.quantization: weights of so few bits do not learn, and adapters on them do; give model.lora, or "
+                "remove it"
+            )
+        if self.model.quantization and self.kind == "rl" and self.rl.sampler == "vllm":
+            raise ValueError(
+                "rl.sampler: vllm is given whole weights at every step, which model.quantization does not keep; use "
+                "local, or remove model.quantization"
+            )
         if self.data.keep_features and self.data.unreadable == "skip":
             raise ValueError(
                 "data.unreadable: with keep_features every clip is read before training; remove one of the two keys"

@@ -14,7 +14,7 @@ from mer_r1.commands import main
 from mer_r1.objectives import OBJECTIVES
 from mer_r1.pipelines.launch import configuration
 from mer_r1.recipe import Recipe, read_recipe, recipe_names
-from mer_r1.training.estimate import Costs, estimate, find_origin
+from mer_r1.training.estimate import GIB, Costs, estimate, find_origin
 from mer_r1.training.gpus import find_card
 from mer_r1.training.model_shape import KNOWN
 
@@ -36,6 +36,8 @@ def test_the_recipes_of_the_paper_and_for_smaller_means_are_there() -> None:
         "omni7b-baseline",
         "omni7b-sft-lora",
         "omni7b-rl-lora",
+        "omni7b-rl-qlora",
+        "omni3b-rl-qlora",
         "omni3b-sft",
         "omni3b-rl",
     }
@@ -118,6 +120,31 @@ def test_lora_on_one_gpu_takes_the_paper_s_steps() -> None:
     assert sft.model.lora is not None
     assert rl.optim.batch_size * rl.optim.gradient_accumulation_steps == 8
     assert sft.optim.batch_size * sft.optim.gradient_accumulation_steps == 32
+
+
+@pytest.mark.parametrize(("name", "gib"), [("omni3b-rl-qlora", 16), ("omni7b-rl-qlora", 24)])
+def test_few_bits_fit_a_small_card_and_take_the_steps_of_lora(name: str, gib: int) -> None:
+    recipe, lora = read_recipe(name), read_recipe("omni7b-rl-lora")
+    costs = estimate(recipe, card=find_card(memory_gib=gib)).costs
+    assert costs is not None
+    assert sum(costs.memory.values()) < 0.9 * gib * GIB  # the estimate's room for what it does not count
+    assert costs.prompts == 8
+    changed = {"source": lora.model.source, "quantization": None}
+    assert recipe.model.model_copy(update=changed) == lora.model
+    batch = {"batch_size": 8, "gradient_accumulation_steps": 1}
+    assert recipe.optim.model_copy(update=batch) == lora.optim
+    assert recipe.rl == lora.rl
+
+
+def test_the_guide_s_table_of_small_cards_is_what_a_dry_run_says() -> None:
+    rows = re.findall(r"^\| `(omni[^`]*)` \| (.*) \|$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) == 6
+    for name, cells in rows:
+        words = name.split()
+        for num, cell in zip((1, 2, 4, 8), cells.split(" | "), strict=True):
+            batch = [f"optim.batch_size={num}", f"optim.gradient_accumulation_steps={8 // num}"]
+            costs = costs_of(read_recipe(words[0], [*words[1:], *batch]), "rtx4090")
+            assert cell == f"{sum(costs.memory.values()) / GIB:.1f}", (name, num)
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -58,15 +58,17 @@ def _run(options: argparse.Namespace) -> int:
         require_place("--space", options.space / "app.py")
     from mer_r1.demo.model import open_model
     from mer_r1.demo.serve import require_gradio, serve
-    from mer_r1.generation.make import validate_generator
+    from mer_r1.generation.make import LOCAL, validate_generator
 
     validate_generator(options.model, service, max_new_tokens=options.max_new_tokens, fast=options.fast, engine=engine)
     require_gradio()
     if options.space is not None:
         if service is not None:
             raise InputError("--space: goes without --url; a Space runs the model itself")
-        if (options.fast, options.max_new_tokens, engine.name) != ("prefill", DEFAULT_LENGTH, "local"):
-            raise InputError("--space: goes without --fast, --max-new-tokens and --engine; add them to its app.py")
+        if (options.fast, options.max_new_tokens, engine) != ("prefill", DEFAULT_LENGTH, LOCAL):
+            raise InputError(
+                "--space: goes without --fast, --max-new-tokens, --engine and --quantization; add them to its app.py"
+            )
         from mer_r1.demo.space import write_space
 
         print(write_space(options.space, options.model))

@@ -177,13 +177,19 @@ def add_engine_options(parser: argparse._ActionsContainer) -> None:
         metavar="N",
         help="with --engine vllm: GPUs that share each layer of the model (default %(default)s)",
     )
+    parser.add_argument(
+        "--quantization",
+        choices=("nf4", "int8"),
+        help="with --engine local: hold the language model's layers in 4 or 8 bits, for a small GPU (default: as they "
+        "are stored)",
+    )
 
 
 def engine_of(options: argparse.Namespace) -> Engine:
     """What `add_engine_options` read. Raises InputError for a number that cannot be."""
     from mer_r1.generation.make import Engine
 
-    return Engine(options.engine, options.tensor_parallel)
+    return Engine(options.engine, options.tensor_parallel, options.quantization)
 
 
 _BUDGET_OPTIONS = {

@@ -61,7 +61,9 @@ def _model(origin: Origin, costs: Costs | None) -> str:
 def _trained(recipe: Recipe, costs: Costs) -> str:
     lora = recipe.model.lora
     if lora:
-        return f"{_count(costs.trained)} parameters of new adapters (LoRA, r = {lora.r}); the model stays as it is"
+        held = f", its layers held in {recipe.model.quantization}" if recipe.model.quantization else ""
+        adapters = f"{_count(costs.trained)} parameters of new adapters (LoRA, r = {lora.r})"
+        return f"{adapters}; the model stays as it is{held}"
     what = "towers too" if recipe.model.train_towers else "all but the towers"
     return f"{_count(costs.trained)} parameters, {what} (full training)"
 

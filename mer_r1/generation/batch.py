@@ -17,6 +17,7 @@ from mer_r1.emotion.wheel import WheelSet
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.category_confidence import CategoryTokens
 from mer_r1.models.packing import Branch, group_pass, pack
+from mer_r1.models.quantization import quantization_of
 from mer_r1.models.token_offsets import LocatedAnswer, locate_answer
 from mer_r1.models.types import ChatPrompt, Encoded, Prompt, Sampling
 from mer_r1.prompting.response import parse_response
@@ -60,7 +61,11 @@ def settings_of_answers(engine: str, backbone: Backbone, weights: str, max_new_t
     """What decides the answers of a checkpoint on this machine; `weights` is a fingerprint of its weights."""
     return {
         "engine": engine,
-        "model": {"weights": weights, "kind": type(backbone).__name__},
+        "model": {
+            "quantization": quantization_of(backbone.model),
+            "weights": weights,
+            "kind": type(backbone).__name__,
+        },
         "prompt": backbone.template.settings,
         "budget": asdict(backbone.budget),
         "max_new_tokens": max_new_tokens,

@@ -32,18 +32,21 @@ from mer_r1.models.decoding import NotFiniteError
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.types import Prompt, Sampling
 from mer_r1.prompting.templates import PromptTemplate
+from mer_r1.recipe import Quantization
 
 READERS = 4
 
 
-def load_model(source: str) -> Backbone:
+def load_model(source: str, quantization: Quantization | None = None) -> Backbone:
     """The model of a run's folder, of a checkpoint's folder, or of a Hub id, on the GPU where there is one.
 
-    Processes of one launch take the GPUs in turn. Raises InputError for what cannot be loaded.
+    `quantization` holds its language model's layers in 4 or 8 bits (models/quantization.py). Processes of one launch
+    take the GPUs in turn. Raises InputError for what cannot be loaded.
     """
-    backbone = load_backbone(model_folder(source))
     num_gpus = torch.cuda.device_count()
-    backbone.model.to(f"cuda:{local_rank() % num_gpus}" if num_gpus else "cpu")
+    device = f"cuda:{local_rank() % num_gpus}" if num_gpus else "cpu"
+    backbone = load_backbone(model_folder(source), quantization=quantization, device=device)
+    backbone.model.to(device)
     return backbone
 
 

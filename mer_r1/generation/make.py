@@ -13,6 +13,7 @@ from mer_r1.generation.generator import FastByPrompt, ModelGenerator, PromptedGe
 from mer_r1.media import MediaBudget
 from mer_r1.objectives import FastThinking
 from mer_r1.prompting.templates import PROMPT_TEMPLATES, PromptTemplate
+from mer_r1.recipe import Quantization
 from mer_r1.text import printable
 
 if TYPE_CHECKING:
@@ -47,17 +48,29 @@ EngineName = Literal["local", "vllm"]
 
 @dataclass(frozen=True)
 class Engine:
-    """What runs a checkpoint on this machine: our own loop, or vLLM, where `tensor_parallel` GPUs share each layer."""
+    """What runs a checkpoint on this machine: our own loop, or vLLM, where `tensor_parallel` GPUs share each layer.
+
+    Our own loop can hold the language model's layers in 4 or 8 bits (`quantization`).
+    """
 
     name: EngineName = "local"
     tensor_parallel: int = 1
+    quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
-        """Raises InputError for a number that cannot be."""
+        """Raises InputError for values that cannot be, and for those that do not go together."""
         if self.name not in get_args(EngineName):
             raise InputError(f"engine {self.name!r} is not known; use one of: {', '.join(get_args(EngineName))}")
         if self.tensor_parallel < 1 or (self.tensor_parallel > 1 and self.name != "vllm"):
             raise InputError(f"--tensor-parallel {self.tensor_parallel}: give 1 or more, with --engine vllm")
+        if self.quantization not in (None, *get_args(Quantization)):
+            known = ", ".join(get_args(Quantization))
+            raise InputError(f"--quantization {self.quantization!r}: is not known; use one of: {known}")
+        if self.quantization and self.name == "vllm":
+            raise InputError(
+                "--quantization: goes without --engine vllm, which loads a checkpoint as it is stored; give vLLM one "
+                "that is stored quantised"
+            )
 
 
 LOCAL = Engine()
@@ -91,11 +104,15 @@ def _require_default(model: str | Backbone) -> None:
 
 
 def require_engine(engine: Engine) -> None:
-    """Raises InputError where vLLM is to answer and is not installed, or not of a tested version."""
+    """Raises InputError where what an engine needs is not installed, or vLLM not of a tested version."""
     if engine.name == "vllm":
         from mer_r1.models.vllm_engine import require_vllm
 
         require_vllm()
+    if engine.quantization:
+        from mer_r1.models.quantization import require_quantization
+
+        require_quantization(engine.quantization)
 
 
 def make_generator(
@@ -120,7 +137,7 @@ def make_generator(
         if not isinstance(model, str):
             raise InputError("a model at an address is given by its name there, not as a loaded one")
         if engine != LOCAL:
-            raise InputError("--engine goes without --url: a model at an address runs there")
+            raise InputError("--engine and --quantization go without --url: a model at an address runs there")
         return _at_address(model, service, max_new_tokens, template, fast)
     made = make_model_generator(model, engine, max_new_tokens, template)
     return made if fast == "prefill" else FastByPrompt(made, made.with_template(made.template.answer_only()))
@@ -143,8 +160,14 @@ def make_model_generator(
         from mer_r1.generation.engine import EngineGenerator, EngineModel
 
         return EngineGenerator(EngineModel(model, max_new_tokens, engine.tensor_parallel), max_new_tokens, template)
-    from mer_r1.generation.local import LocalGenerator
+    from mer_r1.generation.local import LocalGenerator, load_model
 
+    if isinstance(model, str):
+        model = load_model(model, engine.quantization)
+    elif engine.quantization:
+        raise InputError(
+            "a loaded model stays as it is; give its folder, or load it with `load_model(…, quantization)`"
+        )
     return LocalGenerator(model, max_new_tokens, template)
 
 

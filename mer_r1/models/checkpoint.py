@@ -17,6 +17,7 @@ from typing import Any
 from mer_r1.errors import InputError, first_line
 from mer_r1.media import MediaBudget
 from mer_r1.model_settings import SETTINGS_FILE, looks_like_hub_id, published_settings, read_settings
+from mer_r1.models.quantization import quantised_config, stored_quantization, use_plain_kernels
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 
 CONNECT_S = 5.0
@@ -111,15 +112,29 @@ def read_parts(
     Without `weights` the model is on the meta device.
     Raises InputError where a file is missing or damaged, weights are missing, or the Hub cannot be asked.
     """
+    quantised = stored_quantization(source) if weights else None
     try:
         processor = processor_class.from_pretrained(source, trust_remote_code=False)
         if weights:
+            config = {"config": quantised_config(source, model_class, quantised)} if quantised else {}
             with _loaded_by_every_process():
                 model, found = model_class.from_pretrained(
-                    source, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+                    source,
+                    dtype=dtype,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    output_loading_info=True,
+                    **config,
                 )
         else:
             model, found = _without_weights(source, model_class), {"missing_keys": ()}
+    except ImportError as error:
+        if quantised is None:
+            raise
+        raise InputError(
+            f"{source}: its weights are quantised ({quantised.get('quant_method')}): {first_line(error)}; or give the "
+            "checkpoint that it was made of"
+        ) from error
     except damaged_folder_errors() as error:
         raise InputError(f"{source}: cannot be loaded as a {name} ({first_line(error)}); {fix}") from error
     tokenizer = getattr(processor, "tokenizer", processor)
@@ -127,6 +142,8 @@ def read_parts(
         raise InputError(f"{source}: the tokenizer is missing (tokenizer.json); {fix}")
     if lost := sorted(found["missing_keys"]):
         raise InputError(f"{source}: {len(lost)} weights are missing, such as {lost[0]}; {fix}")
+    if quantised:
+        use_plain_kernels(model)
     return model.eval(), processor
 
 

@@ -2,7 +2,8 @@
 
 The kind is config.json's `model_type`; a new family is one file and one line of LOADERS. A folder with an adapter of
 PEFT is its base, loaded from where adapter_config.json says, with the adapter merged into the weights: for inference
-and for a plain checkpoint (`export_model`), not to resume training.
+and for a plain checkpoint (`export_model`), not to resume training. On a base that is quantised the adapter stays
+beside the weights, as it was when it learned on such a base.
 """
 
 from __future__ import annotations
@@ -25,11 +26,21 @@ from mer_r1.models.checkpoint import (
     require_source,
     settings_of,
 )
-from mer_r1.models.lora import ADAPTER_CONFIG, adapter_base, first_not_finite, merged, peft_is_behind
+from mer_r1.models.lora import (
+    ADAPTER_CONFIG,
+    adapter_base,
+    attached,
+    first_not_finite,
+    merged,
+    peft_is_behind,
+    require_plain,
+)
+from mer_r1.models.quantization import is_stored_quantised, quantize
 from mer_r1.models.qwen2_5_omni import load_omni
 from mer_r1.models.qwen2_5_vl import load_vision
 from mer_r1.models.qwen3_omni import load_omni3
 from mer_r1.models.qwen3_vl import load_qwen3_vl
+from mer_r1.recipe import Quantization
 
 LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None, bool], Backbone]] = {
     "qwen2_5_omni": load_omni,
@@ -47,14 +58,21 @@ _OF_A_MEDIUM = re.compile("vision|visual|image|img|video|audio|speech|sound")
 
 
 def load_backbone(
-    source: str, budget: MediaBudget | None = None, prompt_style: str | None = None, weights: bool = True
+    source: str,
+    budget: MediaBudget | None = None,
+    prompt_style: str | None = None,
+    weights: bool = True,
+    *,
+    quantization: Quantization | None = None,
+    device: str | torch.device = "cpu",
 ) -> Backbone:
     """Load a folder or a Hub id as what it is, with the settings saved beside it or the given ones.
 
     A model that has no loader of its own is taken as a causal language model. Without `weights` the model is on the
-    meta device: prompts can be made and answers read, for an engine that has the weights.
-    Raises InputError for a folder that holds no whole checkpoint or adapter, for a Hub id that cannot be had, and for a
-    model that sees or hears and has no loader.
+    meta device: prompts can be made and answers read, for an engine that has the weights. With `quantization` its
+    layers lie on `device`, quantised; all else is on the CPU.
+    Raises InputError for a folder that holds no whole checkpoint or adapter, a Hub id that cannot be had, a model that
+    sees or hears and has no loader, and one that cannot be quantised or is already.
     """
     folder = Path(source)
     require_source(source)
@@ -64,14 +82,18 @@ def load_backbone(
                 f"{folder}: an adapter, which an engine does not load; run `mer-r1 export {folder} --out DIR`, and "
                 "give that folder"
             )
-        return _load_adapted(folder, budget, prompt_style)
+        return _load_adapted(folder, budget, prompt_style, quantization, device)
     if folder.exists():
         folder_kind(folder, RUN_FIX)
     config = _config(source)
-    if (kind := config["model_type"]) in LOADERS:
-        return LOADERS[kind](source, budget, prompt_style, weights)
-    _require_text(source, config)
-    return load_causal_lm(source, budget, prompt_style, weights)
+    load = LOADERS.get(config["model_type"])
+    if load is None:
+        _require_text(source, config)
+        load = load_causal_lm
+    backbone = load(source, budget, prompt_style, weights)
+    if quantization:
+        quantize(backbone.model, quantization, torch.device(device))
+    return backbone
 
 
 def export_model(source: str, out: Path, dtype: Literal["bfloat16", "float16", "float32"] | None = None) -> Path:
@@ -79,13 +101,19 @@ def export_model(source: str, out: Path, dtype: Literal["bfloat16", "float16", "
 
     `source` is a run's folder, a checkpoint's or an adapter's, or a Hub id; an adapter is merged into its base, in the
     base's own precision. Weights are then written in `dtype`, or as they are. Raises InputError where `source` is no
-    model, an adapter's base is missing or an adapter too, `out` exists, or a weight would not be finite.
+    model or a quantised one, an adapter's base is missing or an adapter too, `out` exists, or a weight would not be
+    finite.
     """
     if out.exists():
         raise InputError(f"{out}: exists already; give another --out, or remove it")
     folder = Path(model_folder(source))
     with peft_is_behind():
         backbone = load_backbone(str(folder))
+    if is_stored_quantised(backbone.model):
+        raise InputError(
+            f"{folder}: its weights, or those of the adapter's base, are quantised, and a checkpoint holds whole ones; "
+            f"give the checkpoint that they were made of, for an adapter in {ADAPTER_CONFIG}"
+        )
     if dtype:
         backbone.model.to(getattr(torch, dtype))
     if name := first_not_finite(backbone.model.state_dict().items()):
@@ -128,8 +156,14 @@ def _require_text(source: str, config: Mapping[str, Any]) -> None:
         )
 
 
-def _load_adapted(folder: Path, budget: MediaBudget | None, prompt_style: str | None) -> Backbone:
-    """The base of an adapter, with the adapter merged into its weights.
+def _load_adapted(
+    folder: Path,
+    budget: MediaBudget | None,
+    prompt_style: str | None,
+    quantization: Quantization | None,
+    device: str | torch.device,
+) -> Backbone:
+    """The base of an adapter, with the adapter merged into its weights, or beside them where these are quantised.
 
     Raises InputError, naming the adapter's configuration, where the base is no whole model.
     """
@@ -140,6 +174,10 @@ def _load_adapted(folder: Path, budget: MediaBudget | None, prompt_style: str | 
         raise InputError(f"{path}: its base_model_name_or_path {base} does not exist; write there where the base is")
     if (folder / SETTINGS_FILE).exists():
         budget, prompt_style = settings_of(str(folder), budget, prompt_style)
-    backbone = load_backbone(base, budget, prompt_style)
-    backbone.model = merged(backbone.model, folder)
+    backbone = load_backbone(base, budget, prompt_style, quantization=quantization, device=device)
+    if quantization or is_stored_quantised(backbone.model):
+        require_plain(folder)
+        backbone.wrapped_model = attached(backbone.model, folder)
+    else:
+        backbone.model = merged(backbone.model, folder)
     return backbone

@@ -94,8 +94,25 @@ def adapter_base(folder: Path) -> str:
     return base
 
 
+def require_plain(folder: Path) -> None:
+    """Raises InputError for an adapter that reads or replaces weights of its base, which a quantised one lacks."""
+    path = folder / ADAPTER_CONFIG
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("use_dora") or config.get("modules_to_save"):
+        kind = "of DoRA" if config.get("use_dora") else "with layers saved whole"
+        raise InputError(
+            f"{path}: an adapter {kind}, which does not stand on quantised weights; merge it first (`mer-r1 export "
+            f"{folder} --out DIR`), and give that folder"
+        )
+
+
 def merged(model: Any, folder: Path) -> Any:
-    """`model` with the adapter of `folder` in its weights.
+    """`model` with the adapter of `folder` in its weights. Raises InputError as `attached` does."""
+    return attached(model, folder).merge_and_unload().eval()
+
+
+def attached(model: Any, folder: Path) -> PeftModel:
+    """`model` with the adapter of `folder` beside its weights, in place, in evaluation mode.
 
     Raises InputError for an adapter that does not fit or whose weights are not finite.
     """
@@ -120,12 +137,12 @@ def merged(model: Any, folder: Path) -> Any:
         given = _fitted(model, config, given)
         # An adapter starts at random before its weights are read.
         with torch.random.fork_rng(devices=[]), peft_is_behind():
-            adapted = peft.PeftModel(model, config)
+            adapted: PeftModel = peft.PeftModel(model, config)
             peft.set_peft_model_state_dict(adapted, given)
         read = peft.get_peft_model_state_dict(adapted, adapted.state_dict(), save_embedding_layers=False)
         if odd := sorted({key for key in given if _WHOLE not in key} ^ read.keys()):
             raise ValueError(f"{odd[0]} is in one of them alone")
-        return adapted.merge_and_unload().eval()
+        return adapted.eval()
     except InputError:
         raise
     except (

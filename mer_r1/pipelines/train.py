@@ -62,6 +62,13 @@ def train(recipe: Recipe, out: Path, progress: Progress | None = None, prepared:
 def validate_start(recipe: Recipe) -> None:
     """Raises InputError for what a run needs and is not installed."""
     validate_trackers(recipe.optim.report_to)
+    if recipe.model.quantization:
+        from mer_r1.models.quantization import require_quantization
+
+        try:
+            require_quantization(recipe.model.quantization)
+        except InputError as error:
+            raise InputError(f"model.quantization: {error}; or set model.quantization=int8") from None
     if _samples_by_engine(recipe):
         from mer_r1.models.vllm_engine import require_vllm
 
@@ -105,7 +112,7 @@ def _train(
         if processes.is_main_process:
             _remove_half_written(out)
         backbone = load_backbone(recipe.model, out)
-        _make_trainable(backbone, recipe)
+        _make_trainable(backbone, recipe, processes.device)
     engine = _engine(recipe, backbone, processes) if samples_by_engine else None  # its memory is asked for before clips
     if engine is not None:
         at_the_end.callback(engine.close)
@@ -155,8 +162,11 @@ def _remove_half_written(out: Path) -> None:
             path.unlink()
 
 
-def _make_trainable(backbone: Backbone, recipe: Recipe) -> None:
-    """Put the model into the precision it is trained in, and choose which of its weights are trained."""
+def _make_trainable(backbone: Backbone, recipe: Recipe, device: Any) -> None:
+    """Put the model into the precision it is trained in, and choose which of its weights are trained.
+
+    Weights that are quantised then lie on `device`.
+    """
     lora = recipe.model.lora
     if lora is None or not recipe.optim.bf16:
         backbone.model.float()  # small steps vanish in bfloat16 weights; optim.bf16 computes in it by autocast
@@ -169,6 +179,10 @@ def _make_trainable(backbone: Backbone, recipe: Recipe) -> None:
         if recipe.optim.bf16:  # buffers, such as the rotation's frequencies, keep their precision
             for parameter in backbone.model.parameters():
                 parameter.data = parameter.data.to(torch.bfloat16)
+        if recipe.model.quantization:
+            from mer_r1.models.quantization import quantize
+
+            quantize(backbone.model, recipe.model.quantization, device)
         torch.manual_seed(recipe.seed)  # adapters start at random
         backbone.wrapped_model = add_lora(backbone.model, lora)
 
@@ -260,6 +274,7 @@ def _trainer(
 def load_backbone(model: ModelSection, out: Path) -> Backbone:
     """The recipe's model, with its media keys laid over the checkpoint's; one of TINY is built into `out`/its name."""
     from mer_r1.models import loading
+    from mer_r1.models.quantization import is_stored_quantised
 
     source = model.source
     if source in TINY:
@@ -274,6 +289,11 @@ def load_backbone(model: ModelSection, out: Path) -> Backbone:
             f"run mer-r1 export {model.source} --out {model.source}-merged and name that"
         )
     backbone = loading.load_backbone(source, prompt_style=model.prompt_style)
+    if is_stored_quantised(backbone.model):
+        raise InputError(
+            f"model.source: {model.source} holds quantised weights, and training takes whole ones; name the checkpoint "
+            "that it was made of, and model.quantization quantises that"
+        )
     backbone.budget = replace(backbone.budget, **model.media_changes())
     return backbone
 

@@ -13,10 +13,14 @@ D hidden width, M width of the MLP, b bytes a number.
     full training   16 bytes a trained parameter (float32 weight, gradient, two moments), spread over GPUs by FSDP2, and
                     a compute copy on every GPU, whose weights stay gathered within a step
     LoRA            the frozen base in 2 bytes, 16 bytes a parameter of the adapters, nothing spread
+    quantised base  nf4 0.516 byte a weight of the linear layers, int8 1 byte and 4 a row; all else in 2 bytes, and one
+                    weight dequantised; a step of decoding takes 1.7 times as long (a measured 0.58 of the tokens, by
+                    vLLM in 4 bits: unsloth issue 5108)
     activations     12 D + 4 M numbers a token and layer; with checkpointing D a token and layer, and one whole layer
 
 GEMMs and attention are taken to reach 0.4 of the dense bf16 peak. Left out: attention inside the towers, decoding of
-clips, the optimiser's own time. GiB are 2^30 bytes. All formulas and what is checked of them: docs/training.md.
+clips, the optimiser's own time, dequantising within a pass (a few percent of it). GiB are 2^30 bytes. All formulas and
+what is checked of them: docs/training.md.
 """
 
 from __future__ import annotations
@@ -37,6 +41,8 @@ GPUS_A_NODE = 8
 UPDATE_BYTES = 12  # a parameter: read in float32, written and counted in bfloat16, written and counted in the engine
 RUNTIME_BYTES = 3 * 2**30  # the driver, libraries and holes between blocks
 HEAD_CHUNK_BYTES = 3 * 4 * 2**25  # the packed pass makes 2^25 logits at a time: logits, their softmax, their gradient
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # 4 bits, a scale in 8 bits for 64 weights, a float32 for 256 scales
+QUANTISED_DECODE = 1.7  # times the seconds of a step
 FAST_TOKENS = 16  # the prefill and the answer's ids up to its last word
 ANSWER_TOKENS = 256  # an answer's expected length, for time; memory counts max_completion_length
 PATCHES_A_TOKEN, SOUND_POSITIONS_A_TOKEN = 4, 2
@@ -110,6 +116,17 @@ def layer_numbers(text: Text) -> int:
     return 12 * text.hidden + 4 * text.mlp
 
 
+def frozen_bytes(shape: Shape, recipe: Recipe) -> float:
+    """Of the model under adapters, on every GPU."""
+    text, b = shape.text, 2 if recipe.optim.bf16 else 4
+    if recipe.model.quantization is None:
+        return b * shape.parameters
+    rows = text.layers * sum(out for _, out in text.widths.values())
+    quantised = NF4_BYTES * text.linear if recipe.model.quantization == "nf4" else text.linear + 4 * rows
+    dequantised = max(first * second for first, second in text.widths.values())
+    return quantised + b * (shape.parameters - text.linear + dequantised)
+
+
 def memory(shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, num_gpus: int) -> dict[str, float]:
     """Bytes on one GPU at the fullest moment, by what holds them. `answer` is the longest answer in tokens."""
     text, optim = shape.text, recipe.optim
@@ -123,7 +140,7 @@ def memory(shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, num_gpus: 
     learning = logits + (kept + whole if optim.gradient_checkpointing else text.layers * whole)
     has_cache = is_rl and recipe.rl.sampler == "local"
     cache = optim.batch_size * 2 * text.layers * text.kv * b * (tokens.prompt + num * answer) if has_cache else 0
-    base = b * shape.parameters if recipe.model.lora else 4 * shape.parameters / spread
+    base = frozen_bytes(shape, recipe) if recipe.model.lora else 4 * shape.parameters / spread
     is_copied = not recipe.model.lora and (optim.bf16 or num_gpus > 1)
     is_referred = is_rl and recipe.rl.beta > 0 and not recipe.model.lora
     is_piled = spread > 1 and optim.gradient_accumulation_steps > 1  # accelerate's no_sync: spread with the last one
@@ -165,6 +182,7 @@ def step_seconds(
         read = 2 * (text.linear + text.hidden * text.vocab) + cache
         one = read / (BANDWIDTH_SHARE * gpu.bandwidth)
         one = one / micro if by_engine else max(one, text.layers * LAUNCH_S)
+        one *= QUANTISED_DECODE if recipe.model.quantization else 1
         seconds["towers"] *= 2 if by_engine else 1
         seconds["prefill"] = prompts * forward_flops(text, tokens.prompt, tokens.prompt**2 / 2, 1) / speed
         seconds["decode"] = answer * one

@@ -234,7 +234,11 @@ def _fix(recipe: Recipe, memory: Callable[[int], dict[str, float]], num_gpus: in
         return "lower optim.batch_size and raise optim.gradient_accumulation_steps"
     if enough:
         return f"{enough} GPUs hold it"
-    return "take shorter prompts and answers" if recipe.model.lora else "train adapters (model.lora)"
+    if recipe.model.lora is None:
+        return "train adapters (model.lora)"
+    if recipe.model.quantization is None:
+        return "hold the model in 4 bits (model.quantization=nf4)"
+    return "take shorter prompts and answers"
 
 
 def _work(recipe: Recipe, shape: Shape, tokens: cost.Tokens, answer: int) -> Work:

@@ -241,6 +241,8 @@ def _training(recipe: Recipe, facts: RunFacts, model: ModelFacts) -> str:
         wheels = facts.wheels or f"{_name(recipe.rl.wheels)}, protocol {recipe.rl.protocol}"
         lines += [f"- objective: `{recipe.rl.objective}`, {recipe.rl.num_generations} answers a prompt"]
         lines += [f"- emotion wheels: {wheels}"]
+    if recipe.model.quantization:
+        lines.append(f"- learned beside the base's layers in {recipe.model.quantization}")
     if facts.steps:
         lines.append(f"- optimiser steps: {facts.steps}")
     lines.append(f"- seed: {recipe.seed}")

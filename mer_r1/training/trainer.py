@@ -96,6 +96,11 @@ class RunTrainer(Trainer, ABC):
             **kwargs,
         )
         if self.is_fsdp_enabled:
+            if recipe.model.quantization:
+                raise InputError(
+                    "model.quantization: quantised weights are not spread over processes; start it without FSDP "
+                    "(--launch does), or remove it"
+                )
             _set_sharding(self.accelerator.state.fsdp_plugin, self.model)
         self.model_accepts_loss_kwargs = False  # losses here are scaled for a step's micro-batches by themselves
         self.remove_callback(PrinterCallback)

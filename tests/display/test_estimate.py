@@ -55,6 +55,8 @@ def test_what_learns_is_said_of_adapters_and_towers(capsys: pytest.CaptureFixtur
         "20.19 million parameters of new adapters (LoRA, r = 8)"
         in shown(capsys, recipe_of(model=lora), Place())["Trains"]
     )
+    held = shown(capsys, recipe_of(model={**lora, "quantization": "nf4"}), Place())["Trains"]
+    assert held.endswith("; the model stays as it is, its layers held in nf4")
     towers = {"source": "tiny", "train_towers": True}
     assert "1.39 million parameters, towers too" in shown(capsys, recipe_of(model=towers), Place())["Trains"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -187,3 +188,39 @@ def test_fast_thinking_by_a_prompt_asks_for_the_answer_alone(tiny: OmniBackbone,
     assert fast == list(LocalGenerator(by_hand, SHORT).generate(asked, "fast"))
     with pytest.raises(InputError, match="cannot ask for an answer alone; full, choice, brief, brief_choice can"):
         make_generator(tiny, max_new_tokens=SHORT, template=PROMPT_TEMPLATES["set"], fast="prompt")
+
+
+@pytest.mark.slow
+def test_answers_from_weights_in_few_bits_are_settings_of_their_own(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mer_r1.commands import main
+    from mer_r1.data.manifest import write_manifest
+
+    write_manifest(tmp_path / "m.jsonl", [Sample("x", subtitle="I am so glad.", labels=("happy",))])
+    command = ["predict", "--manifest", str(tmp_path / "m.jsonl"), "--out", str(tmp_path / "out.jsonl")]
+    command += ["--model", str(tiny_folder), "--max-new-tokens", "4"]
+    assert main([*command, "--mode", "fast", "--quantization", "int8"]) == 0
+    settings = json.loads((tmp_path / "out.jsonl.settings.json").read_text())["settings"]
+    assert settings["model"]["quantization"] == "int8"
+    assert main([*command, "--mode", "slow"]) == 2
+    assert "its answers were made with model.quantization int8, not None; give another --out" in capsys.readouterr().err
+    assert main([*command, "--mode", "slow", "--quantization", "int8"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--engine", "vllm"], "--quantization: goes without --engine vllm, which loads a checkpoint as it is stored"),
+        (["--url", "http://127.0.0.1:1/v1"], "--engine and --quantization go without --url"),
+    ],
+)
+def test_weights_in_few_bits_are_our_own_loop_s(
+    arguments: list[str], said: str, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mer_r1.commands import main
+
+    command = ["predict", "--subtitle", "Oh!", "--model", str(tiny_folder), "--quantization", "nf4"]
+    assert main([*command, *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line

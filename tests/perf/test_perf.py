@@ -90,6 +90,14 @@ def test_calibration_cost_prints_both_overheads(script: Any, capsys: pytest.Capt
     assert min(result["parts_s"].values()) > 0
 
 
+def test_quantization_cost_prints_a_ratio_of_every_kind(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("bitsandbytes")
+    result = printed(script("quantization_cost"), capsys, *SMALL_STEP, "--rounds", "1", "--clock", "cpu")
+    assert result["ratio"].keys() == {"nf4", "int8"}
+    assert all(min(found.values()) > 0 for found in result["ratio"].values())
+    assert result["weights_mb"]["nf4"] < result["weights_mb"]["int8"] < result["weights_mb"]["lora"]
+
+
 def test_the_naive_extra_pass_reads_the_same_confidences(script: Any, tmp_path: Path) -> None:
     module = script("calibration_cost")
     options = Namespace(prompt=40, answer=48, group=3, hidden=64, layers=2, clock="cpu")

@@ -20,7 +20,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import most_tokens
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.types import Prompt
-from mer_r1.recipe import LoraSection, Recipe
+from mer_r1.recipe import LoraSection, Quantization, Recipe
 from mer_r1.training import cost
 from mer_r1.training.estimate import find_origin, prompt_tokens
 from mer_r1.training.gpus import GPUS
@@ -263,6 +263,37 @@ def test_full_training_needs_sixteen_bytes_a_parameter_spread_and_adapters_hold_
     assert adapted["reference"] == adapted["compute copy"] == 0
     assert spread["reference"] == 2 * OMNI_7B.parameters
     assert cost.memory(OMNI_7B, recipe_of(rl={"beta": 0}), TOKENS, 256, 8)["reference"] == 0
+
+
+@pytest.mark.parametrize("bits", ["nf4", "int8"])
+def test_a_quantised_base_takes_the_bytes_of_a_quantised_model_and_one_weight_as_it_was(
+    bits: Quantization, fresh_tiny: OmniBackbone
+) -> None:
+    """But for the tables of numbers, 1.2 KB, that every weight in 4 bits has of its own."""
+    from mer_r1.models.quantization import quantize
+
+    pytest.importorskip("bitsandbytes")
+    quantize(fresh_tiny.model, bits, torch.device("cpu"))
+    state = fresh_tiny.model.state_dict()
+    kept = [value for name, value in state.items() if "quant_map" not in name and "quant_state" not in name]
+    shape, model = shape_of(fresh_tiny.model.config.to_dict(), "x"), {"source": "tiny", "lora": {}}
+    recipe = recipe_of(model=model | {"quantization": bits}, optim={"bf16": False})
+    held = sum(tensor.nbytes for tensor in {tensor.data_ptr(): tensor for tensor in kept}.values())
+    one = 4 * shape.text.hidden * shape.text.mlp
+    assert cost.frozen_bytes(shape, recipe) == pytest.approx(held + one, rel=2e-3)
+    whole = recipe_of(model=model, optim={"bf16": False})
+    assert cost.frozen_bytes(shape, whole) == 4 * shape.parameters
+
+
+def test_a_step_of_decoding_takes_longer_from_quantised_weights_and_a_pass_does_not() -> None:
+    lora = {"source": "tiny", "lora": {}}
+    plain, quantised = (
+        cost.step_seconds(OMNI_7B, recipe_of(model=model), TOKENS, 256, GPUS["rtx4090"], 1)
+        for model in (lora, lora | {"quantization": "nf4"})
+    )
+    times = {name: quantised[name] / plain[name] for name in plain}
+    assert times.pop("decode") == pytest.approx(1.7)
+    assert set(times.values()) == {1.0}
 
 
 def test_accumulated_gradients_lie_whole_on_every_gpu_of_a_spread_model_only() -> None:

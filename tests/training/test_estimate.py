@@ -54,7 +54,9 @@ def test_a_run_that_does_not_fit_says_what_would() -> None:
     assert fix_of(recipe_of(), "rtx4090", 8) == "train adapters (model.lora)"
     wide = {"learning_rate": 1e-6, "bf16": True, "gradient_checkpointing": True, "batch_size": 32}
     assert "lower optim.batch_size" in fix_of(recipe_of(model=LORA, optim=wide), "h100", 1)
-    assert "take shorter prompts" in fix_of(recipe_of(model=LORA), "rtx4090", 1)
+    assert fix_of(recipe_of(model=LORA), "rtx4090", 1) == "hold the model in 4 bits (model.quantization=nf4)"
+    assert fix_of(recipe_of(model={**LORA, "quantization": "nf4"}), "rtx4090", 1) == ""
+    assert "take shorter prompts" in fix_of(recipe_of(model={**LORA, "quantization": "nf4"}), "rtx5080", 1)
     engine = {"sampler": "vllm", "vllm_gpu_memory_utilization": 0.9}
     assert "lower rl.vllm_gpu_memory_utilization" in fix_of(recipe_of(rl=engine), "h100", 8)
 
@@ -101,7 +103,7 @@ def test_a_card_given_by_its_memory_has_no_hours() -> None:
 def test_the_figures_of_a_card_are_of_its_kind(name: str) -> None:
     """A slip of a power of ten, or of the rate with sparsity, which is twice the dense one."""
     gpu = GPUS[name]
-    assert 22 <= gpu.memory_gib <= 288
+    assert 15 <= gpu.memory_gib <= 288
     assert 3e11 <= gpu.bandwidth <= 8e12
     assert 30 <= gpu.flops / gpu.bandwidth <= 430  # FLOP a byte: h20 has the fewest, l4 and l40s the most
     assert gpu.link in (25e9, 50e9, 300e9, 448e9, 450e9, 900e9)

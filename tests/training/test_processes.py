@@ -36,6 +36,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     },
     "sft": {"kind": "sft", "sft": {"targets": ["slow", "fast"]}},
     "lora": {"kind": "rl", "model": {"lora": {"r": 4, "lora_alpha": 8}}},
+    "qlora": {"kind": "rl", "model": {"lora": {"r": 4, "lora_alpha": 8}, "quantization": "nf4"}},
 }
 EVALUATED = {"mer_r1", "sft"}
 
