@@ -114,6 +114,16 @@ def test_the_smaller_model_is_trained_as_the_larger() -> None:
     assert read_recipe("omni3b-rl", ["model.source=runs/omni7b-sft"]) == read_recipe("omni7b-rl")
 
 
+@pytest.mark.parametrize("stage", ["sft", "rl", "emo-r3-cold", "emo-r3-rl"])
+def test_qwen3_vl_is_trained_as_qwen2_5_vl_on_as_many_tokens(stage: str) -> None:
+    """Of cells of 32 x 32 pixels where Qwen2.5-VL's have 28 x 28."""
+    older, newer = (read_recipe(f"{name}-{stage}").model for name in ("vl3b", "qwen3vl4b"))
+    if older.max_pixels is not None:
+        assert newer.max_pixels == older.max_pixels // 28**2 * 32**2
+    again = [f"model.source={older.source}", *([f"model.max_pixels={older.max_pixels}"] if older.max_pixels else [])]
+    assert read_recipe(f"qwen3vl4b-{stage}", again) == read_recipe(f"vl3b-{stage}")
+
+
 def test_lora_on_one_gpu_takes_the_paper_s_steps() -> None:
     rl, sft = read_recipe("omni7b-rl-lora"), read_recipe("omni7b-sft-lora")
     assert rl.model.lora is not None

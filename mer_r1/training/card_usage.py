@@ -11,15 +11,26 @@ SUBTITLE, CANDIDATES = "I won the prize!", ("happy", "sad")
 """What stands for a sample's own in the example."""
 _SIGHT = """videos=[clip.frames_THWC], videos_kwargs={"do_resize": False, "input_data_format": "channels_last"}"""
 
+_TIMES = (
+    "times = [*clip.facts.frame_times_s]",
+    'about = {"total_num_frames": len(times), "frames_indices": times, "fps": 1.0}',
+    'media["videos_kwargs"] |= {"do_sample_frames": False, "video_metadata": [about]}',
+    'text = text.replace("<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>")',
+)
+
 
 @dataclass(frozen=True)
 class Loading:
-    """How a class of checkpoints is loaded (model and processor or tokenizer), and what it reads of a clip."""
+    """How a class of checkpoints is loaded (model and processor or tokenizer), and what it reads of a clip.
+
+    `is_timed`: its prompt holds the times of a video's frames, each with marks of its own.
+    """
 
     model: str
     reader: str
     pipeline: str
     reads: str
+    is_timed: bool = False
 
     @property
     def media(self) -> tuple[str, ...]:
@@ -46,6 +57,7 @@ def usage(
             "# The frames and the sound that it was taught with; a medium that the clip lacks leaves chat and inputs.",
             f'clip = read_clip(Sample("clip", video=Path("clip.mp4")), {_budget(budget)})',
             f"media = dict({_SIGHT})",
+            *(_TIMES if loading.is_timed else ()),
         ]
         lines += ["media |= dict(audio=[clip.waveform_N])"] if "audio" in loading.media else []
         lines += ['inputs = processor(text=text, return_tensors="pt", **media)']
