@@ -5,7 +5,8 @@ that opens words of two categories of a wheel speaks for both, or for none where
 Such ids are counted here, per wheel and category, before anything trains, with the words that they open. Only a
 tokenizer is read, no weights.
 
-Counted as everywhere: distinct ids, each word both as it stands and after a space.
+Counted as everywhere: distinct ids, each word both as it stands, which is how an answer's first word is written, and
+after a space, as the others are.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ _FIX = "give a folder with tokenizer.json, a run's folder, tiny, or a Hub id suc
 class TokenCount:
     """Words and the distinct ids that open them, of one category or of a whole wheel.
 
-    `num_shared_ids` open words of another category of the wheel too. `num_touched` words open with a shared id, as they
-    stand or after a space; `num_lost` of them in both ways, so that they keep no id where shared ones are dropped.
+    `num_shared_ids` open words of another category of the wheel too. `num_alone` words open with a shared id as they
+    stand, `num_spaced` after a space; `num_lost` in both ways, so that they keep no id where shared ones are dropped.
     """
 
     name: str
     num_words: int
     num_ids: int
     num_shared_ids: int
-    num_touched: int
+    num_alone: int
+    num_spaced: int
     num_lost: int
 
 
@@ -67,7 +69,7 @@ def token_report(tokenizer: Any, wheels: WheelSet) -> tuple[WheelTokens, ...]:
 def _wheel_tokens(
     wheel: int,
     ids_of: tuple[frozenset[int], ...],
-    opening: Mapping[str, frozenset[int]],
+    opening: Mapping[str, tuple[int, int]],
     tokenizer: Any,
     wheels: WheelSet,
 ) -> WheelTokens:
@@ -79,9 +81,9 @@ def _wheel_tokens(
 
     def count(name: str, words: set[str]) -> TokenCount:
         ids: frozenset[int] = frozenset().union(*(opening[word] for word in words))
-        touched = [word for word in words if opening[word] & shared]
-        num_lost = sum(opening[word] <= shared for word in touched)
-        return TokenCount(name, len(words), len(ids), len(ids & shared), len(touched), num_lost)
+        hits = [(opening[word][0] in shared, opening[word][1] in shared) for word in words]
+        num_alone, num_spaced = (sum(column) for column in zip(*hits, strict=True)) if hits else (0, 0)
+        return TokenCount(name, len(words), len(ids), len(ids & shared), num_alone, num_spaced, sum(map(all, hits)))
 
     openers = []
     for ident in shared:

@@ -23,7 +23,7 @@ def print_wheel_tokens(report: tuple[WheelTokens, ...], title: str) -> None:
     console = Console(emoji=False, markup=False, highlight=False)
     console.print(title, soft_wrap=True)
     table = Table("wheel", "category")
-    for head in ("words", "first ids", "shared", "touched", "lost"):
+    for head in ("words", "first ids", "shared", "alone", "after space", "lost"):
         table.add_column(head, justify="right")
     for item in report:
         for index, count in enumerate(item.categories):
@@ -35,8 +35,8 @@ def print_wheel_tokens(report: tuple[WheelTokens, ...], title: str) -> None:
         for opener in item.shared[:NUM_EXAMPLES]:
             console.print(f"{item.total.name}: {_example(opener)}", soft_wrap=True)
     console.print(
-        "touched: words that open with a shared id, as they stand or after a space; lost: in both ways, so that they "
-        "keep no id under shared_tokens: drop",
+        "alone, after space: words that open with a shared id as they stand, as an answer's first word does, or after "
+        "a space, as the others do; lost: in both ways, so that they keep no id under shared_tokens: drop",
         soft_wrap=True,
     )
 
@@ -52,19 +52,37 @@ def print_gold_tokens(report: GoldTokens, manifest: str) -> None:
         soft_wrap=True,
     )
     table = Table("wheel", "category")
-    for head in ("words", "one token", "occurrences", "touched", "lost"):
+    for head in ("words", "one token", "times", "shared", "first", "later", "lost"):
         table.add_column(head, justify="right")
     for item in report.by_wheel:
         for index, count in enumerate((*item.categories, item.total)):
             name = "all" if count is item.total else count.name
-            shares = [_share(part, count.num_times) for part in (count.num_touched, count.num_lost)]
+            shares = (
+                _share(count.num_first_shared + count.num_later_shared, count.num_times),
+                _share(count.num_first_shared, count.num_first),
+                _share(count.num_later_shared, count.num_times - count.num_first),
+                _share(count.num_lost, count.num_times),
+            )
             numbers = (f"{part:,}" for part in (count.num_words, count.num_single, count.num_times))
             table.add_row(item.total.name if index == 0 else "", escape(name), *numbers, *shares)
         table.add_section()
     console.print(table)
+    console.print(
+        "shared: occurrences that open with a shared id where they stand; first: of those that stand first in their "
+        "row; later: of the others; lost: those that would in either place",
+        soft_wrap=True,
+    )
     for item in report.by_wheel:
-        if item.touched:
-            console.print(f"{item.total.name}, touched: {_most_frequent(item.touched)}", soft_wrap=True)
+        for opener in item.shared[:NUM_EXAMPLES]:
+            text = f"{opener.text!r} (id {opener.id}) opens {_most_frequent(opener.words)}"
+            console.print(f"{item.total.name}, as written: {text}", soft_wrap=True)
+    if report.glued:
+        share = _share(sum(report.glued.values()), report.num_answers)
+        console.print(
+            f"of the words that stand first {share} share their first token with <answer> where a text is cut in one "
+            f"piece, and are then not read: {_most_frequent(report.glued)}",
+            soft_wrap=True,
+        )
     if report.unknown:
         num_unknown = sum(report.unknown.values())
         console.print(f"in no wheel, {num_unknown:,} occurrences: {_most_frequent(report.unknown)}", soft_wrap=True)
@@ -80,7 +98,7 @@ def _share(num: int, whole: int) -> str:
 
 
 def _cells(count: TokenCount) -> tuple[str, ...]:
-    shares = [_share(num, count.num_words) for num in (count.num_touched, count.num_lost)]
+    shares = [_share(num, count.num_words) for num in (count.num_alone, count.num_spaced, count.num_lost)]
     return f"{count.num_words:,}", f"{count.num_ids:,}", f"{count.num_shared_ids:,}", *shares
 
 

@@ -98,16 +98,16 @@ def category_tokens(backbone: Backbone, wheels: WheelSet, shared_tokens: SharedT
     )
 
 
-def opening_ids(tokenizer: Any, wheels: WheelSet) -> dict[str, frozenset[int]]:
-    """Of every word that has a category the ids it may open with: its first id, and that of it after a space."""
+def opening_ids(tokenizer: Any, wheels: WheelSet) -> dict[str, tuple[int, int]]:
+    """Of every word that has a category the ids it opens with: as it stands, and after a space."""
     words = [word for word in wheels.words if wheels.reaches(word)]
     alone, after_space = (
         tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (words, [f" {word}" for word in words])
     )
-    return {word: frozenset((ids[0], spaced[0])) for word, ids, spaced in zip(words, alone, after_space, strict=True)}
+    return {word: (ids[0], spaced[0]) for word, ids, spaced in zip(words, alone, after_space, strict=True)}
 
 
-def category_ids(opening: Mapping[str, frozenset[int]], wheels: WheelSet) -> tuple[tuple[frozenset[int], ...], ...]:
+def category_ids(opening: Mapping[str, tuple[int, int]], wheels: WheelSet) -> tuple[tuple[frozenset[int], ...], ...]:
     """Per wheel and category the distinct ids that open the category's words."""
     return tuple(
         tuple(frozenset(chain.from_iterable(opening[word] for word in wheels.words_of(wheel, name))) for name in names)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mer_r1.analysis.gold_tokens import GoldCount, gold_report
+from mer_r1.analysis.gold_tokens import GoldCount, GoldOpener, gold_report
 from mer_r1.commands import main
 from mer_r1.data.gold import Gold
 from mer_r1.errors import InputError
 from tests.small_wheels import SMALL
-from tests.word_pieces import Pieces
+from tests.word_pieces import Pieces, glued_tokenizer
 
 
 def gold(*labels: object) -> Gold:
@@ -22,20 +22,25 @@ def gold(*labels: object) -> Gold:
 def test_every_occurrence_of_a_gold_word_counts() -> None:
     """One id a byte: "angry" and "at ease" open with the same letter, and every word with a space after another."""
     found = gold_report(
-        Pieces(), SMALL, gold(("happy", "angry"), "happy, qwerty", ("happy", "sad"), ("angry",), 3, None)
+        Pieces(), SMALL, gold(("happy", "angry"), "happy, qwerty", ("happy", "sad"), ("angry",), ("qwerty",), 3, None)
     )
-    assert (found.num_rows, found.num_malformed, found.num_times, found.unknown) == (6, 1, 7, {"qwerty": 1})
+    assert (found.num_rows, found.num_malformed, found.num_answers, found.num_times) == (7, 1, 5, 8)
+    assert found.unknown == {"qwerty": 2}
     assert found.by_wheel[0].categories == (
-        GoldCount("joy", num_words=1, num_single=0, num_times=3, num_touched=3, num_lost=0),
-        GoldCount("anger", num_words=1, num_single=0, num_times=2, num_touched=2, num_lost=2),
-        GoldCount("sadness", num_words=1, num_single=0, num_times=1, num_touched=1, num_lost=0),
+        GoldCount("joy", 1, 0, num_times=3, num_first=3, num_first_shared=0, num_later_shared=0, num_lost=0),
+        GoldCount("anger", 1, 0, num_times=2, num_first=1, num_first_shared=1, num_later_shared=1, num_lost=2),
+        GoldCount("sadness", 1, 0, num_times=1, num_first=0, num_first_shared=0, num_later_shared=1, num_lost=0),
     )
-    assert found.by_wheel[0].total == GoldCount("w1", 3, 0, 6, 6, 2)
-    assert found.by_wheel[0].touched == {"happy": 3, "angry": 2, "sad": 1}
+    assert found.by_wheel[0].total == GoldCount("w1", 3, 0, 6, 4, num_first_shared=1, num_later_shared=2, num_lost=2)
+    assert found.by_wheel[0].shared == (
+        GoldOpener(ord(" "), " ", {"angry": 1, "sad": 1}),
+        GoldOpener(ord("a"), "a", {"angry": 1}),
+    )
     assert found.by_wheel[4].total.num_times == 5  # sad has no home in w5
+    assert found.glued == {}
 
 
-def test_words_that_share_nothing_are_not_touched() -> None:
+def test_words_that_share_nothing_are_not_counted_as_shared() -> None:
     class Whole(Pieces):
         """An id a text."""
 
@@ -43,8 +48,15 @@ def test_words_that_share_nothing_are_not_touched() -> None:
             return [sum(ord(character) * 1000**place for place, character in enumerate(text))]
 
     found = gold_report(Whole(), SMALL, gold(("happy", "angry"), ("happy",)))
-    assert found.by_wheel[0].total == GoldCount("w1", num_words=2, num_single=2, num_times=3, num_touched=0, num_lost=0)
-    assert found.by_wheel[0].touched == {}
+    assert found.by_wheel[0].total == GoldCount("w1", 2, 2, 3, 2, num_first_shared=0, num_later_shared=0, num_lost=0)
+    assert found.by_wheel[0].shared == ()
+
+
+def test_first_words_that_share_their_first_token_with_the_tag_are_named() -> None:
+    tokenizer = glued_tokenizer()
+    assert len(tokenizer.encode(">happy")) == 1
+    found = gold_report(tokenizer, SMALL, gold(("happy", "sad"), ("happy",), ("lost",)))
+    assert (found.num_answers, found.glued) == (3, {"happy": 2})
 
 
 def test_a_corpus_without_a_word_that_a_wheel_knows_is_refused() -> None:
@@ -67,7 +79,8 @@ def test_the_command_prints_and_writes_them(
     assert (written["num_rows"], written["num_times"], written["unknown"]) == (2, 4, {"[red]x": 1})
     assert written["by_wheel"][0]["total"]["num_times"] == 3
     assert f"{manifest}: 4 gold words in 2 rows; each occurrence counts" in printed
-    assert "w1, touched: happy 2, tired 1" in printed
+    assert "w1, as written: 'h' (id 104) opens happy 2" in printed
+    assert "w1, as written: ' ' (id 32) opens tired 1" in printed
     assert "in no wheel, 1 occurrences: [red]x 1" in printed
     manifest.write_text(json.dumps({"id": "a", "labels": ["qwerty"]}) + "\n")
     assert main(arguments) == 2

@@ -34,16 +34,16 @@ def test_the_counts_are_those_worked_out_by_hand() -> None:
     report = token_report(Pieces(), SMALL)
     assert [item.total.name for item in report] == list(SMALL.names)
     assert report[0].categories == (
-        TokenCount("joy", num_words=3, num_ids=4, num_shared_ids=2, num_touched=3, num_lost=1),
-        TokenCount("anger", num_words=1, num_ids=2, num_shared_ids=2, num_touched=1, num_lost=1),
-        TokenCount("sadness", num_words=1, num_ids=2, num_shared_ids=1, num_touched=1, num_lost=0),
+        TokenCount("joy", num_words=3, num_ids=4, num_shared_ids=2, num_alone=1, num_spaced=3, num_lost=1),
+        TokenCount("anger", num_words=1, num_ids=2, num_shared_ids=2, num_alone=1, num_spaced=1, num_lost=1),
+        TokenCount("sadness", num_words=1, num_ids=2, num_shared_ids=1, num_alone=0, num_spaced=1, num_lost=0),
     )
-    assert report[0].total == TokenCount("w1", num_words=5, num_ids=5, num_shared_ids=2, num_touched=5, num_lost=2)
+    assert report[0].total == TokenCount("w1", 5, 5, 2, num_alone=2, num_spaced=5, num_lost=2)
     assert report[0].shared == (
         SharedId(ord(" "), " ", {"joy": ("at ease", "glad", "happy"), "anger": ("angry",), "sadness": ("sad",)}),
         SharedId(ord("a"), "a", {"joy": ("at ease",), "anger": ("angry",)}),
     )
-    assert report[4].total == TokenCount("w5", num_words=3, num_ids=4, num_shared_ids=1, num_touched=3, num_lost=0)
+    assert report[4].total == TokenCount("w5", 3, 4, 1, num_alone=0, num_spaced=3, num_lost=0)
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_the_counts_are_those_of_the_tables_that_calibration_uses(folder: Path, 
             assert count.num_words == len(wheels.words_of(wheel, count.name))
             assert count.num_ids == int(counted.member_NC[:, column].sum())
             assert count.num_ids - count.num_shared_ids == int(dropped.member_NC[:, column].sum())
-            assert 0 < count.num_lost <= count.num_touched <= count.num_words
+            assert 0 < count.num_lost <= min(count.num_alone, count.num_spaced) < count.num_words
         assert len(item.shared) == item.total.num_shared_ids
         assert all(len(opener.words) > 1 for opener in item.shared)
         num_words = [sum(map(len, opener.words.values())) for opener in item.shared]
@@ -85,7 +85,7 @@ def test_the_file_holds_what_the_table_shows(
     assert len(rows) == len(counts)
     for row, count in zip(rows, counts, strict=True):
         numbers = [f"{count[key]:,}" for key in ("num_words", "num_ids", "num_shared_ids")]
-        shares = [f"{count[key] / count['num_words']:.1%}" for key in ("num_touched", "num_lost")]
+        shares = [f"{count[key] / count['num_words']:.1%}" for key in ("num_alone", "num_spaced", "num_lost")]
         assert row[1:] == [count["name"], *numbers, *shares]
     busiest = written["by_wheel"][0]["shared"][0]
     assert f"w1: {busiest['text']!r} (id {busiest['id']}) opens words of " in printed
