@@ -48,6 +48,15 @@ def read_settings(path: Path) -> tuple[MediaBudget, str]:
 
 _CELLS_OF_32 = MediaBudget(max_pixels=256 * 32 * 32, min_pixels=4 * 32 * 32, size_multiple=32)
 PUBLISHED_BUDGETS = {
+    "gemma4": MediaBudget(
+        fps=1.0,
+        max_pixels=70 * 48 * 48,
+        min_pixels=35 * 48 * 48,
+        size_multiple=48,
+        frames_multiple=1,
+        max_video_s=60.0,
+        max_audio_s=30.0,
+    ),
     "qwen3_vl": _CELLS_OF_32,
     "qwen3_omni_moe": replace(_CELLS_OF_32, audio_tokens_per_s=13),
 }

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mer_r1.models.backbone import Backbone, chosen_log_probs, pad_right
 from mer_r1.models.category_confidence import AnchorConfidence, CategoryTokens
+from mer_r1.models.gemma4 import Gemma4Backbone
 from mer_r1.models.packing import Branch, GroupPass, group_pass, pack
 from mer_r1.models.types import Encoded, Prompt
 from tests.media_samples import clip_of, make_clip, prompt_of
@@ -64,9 +65,15 @@ def make_case(prompts: Sequence[Prompt], group: int, seed: int = 0) -> Case:
 
 
 def copy_of(backbone: Backbone, dtype: torch.dtype = torch.float64) -> Any:
-    """The backbone with a model of its own; its experts by plain products, as grouped ones are not made in float64."""
+    """The backbone with a model of its own; its experts by plain products, as grouped ones are not made in float64.
+
+    Nor is the attention of Gemma's audio tower, which stays as it is.
+    """
     made: Any = replace(backbone, model=copy.deepcopy(backbone.model).to(dtype), wrapped_model=None)
     made.model.config.get_text_config()._experts_implementation = "eager"
+    if isinstance(backbone, Gemma4Backbone):
+        made.model.model.audio_tower.float()
+        made.model.model.embed_audio.float()
     return made
 
 

@@ -63,6 +63,8 @@ class EngineModel:
         require_vllm()
         self.folder = downloaded(model_folder(source))
         self.backbone = load_backbone(str(self.folder), weights=False)
+        if not self.backbone.has_engine:
+            raise InputError(f"{self.folder}: a model of this kind is not answered by vLLM here; take --engine local")
         self._max_new_tokens, self._tensor_parallel = max_new_tokens, tensor_parallel
         self._engine: Any = None
         self.preparing = Lock()  # tokenizers and processors are not for several threads at once

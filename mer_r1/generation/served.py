@@ -11,7 +11,7 @@ from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
 from mer_r1.model_settings import folder_settings, model_folder
 
-_HEARS = "qwen2_5_omni"  # and its Thinker
+_HEARS = ("gemma4", "qwen2_5_omni", "qwen3_omni_moe")  # and their Thinkers
 _FIX = "with --served-as give the run, or the folder that is served; without it the name there"
 
 

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from mer_r1.data.files import atomic_folder, disk_full_named
 from mer_r1.data.sample import Clip, Sample
@@ -65,6 +66,9 @@ class Backbone(ABC):
 
     reads: ClassVar[str]
     """What of a sample the family takes, in words."""
+
+    has_engine: ClassVar[bool] = True
+    """Whether vLLM is known to read the family's prompts as the model does."""
 
     @property
     def template(self) -> PromptTemplate:
@@ -145,17 +149,15 @@ class Backbone(ABC):
 
         For prompts whose answers another engine draws. The model's own forward does it, as in `encode`.
         """
-        from transformers.modeling_outputs import MoeModelOutputWithPast
-
         batch = batch.to(self.device)
         no_logits_PV = torch.zeros((len(batch.mask_PT), 0), device=self.device)
         if not self.towers():
             return Encoded(batch, None, (), (), no_logits_PV)
         read: list[dict[str, Any]] = []
 
-        def left_out(*_: Any, **given: Any) -> MoeModelOutputWithPast:  # a model without experts asks for less of it
+        def left_out(*_: Any, **given: Any) -> _LeftOut:
             read.append(given)
-            return MoeModelOutputWithPast(last_hidden_state=given["inputs_embeds"][:, -1:])
+            return _LeftOut(last_hidden_state=given["inputs_embeds"][:, -1:])
 
         self.language_model.forward = left_out
         try:
@@ -378,6 +380,12 @@ class Backbone(ABC):
         return Generated(torch.stack(ids, dim=1), torch.stack(kept, dim=1).long(), ~open_B, behind_stop_B)
 
 
+class _LeftOut(MoeModelOutputWithPast):
+    """What a language model that was left out gives: all that a family's model may ask one for."""
+
+    shared_kv_states = None
+
+
 def _layers_read(kept: Sequence[Any], config: Any) -> list[Any]:
     """The cached keys and values that each layer reads: its own, or without any those of the last layer of its kind."""
     behind = range(len(kept), config.num_hidden_layers)
@@ -406,18 +414,24 @@ def chosen_log_probs(logits_BRV: Tensor, ids_BR: Tensor) -> Tensor:
 
 
 def stack_media(media: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Join the media of several prompts along their first axis; sounds of different length are padded at their end."""
+    """Join the media of several prompts along their first axis; on the others what is shorter is padded at its end."""
     joined: dict[str, list[Tensor]] = {}
     for arrays in media:
         for name, value in arrays.items():
             joined.setdefault(name, []).append(value)
     stacked = {}
     for name, values in joined.items():
-        if name in ("input_features", "feature_attention_mask"):
-            longest = max(value.shape[-1] for value in values)
-            values = [nn.functional.pad(value, (0, longest - value.shape[-1])) for value in values]
-        stacked[name] = torch.cat(values)
+        sizes = [max(axis) for axis in zip(*(value.shape[1:] for value in values), strict=True)]
+        fill = -1 if name.endswith("_position_ids") else 0  # of a patch that is none
+        stacked[name] = torch.cat([_padded(value, sizes, fill) for value in values])
     return stacked
+
+
+def _padded(value: Tensor, sizes: Sequence[int], fill: int) -> Tensor:
+    """An array with `fill` at the end of each axis but the first, up to its size."""
+    gaps = [size - own for size, own in zip(sizes, value.shape[1:], strict=True)]
+    edges = [edge for gap in reversed(gaps) for edge in (0, gap)]
+    return nn.functional.pad(value, edges, value=fill) if any(gaps) else value
 
 
 def join_left(parts: Sequence[Tensor]) -> Tensor:

@@ -26,6 +26,7 @@ from mer_r1.models.checkpoint import (
     require_source,
     settings_of,
 )
+from mer_r1.models.gemma4 import load_gemma4
 from mer_r1.models.lora import (
     ADAPTER_CONFIG,
     adapter_base,
@@ -43,6 +44,7 @@ from mer_r1.models.qwen3_vl import load_qwen3_vl
 from mer_r1.recipe import Quantization
 
 LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None, bool], Backbone]] = {
+    "gemma4": load_gemma4,
     "qwen2_5_omni": load_omni,
     "qwen2_5_omni_thinker": load_omni,
     "qwen2_5_vl": load_vision,

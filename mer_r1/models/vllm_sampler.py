@@ -66,6 +66,8 @@ class VllmSampler:
 
     def __init__(self, backbone: Backbone, options: EngineOptions) -> None:
         """Raises InputError where vLLM is missing, cannot load a model of this kind, or has not enough memory."""
+        if not backbone.has_engine:
+            raise InputError("rl.sampler: a model of this kind is not sampled by vLLM here; set rl.sampler=local")
         self.backbone, self._options = backbone, options
         self._sleeps = options.sleep and torch.cuda.is_available()
         self._dtype = torch.bfloat16 if options.dtype == "bfloat16" else torch.float32

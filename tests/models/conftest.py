@@ -9,8 +9,27 @@ import pytest
 
 if TYPE_CHECKING:
     from mer_r1.models.causal_lm import CausalLMBackbone
+    from mer_r1.models.gemma4 import Gemma4Backbone
     from mer_r1.models.qwen2_5_vl import VisionBackbone
     from mer_r1.models.qwen3_omni import Omni3Backbone
+
+
+@pytest.fixture(scope="session")
+def gemma4_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A random tiny Gemma 4's folder."""
+    pytest.importorskip("transformers", "5.23", reason="a Gemma 4 needs it")
+    from mer_r1.models.tiny.gemma4 import write_tiny_gemma4
+    from mer_r1.synthetic.corpus import minimer_texts
+
+    return write_tiny_gemma4(tmp_path_factory.mktemp("gemma4") / "model", minimer_texts(300))
+
+
+@pytest.fixture(scope="session")
+def gemma4(gemma4_folder: Path) -> Gemma4Backbone:
+    """The tiny Gemma 4 loaded; tests leave it as it is."""
+    from mer_r1.models.gemma4 import load_gemma4
+
+    return load_gemma4(str(gemma4_folder))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mer_r1.models.tiny.gemma4 import write_tiny_gemma4
 from mer_r1.models.tiny.omni import tiny_tokenizer, write_tiny
 from mer_r1.models.tiny.omni3 import write_tiny_omni3
 from mer_r1.models.tiny.qwen3_vl import write_tiny_qwen3_vl
@@ -16,6 +17,7 @@ from mer_r1.models.tiny.vision import write_tiny_vision
 from mer_r1.synthetic.corpus import minimer_texts
 
 WRITERS = {
+    "gemma4": (write_tiny_gemma4, 1.17e6),
     "omni": (write_tiny, 1.4e6),
     "omni3": (write_tiny_omni3, 1.7e6),
     "vision": (write_tiny_vision, 1.2e6),
