@@ -58,6 +58,7 @@ PUBLISHED_BUDGETS = {
         max_audio_s=30.0,
     ),
     "qwen3_vl": _CELLS_OF_32,
+    "qwen3_vl_moe": _CELLS_OF_32,
     "qwen3_omni_moe": replace(_CELLS_OF_32, audio_tokens_per_s=13),
 }
 """model_type -> how much of a clip a published checkpoint is shown, where that is not MediaBudget's default."""

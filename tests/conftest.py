@@ -23,7 +23,7 @@ from tests.nursery import Nursery
 
 if TYPE_CHECKING:
     from mer_r1.models.qwen2_5_omni import OmniBackbone
-    from mer_r1.models.qwen3_vl import Qwen3VLBackbone
+    from mer_r1.models.qwen3_vl import Qwen3VLBackbone, Qwen3VLMoeBackbone
     from mer_r1.models.types import Prompt
     from mer_r1.models.vllm_sampler import VllmSampler
 
@@ -164,6 +164,17 @@ def qwen3_vl(qwen3_vl_folder: Path) -> Qwen3VLBackbone:
     from mer_r1.models.qwen3_vl import load_qwen3_vl
 
     return load_qwen3_vl(str(qwen3_vl_folder))
+
+
+@pytest.fixture(scope="session")
+def qwen3_vl_moe(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Qwen3VLMoeBackbone:
+    """A tiny Qwen3-VL with experts, written and loaded; tests leave it as it is."""
+    from mer_r1.models.qwen3_vl import load_qwen3_vl_moe
+    from mer_r1.models.tiny.qwen3_vl import write_tiny_qwen3_vl
+    from mer_r1.synthetic.corpus import minimer_texts
+
+    folder = tmp_path_factory.mktemp("qwen3_vl_moe") / "model"
+    return load_qwen3_vl_moe(str(write_tiny_qwen3_vl(folder, minimer_texts(300), experts=True)))
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ from mer_r1.models.quantization import is_stored_quantised, quantize
 from mer_r1.models.qwen2_5_omni import load_omni
 from mer_r1.models.qwen2_5_vl import load_vision
 from mer_r1.models.qwen3_omni import load_omni3
-from mer_r1.models.qwen3_vl import load_qwen3_vl
+from mer_r1.models.qwen3_vl import load_qwen3_vl, load_qwen3_vl_moe
 from mer_r1.recipe import Quantization
 
 LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None, bool], Backbone]] = {
@@ -51,6 +51,7 @@ LOADERS: dict[str, Callable[[str, MediaBudget | None, str | None, bool], Backbon
     "qwen3_omni_moe": load_omni3,
     "qwen3_omni_moe_thinker": load_omni3,
     "qwen3_vl": load_qwen3_vl,
+    "qwen3_vl_moe": load_qwen3_vl_moe,
 }
 """model_type -> loader (source, media budget, name of the prompt template, with or without weights).
 

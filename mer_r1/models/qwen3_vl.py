@@ -7,14 +7,18 @@ M-RoPE:
     <0.5 seconds><|vision_start|> … <|vision_end|><1.5 seconds><|vision_start|> … <|vision_end|>
 
 Text continues after each from its largest position + 1, as transformers counts and as an answer continues.
+
+In the models with experts (30B-A3B, 235B-A22B) a router chooses some of them for every token. The official checkpoint
+holds them transposed, and so do the folders written here; transformers reads them either way, vLLM so alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -34,6 +38,26 @@ class Qwen3VLBackbone(Backbone):
     """A dense Qwen3-VL of any size."""
 
     reads = "pictures and subtitle"
+
+    model_class: ClassVar[str] = "Qwen3VLForConditionalGeneration"
+    """Of transformers."""
+
+    @classmethod
+    def load(
+        cls, source: str, budget: MediaBudget | None = None, prompt_style: str | None = None, weights: bool = True
+    ) -> Self:
+        """Load a Qwen3-VL from a folder or a Hub id, with the settings saved beside it or the given ones.
+
+        Without `weights` its model is on the meta device, enough to make prompts and to read answers.
+
+        Raises InputError for a folder that is no whole checkpoint of this kind, and for a Hub id that cannot be loaded.
+        """
+        shown_as = settings_of(source, budget, prompt_style, "qwen3_vl")
+        import transformers
+
+        fix = MEDIA_FIX.format("Qwen/Qwen3-VL-4B-Instruct")
+        classes = getattr(transformers, cls.model_class), transformers.Qwen3VLProcessor
+        return cls(*read_parts(source, _NAME, fix, *classes, "auto", weights), *shown_as)
 
     def placeholder_ids(self) -> Sequence[int]:
         return self.model.config.image_token_id, self.model.config.video_token_id
@@ -97,18 +121,20 @@ class Qwen3VLBackbone(Backbone):
         return text.replace(processor.video_token, processor.replace_video_token(shown, 0))
 
 
-def load_qwen3_vl(
-    source: str, budget: MediaBudget | None = None, prompt_style: str | None = None, weights: bool = True
-) -> Qwen3VLBackbone:
-    """Load a Qwen3-VL from a folder or a Hub id, with the settings saved beside it or the given ones.
+@dataclass
+class Qwen3VLMoeBackbone(Qwen3VLBackbone):
+    """A Qwen3-VL with experts."""
 
-    Without `weights` its model is on the meta device, enough to make prompts and to read answers.
+    model_class = "Qwen3VLMoeForConditionalGeneration"
 
-    Raises InputError for a folder that is no whole checkpoint of this kind, and for a Hub id that cannot be loaded.
-    """
-    shown_as = settings_of(source, budget, prompt_style, "qwen3_vl")
-    import transformers
+    def official_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+        """The weights as the official checkpoint holds them: a layer's experts transposed."""
+        for name, weight in weights:
+            yield name, weight.transpose(1, 2).contiguous() if ".experts." in name else weight
 
-    fix = MEDIA_FIX.format("Qwen/Qwen3-VL-4B-Instruct")
-    classes = transformers.Qwen3VLForConditionalGeneration, transformers.Qwen3VLProcessor
-    return Qwen3VLBackbone(*read_parts(source, _NAME, fix, *classes, "auto", weights), *shown_as)
+    def _save_weights(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        official = dict(self.official_weights(weights.items()))
+        self.model.save_pretrained(folder, state_dict=official, save_original_format=False)
+
+
+load_qwen3_vl, load_qwen3_vl_moe = Qwen3VLBackbone.load, Qwen3VLMoeBackbone.load

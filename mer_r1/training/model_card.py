@@ -76,13 +76,13 @@ class Published:
 
 
 _THINKER, _VL = "Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"
-_VL3 = "Qwen3VLForConditionalGeneration"
+_VL3 = "Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"
 _OMNI = Loading(_THINKER, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle")
 _KINDS = {
     _THINKER: _OMNI,
     "Qwen2_5OmniModel": _OMNI,  # as the official checkpoint names itself
     _VL: Loading(_VL, "AutoProcessor", "video-text-to-text", "pictures and subtitle"),
-    _VL3: Loading(_VL3, "AutoProcessor", "video-text-to-text", "pictures and subtitle", is_timed=True),
+    **{name: Loading(name, "AutoProcessor", "video-text-to-text", "pictures and subtitle", True) for name in _VL3},
 }
 _CAUSAL = Loading("AutoModelForCausalLM", "AutoTokenizer", "text-generation", "subtitle")
 _FORMS = {

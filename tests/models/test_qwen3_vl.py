@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mer_r1.data.sample import Clip, MediaFacts, Sample
@@ -18,10 +19,19 @@ from mer_r1.media import MediaBudget
 from mer_r1.models.features import read_prompts
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.packing import with_same_media
-from mer_r1.models.qwen3_vl import Qwen3VLBackbone
+from mer_r1.models.qwen3_vl import Qwen3VLBackbone, Qwen3VLMoeBackbone
 from mer_r1.models.types import Prompt, Sampling
 from tests.media_samples import ANSWERS, answer_logits, clip_of, control_ids, prompt_of, respond
-from tests.repeated_pass import make_case, packed_pass
+from tests.repeated_pass import (
+    HEAD_TOLERANCE,
+    copy_of,
+    gradients_of,
+    make_case,
+    packed_pass,
+    prompts_of,
+    repeated,
+    same_gradients,
+)
 from tests.tolerance import logit_tolerance
 
 SUBTITLE = "We talked for a while."
@@ -208,6 +218,28 @@ def test_a_folder_loads_as_it_was_written_and_a_published_one_is_shown_cells_of_
     assert load_backbone(str(tmp_path / "again")).budget == MediaBudget(
         max_pixels=256 * 32 * 32, min_pixels=4 * 32 * 32, size_multiple=32
     )
+
+
+@pytest.mark.slow
+def test_with_experts_the_packed_pass_is_exact_and_the_folder_as_the_official_one(
+    qwen3_vl_moe: Qwen3VLMoeBackbone, tmp_path: Path
+) -> None:
+    """Where experts lie transposed; they are loaded as they were."""
+    backbone: Qwen3VLMoeBackbone = copy_of(qwen3_vl_moe)
+    backbone.set_towers_trainable(False)
+    case = make_case(prompts_of(backbone, 3), 2)
+    made = packed_pass(backbone, case, backbone.encode(backbone.collate(case.prompts)).without_cache()).log_probs_BR
+    expected = repeated(backbone, case)
+    torch.testing.assert_close(made, expected, atol=HEAD_TOLERANCE, rtol=0)
+    same_gradients(gradients_of(backbone, made), gradients_of(backbone, expected))
+    folder = qwen3_vl_moe.write(tmp_path / "model")
+    saved, experts = load_file(folder / "model.safetensors"), "model.language_model.layers.0.mlp.experts."
+    sizes = [tuple(saved[f"{experts}{name}"].shape) for name in ("gate_up_proj", "down_proj")]
+    assert sizes == [(4, 128, 2 * 48), (4, 48, 128)]
+    again = load_backbone(str(folder))
+    assert type(again) is Qwen3VLMoeBackbone
+    weights = again.model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in qwen3_vl_moe.model.state_dict().items())
 
 
 def test_only_the_picture_tower_is_frozen(qwen3_vl: Qwen3VLBackbone) -> None:

@@ -6,6 +6,7 @@ The tiny models' own vocabulary has the tags as tokens and some hundred pieces, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 from weakref import finalize
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mer_r1.data.sample import Sample
+from mer_r1.data.sample import MediaFacts, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.generation.batch import predict_batch
 from mer_r1.media import TINY_BUDGET
@@ -28,13 +29,15 @@ from mer_r1.models.category_confidence import category_tokens
 from mer_r1.models.decoding import StopText, stopped
 from mer_r1.models.packing import Branch, group_pass, pack
 from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.qwen3_vl import Qwen3VLBackbone
 from mer_r1.models.tiny import omni as tiny_module
+from mer_r1.models.tiny import qwen3_vl as tiny_qwen3_vl
 from mer_r1.models.token_offsets import fast_branch, locate_answer
 from mer_r1.models.types import Sampling
 from mer_r1.prompting.response import RESPONSE_FORMATS
 from mer_r1.synthetic.corpus import minimer_texts
 from mer_r1.training.sft import make_target
-from tests.media_samples import clip_of, prompt_of, saying
+from tests.media_samples import clip_of, make_clip, prompt_of, saying
 from tests.qwen_vocabulary import NUM_PIECES, qwen2_5_omni_tokenizer, qwen3_tokenizer
 from tests.word_pieces import Words
 
@@ -81,6 +84,26 @@ def test_ids_are_those_of_the_published_models(backbones: dict[str, Backbone]) -
     ids = [config.audio_token_index, config.image_token_index, config.video_token_index]
     assert omni.tokenizer.convert_tokens_to_ids(names) == ids
     assert qwen3.text_ids("<think></think>") == [151_667, 151_668]
+
+
+@pytest.mark.slow
+def test_a_video_s_times_are_ids_of_their_own_whoever_cuts_them() -> None:
+    """In the whole prompt of a Qwen3-VL as by themselves, which is how vLLM cuts them; and a video is found by them."""
+    from transformers import Qwen3VLForConditionalGeneration
+
+    tokenizer = qwen3_tokenizer()
+    with pytest.MonkeyPatch.context() as patch, torch.device("meta"):
+        patch.setattr(tiny_qwen3_vl, "tiny_tokenizer", lambda *_, **__: tokenizer)
+        model = Qwen3VLForConditionalGeneration(tiny_qwen3_vl.tiny_qwen3_vl_config(tokenizer))
+        processor = tiny_qwen3_vl.tiny_qwen3_vl_processor(())
+    backbone = Qwen3VLBackbone(model, processor, tiny_qwen3_vl.BUDGET, "brief")
+    clip = replace(make_clip(4, 0.0), facts=MediaFacts(frame_times_s=(0.5, 1.25, 112.0, 112.34), video_s=120.0))
+    ids_T = prompt_of(backbone, clip).input_ids_T
+    frames = backbone.text_ids(f"<|vision_start|>{4 * '<|video_pad|>'}<|vision_end|>")
+    expected = [*backbone.text_ids("<0.9 seconds>"), *frames, *backbone.text_ids("<112.2 seconds>"), *frames]
+    assert ids_T[backbone.media_span(ids_T, backbone.placeholder_ids())].tolist() == expected
+    opening = "<|im_start|>user\n"
+    assert ids_T.tolist()[: len(expected) + 3] == [*backbone.text_ids(opening), *expected]
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def test_log_probabilities_are_those_of_the_packed_pass(sampler: VllmSampler, te
     assert_scored_alike(sampler.backbone, sampled, temperature)
 
 
-@pytest.mark.parametrize("family", ["vision", "qwen3_vl", "words"])
+@pytest.mark.parametrize("family", ["vision", "qwen3_vl", "qwen3_vl_moe", "words"])
 def test_other_families_are_scored_alike(family: str, request: pytest.FixtureRequest) -> None:
     """Qwen2.5-VL and Qwen3-VL with videos and a picture, and a causal language model; each by an engine of its own."""
     backbone: Backbone = request.getfixturevalue(family)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mer_r1.media import TINY_BUDGET
-from mer_r1.models.qwen3_vl import Qwen3VLBackbone
+from mer_r1.models.qwen3_vl import Qwen3VLBackbone, Qwen3VLMoeBackbone
 from mer_r1.models.tiny.omni import CHAT_TEMPLATE, SPREAD, VISION, seeded, text_config, tiny_tokenizer
 from mer_r1.models.tiny.omni import CONTROL as OMNI_CONTROL
 
@@ -22,6 +22,14 @@ CONTROL = {
     "video_token": "<|video_pad|>",
     "vision_start_token": "<|vision_start|>",
     "vision_end_token": "<|vision_end|>",
+}
+
+_EXPERTS = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 48,
+    "norm_topk_prob": True,
+    "tie_word_embeddings": False,
 }
 
 
@@ -41,33 +49,36 @@ def tiny_qwen3_vl_processor(texts: Iterable[str]) -> Any:
     )
 
 
-def tiny_qwen3_vl_config(tokenizer: Any) -> Any:
-    """The model's configuration: `text_config` with heads as wide as Qwen2.5's, and a tower of 2 layers."""
-    from transformers import Qwen3VLConfig
+def tiny_qwen3_vl_config(tokenizer: Any, experts: bool = False) -> Any:
+    """The model's configuration: `text_config`, with `experts` 4 for its feed-forward, and a tower of 2 layers."""
+    from transformers import Qwen3VLConfig, Qwen3VLMoeConfig
 
     text = text_config(tokenizer)
     rope = {**text["rope_parameters"], "mrope_section": [6, 5, 5], "mrope_interleaved": True}
+    text |= {"rope_parameters": rope, "head_dim": 32, "bos_token_id": None}
     image, video, begin, end = (int(tokenizer.convert_tokens_to_ids(token)) for token in CONTROL.values())
-    return Qwen3VLConfig(
-        text_config={**text, "rope_parameters": rope, "head_dim": 32, "bos_token_id": None},
+    return (Qwen3VLMoeConfig if experts else Qwen3VLConfig)(
+        text_config=text | (_EXPERTS if experts else {}),
         vision_config={**VISION, "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]},
         image_token_id=image,
         video_token_id=video,
         vision_start_token_id=begin,
         vision_end_token_id=end,
-        tie_word_embeddings=True,
+        tie_word_embeddings=not experts,
         **SPREAD,
     )
 
 
-def write_tiny_qwen3_vl(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
+def write_tiny_qwen3_vl(folder: Path, texts: Iterable[str], seed: int = 0, experts: bool = False) -> Path:
     """Write a random tiny Qwen3-VL with its processor to `folder`, ready to load; returns the folder.
 
-    `texts` are what its tokenizer is trained on: text of another kind costs it more tokens.
+    `texts` are what its tokenizer is trained on: text of another kind costs it more tokens. With `experts` its layers
+    have 4, of which a router chooses 2.
     """
-    from transformers import Qwen3VLForConditionalGeneration
+    import transformers
 
+    backbone = Qwen3VLMoeBackbone if experts else Qwen3VLBackbone
     processor = tiny_qwen3_vl_processor(texts)
     with seeded(seed):
-        model = Qwen3VLForConditionalGeneration(tiny_qwen3_vl_config(processor.tokenizer))
-    return Qwen3VLBackbone(model, processor, BUDGET, "brief").write(folder)
+        model = getattr(transformers, backbone.model_class)(tiny_qwen3_vl_config(processor.tokenizer, experts))
+    return backbone(model, processor, BUDGET, "brief").write(folder)
