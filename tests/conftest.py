@@ -23,6 +23,7 @@ from tests.nursery import Nursery
 
 if TYPE_CHECKING:
     from mer_r1.models.qwen2_5_omni import OmniBackbone
+    from mer_r1.models.qwen3_omni import Omni3Backbone
     from mer_r1.models.qwen3_vl import Qwen3VLBackbone, Qwen3VLMoeBackbone
     from mer_r1.models.types import Prompt
     from mer_r1.models.vllm_sampler import VllmSampler
@@ -147,6 +148,23 @@ def tiny(tiny_folder: Path) -> OmniBackbone:
     from mer_r1.models.qwen2_5_omni import load_omni
 
     return load_omni(str(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def omni3_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A random tiny Qwen3-Omni's folder."""
+    from mer_r1.models.tiny.omni3 import write_tiny_omni3
+    from mer_r1.synthetic.corpus import minimer_texts
+
+    return write_tiny_omni3(tmp_path_factory.mktemp("omni3") / "model", minimer_texts(300))
+
+
+@pytest.fixture(scope="session")
+def omni3(omni3_folder: Path) -> Omni3Backbone:
+    """The tiny Qwen3-Omni loaded; tests leave it as it is."""
+    from mer_r1.models.qwen3_omni import load_omni3
+
+    return load_omni3(str(omni3_folder))
 
 
 @pytest.fixture(scope="session")

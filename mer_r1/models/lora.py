@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
 
 ADAPTER_CONFIG = "adapter_config.json"
+EXPERTS = "experts"
 _HOLDERS = re.compile(r"^((base_model|model|thinker|language_model)\.)+")
 _WHOLE = ".base_layer."  # the weights that an adapter of the head or the embeddings was added to
+_KEY = re.compile(r"(.+?)((?:\.base_layer)*\.lora_|\.base_layer\.)(.+)")  # adapters of experts wrap one another
 _VOICE = ("talker.", "token2wav.")
 
 
@@ -44,29 +46,50 @@ def add_lora(model: Any, lora: LoraSection, base: str | None = None) -> PeftMode
 
     `model` keeps its class and can be called as before. The result wraps it (`save_adapter`). `base` is
     what an adapter's folder names as the model it belongs to; by default what `model` was loaded from. Adapters are
-    float32 on a base of any precision. Raises InputError for a target that no layer has.
+    float32 on a base of any precision. `experts` are every expert's matrices, each with an adapter of its own. Raises
+    InputError for a target that no layer has, and for dropout on experts.
     """
     from peft import LoraConfig, get_peft_model
 
     path = language_model_layers(model)
     layers = model.get_submodule(path)
-    linear = {name.rpartition(".")[2] for name, module in layers.named_modules() if isinstance(module, nn.Linear)}
-    if unknown := sorted(set(lora.target_modules) - linear):
+    linear = [name for name, module in layers.named_modules() if isinstance(module, nn.Linear)]
+    experts = sorted({f"{EXPERTS}.{_last(name)}" for name, _ in layers.named_parameters() if f".{EXPERTS}." in name})
+    known = {_last(name) for name in linear} | ({EXPERTS} if experts else set())
+    if unknown := sorted(set(lora.target_modules) - known):
         raise InputError(
             f"model.lora.target_modules: {unknown[0]!r} is no linear layer of the language model; "
-            f"choose from {', '.join(sorted(linear))}"
+            f"choose from {', '.join(sorted(known))}"
         )
-    names = "|".join(map(re.escape, lora.target_modules))
+    if EXPERTS in lora.target_modules and lora.lora_dropout:
+        raise InputError("model.lora.lora_dropout: adapters of experts have none; set it to 0, or leave experts out")
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
-        target_modules=rf"{re.escape(path)}\.\d+\.(.+\.)?({names})",
+        # Whole paths: of a model with experts PEFT would take a pattern's last names, which towers have too.
+        target_modules=[f"{path}.{name}" for name in linear if _last(name) in lora.target_modules],
+        target_parameters=experts if EXPERTS in lora.target_modules else None,
     )
     with peft_is_behind():
         wrapped: PeftModel = get_peft_model(model, config)
     wrapped.peft_config["default"].base_model_name_or_path = base or model.name_or_path
     return wrapped
+
+
+def low_rank_product(up: Tensor, down: Tensor, weight: Tensor) -> Tensor:
+    """What an adapter's two matrices add to a weight, before scaling; those of all experts E lie beside each other.
+
+    A weight (out, in) has `up` (out, r) and `down` (r, in); one of experts (E, out, in) has (out, r E) and (E r, in).
+    """
+    if weight.ndim == 2:
+        return up @ down
+    experts = len(weight)
+    return torch.einsum("ore,eri->eoi", up.view(len(up), -1, experts), down.view(experts, -1, down.shape[1]))
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def save_adapter(wrapped: PeftModel, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
@@ -140,7 +163,7 @@ def attached(model: Any, folder: Path) -> PeftModel:
             adapted: PeftModel = peft.PeftModel(model, config)
             peft.set_peft_model_state_dict(adapted, given)
         read = peft.get_peft_model_state_dict(adapted, adapted.state_dict(), save_embedding_layers=False)
-        if odd := sorted({key for key in given if _WHOLE not in key} ^ read.keys()):
+        if odd := sorted({key for key in given if ".lora_" in key or _WHOLE not in key} ^ read.keys()):
             raise ValueError(f"{odd[0]} is in one of them alone")
         return adapted.eval()
     except InputError:
@@ -178,17 +201,17 @@ def _fitted(model: Any, config: LoraConfig, weights: dict[str, Tensor]) -> dict[
         bare = _bare(key)
         if bare.startswith(_VOICE):
             continue
-        path, mark, rest = bare.partition(_WHOLE if _WHOLE in bare else ".lora_")
-        if not mark:  # a layer that was saved whole, next to the adapters
-            path, mark, rest = bare.rpartition(".")
+        found = _KEY.fullmatch(bare)
+        # Without one of these it is of a layer that was saved whole, next to the adapters.
+        path, mark, rest = found.groups() if found else bare.rpartition(".")
         if path not in layers:
             raise ValueError(f"{key} is of none of its layers")
         if mark == ".":
             whole.add(layers[path])
-        elif mark != _WHOLE:
+        elif mark != _WHOLE and _last(path) != EXPERTS:
             targets[layers[path]] = key.partition(mark)[0].replace("base_model.model.", "")
         fitted[f"base_model.model.{layers[path]}{mark}{rest}"] = value
-    if not targets:
+    if not targets and not config.target_parameters:
         raise ValueError("it holds no LoRA weights")
     if lost := _chosen(config, layers, targets) - targets.keys():
         raise ValueError(f"it has no weights for {min(lost)}")

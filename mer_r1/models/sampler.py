@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.decoding import NotFiniteError
+from mer_r1.models.lora import low_rank_product
 from mer_r1.models.types import Encoded, Generated, Prompt, PromptBatch, Sampling
 
 
@@ -110,17 +111,25 @@ def policy_weights(backbone: Backbone) -> Iterator[tuple[str, Tensor]]:
 def _merged_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
     """The weights of a model by the names of its modules, those of adapters left out."""
     state = model.state_dict()
-    scale_of = {path: module.scaling for path, module in model.named_modules() if hasattr(module, "lora_A")}
+    adapted = {
+        f"{_bare(path)}.{getattr(module, 'parameter_name', 'weight')}": (path, module.scaling)
+        for path, module in model.named_modules()
+        if hasattr(module, "lora_A")
+    }
     for name, value in state.items():
         if ".lora_" in name:
             continue
-        path, is_adapted, _ = name.partition(".base_layer.weight")
         weight = _whole(value)
-        if is_adapted:
-            for adapter, scale in scale_of[path].items():
-                low_rank = (_whole(state[f"{path}.lora_{part}.{adapter}.weight"]).float() for part in "BA")
-                weight = weight.float() + scale * torch.matmul(*low_rank)
-        yield name.removeprefix("base_model.model.").replace(".base_layer.", "."), weight
+        path, scaling = adapted.get(_bare(name), ("", {}))
+        for adapter, scale in scaling.items():
+            up, down = (_whole(state[f"{path}.lora_{part}.{adapter}.weight"]).float() for part in "BA")
+            weight = weight.float() + scale * low_rank_product(up, down, weight)
+        yield _bare(name), weight
+
+
+def _bare(name: str) -> str:
+    """A name without what PEFT's wrappers add to it."""
+    return name.removeprefix("base_model.model.").replace(".base_layer", "")
 
 
 def _whole(value: Tensor) -> Tensor:

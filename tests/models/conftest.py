@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from mer_r1.models.causal_lm import CausalLMBackbone
     from mer_r1.models.gemma4 import Gemma4Backbone
     from mer_r1.models.qwen2_5_vl import VisionBackbone
-    from mer_r1.models.qwen3_omni import Omni3Backbone
 
 
 @pytest.fixture(scope="session")
@@ -30,23 +29,6 @@ def gemma4(gemma4_folder: Path) -> Gemma4Backbone:
     from mer_r1.models.gemma4 import load_gemma4
 
     return load_gemma4(str(gemma4_folder))
-
-
-@pytest.fixture(scope="session")
-def omni3_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
-    """A random tiny Qwen3-Omni's folder."""
-    from mer_r1.models.tiny.omni3 import write_tiny_omni3
-    from mer_r1.synthetic.corpus import minimer_texts
-
-    return write_tiny_omni3(tmp_path_factory.mktemp("omni3") / "model", minimer_texts(300))
-
-
-@pytest.fixture(scope="session")
-def omni3(omni3_folder: Path) -> Omni3Backbone:
-    """The tiny Qwen3-Omni loaded; tests leave it as it is."""
-    from mer_r1.models.qwen3_omni import load_omni3
-
-    return load_omni3(str(omni3_folder))
 
 
 @pytest.fixture(scope="session")

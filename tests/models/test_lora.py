@@ -15,6 +15,7 @@ import mer_r1.models  # noqa: F401  torchvision is mended before peft and transf
 
 # isort: split
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     Qwen2_5_VLConfig,
@@ -24,11 +25,14 @@ from transformers import (
 )
 
 from mer_r1.errors import InputError
-from mer_r1.models.loading import export_model
+from mer_r1.models.backbone import Backbone
+from mer_r1.models.loading import export_model, load_backbone
 from mer_r1.models.lora import adapter_base, add_lora, save_adapter
 from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.sampler import policy_weights
 from mer_r1.models.types import Prompt
 from mer_r1.recipe import LoraSection
+from tests.media_samples import prompts_of_all_kinds
 from tests.text_models import write_text_model
 from tests.tolerance import logit_tolerance
 
@@ -42,7 +46,7 @@ def tiny_vl() -> Any:
     return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision))
 
 
-def logits_of(backbone: OmniBackbone, prompts: Sequence[Prompt]) -> Tensor:
+def logits_of(backbone: Backbone, prompts: Sequence[Prompt]) -> Tensor:
     batch = backbone.collate(list(prompts))
     answer = torch.tensor([[5, 6, 7]] * len(prompts))
     inputs = backbone.full_inputs(batch, answer, torch.ones_like(answer))
@@ -85,6 +89,37 @@ def test_adapters_sit_on_every_layer_of_the_language_model_and_nowhere_else(
         assert learning == {name for name, _ in model.named_parameters() if "lora_" in name}
         assert all(re.match(index, name) for name in learning)
         assert len(learning) == num_layers * 2 * len(LORA.target_modules)
+
+
+@pytest.mark.parametrize(
+    ("targets", "num"), [(("q_proj", "o_proj"), 12), (("experts",), 12), (("k_proj", "experts"), 18)]
+)
+def test_adapters_on_attention_and_experts_merge_and_are_sent_as_they_answer(
+    omni3_folder: Path, tmp_path: Path, targets: tuple[str, ...], num: int
+) -> None:
+    """PEFT takes names of a model with experts for those of the towers too; not so here."""
+    backbone = load_backbone(str(omni3_folder))
+    prompts = prompts_of_all_kinds(backbone)[:3]
+    before = logits_of(backbone, prompts)
+    backbone.wrapped_model = add_lora(backbone.model, LoraSection(r=4, lora_alpha=8, target_modules=targets))
+    learning = {name for name, parameter in backbone.model.named_parameters() if parameter.requires_grad}
+    assert len(learning) == num
+    assert all(re.match(r"model\.(language_model\.)?layers\.", name) for name in learning)
+    stir(backbone.model)
+    adapted = logits_of(backbone, prompts)
+    assert float((adapted - before).abs().max()) > 0.1
+    merged = load_backbone(str(backbone.write(tmp_path / "adapter")))
+    torch.testing.assert_close(logits_of(merged, prompts), adapted, atol=1e-4, rtol=0)
+    saved, sent = load_file(merged.write(tmp_path / "whole") / "model.safetensors"), dict(policy_weights(backbone))
+    assert saved.keys() == sent.keys()
+    for name, weight in saved.items():
+        torch.testing.assert_close(sent[name], weight, atol=1e-6, rtol=0)
+
+
+def test_dropout_on_experts_is_refused(omni3_folder: Path) -> None:
+    lora = LoraSection(target_modules=("experts",), lora_dropout=0.1)
+    with pytest.raises(InputError, match="lora_dropout: adapters of experts have none"):
+        add_lora(load_backbone(str(omni3_folder)).model, lora)
 
 
 def test_the_model_keeps_its_class_and_its_answers_until_the_adapters_learn(
