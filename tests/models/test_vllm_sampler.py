@@ -70,7 +70,16 @@ def test_log_probabilities_are_those_of_the_packed_pass(sampler: VllmSampler, te
     assert_scored_alike(sampler.backbone, sampled, temperature)
 
 
+@pytest.fixture
+def group_of_experts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process group of experts, which is made with the first engine of a process, and only where that has experts."""
+    from vllm.distributed import parallel_state
+
+    monkeypatch.setattr(parallel_state, "_EP", parallel_state._TP)
+
+
 @pytest.mark.parametrize("family", ["vision", "qwen3_vl", "qwen3_vl_moe", "words"])
+@pytest.mark.usefixtures("group_of_experts")
 def test_other_families_are_scored_alike(family: str, request: pytest.FixtureRequest) -> None:
     """Qwen2.5-VL and Qwen3-VL with videos and a picture, and a causal language model; each by an engine of its own."""
     backbone: Backbone = request.getfixturevalue(family)
@@ -93,14 +102,9 @@ def test_greedy_answers_are_the_local_ones(sampler: VllmSampler) -> None:
     assert torch.equal(theirs.encoded.embeds_PTD, ours.encoded.embeds_PTD)  # type: ignore[arg-type]
 
 
-def test_experts_and_deepstack_are_scored_alike_after_every_update(
-    omni3: Omni3Backbone, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("group_of_experts")
+def test_experts_and_deepstack_are_scored_alike_after_every_update(omni3: Omni3Backbone) -> None:
     """Qwen3-Omni with every kind of prompt, before and after its experts have learned."""
-    from vllm.distributed import parallel_state
-
-    # A process group of experts is made with the first engine of a process, and only where that has experts.
-    monkeypatch.setattr(parallel_state, "_EP", parallel_state._TP)
     sampler = VllmSampler(omni3, EngineOptions(max_model_len=512, dtype="float32", budget=omni3.budget))
     _OPEN.append(sampler)
     prompts = prompts_of_all_kinds(omni3)
