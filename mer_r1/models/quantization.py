@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,18 @@ def stored_quantization(source: str) -> dict[str, Any] | None:
 def quantised_config(source: str, model_class: Any, quantised: dict[str, Any]) -> Any:
     """The configuration by which transformers loads a checkpoint that is `quantised`.
 
-    Of a whole Omni's it takes the Thinker's part, and leaves behind what stands beside it.
+    Of a whole Omni's it takes the Thinker's part, and leaves behind what stands beside it. Modules that are not
+    quantised are listed by the names that they had when the checkpoint was written, mostly without `model.`.
     """
     import transformers
 
     kind = getattr(model_class, "config_class", None) or transformers.AutoConfig
     config = kind.from_pretrained(source, trust_remote_code=False)
-    config.quantization_config = quantised
+    config.quantization_config = quantised | {
+        key: [*quantised[key], *(rf"(.*\.)?{re.escape(name.removeprefix('thinker.'))}" for name in quantised[key])]
+        for key in ("modules_to_not_convert", "llm_int8_skip_modules")
+        if quantised.get(key)
+    }
     return config
 
 

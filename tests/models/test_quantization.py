@@ -28,11 +28,12 @@ from mer_r1.models.loading import export_model, load_backbone
 from mer_r1.models.lora import add_lora, language_model_layers, save_adapter
 from mer_r1.models.quantization import quantization_of, quantize
 from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.qwen3_vl import Qwen3VLBackbone
 from mer_r1.models.transformers_compat import enable_checkpointing
 from mer_r1.models.types import Prompt, Sampling
 from mer_r1.recipe import LoraSection, Quantization
 from tests.models.test_lora import stir
-from tests.repeated_pass import gradients_of, make_case, packed_pass, prompts_of, repeated, same_gradients
+from tests.repeated_pass import copy_of, gradients_of, make_case, packed_pass, prompts_of, repeated, same_gradients
 from tests.tolerance import logit_tolerance
 
 pytest.importorskip("bitsandbytes")
@@ -107,15 +108,15 @@ def test_a_product_is_that_of_a_weight_near_the_whole_one(quantised: OmniBackbon
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["omni", "words"])
+@pytest.mark.parametrize("kind", ["omni", "qwen3_vl"])
 def test_the_packed_pass_is_the_repeated_one_on_what_is_quantised(
-    quantised: OmniBackbone, words_folder: Path, kind: str
+    quantised: OmniBackbone, qwen3_vl: Qwen3VLBackbone, kind: str
 ) -> None:
-    """With video and sound, and of a model that reads; log-probabilities, and gradients of the adapters alone."""
+    """Of two families; log-probabilities, and gradients of the adapters alone."""
     backbone: Backbone = quantised
-    if kind == "words":
-        bits = cast(Quantization, quantization_of(quantised.model))
-        backbone = load_backbone(str(words_folder), quantization=bits)
+    if kind == "qwen3_vl":
+        backbone = copy_of(qwen3_vl, torch.float32)
+        quantize(backbone.model, cast(Quantization, quantization_of(quantised.model)), CPU)
     backbone = adapted(backbone)
     case = make_case(prompts_of(backbone, 3), 4)
     encoded = backbone.encode(backbone.collate(case.prompts)).without_cache()
@@ -163,13 +164,14 @@ def test_without_its_adapters_it_is_the_quantised_base(quantised: OmniBackbone, 
             assert torch.equal(packed_pass(backbone, case).log_probs_BR, wanted)
 
 
-def test_gradient_checkpointing_keeps_no_weight_and_changes_no_gradient(quantised: OmniBackbone) -> None:
+def test_a_pass_keeps_no_dequantised_weight_for_its_gradient_and_checkpointing_changes_none(
+    quantised: OmniBackbone,
+) -> None:
     backbone = adapted(quantised)
-    case = make_case(prompts_of(backbone, 2), 2)
+    case = make_case(prompts_of(backbone, 3), 2)
     encoded = backbone.encode(backbone.collate(case.prompts)).without_cache()
-    whole = gradients_of(backbone, packed_pass(backbone, case, encoded).log_probs_BR)
-    enable_checkpointing(backbone.model)
-    backbone.model.train()
+    text = backbone.model.config.get_text_config()
+    sizes = {text.intermediate_size, text.hidden_size}
     kept: list[Tensor] = []
 
     def keep(value: Tensor) -> Tensor:
@@ -177,12 +179,14 @@ def test_gradient_checkpointing_keeps_no_weight_and_changes_no_gradient(quantise
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        made = packed_pass(backbone, case, encoded).log_probs_BR
-    text = backbone.model.config.get_text_config()
-    sizes = {text.intermediate_size, text.hidden_size}
-    assert len(kept) > 10
+        whole = packed_pass(backbone, case, encoded).log_probs_BR
+    assert len(kept) > 100
     assert not [value for value in kept if set(value.shape[-2:]) == sizes and value.is_floating_point()]
-    same_gradients(gradients_of(backbone, made), whole, tolerance=1e-6)
+    gradients = gradients_of(backbone, whole)
+    enable_checkpointing(backbone.model)
+    backbone.model.train()
+    again = gradients_of(backbone, packed_pass(backbone, case, encoded).log_probs_BR)
+    same_gradients(again, gradients, tolerance=1e-6)
 
 
 def test_a_merge_adds_to_the_whole_base_and_never_dequantises(
@@ -228,8 +232,15 @@ def test_an_adapter_answers_beside_the_quantised_base_that_it_learned_on(
 
 
 def stored(bits: str, folder: Path, tiny_folder: Path, tiny: OmniBackbone) -> Path:
-    """A checkpoint that bitsandbytes has quantised all of but the head, laid out as a whole Omni."""
-    how = BitsAndBytesConfig(load_in_4bit=bits == "nf4", load_in_8bit=bits == "int8", bnb_4bit_quant_type="nf4")
+    """A checkpoint that bitsandbytes has quantised the decoder of, laid out as a whole Omni and by its old names."""
+    towers = tiny.towers()
+    skipped = ["lm_head", *(name for name, module in tiny.model.named_modules() if module in towers)]
+    how = BitsAndBytesConfig(
+        load_in_4bit=bits == "nf4",
+        load_in_8bit=bits == "int8",
+        bnb_4bit_quant_type="nf4",
+        llm_int8_skip_modules=skipped,
+    )
     kind = Qwen2_5OmniThinkerForConditionalGeneration
     kind.from_pretrained(tiny_folder, quantization_config=how, dtype="auto").save_pretrained(folder / "thinker")
     tensors = load_file(folder / "thinker" / "model.safetensors")
@@ -237,6 +248,8 @@ def stored(bits: str, folder: Path, tiny_folder: Path, tiny: OmniBackbone) -> Pa
     named = {name if name.startswith("thinker.") else f"thinker.{name}": value for name, value in tensors.items()}
     save_file(named, folder / "whole" / "model.safetensors", metadata={"format": "pt"})
     how_stored = json.loads((folder / "thinker" / "config.json").read_text())["quantization_config"]
+    assert how_stored["llm_int8_skip_modules"] == skipped
+    how_stored["llm_int8_skip_modules"] = ["lm_head", "thinker.visual", "thinker.audio_tower"]
     config = folder / "whole" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"quantization_config": how_stored}))
     return folder / "whole"
@@ -272,13 +285,9 @@ def test_a_checkpoint_whose_reader_is_not_installed_is_one_line_that_names_it(
         load_backbone(str(tmp_path / "model"))
 
 
-def test_experts_in_one_tensor_a_layer_are_named_before_anything_is_quantised(fresh_tiny: OmniBackbone) -> None:
-    layers = layers_of(fresh_tiny.model)
-    mlp = cast(Any, layers).get_submodule("0.mlp")
-    mlp.experts = nn.Parameter(torch.zeros(8, 384, 384))
+def test_experts_in_one_tensor_a_layer_are_named(omni3_folder: Path) -> None:
     with pytest.raises(InputError, match="most of its weights are experts in one tensor a layer"):
-        quantize(fresh_tiny.model, "nf4", CPU)
-    assert type(mlp.up_proj) is nn.Linear
+        load_backbone(str(omni3_folder), quantization="nf4")
 
 
 def test_without_bitsandbytes_the_extra_is_named(fresh_tiny: OmniBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
