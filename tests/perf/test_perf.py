@@ -9,11 +9,13 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from mer_r1.commands import main as mer_r1
 from mer_r1.models.tiny.omni import tiny_tokenizer
 from mer_r1.training.model_shape import KNOWN, shape_of
 
@@ -161,9 +163,23 @@ def test_sampler_asks_every_sampler_for_the_same(
     assert module.read_bytes(model, 2, 12, options) == 11 * (weights + head + cache)
 
 
-def test_serve_answers_all_clips_by_the_command(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_serve_answers_all_clips_by_the_command(
+    script: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here in this process."""
+    module, threads = script("serve"), []
+
+    def run_here(command: list[str], env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert command[:3] == [sys.executable, "-m", "mer_r1"]
+        threads.append(env["OMP_NUM_THREADS"])
+        done = subprocess.CompletedProcess(command, mer_r1(command[3:]))
+        capsys.readouterr()  # what the command prints, which goes to standard error there
+        return done
+
+    monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=run_here))
     arguments = ("--clips", "3", "--ways", "local", "--max-new-tokens", "8", "--threads", "1")
-    result = printed(script("serve"), capsys, *arguments)
+    result = printed(module, capsys, *arguments)
+    assert threads == ["1", "1"]
     assert result["local"]["failed"] == 0
     assert result["local"]["clips_per_s"] > 0
     assert result["model"] == "random"

@@ -224,7 +224,7 @@ def test_two_killed_processes_resume_to_the_same_end(
     assert nursery.run(f"{two_processes.__name__}:train_to_a_checkpoint_and_die", recipe, out, num_processes=2)[0] == -9
     assert (out / "checkpoints" / "checkpoint-2" / "trainer_state.json").exists()
     assert not (out / "model").exists()
-    printed = launched(str(recipe), "--out", str(out))
+    printed = launched(nursery, str(recipe), "--out", str(out))
     assert printed.count("Model: ") == printed.count("3/3") == 1
     assert (out / "model" / "model.safetensors").read_bytes() == (
         ddp / "mer_r1" / "model" / "model.safetensors"

@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from mer_r1.recipe import Recipe, read_recipe
 from tests.nursery import Nursery
 from tests.training.runs import lines
 
-ROOT = Path(__file__).parents[2]
 LAUNCH = ("accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1", "--dynamo_backend", "no")
 DDP = ["--multi_gpu"]  # without a GPU: gloo
 SPREAD = (
@@ -37,15 +34,11 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def launched(*arguments: str) -> str:
-    """What `mer-r1 train` prints that launches two processes."""
-    everything = [sys.executable, "-m", "mer_r1", "train", *arguments, "--launch", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        everything, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
-    return done.stdout
+def launched(nursery: Nursery, *arguments: str) -> str:
+    """What `mer-r1 train`, in a process of its own, prints that launches two processes."""
+    before = len(nursery.log.read_bytes())
+    assert nursery.run(f"{__name__}:launch_two", *arguments) == [0], nursery.printed()
+    return nursery.log.read_bytes()[before:].decode()
 
 
 def launched_with(*options: str) -> dict[str, str]:
@@ -148,6 +141,12 @@ def stop_at_checkpoints(folder: str) -> None:
     for recipe, out in _recipes_of(Path(folder)):
         with pytest.raises(_Stopped):
             train(recipe, out)
+
+
+def launch_two(*arguments: str) -> int:
+    from mer_r1.commands import main
+
+    return main(["train", *arguments, "--launch", "2"])
 
 
 def train_to_a_checkpoint_and_die(recipe: str, out: str) -> int:
