@@ -87,9 +87,9 @@ def bootstrap_intervals(
     """
     _check(len(terms_NK), clusters, num_resamples, level)
     terms_CK = _by_cluster(terms_NK, clusters)
-    measured_BM = measures(_resampled_sums(terms_CK, num_resamples, seed))
     if len(terms_CK) == 1:  # every resample is the sample: that is no interval
-        measured_BM = np.full_like(measured_BM, np.nan)
+        return tuple(Interval(math.nan, math.nan) for _ in measures(terms_CK)[0])
+    measured_BM = measures(_resampled_sums(terms_CK, num_resamples, seed))
     return tuple(_interval(column, level) for column in measured_BM.T)
 
 

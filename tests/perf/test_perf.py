@@ -172,9 +172,9 @@ def test_serve_answers_all_clips_by_the_command(
     def run_here(command: list[str], env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
         assert command[:3] == [sys.executable, "-m", "mer_r1"]
         threads.append(env["OMP_NUM_THREADS"])
-        done = subprocess.CompletedProcess(command, mer_r1(command[3:]))
+        status = mer_r1(command[3:])
         capsys.readouterr()  # what the command prints, which goes to standard error there
-        return done
+        return subprocess.CompletedProcess(command, status)
 
     monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=run_here))
     arguments = ("--clips", "3", "--ways", "local", "--max-new-tokens", "8", "--threads", "1")
