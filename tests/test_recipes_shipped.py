@@ -114,6 +114,12 @@ def test_the_smaller_model_is_trained_as_the_larger() -> None:
     assert read_recipe("omni3b-rl", ["model.source=runs/omni7b-sft"]) == read_recipe("omni7b-rl")
 
 
+def test_gemma_4_is_trained_as_omni() -> None:
+    assert read_recipe("gemma4e4b-rl", ["model.source=runs/omni7b-sft"]) == read_recipe("omni7b-rl")
+    gemma, omni = read_recipe("gemma4e4b-sft"), read_recipe("omni7b-sft")
+    assert gemma.model_copy(update={"model": omni.model}) == omni
+
+
 @pytest.mark.parametrize("stage", ["sft", "rl", "emo-r3-cold", "emo-r3-rl"])
 def test_qwen3_vl_is_trained_as_qwen2_5_vl_on_as_many_tokens(stage: str) -> None:
     """Of cells of 32 x 32 pixels where Qwen2.5-VL's have 28 x 28."""

@@ -119,7 +119,7 @@ def export_model(source: str, out: Path, dtype: Literal["bfloat16", "float16", "
         )
     if dtype:
         backbone.model.to(getattr(torch, dtype))
-    if name := first_not_finite(backbone.model.state_dict().items()):
+    if name := first_not_finite(backbone.model.named_parameters()):
         base = f" or its base {adapter_base(folder)}" if (folder / ADAPTER_CONFIG).is_file() else ""
         raise InputError(
             f"{folder}: {name} would hold NaN or infinity: the model{base} does, or {backbone.model.dtype} is too "

@@ -90,6 +90,95 @@ class Audio:
 
 
 @dataclass(frozen=True)
+class Gemma4Text(Text):
+    """Gemma 4's language model: layers of two kinds, of which the last have no keys and values of their own.
+
+    `head_widths` are those of every layer's heads. The last `sharing` layers read an earlier layer's keys, and where
+    `wide` their feed-forward is twice as wide. Every layer is given `per_layer` numbers of a table of its own.
+    """
+
+    head_widths: tuple[int, ...] = ()
+    sharing: int = 0
+    wide: bool = False
+    per_layer: int = 0
+
+    @property
+    def queries(self) -> int:
+        """Of an average layer, and so are keys."""
+        return self.heads * sum(self.head_widths) // self.layers
+
+    @property
+    def kv(self) -> int:
+        return self.kv_heads * sum(self.head_widths[: self.layers - self.sharing]) // self.layers
+
+    def _widths(self, number: int) -> dict[str, tuple[int, int]]:
+        is_sharing = number >= self.layers - self.sharing
+        d, a = self.hidden, self.heads * self.head_widths[number]
+        m, kv = self.mlp * (2 if self.wide and is_sharing else 1), self.kv_heads * self.head_widths[number]
+        own = {} if is_sharing else {"k_proj": (d, kv), "v_proj": (d, kv)}
+        given = {"per_layer_input_gate": (d, self.per_layer), "per_layer_projection": (self.per_layer, d)}
+        mlp = {"gate_proj": (d, m), "up_proj": (d, m), "down_proj": (m, d)}
+        return {"q_proj": (d, a), **own, "o_proj": (a, d), **mlp, **given}
+
+    @property
+    def linear(self) -> int:
+        layers = sum(a * b for number in range(self.layers) for a, b in self._widths(number).values())
+        return layers + self.hidden * self.layers * self.per_layer
+
+    def read(self, tokens: int) -> float:
+        """Weights of all layers that a step reads."""
+        return self.linear
+
+    @property
+    def parameters(self) -> int:
+        own = self.head_widths[: self.layers - self.sharing]
+        norms = (5 * self.layers + 1) * self.hidden + sum(self.head_widths) + sum(own) + self.per_layer
+        return self.linear + norms + self.vocab * (self.hidden + self.layers * self.per_layer)
+
+    def adapter_parameters(self, rank: int, names: Iterable[str]) -> int:
+        of_layers = [self._widths(number) for number in range(self.layers)]
+        return rank * sum(sum(widths.get(name, (0, 0))) for widths in of_layers for name in names)
+
+
+@dataclass(frozen=True)
+class Gemma4Vision(Vision):
+    """Gemma 4's picture tower, and what lays its tokens before the language model."""
+
+    places: int
+    head: int
+
+    @property
+    def parameters(self) -> int:
+        d, m = self.hidden, self.mlp
+        block = 4 * d * d + 3 * d * m + 4 * d + 2 * self.head
+        return 2 * self.places * d + 3 * 16 * 16 * d + self.layers * block + d * self.out
+
+
+@dataclass(frozen=True)
+class Gemma4Audio(Audio):
+    """Gemma 4's sound tower: two convolutions, then layers of two feed-forwards, attention and a convolution.
+
+    `mels` are what it takes for the number of mel bins, the first convolution's channels.
+    """
+
+    channels: int
+    head: int
+    taps: int
+    given: int
+
+    @property
+    def positions_a_token(self) -> int:
+        return 1
+
+    @property
+    def parameters(self) -> int:
+        d, m, first, second = self.hidden, self.mlp, self.mels, self.channels
+        block = 2 * 2 * d * m + 5 * d * d + 3 * d * d + self.taps * d + self.head + 9 * d
+        ends = 10 * first + 9 * first * second + second + first // 4 * second * d
+        return ends + self.layers * block + d * self.given + self.given + self.given * self.out
+
+
+@dataclass(frozen=True)
 class Shape:
     """A model: its language model and the towers it has."""
 
@@ -145,6 +234,8 @@ def shape_of(config: Mapping[str, Any], where: str) -> Shape:
         config = config.get("thinker_config") or config
         text, vision, audio = (config.get(f"{part}_config") for part in ("text", "vision", "audio"))
         text = text or config
+        if config.get("model_type") == "gemma4":
+            return _gemma4(text, config["vision_config"], config["audio_config"])
         tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
         return Shape(
             Text(*_sizes(text, _TEXT_KEYS), *[tied]),
@@ -156,4 +247,47 @@ def shape_of(config: Mapping[str, Any], where: str) -> Shape:
 
 
 def _sizes(config: Mapping[str, Any], keys: Iterable[str]) -> Any:
-    return (int(config[key]) for key in keys)
+    return [int(config[key]) for key in keys]
+
+
+def _gemma4(text: Mapping[str, Any], vision: Mapping[str, Any], audio: Mapping[str, Any]) -> Shape:
+    layers, hidden, mlp, heads, kv_heads, vocab = _sizes(text, _TEXT_KEYS)
+    full = text.get("global_head_dim")
+    if full is None:  # the official file names the width of full layers once, transformers at each of them
+        full = next(layer["head_dim"] for layer in text["per_layer_config"].values())
+    widths = {"full_attention": int(full), "sliding_attention": int(text["head_dim"])}
+    heard, channels = int(audio["hidden_size"]), audio["subsampling_conv_channels"]
+    return Shape(
+        Gemma4Text(
+            layers,
+            hidden,
+            mlp,
+            heads,
+            kv_heads,
+            vocab,
+            tied=True,
+            head_widths=tuple(widths[kind] for kind in text["layer_types"]),
+            sharing=int(text["num_kv_shared_layers"]),
+            wide=bool(text["use_double_wide_mlp"]),
+            per_layer=int(text["hidden_size_per_layer_input"]),
+        ),
+        Gemma4Vision(
+            layers=int(vision["num_hidden_layers"]),
+            hidden=int(vision["hidden_size"]),
+            mlp=int(vision["intermediate_size"]),
+            out=hidden,
+            places=int(vision["position_embedding_size"]),
+            head=int(vision["head_dim"]),
+        ),
+        Gemma4Audio(
+            layers=int(audio["num_hidden_layers"]),
+            hidden=heard,
+            mlp=4 * heard,
+            mels=int(channels[0]),
+            out=hidden,
+            channels=int(channels[1]),
+            head=heard // int(audio["num_attention_heads"]),
+            taps=int(audio["conv_kernel_size"]),
+            given=int(audio["output_proj_dims"]),
+        ),
+    )

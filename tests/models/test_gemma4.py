@@ -19,13 +19,14 @@ from mer_r1.media import MediaBudget, audio_tokens, video_tokens
 from mer_r1.models.backbone import chosen_log_probs, pad_right
 from mer_r1.models.features import read_prompts
 from mer_r1.models.gemma4 import Gemma4Backbone, load_gemma4
-from mer_r1.models.loading import load_backbone
+from mer_r1.models.loading import export_model, load_backbone
 from mer_r1.models.lora import add_lora
 from mer_r1.models.packing import Branch
 from mer_r1.models.types import Sampling
 from mer_r1.models.vllm_engine import EngineOptions
 from mer_r1.models.vllm_sampler import VllmSampler
 from mer_r1.recipe import LoraSection
+from mer_r1.training.model_shape import shape_of
 from tests.media_samples import (
     ANSWERS,
     answer_log_probs,
@@ -224,6 +225,58 @@ def test_adapters_and_freezing_know_language_model_from_towers(gemma4: Gemma4Bac
     adapters = {name for name, parameter in fresh.model.named_parameters() if parameter.requires_grad}
     assert len(adapters) == 2 * (6 + 4 + 6)  # the last two layers have no keys of their own
     assert all(name.startswith("model.language_model.layers.") for name in adapters)
+
+
+SIZES: dict[str, tuple[dict[str, Any], int]] = {
+    "E2B": (
+        {"hidden_size": 1536, "intermediate_size": 6144, "num_key_value_heads": 1, "num_kv_shared_layers": 20}
+        | {"num_hidden_layers": 35, "layer_types": 7 * [*4 * ["sliding_attention"], "full_attention"]}
+        | {"use_double_wide_mlp": True},
+        5_104_297_504,
+    ),
+    "E4B": (
+        {"hidden_size": 2560, "intermediate_size": 10240, "num_key_value_heads": 2, "num_kv_shared_layers": 18}
+        | {"num_hidden_layers": 42, "layer_types": 7 * [*5 * ["sliding_attention"], "full_attention"]},
+        7_941_100_832,
+    ),
+}
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_parameters_are_counted_exactly_before_a_run(size: str) -> None:
+    from transformers import Gemma4Config, Gemma4ForConditionalGeneration
+
+    text, number = SIZES[size]
+    config = Gemma4Config(text_config=text, vision_config={}, audio_config={})
+    with torch.device("meta"):
+        model = Gemma4ForConditionalGeneration(config)
+    shape = shape_of(config.to_dict(), "x")
+    assert sum(p.numel() for p in model.parameters()) == shape.parameters == number
+    assert sum(p.numel() for p in model.model.language_model.parameters()) == shape.text.parameters
+    written = config.to_dict()  # the official file names the width of full layers once
+    del written["text_config"]["per_layer_config"]
+    written["text_config"]["global_head_dim"] = 512
+    assert shape_of(written, "x") == shape
+
+
+def test_an_adapter_is_counted_and_merged_and_bounds_of_infinity_stop_no_export(
+    gemma4: Gemma4Backbone, gemma4_folder: Path, tmp_path: Path
+) -> None:
+    lora = LoraSection(r=2, lora_alpha=4)
+    shape = shape_of(gemma4.model.config.to_dict(), "x")
+    fresh: Gemma4Backbone = copy_of(gemma4, torch.float32)
+    fresh.wrapped_model = add_lora(fresh.model, lora, str(gemma4_folder))
+    learning = [parameter for parameter in fresh.model.parameters() if parameter.requires_grad]
+    assert sum(p.numel() for p in learning) == shape.text.adapter_parameters(2, lora.target_modules)
+    with torch.no_grad():
+        for parameter in learning:
+            parameter.fill_(0.1)
+    fresh.save_checkpoint(tmp_path / "adapter")
+    merged = load_backbone(str(export_model(str(tmp_path / "adapter"), tmp_path / "merged")))
+    prompts = [prompt_of(gemma4, clip_of("both"))]
+    expected, plain = (answer_log_probs(one, prompts, ANSWERS[:1]) for one in (fresh, gemma4))
+    assert float((expected - plain).abs().max()) > 1e-2
+    torch.testing.assert_close(answer_log_probs(merged, prompts, ANSWERS[:1]), expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.slow
