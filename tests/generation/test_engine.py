@@ -228,7 +228,7 @@ def test_settings_say_which_engine_answers(model: EngineModel, tiny: OmniBackbon
 def test_an_engine_goes_without_an_address_and_its_number_of_gpus_with_it() -> None:
     from mer_r1.generation.make import Service
 
-    with pytest.raises(InputError, match="--engine goes without --url"):
+    with pytest.raises(InputError, match="--engine and --quantization go without --url"):
         make_generator("name", Service("http://localhost:1/v1"), engine=Engine("vllm"))
     with pytest.raises(InputError, match="--tensor-parallel 2: give 1 or more, with --engine vllm"):
         Engine("local", 2)
