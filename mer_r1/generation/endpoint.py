@@ -37,6 +37,7 @@ from mer_r1.prompting.templates import NO_CANDIDATES, PROMPT_TEMPLATES, PromptTe
 
 DEFAULT_TEMPLATE = PROMPT_TEMPLATES["full"]
 _UNTRUSTED = "Per-request m"  # how vLLM's refusal of mm_processor_kwargs and media_io_kwargs begins
+_REWRITES = "continue_final_message is set but"  # how transformers begins, by which a server runs its chat template
 _WITHHELD = ("content_filter", "abort", "error")  # reasons of a server that has stopped the model
 
 Ask: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
@@ -221,6 +222,13 @@ class EndpointGenerator:
                     "--trust-request-mm-kwargs, or send the files (no --served-as, no budget)",
                     of_all=True,
                 ) from None
+            if _REWRITES in str(error):
+                raise ChatError(
+                    f"{chat.url}: the server's chat template rewrites the block of thoughts that opens a fast answer; "
+                    "start it with one that leaves an assistant's turn as it is (--chat-template, docs/endpoints.md), "
+                    "or answer with --engine vllm",
+                    of_all=True,
+                ) from None
             return _Outcome(failed(sample.id, mode, error), lost=error if error.unreachable else None)
 
     def _confidences(
@@ -285,7 +293,7 @@ class EndpointGenerator:
         if reply.finish_reason in _WITHHELD:
             raise ChatError(f"the server withheld the answer (finish_reason {reply.finish_reason}); use another model")
         prefill = self._response_format.prefill(mode)
-        text = whole_text(prefill, reply.text)
+        text = _with_opened_thoughts(whole_text(prefill, reply.text))
         if prefill and text[len(prefill) :].lstrip().startswith(("<think>", "<step1>")):
             raise ChatError(
                 "the server began a new turn instead of continuing the prefilled one; fast thinking needs one that "
@@ -312,6 +320,12 @@ class EndpointGenerator:
         """The stop text where the last block that it ends is open: not every server leaves it in the answer."""
         stop = self._response_format.stop
         return stop if text.rfind(stop.replace("/", "")) > text.rfind(stop) else ""
+
+
+def _with_opened_thoughts(text: str) -> str:
+    """A server's text, from the block of thoughts on that its chat template has opened (Qwen3's Thinking models)."""
+    before, closing, _ = text.partition("</think>")
+    return f"<think>{text}" if closing and "<think>" not in before else text
 
 
 def whole_text(prefill: str, text: str) -> str:

@@ -77,10 +77,16 @@ class Published:
 
 _THINKER, _VL = "Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"
 _VL3 = "Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"
-_OMNI = Loading(_THINKER, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle")
+_THINKER3 = "Qwen3OmniMoeThinkerForConditionalGeneration"
+_OMNI, _OMNI3 = (
+    Loading(name, processor, "video-text-to-text", "pictures, sound and subtitle")
+    for name, processor in ((_THINKER, "Qwen2_5OmniProcessor"), (_THINKER3, "Qwen3OmniMoeProcessor"))
+)
 _KINDS = {
     _THINKER: _OMNI,
     "Qwen2_5OmniModel": _OMNI,  # as the official checkpoint names itself
+    _THINKER3: _OMNI3,
+    "Qwen3OmniMoeForConditionalGeneration": _OMNI3,
     _VL: Loading(_VL, "AutoProcessor", "video-text-to-text", "pictures and subtitle"),
     **{name: Loading(name, "AutoProcessor", "video-text-to-text", "pictures and subtitle", True) for name in _VL3},
 }

@@ -16,6 +16,7 @@ from mer_r1.generation import Generator
 from mer_r1.generation import endpoint as endpoint_module
 from mer_r1.generation.endpoint import EndpointGenerator
 from mer_r1.generation.make import Service, make_generator
+from mer_r1.judge.chat import ChatError
 from mer_r1.media import MediaBudget, decode_file
 from mer_r1.prompting.templates import PROMPT_TEMPLATES
 from tests.generation.server import (
@@ -104,6 +105,27 @@ def test_a_server_that_ignores_the_prefill_gives_no_fast_answer() -> None:
     prediction, _ = ask_one(texts(1)[0], "fast", "\n" + ANSWER)
     assert (prediction.status, prediction.labels) == ("error", ())
     assert "continue_final_message" in str(prediction.error)
+
+
+def test_a_template_that_rewrites_the_prefill_is_named() -> None:
+    said = (
+        "continue_final_message is set but the final message does not appear in the chat after applying the chat "
+        "template! This can happen if the chat template deletes portions of the final message."
+    )
+    with (
+        serve(lambda number, body: Reply(400, json.dumps({"error": {"message": said}}).encode())) as endpoint,
+        pytest.raises(ChatError, match=r"rewrites the block of thoughts .*--chat-template"),
+    ):
+        [*generator(endpoint.url).generate(texts(1), "fast")]
+
+
+def test_an_answer_from_within_a_block_that_the_template_opened_gets_its_opening() -> None:
+    """As of Qwen3's Thinking models; an answer that never was in one is left as it is."""
+    prediction, _ = ask_one(texts(1)[0], "slow", "\n" + ANSWER.removeprefix("<think>"))
+    assert (prediction.raw, prediction.status) == ("<think>\n" + ANSWER.removeprefix("<think>"), "ok")
+    assert prediction.reasoning == "She smiles."
+    for text in (ANSWER, "<answer>sad</answer>"):
+        assert ask_one(texts(1)[0], "slow", text)[0].raw == text
 
 
 def left_out(text: str, **more: Any) -> Reply:

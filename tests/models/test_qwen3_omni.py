@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections import defaultdict
@@ -16,12 +17,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mer_r1.data.sample import Clip
+from mer_r1.data.sample import Clip, MediaFacts, Sample
+from mer_r1.generation.endpoint import _REWRITES
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.loading import load_backbone
 from mer_r1.models.packing import pack
 from mer_r1.models.qwen3_omni import Omni3Backbone
 from mer_r1.models.sampler import policy_weights
+from mer_r1.models.tiny.omni import CONTROL
 from mer_r1.models.types import Prompt, Sampling
 from tests.media_samples import (
     ANSWERS,
@@ -36,6 +39,15 @@ from tests.media_samples import (
 from tests.repeated_pass import copy_of, make_case, packed_pass, prompts_of, repeated
 from tests.tolerance import logit_tolerance
 
+PUBLISHED_TOKENS = {
+    "image_token": "<|image_pad|>",
+    "audio_token": "<|audio_pad|>",
+    "video_token": "<|video_pad|>",
+    "vision_bos_token": "<|vision_start|>",
+    "vision_eos_token": "<|vision_end|>",
+    "audio_bos_token": "<|audio_start|>",
+    "audio_eos_token": "<|audio_end|>",
+}
 WEIGHT = re.compile(
     r"thinker\.(lm_head\.weight|model\.(embed_tokens\.weight|norm\.weight"
     r"|layers\.\d+\.(self_attn|mlp\.gate|mlp\.experts\.\d+\.(gate|up|down)_proj|(input|post_attention)_layernorm)\b.*)"
@@ -256,3 +268,48 @@ def test_sound_alone_is_heard(omni3: Omni3Backbone) -> None:
     other = Clip(None, make_clip(0, 1.0, seed=1).waveform_N, clip.facts)
     one, two = (answer_logits(omni3, [prompt_of(omni3, each)], ANSWERS[:1]) for each in (clip, other))
     assert float((one - two).nan_to_num().abs().max()) > 1e-3
+
+
+THINKING = """{% for message in messages %}<|im_start|>{{ message.role }}
+{% if message.role == 'assistant' %}<think>
+{{ message.content.split('</think>')[0].split('<think>')[-1] }}
+</think>
+
+{{ message.content.split('</think>')[-1] }}{% elif message.content is string %}{{ message.content }}{% else %}
+{%- for part in message.content %}{% if part.type == 'text' %}{{ part.text }}{% else %}<{{ part.type }}>{% endif %}
+{%- endfor %}{% endif %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+<think>
+{% endif %}"""
+"""As the templates of Qwen3's Thinking models treat a block of thoughts."""
+
+
+def test_a_block_of_thoughts_that_the_template_opens_is_left_to_the_answer(omni3: Omni3Backbone) -> None:
+    """So slow answers begin with <think>, and a fast one's prefill closes the block that it opens."""
+    thinking = replace(omni3, processor=copy.deepcopy(omni3.processor))
+    thinking.processor.chat_template = THINKING
+    prompt = thinking.prepare(Sample("words", subtitle="We talked."), Clip(None, None, MediaFacts()))
+    read = thinking.tokenizer.decode(prompt.input_ids_T)
+    assert read.endswith("<|im_start|>assistant\n")
+    assert torch.equal(prompt.input_ids_T, prompt_of(omni3, make_clip(0, 0.0), "We talked.").input_ids_T)
+
+
+def test_the_template_of_the_guide_shows_a_server_what_was_taught(omni3: Omni3Backbone) -> None:
+    """With it a server continues the fast prefill, which it refuses with one that rewrites the block of thoughts."""
+    guide = (Path(__file__).parents[2] / "docs" / "endpoints.md").read_text(encoding="utf-8")
+    plain = guide.partition("(`--chat-template plain.jinja`)")[2].split("```")[1].strip("\n")
+    for name, token in PUBLISHED_TOKENS.items():
+        assert token in plain
+        plain = plain.replace(token, CONTROL[name])
+    chat: list[dict[str, Any]] = [{"role": "system", "content": "Look."}]
+    chat.append({"role": "user", "content": [{"type": kind, "text": "Hm."} for kind in ("video", "audio", "text")]})
+    turn = {"role": "assistant", "content": "<think></think><answer>"}
+
+    def shown(template: str | None, *more: dict[str, Any]) -> Any:
+        how = {"continue_final_message": True} if more else {"add_generation_prompt": True}
+        return omni3.processor.apply_chat_template([*chat, *more], chat_template=template, tokenize=False, **how)
+
+    assert shown(plain) == shown(None)
+    assert shown(plain, turn) == shown(None) + turn["content"]
+    with pytest.raises(ValueError, match=re.escape(_REWRITES)):
+        shown(THINKING, turn)

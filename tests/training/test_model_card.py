@@ -18,6 +18,7 @@ from mer_r1.media import read_clip
 from mer_r1.recipe import Recipe
 from mer_r1.training.model_card import CardScore, Published, portable_yaml, write_card
 
+OMNI3, WHOLE3 = "Qwen3OmniMoeThinkerForConditionalGeneration", "Qwen3OmniMoeForConditionalGeneration"
 OMNI, VL = "Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"
 VL3 = "Qwen3VLForConditionalGeneration"
 FACTS = {"rows": 26101, "steps": 3262, "wheels": "official@1a2b3c4d", "versions": {"mer_r1": "0.1.0", "torch": "2.9"}}
@@ -138,6 +139,7 @@ def test_the_loading_lines_are_python_and_name_the_checkpoint_s_class(
         (OMNI, OMNI, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle"),
         (VL, VL, "AutoProcessor", "video-text-to-text", "pictures and subtitle"),
         ("Qwen2_5OmniModel", OMNI, "Qwen2_5OmniProcessor", "video-text-to-text", "pictures, sound and subtitle"),
+        (WHOLE3, OMNI3, "Qwen3OmniMoeProcessor", "video-text-to-text", "pictures, sound and subtitle"),
         ("Qwen3ForCausalLM", "AutoModelForCausalLM", "AutoTokenizer", "text-generation", "subtitle"),
     ],
 )
@@ -275,15 +277,21 @@ def test_a_toy_is_called_one_and_drawn_clips_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "style"), [(OMNI, "full"), (OMNI, "brief"), (VL3, "full")])
+@pytest.mark.parametrize(("name", "style"), [(OMNI, "full"), (OMNI, "brief"), (OMNI3, "full"), (VL3, "full")])
 def test_the_example_runs_and_shows_the_prompt_that_was_taught(
-    name: str, style: str, tiny_folder: Path, qwen3_vl_folder: Path, samples: list[Sample], tmp_path: Path
+    name: str,
+    style: str,
+    tiny_folder: Path,
+    omni3_folder: Path,
+    qwen3_vl_folder: Path,
+    samples: list[Sample],
+    tmp_path: Path,
 ) -> None:
     from mer_r1.model_settings import write_settings
     from mer_r1.models.loading import load_backbone
 
     folder = tmp_path / "model"
-    shutil.copytree({OMNI: tiny_folder, VL3: qwen3_vl_folder}[name], folder)
+    shutil.copytree({OMNI: tiny_folder, OMNI3: omni3_folder, VL3: qwen3_vl_folder}[name], folder)
     backbone = load_backbone(str(folder), prompt_style=style)
     write_settings(folder, backbone.budget, style)
     _, body = card_of(folder, recipe_of(), {"architecture": name})
