@@ -18,8 +18,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mer_r1.analysis.paradox import HALVES, VERDICTS, lead
 from mer_r1.data.files import validate_outputs, write_text
@@ -56,6 +57,9 @@ from mer_r1.report.verdicts import Verdicts
 from mer_r1.report.wheel_drawing import wheel_views
 from mer_r1.text import interval, percent, points, signed
 from mer_r1.version import __version__
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 ENGINES = {"local": "our own loop", "vllm": "vLLM", "endpoint": "a server"}
@@ -119,26 +123,30 @@ def write_choice(folders: Sequence[Path], out: Path, choice: PageChoice) -> int:
     return sum(sum(shared.failed.values()) for shared in shared_sets(systems))
 
 
-def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path, choice: PageChoice) -> str:
-    """The page of these systems, read of `folders`, as it will stand in `out_folder`."""
+@cache
+def _environment() -> Environment:
+    """The templates, compiled once: a watched page is rendered again and again."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    loader = FileSystemLoader(TEMPLATES)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {
         "percent": partial(percent, digits=1),
         "signed": signed,
         "clock": clock,
         "points": points,
         "interval": in_brackets,
     }
-    environment.globals["svg"] = lambda text: Markup(text)  # made here, from escaped text
+    made.globals["svg"] = lambda text: Markup(text)  # made here, from escaped text
+    return made
+
+
+def render(systems: Sequence[System], folders: Sequence[Path], out_folder: Path, choice: PageChoice) -> str:
+    """The page of these systems, read of `folders`, as it will stand in `out_folder`."""
+    from markupsafe import Markup
+
+    environment = _environment()
     shown, browser = shown_systems(systems), environment.get_template("browser.html.j2").render()
     live = environment.get_template("live.html.j2").render(seconds=choice.refresh_s) if choice.refresh_s else ""
     styles = [TEMPLATES / "style.css", *sorted(TEMPLATES.glob("browser*.css"))]
