@@ -10,14 +10,18 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-CHECKPOINTING = next(
+_CHECKPOINTING = next(
     name
     for name in ("activation_checkpointing", "gradient_checkpointing")  # the older name is deprecated, not yet gone
     if hasattr(PreTrainedModel, f"{name}_enable")
 )
-"""What transformers calls gradient checkpointing: a key of its TrainingArguments."""
 
 
 def enable_checkpointing(model: Any) -> None:
-    """Layers of this model, in training, are computed again in the backward pass instead of kept."""
-    getattr(model, f"{CHECKPOINTING}_enable")()
+    """Layers of this model, in training, are computed again in the backward pass instead of kept.
+
+    transformers then asks gradients of all inputs, pictures and sound among them, as an older way of checkpointing
+    needs: frozen towers would be computed again and differentiated for nothing.
+    """
+    getattr(model, f"{_CHECKPOINTING}_enable")({"use_reentrant": False})
+    model.disable_input_require_grads()

@@ -19,7 +19,6 @@ from transformers.integrations.integration_utils import (
 )
 
 from mer_r1.errors import InputError, first_line
-from mer_r1.models.transformers_compat import CHECKPOINTING
 from mer_r1.recipe import Recipe
 from mer_r1.training.trackers import TRACKERS
 
@@ -56,7 +55,6 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
         dataloader_pin_memory=False,
         dataloader_num_workers=recipe.data.workers if forks and not recipe.data.keep_features else 0,
         ddp_find_unused_parameters=recipe.model.train_towers,  # a batch without sound leaves its tower unused
-        **{CHECKPOINTING: optim.gradient_checkpointing},
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are several processes; never nn.DataParallel
     return arguments

@@ -27,6 +27,7 @@ from mer_r1.data.files import append_json_line, write_text
 from mer_r1.errors import InputError
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.lora import language_model_layers
+from mer_r1.models.transformers_compat import enable_checkpointing
 from mer_r1.recipe import Recipe
 from mer_r1.training.arguments import ReadableItems, batch_of, raise_unreadable, training_arguments
 from mer_r1.training.run_folder import RunFolder, keep_until, last_checkpoint
@@ -95,6 +96,8 @@ class RunTrainer(Trainer, ABC):
             eval_dataset=None if eval_dataset is None else ReadableItems(eval_dataset, skip),
             **kwargs,
         )
+        if recipe.optim.gradient_checkpointing:
+            enable_checkpointing(self.model)
         if self.is_fsdp_enabled:
             if recipe.model.quantization:
                 raise InputError(

@@ -13,6 +13,7 @@ from torch import Tensor
 from mer_r1.data.sample import Sample
 from mer_r1.errors import InputError
 from mer_r1.models.qwen2_5_omni import OmniBackbone
+from mer_r1.models.transformers_compat import enable_checkpointing
 from mer_r1.models.types import Prompt
 from mer_r1.prompting.response import parse_response
 from mer_r1.prompting.targets import slow_text
@@ -48,6 +49,26 @@ def test_both_targets_open_the_answer_with_the_same_ids(tiny: OmniBackbone) -> N
     slow, fast = make_target(tiny, PLAIN, "slow"), make_target(tiny, PLAIN, "fast")
     assert slow.learned[-len(fast.learned) :] == fast.learned
     assert fast.given[-1] == slow.learned[-len(fast.learned) - 1] == tiny.text_ids("<answer>")[-1]
+
+
+@pytest.mark.slow
+def test_checkpointing_asks_no_gradient_of_frozen_towers(
+    fresh_tiny: OmniBackbone, samples: list[Sample], prompts: Sequence[Prompt]
+) -> None:
+    """transformers would: it makes the towers' inputs require one."""
+    backbone = fresh_tiny
+    backbone.set_towers_trainable(False)
+    enable_checkpointing(backbone.model)
+    backbone.model.train()
+    asked: list[bool] = []
+    for tower in backbone.towers():
+        tower.register_forward_hook(lambda *given: asked.append(given[-1].last_hidden_state.requires_grad))
+    examples = SftExamples.of(backbone, samples[:1], prompts[:1], ["slow"])
+    sft_loss(backbone, backbone.model, collate(backbone, [examples[0]])).backward()  # type: ignore[no-untyped-call]
+    assert asked == [False, False]
+    learned = [weight for name, weight in backbone.model.named_parameters() if "language_model.layers.0" in name]
+    assert learned
+    assert all(weight.grad is not None and weight.grad.any() for weight in learned)
 
 
 @pytest.mark.parametrize("mode", ["slow", "fast"])
