@@ -177,13 +177,18 @@ def _of_prompt(states_PJTD: Tensor, grid: Grid) -> Tensor:
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, **options: Any) -> Tensor:
-    """PyTorch's SDPA with grouped keys. CUDA's fused kernels take a mask only with as many key as query heads."""
+    """PyTorch's SDPA with grouped keys."""
     shared = query.shape[1] // key.shape[1]
-    if shared > 1 and bias is not None and query.device.type != "cpu":
+    if shared > 1 and not _takes_shared_keys(bias, query.device):
         key, value, shared = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1), 1
     return nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=bias, enable_gqa=shared > 1, **options
     )
+
+
+def _takes_shared_keys(bias: Tensor | None, device: torch.device) -> bool:
+    """Whether SDPA takes fewer key than query heads. CUDA's fused kernels do so without a mask only."""
+    return bias is None or device.type == "cpu"
 
 
 class DecodeLayout:

@@ -13,7 +13,8 @@ from typing import Any
 
 from mer_r1.errors import InputError
 from mer_r1.media import TINY_BUDGET, MediaBudget, audio_tokens, most_tokens
-from mer_r1.model_settings import folder_settings
+from mer_r1.model_settings import folder_settings, published_settings
+from mer_r1.published_models import PUBLISHED
 from mer_r1.recipe import TINY, ModelSection, Recipe, read_recipe, recipe_names
 from mer_r1.training import cost
 from mer_r1.training.gpus import Card, find_card
@@ -135,7 +136,8 @@ def find_origin(model: ModelSection) -> Origin:
         shape, remark = _folder_shape(folder)
         origin = Origin(shape, *folder_settings(folder), remark)
     elif model.source in KNOWN:
-        budget, style = (TINY_BUDGET, "brief") if model.source in TINY else (MediaBudget(), "full")
+        is_tiny = model.source in TINY
+        budget, style = (TINY_BUDGET, "brief") if is_tiny else published_settings(PUBLISHED[model.source]["model_type"])
         origin = Origin(KNOWN[model.source], budget, style, model.source)
     elif awaited in recipe_names() and not source.exists():
         origin = find_origin(read_recipe(awaited).model)

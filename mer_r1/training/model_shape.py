@@ -7,15 +7,32 @@ compare them with the classes of transformers. No third-party import.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mer_r1.errors import InputError
+from mer_r1.published_models import PUBLISHED
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The feed-forwards of a layer, of which a router chooses `active` for every token."""
+
+    num: int
+    active: int
+
+    def touched(self, tokens: int) -> float:
+        """How many are chosen by some of so many tokens, if all are as likely: num (1 - (1 - active / num)^tokens)."""
+        return self.num * (1 - (1 - self.active / self.num) ** tokens)
 
 
 @dataclass(frozen=True)
 class Text:
-    """The language model."""
+    """The language model. `mlp` is the width of its feed-forward, or of one expert.
+
+    `head` is the width of a head, None for hidden / heads. Where `normed` (Qwen3), a layer normalises the heads of its
+    queries and keys, and adds no bias to them and the values.
+    """
 
     layers: int
     hidden: int
@@ -24,39 +41,87 @@ class Text:
     kv_heads: int
     vocab: int
     tied: bool
+    head: int | None = None
+    normed: bool = False
+    experts: Experts | None = None
+
+    @property
+    def head_width(self) -> int:
+        return self.head or self.hidden // self.heads
+
+    @property
+    def queries(self) -> int:
+        """Width of a layer's queries, all heads."""
+        return self.heads * self.head_width
 
     @property
     def kv(self) -> int:
         """Width of a layer's keys, and of its values."""
-        return self.hidden // self.heads * self.kv_heads
+        return self.kv_heads * self.head_width
 
     @property
     def widths(self) -> dict[str, tuple[int, int]]:
-        """(in, out) of the linear layers of one layer, by name."""
-        d, m = self.hidden, self.mlp
-        attention = {"q_proj": (d, d), "k_proj": (d, self.kv), "v_proj": (d, self.kv), "o_proj": (d, d)}
+        """(in, out) of the linear layers of one layer, by name; experts are none."""
+        d, m, a = self.hidden, self.mlp, self.queries
+        attention = {"q_proj": (d, a), "k_proj": (d, self.kv), "v_proj": (d, self.kv), "o_proj": (a, d)}
+        if self.experts:
+            return attention
         return attention | {"gate_proj": (d, m), "up_proj": (d, m), "down_proj": (m, d)}
 
     @property
+    def expert(self) -> int:
+        """Weights of one feed-forward, or of one expert."""
+        return 3 * self.hidden * self.mlp
+
+    def layer(self, experts: float) -> float:
+        """Weights of one layer that multiply tokens, with so many experts; a dense layer has its one feed-forward."""
+        attention = 2 * self.hidden * (self.queries + self.kv)
+        if self.experts is None:
+            return attention + self.expert
+        return attention + self.hidden * self.experts.num + experts * self.expert
+
+    @property
     def linear(self) -> int:
-        """Weights that multiply every token: all layers, without embeddings and head."""
-        return self.layers * sum(a * b for a, b in self.widths.values())
+        """Weights that multiply a token: all layers, without embeddings and head; of experts those that are chosen."""
+        return self.layers * int(self.layer(self.experts.active if self.experts else 1))
+
+    def read(self, tokens: int) -> float:
+        """Weights of all layers that a step over so many tokens reads: only the experts that one of them chose."""
+        return self.layers * self.layer(self.experts.touched(tokens) if self.experts else 1)
+
+    @property
+    def in_experts(self) -> int:
+        """Parameters of all experts; 0 in a dense model."""
+        return self.layers * self.experts.num * self.expert if self.experts else 0
 
     @property
     def parameters(self) -> int:
         """With biases, norms, embeddings and, where it is not tied to them, the head."""
         d = self.hidden
+        layers = self.layers * int(self.layer(self.experts.num if self.experts else 1))
+        of_attention = 2 * self.head_width if self.normed else self.queries + 2 * self.kv
         tables = self.vocab * d * (1 if self.tied else 2)
-        return self.linear + self.layers * (d + 2 * self.kv + 2 * d) + d + tables
+        return layers + self.layers * (of_attention + 2 * d) + d + tables
+
+    @property
+    def active(self) -> int:
+        """Parameters in use for one token."""
+        if self.experts is None:
+            return self.parameters
+        return self.parameters - self.layers * (self.experts.num - self.experts.active) * self.expert
 
     def adapter_parameters(self, rank: int, names: Iterable[str]) -> int:
-        """Of low-rank adapters on the named linear layers."""
-        return self.layers * rank * sum(sum(self.widths.get(name, (0, 0))) for name in names)
+        """Of low-rank adapters on the named linear layers; `experts` are the two matrices of every expert."""
+        names, d, m = set(names), self.hidden, self.mlp
+        sides = sum(sum(widths) for name, widths in self.widths.items() if name in names)
+        if self.experts and "experts" in names:
+            sides += self.experts.num * ((d + 2 * m) + (m + d))
+        return self.layers * rank * sides
 
 
 @dataclass(frozen=True)
 class Vision:
-    """The picture tower with its merger."""
+    """The picture tower with its merger, of Qwen2.5's generation."""
 
     layers: int
     hidden: int
@@ -72,8 +137,24 @@ class Vision:
 
 
 @dataclass(frozen=True)
+class Vision3(Vision):
+    """The picture tower of Qwen3's generation: learned positions, and mergers of its own for deepstack."""
+
+    positions: int
+    deepstack: int
+
+    @property
+    def parameters(self) -> int:
+        d, m = self.hidden, self.mlp
+        block = 4 * d * d + 4 * d + 2 * d * m + m + d + 4 * d
+        merger = (4 * d) ** 2 + 4 * d + 4 * d * self.out + self.out
+        ends = 3 * 2 * 16 * 16 * d + d + self.positions * d
+        return ends + self.layers * block + (1 + self.deepstack) * merger + 2 * d + self.deepstack * 8 * d
+
+
+@dataclass(frozen=True)
 class Audio:
-    """The sound tower."""
+    """The sound tower, of Qwen2.5's generation."""
 
     layers: int
     hidden: int
@@ -82,11 +163,39 @@ class Audio:
     out: int
 
     @property
-    def parameters(self) -> int:
+    def positions_a_token(self) -> int:
+        """How many positions its layers read for a token that the language model reads."""
+        return 2
+
+    @property
+    def blocks(self) -> int:
+        """Parameters of the layers."""
         d, m = self.hidden, self.mlp
-        block = 4 * d * d + 3 * d + 2 * d * m + m + d + 4 * d
+        return self.layers * (4 * d * d + 3 * d + 2 * d * m + m + d + 4 * d)
+
+    @property
+    def parameters(self) -> int:
+        d = self.hidden
         ends = 3 * self.mels * d + d + 3 * d * d + d + 2 * self.out + 2 * d + d * self.out + self.out
-        return self.layers * block + ends
+        return self.blocks + ends
+
+
+@dataclass(frozen=True)
+class Audio3(Audio):
+    """The sound tower of Qwen3's generation: three convolutions in front, two linear layers behind."""
+
+    channels: int
+
+    @property
+    def positions_a_token(self) -> int:
+        return 1
+
+    @property
+    def parameters(self) -> int:
+        d, c, rows = self.hidden, self.channels, -(-self.mels // 8)
+        convolutions = 9 * c + c + 2 * (9 * c * c + c) + c * rows * d
+        # A bias of the keys, which the earlier tower does not have, is in its place.
+        return self.blocks + self.layers * d + convolutions + 2 * d + d * d + d + d * self.out + self.out
 
 
 @dataclass(frozen=True)
@@ -195,22 +304,10 @@ class Shape:
     def parameters(self) -> int:
         return self.text.parameters + self.towers
 
-
-_OMNI_7B = Shape(
-    Text(28, 3584, 18944, 28, 4, 152064, tied=False),
-    Vision(32, 1280, 3420, 3584),
-    Audio(32, 1280, 5120, 128, 3584),
-)
-_TEXT_3B = Text(36, 2048, 11008, 16, 2, 151936, tied=True)
-KNOWN = {
-    "Qwen/Qwen2.5-Omni-7B": _OMNI_7B,
-    "Qwen/Qwen2.5-Omni-3B": Shape(
-        replace(_TEXT_3B, tied=False), Vision(32, 1280, 3420, 2048), Audio(32, 1280, 5120, 128, 2048)
-    ),
-    "Qwen/Qwen2.5-VL-3B-Instruct": Shape(_TEXT_3B, Vision(32, 1280, 3420, 2048)),
-    "tiny": Shape(Text(3, 128, 384, 4, 2, 774, tied=True), Vision(2, 96, 192, 128), Audio(2, 96, 192, 40, 128)),
-    "tiny-vision": Shape(Text(3, 128, 384, 4, 2, 656, tied=True), Vision(2, 96, 192, 128)),
-}
+    @property
+    def active(self) -> int:
+        """Parameters in use for one token, those of the towers among them."""
+        return self.text.active + self.towers
 
 
 _TEXT_KEYS = (
@@ -223,10 +320,12 @@ _TEXT_KEYS = (
 )
 _VISION_KEYS = ("depth", "hidden_size", "intermediate_size", "out_hidden_size")
 _AUDIO_KEYS = ("encoder_layers", "d_model", "encoder_ffn_dim", "num_mel_bins", "output_dim")
+_POSITIONS, _CHANNELS = "num_position_embeddings", "downsample_hidden_size"
 
 
 def shape_of(config: Mapping[str, Any], where: str) -> Shape:
-    """The shape that a config.json describes: Qwen2.5-Omni (whole or Thinker), Qwen2.5-VL, or a text model like Qwen2.
+    """The shape that a config.json describes: Qwen's Omni models (whole or Thinker), Qwen's VL models, or a text model
+    like Qwen2 or Qwen3.
 
     Raises InputError that names `where` and the missing key.
     """
@@ -238,12 +337,36 @@ def shape_of(config: Mapping[str, Any], where: str) -> Shape:
             return _gemma4(text, config["vision_config"], config["audio_config"])
         tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
         return Shape(
-            Text(*_sizes(text, _TEXT_KEYS), *[tied]),
-            Vision(*_sizes(vision, _VISION_KEYS)) if vision else None,
-            Audio(*_sizes(audio, _AUDIO_KEYS)) if audio else None,
+            _text(text, str(text.get("model_type", config.get("model_type", ""))), tied),
+            _vision(vision) if vision else None,
+            _audio(audio) if audio else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: the model's size cannot be read ({error}); copy the checkpoint again") from None
+
+
+def _text(config: Mapping[str, Any], model_type: str, tied: bool) -> Text:
+    experts: Experts | None = None
+    keys: tuple[str, ...] = _TEXT_KEYS
+    if "num_experts" in config:
+        experts = Experts(int(config["num_experts"]), int(config["num_experts_per_tok"]))
+        keys = tuple("moe_intermediate_size" if key == "intermediate_size" else key for key in keys)
+    sizes, head = _sizes(config, keys), config.get("head_dim")
+    _, hidden, _, heads, *_ = sizes
+    width = None if head is None or head * heads == hidden else int(head)
+    return Text(*sizes, *[tied, width, "qwen3" in model_type, experts])
+
+
+def _vision(config: Mapping[str, Any]) -> Vision:
+    sizes = _sizes(config, _VISION_KEYS)
+    if _POSITIONS not in config:
+        return Vision(*sizes)
+    return Vision3(*sizes, *_sizes(config, [_POSITIONS]), *[len(config["deepstack_visual_indexes"])])
+
+
+def _audio(config: Mapping[str, Any]) -> Audio:
+    sizes = _sizes(config, _AUDIO_KEYS)
+    return Audio3(*sizes, *_sizes(config, [_CHANNELS])) if _CHANNELS in config else Audio(*sizes)
 
 
 def _sizes(config: Mapping[str, Any], keys: Iterable[str]) -> Any:
@@ -291,3 +414,9 @@ def _gemma4(text: Mapping[str, Any], vision: Mapping[str, Any], audio: Mapping[s
             given=int(audio["output_proj_dims"]),
         ),
     )
+
+
+KNOWN = {name: shape_of(config, name) for name, config in PUBLISHED.items()} | {
+    "tiny": Shape(Text(3, 128, 384, 4, 2, 774, tied=True), Vision(2, 96, 192, 128), Audio(2, 96, 192, 40, 128)),
+    "tiny-vision": Shape(Text(3, 128, 384, 4, 2, 656, tied=True), Vision(2, 96, 192, 128)),
+}

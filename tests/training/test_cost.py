@@ -16,7 +16,6 @@ import mer_r1.models  # noqa: F401  before transformers, which needs the fix for
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mer_r1.errors import InputError
 from mer_r1.media import most_tokens
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.types import Prompt
@@ -57,94 +56,6 @@ def counted(call: Callable[[], Any]) -> int:
     with FlopCounterMode(display=False) as counter:
         call()
     return int(counter.get_total_flops())
-
-
-@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-Omni-7B", "Qwen/Qwen2.5-Omni-3B"])
-def test_parameters_of_the_omni_thinkers_are_those_of_the_built_classes(name: str) -> None:
-    from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
-
-    shape = KNOWN[name]
-    text, vision, audio = shape.text, shape.vision, shape.audio
-    assert vision is not None
-    assert audio is not None
-    config = Qwen2_5OmniThinkerConfig(
-        text_config={
-            "vocab_size": text.vocab,
-            "hidden_size": text.hidden,
-            "intermediate_size": text.mlp,
-            "num_hidden_layers": text.layers,
-            "num_attention_heads": text.heads,
-            "num_key_value_heads": text.kv_heads,
-        },
-        vision_config={"hidden_size": vision.hidden, "out_hidden_size": vision.out},
-        audio_config={"output_dim": audio.out},
-    )
-    with torch.device("meta"):
-        model = Qwen2_5OmniThinkerForConditionalGeneration(config)
-    assert sum(p.numel() for p in model.parameters()) == shape.parameters
-    assert sum(p.numel() for p in model.get_encoder("image").parameters()) == vision.parameters
-    assert sum(p.numel() for p in model.get_encoder("audio").parameters()) == audio.parameters
-    assert shape_of(config.to_dict(), "x") == shape
-
-
-def test_the_defaults_of_the_thinker_are_the_7b_s_but_for_the_width_of_its_eyes() -> None:
-    from transformers import Qwen2_5OmniThinkerConfig
-
-    config = Qwen2_5OmniThinkerConfig(vision_config={"hidden_size": 1280})
-    assert shape_of(config.to_dict(), "x") == OMNI_7B
-
-
-def test_parameters_of_qwen_vl_are_those_of_the_built_class() -> None:
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-
-    shape = KNOWN["Qwen/Qwen2.5-VL-3B-Instruct"]
-    text = {"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36}
-    text |= {"num_attention_heads": 16, "num_key_value_heads": 2, "tie_word_embeddings": True}
-    vision = {"hidden_size": 1280, "out_hidden_size": 2048}
-    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True)
-    with torch.device("meta"):
-        model = Qwen2_5_VLForConditionalGeneration(config)
-    assert sum(p.numel() for p in model.parameters()) == shape.parameters == 3_754_622_976
-
-
-@pytest.mark.slow
-def test_the_tiny_model_in_the_table_is_the_one_that_is_built() -> None:
-    from mer_r1.models.tiny.omni import tiny_config, tiny_tokenizer
-    from mer_r1.synthetic.corpus import minimer_texts
-
-    config = tiny_config(tiny_tokenizer(minimer_texts()))
-    assert shape_of(config.to_dict(), "x") == KNOWN["tiny"]
-
-
-def test_parameters_of_a_loaded_checkpoint_and_of_its_adapters_are_counted_exactly(fresh_tiny: OmniBackbone) -> None:
-    from mer_r1.models.lora import add_lora
-
-    shape = shape_of(fresh_tiny.model.config.to_dict(), "x")
-    assert sum(p.numel() for p in fresh_tiny.model.parameters()) == shape.parameters
-    for names in (LoraSection().target_modules, ("q_proj", "v_proj")):
-        lora = LoraSection(r=8, target_modules=names)
-        wrapped = add_lora(fresh_tiny.model, lora)
-        learning = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
-        wrapped.unload()
-        assert learning == cost.trained_parameters(
-            shape, recipe_of(model={"source": "tiny", "lora": lora.model_dump()})
-        )
-
-
-def test_a_whole_omni_s_configuration_and_a_damaged_one() -> None:
-    from transformers import Qwen2_5OmniThinkerConfig
-
-    thinker = Qwen2_5OmniThinkerConfig(vision_config={"hidden_size": 1280}).to_dict()
-    assert shape_of({"thinker_config": thinker, "talker_config": {}}, "x") == OMNI_7B
-    damaged: tuple[dict[str, Any], ...] = (
-        {},
-        {"text_config": {"hidden_size": 8}},
-        {"text_config": []},
-        {"vision_config": {"depth": "two"}},
-    )
-    for broken in damaged:
-        with pytest.raises(InputError, match=r"^file: the model's size cannot be read"):
-            shape_of(broken, "file")
 
 
 @pytest.mark.parametrize("shape", [Text(3, 64, 160, 4, 2, 500, tied=True), Text(2, 96, 256, 4, 4, 300, tied=False)])
@@ -208,28 +119,6 @@ def test_forward_and_backward_cost_as_many_forwards_as_the_model_says(
     both = counted(lambda: model.model(inputs_embeds=embeds, use_cache=False).last_hidden_state.sum().backward())
     recipe = recipe_of(model={"source": "tiny", "lora": lora}, optim={"gradient_checkpointing": checkpointing})
     assert both / forward == pytest.approx(cost.gradient_factor(recipe), rel=0.08)
-
-
-@pytest.mark.slow
-def test_activations_kept_for_the_gradient_are_those_the_model_estimates() -> None:
-    shape, num_tokens = Text(4, 256, 1024, 4, 4, 64, tied=True), 64
-    model = text_model(shape).bfloat16()
-    model.config._attn_implementation = "sdpa"
-    kept: dict[int, int] = {}
-    held = []
-
-    def keep(value: torch.Tensor) -> torch.Tensor:
-        held.append(value)
-        kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-        return value
-
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        embeds = torch.randn(1, num_tokens, shape.hidden, dtype=torch.bfloat16, requires_grad=True)
-        model.model(inputs_embeds=embeds, use_cache=False)
-    real = sum(size for index, size in kept.items() if index not in weights)
-    estimated = shape.layers * num_tokens * 2 * cost.layer_numbers(shape)
-    assert estimated == pytest.approx(real, rel=0.1)
 
 
 def test_media_tokens_of_real_prompts_stay_within_the_budget_and_reach_it(

@@ -16,7 +16,7 @@ from mer_r1.models.qwen3_omni import Omni3Backbone
 from mer_r1.models.tiny.omni import CHAT_TEMPLATE, SPREAD, VISION, control_id, seeded, text_config, tiny_tokenizer
 
 _SIDE = 64
-_BUDGET = replace(TINY_BUDGET, max_pixels=_SIDE**2, min_pixels=_SIDE**2, size_multiple=32, audio_tokens_per_s=13)
+BUDGET = replace(TINY_BUDGET, max_pixels=_SIDE**2, min_pixels=_SIDE**2, size_multiple=32, audio_tokens_per_s=13)
 
 
 def tiny_omni3_processor(texts: Iterable[str]) -> Any:
@@ -86,4 +86,4 @@ def write_tiny_omni3(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
     processor = tiny_omni3_processor(texts)
     with seeded(seed):
         model = Qwen3OmniMoeThinkerForConditionalGeneration(tiny_omni3_config(processor.tokenizer))
-    return Omni3Backbone(model, processor, _BUDGET, "brief").write(folder)
+    return Omni3Backbone(model, processor, BUDGET, "brief").write(folder)
