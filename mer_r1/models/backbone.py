@@ -138,7 +138,7 @@ class Backbone(ABC):
         return Encoded(
             batch,
             read[0]["inputs_embeds"] if self.towers() else None,
-            *kept_cache(_layers_read(state.past_key_values.layers, self.language_model.config)),
+            *(_as_read(states, self.language_model.config) for states in kept_cache(state.past_key_values.layers)),
             state.logits[:, -1].float(),
             _deepstack(read[0]),
         )
@@ -386,11 +386,11 @@ class _LeftOut(MoeModelOutputWithPast):
     shared_kv_states = None
 
 
-def _layers_read(kept: Sequence[Any], config: Any) -> list[Any]:
-    """The cached keys and values that each layer reads: its own, or without any those of the last layer of its kind."""
+def _as_read(kept: Sequence[Tensor], config: Any) -> tuple[Tensor, ...]:
+    """The cached keys, or values, that every layer reads: its own, else those of the last layer of its kind."""
     behind = range(len(kept), config.num_hidden_layers)
     last = dict(zip(config.layer_types, kept, strict=False)) if behind else {}
-    return [*kept, *(last[config.layer_types[number]] for number in behind)]
+    return (*kept, *(last[config.layer_types[number]] for number in behind))
 
 
 def _deepstack(given: Mapping[str, Any]) -> tuple[Tensor, ...]:
