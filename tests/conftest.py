@@ -151,6 +151,16 @@ def tiny(tiny_folder: Path) -> OmniBackbone:
 
 
 @pytest.fixture(scope="session")
+def gemma4_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """A random tiny Gemma 4's folder."""
+    pytest.importorskip("transformers", "5.23", reason="a Gemma 4 needs it")
+    from mer_r1.models.tiny.gemma4 import write_tiny_gemma4
+    from mer_r1.synthetic.corpus import minimer_texts
+
+    return write_tiny_gemma4(tmp_path_factory.mktemp("gemma4") / "model", minimer_texts(300))
+
+
+@pytest.fixture(scope="session")
 def omni3_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """A random tiny Qwen3-Omni's folder."""
     from mer_r1.models.tiny.omni3 import write_tiny_omni3

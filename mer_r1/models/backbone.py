@@ -135,10 +135,12 @@ class Backbone(ABC):
                 )
         finally:
             handle.remove()
+        keys, values = kept_cache(state.past_key_values.layers)
         return Encoded(
             batch,
             read[0]["inputs_embeds"] if self.towers() else None,
-            *(_as_read(states, self.language_model.config) for states in kept_cache(state.past_key_values.layers)),
+            _as_read(keys, self.language_model.config),
+            _as_read(values, self.language_model.config),
             state.logits[:, -1].float(),
             _deepstack(read[0]),
         )

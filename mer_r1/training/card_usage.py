@@ -52,6 +52,7 @@ def usage(
     lines += [f'{reader} = {loading.reader}.from_pretrained("{source}")', ""]
     lines += _chat(loading, template)
     lines += [f"text = {reader}.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)"]
+    whole = 'add_special_tokens=False, return_tensors="pt"'  # the template writes what others begin a text with
     if loading.media:
         lines += [
             "# The frames and the sound that it was taught with; a medium that the clip lacks leaves chat and inputs.",
@@ -60,9 +61,9 @@ def usage(
             *(_TIMES if loading.is_timed else ()),
         ]
         lines += ["media |= dict(audio=[clip.waveform_N])"] if "audio" in loading.media else []
-        lines += ['inputs = processor(text=text, return_tensors="pt", **media)']
+        lines += [f"inputs = processor(text=text, {whole}, **media)"]
     else:
-        lines += ['inputs = tokenizer(text, return_tensors="pt")']
+        lines += [f"inputs = tokenizer(text, {whole})"]
     return [
         *lines,
         "ids = model.generate(**inputs, max_new_tokens=1024, do_sample=False)",

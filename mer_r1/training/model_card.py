@@ -77,6 +77,7 @@ class Published:
 
 _THINKER, _VL = "Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"
 _VL3 = "Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"
+_GEMMA = "Gemma4ForConditionalGeneration"
 _THINKER3 = "Qwen3OmniMoeThinkerForConditionalGeneration"
 _OMNI, _OMNI3 = (
     Loading(name, processor, "video-text-to-text", "pictures, sound and subtitle")
@@ -89,6 +90,7 @@ _KINDS = {
     "Qwen3OmniMoeForConditionalGeneration": _OMNI3,
     _VL: Loading(_VL, "AutoProcessor", "video-text-to-text", "pictures and subtitle"),
     **{name: Loading(name, "AutoProcessor", "video-text-to-text", "pictures and subtitle", True) for name in _VL3},
+    _GEMMA: Loading(_GEMMA, "AutoProcessor", "video-text-to-text", "pictures, sound and subtitle", True),
 }
 _CAUSAL = Loading("AutoModelForCausalLM", "AutoTokenizer", "text-generation", "subtitle")
 _FORMS = {

@@ -14,16 +14,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def gemma4_folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
-    """A random tiny Gemma 4's folder."""
-    pytest.importorskip("transformers", "5.23", reason="a Gemma 4 needs it")
-    from mer_r1.models.tiny.gemma4 import write_tiny_gemma4
-    from mer_r1.synthetic.corpus import minimer_texts
-
-    return write_tiny_gemma4(tmp_path_factory.mktemp("gemma4") / "model", minimer_texts(300))
-
-
-@pytest.fixture(scope="session")
 def gemma4(gemma4_folder: Path) -> Gemma4Backbone:
     """The tiny Gemma 4 loaded; tests leave it as it is."""
     from mer_r1.models.gemma4 import load_gemma4

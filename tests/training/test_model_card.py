@@ -21,6 +21,7 @@ from mer_r1.training.model_card import CardScore, Published, portable_yaml, writ
 OMNI3, WHOLE3 = "Qwen3OmniMoeThinkerForConditionalGeneration", "Qwen3OmniMoeForConditionalGeneration"
 OMNI, VL = "Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"
 VL3 = "Qwen3VLForConditionalGeneration"
+GEMMA = "Gemma4ForConditionalGeneration"
 FACTS = {"rows": 26101, "steps": 3262, "wheels": "official@1a2b3c4d", "versions": {"mer_r1": "0.1.0", "torch": "2.9"}}
 
 
@@ -277,13 +278,16 @@ def test_a_toy_is_called_one_and_drawn_clips_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "style"), [(OMNI, "full"), (OMNI, "brief"), (OMNI3, "full"), (VL3, "full")])
+@pytest.mark.parametrize(
+    ("name", "style"), [(OMNI, "full"), (OMNI, "brief"), (OMNI3, "full"), (VL3, "full"), (GEMMA, "full")]
+)
 def test_the_example_runs_and_shows_the_prompt_that_was_taught(
     name: str,
     style: str,
     tiny_folder: Path,
     omni3_folder: Path,
     qwen3_vl_folder: Path,
+    gemma4_folder: Path,
     samples: list[Sample],
     tmp_path: Path,
 ) -> None:
@@ -291,7 +295,7 @@ def test_the_example_runs_and_shows_the_prompt_that_was_taught(
     from mer_r1.models.loading import load_backbone
 
     folder = tmp_path / "model"
-    shutil.copytree({OMNI: tiny_folder, OMNI3: omni3_folder, VL3: qwen3_vl_folder}[name], folder)
+    shutil.copytree({OMNI: tiny_folder, OMNI3: omni3_folder, VL3: qwen3_vl_folder, GEMMA: gemma4_folder}[name], folder)
     backbone = load_backbone(str(folder), prompt_style=style)
     write_settings(folder, backbone.budget, style)
     _, body = card_of(folder, recipe_of(), {"architecture": name})
