@@ -19,7 +19,6 @@ and transformers loads it. It answers; it is neither trained nor exported.
 from __future__ import annotations
 
 import json
-import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,6 @@ from torch import Tensor, nn
 from mer_r1.errors import InputError
 from mer_r1.models.lora import language_model_layers
 from mer_r1.recipe import Quantization
-
-for _name in ("backends.cpu.ops", "autograd._functions"):
-    # Warnings of kernels for a CPU that are not there, which PEFT draws too, and of every product in LLM.int8().
-    logging.getLogger(f"bitsandbytes.{_name}").setLevel(logging.ERROR)
 
 
 def quantize(model: Any, kind: Quantization, device: torch.device) -> None:
