@@ -1,11 +1,13 @@
-"""One RL step of Qwen2.5-Omni's real shape on the device at hand, part by part, as one JSON object.
+"""One RL step of a published model's real shape on the device at hand, part by part, as one JSON object.
 
-    python perf/gpu_step.py [--shape 7b|3b|tiny] [--prompts 1] [--group 4] [--answer 256] [--checkpointing]
+    python perf/gpu_step.py [--model Qwen/Qwen2.5-Omni-7B] [--prompts 1] [--group 4] [--answer 256] [--checkpointing]
 
-On a CPU the script runs `--shape tiny` from end to end, which shows that it works and nothing about a card. It needs
-neither network nor checkpoint: weights are random in bfloat16, LoRA (r 64, float32) on the language model, towers
-frozen, the official classes and processor, and a clip of noise of `--seconds` under the default budget. The tokenizer
-is the tiny one, so the prompt's text has more tokens than with Qwen's; `tokens` counts them.
+`--model` is any of `mer_r1.models.tiny.published.NAMES`: Qwen2.5-Omni, Qwen2.5-VL, Qwen3-Omni, Qwen3-VL by their Hub
+ids, and tiny ones. On a CPU the script runs a tiny one from end to end, which shows that it works and nothing about a
+card. It needs neither network nor checkpoint: weights are random in bfloat16, LoRA (r 64, float32) on the language
+model's linear layers, of a model with experts those of attention, towers frozen, the official classes and processor,
+and a clip of noise of `--seconds` under the default budget. The tokenizer is the tiny one, so the prompt's text has
+more tokens than with the real one; `tokens` counts them.
 
     towers     pictures and sound of the prompts to embeddings, no gradient
     prefill    the language model over the prompts, no gradient (the rest of `encode`)
@@ -18,10 +20,15 @@ With `--sampler vllm` the engine's towers and its reading of the prompts are in 
 the prompt are read once by it.
 
 A part's median seconds are compared with its limit: FLOP over the device's bf16 rate (towers, prefill, pass) or bytes
-over its memory bandwidth (decode: all weights and the cache once an id). Work is counted as cost.py counts it; with
---checkpointing the pass's second forward is work. share_of_limit = limit_s / seconds, 1 at the limit: against rates
-that this run measures on the device (`measured`: a large matrix product, a large copy) and, for a card that gpus.py
-knows, against its data sheet (`nominal`). `predicted_s` is what `train --dry-run` would say of the same step.
+over its memory bandwidth (decode: all weights and the cache once an id, of experts those that some answer is sent to).
+Work is counted as cost.py counts it; with --checkpointing the pass's second forward is work. share_of_limit = limit_s /
+seconds, 1 at the limit: against rates that this run measures on the device (`measured`: a large matrix product, a large
+copy) and, for a card that gpus.py knows, against its data sheet (`nominal`).
+
+Printed are `device`, `torch` and the options; `tokens` of a prompt by kind, `parameters` and those in use for a token
+(`active`); the `rates`; `step_s` and, by part, `seconds`, what limits it, `work`, `limit_s` and `share_of_limit`;
+`predicted_s` by part and `predicted_gib` are what `train --dry-run` would say of the same step, beside `step_s` and
+`peak_gib`, the most that torch allocated (null on a CPU).
 """
 
 from __future__ import annotations
@@ -43,22 +50,22 @@ import numpy as np
 import torch
 
 from mer_r1.data.sample import Clip, MediaFacts, Sample
-from mer_r1.media import TINY_BUDGET, MediaBudget, frame_count, frame_times, target_size
+from mer_r1.media import MediaBudget, frame_count, frame_times, target_size
+from mer_r1.models.backbone import Backbone
 from mer_r1.models.lora import add_lora
 from mer_r1.models.packing import Branch, group_pass, pack
-from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.sampler import Sampler, Stop, policy_weights
-from mer_r1.models.tiny.omni import tiny_config, tiny_processor
+from mer_r1.models.tiny.published import NAMES, random_backbone
 from mer_r1.models.transformers_compat import enable_checkpointing
 from mer_r1.models.types import Prompt, Sampling
 from mer_r1.models.vllm_engine import EngineOptions
+from mer_r1.published_models import PUBLISHED
 from mer_r1.recipe import LoraSection, Recipe
 from mer_r1.synthetic.corpus import minimer_texts
 from mer_r1.training import cost
 from mer_r1.training.gpus import GPUS, Gpu
-from mer_r1.training.model_shape import KNOWN, Shape
+from mer_r1.training.model_shape import Shape, shape_of
 
-SHAPES = {"7b": "Qwen/Qwen2.5-Omni-7B", "3b": "Qwen/Qwen2.5-Omni-3B", "tiny": "tiny"}
 PARTS = ("towers", "prefill", "decode", "pass", "optimiser", "update")
 NEVER = 2**30  # stop texts that no row ever writes
 SUBTITLE = "I did not think that it would go like this, but here we are."
@@ -75,7 +82,7 @@ class Rates:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print the JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="7b")
+    parser.add_argument("--model", choices=NAMES, default="Qwen/Qwen2.5-Omni-7B", metavar="NAME")
     parser.add_argument("--prompts", type=int, default=1, help="prompts of a device batch")
     parser.add_argument("--group", type=int, default=4, help="answers of a prompt, K")
     parser.add_argument("--answer", type=int, default=256, help="ids of an answer, C")
@@ -87,9 +94,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(argv)
     device = torch.device(options.device)
-    if device.type == "cpu" and options.shape != "tiny":
-        parser.error(f"--shape {options.shape}: needs a GPU; on a CPU give --shape tiny")
-    backbone = make_backbone(options.shape, device)
+    if device.type == "cpu" and options.model in PUBLISHED:
+        parser.error(f"--model {options.model}: needs a GPU; on a CPU give --model tiny")
+    backbone = make_backbone(options.model, device)
+    shape = shape_of(backbone.model.config.to_dict(), options.model)
     if options.checkpointing:
         enable_checkpointing(backbone.model)
     prompt = backbone.prepare(*make_clip(options.seconds, backbone.budget))
@@ -98,56 +106,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     rounds = [step(backbone, prompt, options, sampler) for _ in range(options.rounds + 1)][1:]
     seconds = {part: median(one[part] for one in rounds) for part in PARTS}
-    print(json.dumps(report(seconds, count_tokens(backbone, prompt), device, options), indent=2))
+    print(json.dumps(report(seconds, shape, count_tokens(backbone, prompt), device, options), indent=2))
 
 
-def make_backbone(name: str, device: torch.device, with_lora: bool = True) -> OmniBackbone:
-    """A random Thinker of a known shape in bfloat16 on the device, nothing loaded, with adapters or without."""
-    from transformers import Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
-
-    processor = tiny_processor(minimer_texts(300))
-    config = tiny_config(processor.tokenizer) if name == "tiny" else real_config(name, processor.tokenizer)
-    processor.feature_extractor = WhisperFeatureExtractor(
-        feature_size=config.audio_config.num_mel_bins, chunk_length=processor.feature_extractor.chunk_length
-    )
+def make_backbone(name: str, device: torch.device, with_lora: bool = True) -> Backbone:
+    """A random model of a known shape in bfloat16 on the device, nothing loaded, with adapters or without."""
     torch.manual_seed(0)
-    with device:
-        model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
-    budget, style = (TINY_BUDGET, "brief") if name == "tiny" else (MediaBudget(), "full")
-    backbone = OmniBackbone(model.eval(), processor, budget, style)
+    backbone = random_backbone(name, minimer_texts(300), device)
     backbone.set_towers_trainable(False)
     if with_lora:
-        backbone.wrapped_model = add_lora(model, LoraSection())
+        text = shape_of(backbone.model.config.to_dict(), name).text
+        backbone.wrapped_model = add_lora(backbone.model, LoraSection(target_modules=tuple(text.widths)))
     backbone.suppressed_V[int(backbone.tokenizer.eos_token_id)] = -torch.inf  # no row ends early
     return backbone
-
-
-def real_config(name: str, tokenizer: Any) -> Any:
-    """The Thinker's configuration of a known shape, with the control ids of `tokenizer`."""
-    from transformers import Qwen2_5OmniThinkerConfig
-
-    shape = KNOWN[SHAPES[name]]
-    text, vision, audio = shape.text, shape.vision, shape.audio
-    assert vision is not None
-    assert audio is not None
-    parts: dict[str, dict[str, Any]] = {
-        "text_config": {
-            "vocab_size": text.vocab,
-            "hidden_size": text.hidden,
-            "intermediate_size": text.mlp,
-            "num_hidden_layers": text.layers,
-            "num_attention_heads": text.heads,
-            "num_key_value_heads": text.kv_heads,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
-            "tie_word_embeddings": text.tied,
-            "pad_token_id": tokenizer.pad_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-        },
-        "vision_config": {"hidden_size": vision.hidden, "out_hidden_size": vision.out},
-        "audio_config": {"output_dim": audio.out},
-    }
-    ids = {key: value for key, value in tiny_config(tokenizer).to_dict().items() if key.endswith(("_id", "_index"))}
-    return Qwen2_5OmniThinkerConfig(**ids, **parts, tie_word_embeddings=text.tied)
 
 
 def make_clip(seconds: float, budget: MediaBudget) -> tuple[Sample, Clip]:
@@ -160,14 +131,15 @@ def make_clip(seconds: float, budget: MediaBudget) -> tuple[Sample, Clip]:
     return Sample("noise", subtitle=SUBTITLE), Clip(frames, wave, facts)
 
 
-def count_tokens(backbone: OmniBackbone, prompt: Prompt) -> cost.Tokens:
+def count_tokens(backbone: Backbone, prompt: Prompt) -> cost.Tokens:
     """Tokens of the prompt, by kind."""
     config, ids = backbone.model.config, prompt.input_ids_T
-    video, audio = (int((ids == ident).sum()) for ident in (config.video_token_id, config.audio_token_id))
+    kinds = (getattr(config, f"{medium}_token_id", None) for medium in ("video", "audio"))
+    video, audio = (0 if ident is None else int((ids == ident).sum()) for ident in kinds)
     return cost.Tokens(video, audio, len(ids) - video - audio)
 
 
-def make_engine(backbone: OmniBackbone, prompt: Prompt, options: argparse.Namespace) -> Sampler:
+def make_engine(backbone: Backbone, prompt: Prompt, options: argparse.Namespace) -> Sampler:
     """A vLLM engine in this process that holds the policy's weights."""
     from mer_r1.models.vllm_sampler import VllmSampler
 
@@ -184,7 +156,7 @@ def make_engine(backbone: OmniBackbone, prompt: Prompt, options: argparse.Namesp
 
 
 def step(
-    backbone: OmniBackbone, prompt: Prompt, options: argparse.Namespace, sampler: Sampler | None = None
+    backbone: Backbone, prompt: Prompt, options: argparse.Namespace, sampler: Sampler | None = None
 ) -> dict[str, float]:
     """Seconds of every part of one step over copies of one prompt. As the trainer computes: by autocast in bfloat16."""
     device, seconds = backbone.device, dict.fromkeys(PARTS, 0.0)
@@ -242,7 +214,7 @@ def wait_for(device: torch.device) -> None:
 
 
 @contextmanager
-def timed_towers(backbone: OmniBackbone, seconds: dict[str, float]) -> Iterator[None]:
+def timed_towers(backbone: Backbone, seconds: dict[str, float]) -> Iterator[None]:
     """Within the block the towers' time is added to `seconds`; they run one after the other."""
 
     def before(*_: Any) -> None:
@@ -293,16 +265,16 @@ def work_of(shape: Shape, tokens: cost.Tokens, options: argparse.Namespace) -> d
     return {
         "towers": (prompts * cost.tower_flops(shape, tokens), "flops"),
         "prefill": (prompts * cost.forward_flops(text, tokens.prompt, tokens.prompt**2 / 2, 1), "flops"),
-        "decode": (answer * (2 * (text.linear + text.hidden * text.vocab) + cache), "bandwidth"),
+        "decode": (answer * (2 * (text.read(prompts * num) + text.hidden * text.vocab) + cache), "bandwidth"),
         "pass": (passes * prompts * forward, "flops"),
     }
 
 
 def report(
-    seconds: dict[str, float], tokens: cost.Tokens, device: torch.device, options: argparse.Namespace
+    seconds: dict[str, float], shape: Shape, tokens: cost.Tokens, device: torch.device, options: argparse.Namespace
 ) -> dict[str, Any]:
     """The JSON object."""
-    shape, is_cuda = KNOWN[SHAPES[options.shape]], device.type == "cuda"
+    is_cuda = device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(device) / 2**30 if is_cuda else None
     card, rates = nominal_card(device), {"measured": measured_rates(device)}
     if card is not None:
@@ -320,7 +292,7 @@ def report(
                 "limit_s": {name: round(limit, 6) for name, limit in limits.items()},
                 "share_of_limit": {name: round(limit / spent, 4) for name, limit in limits.items()},
             }
-    recipe, own = as_recipe(options), rates["measured"]
+    recipe, own = as_recipe(shape, options), rates["measured"]
     gpu = card or Gpu(own.flops, own.bandwidth, 0.0, 0.0)
     predicted = cost.step_seconds(shape, recipe, tokens, options.answer, gpu, 1)
     return {
@@ -328,9 +300,11 @@ def report(
         "torch": torch.__version__,
         **{
             name: vars(options)[name]
-            for name in ("shape", "sampler", "prompts", "group", "answer", "checkpointing", "rounds")
+            for name in ("model", "sampler", "prompts", "group", "answer", "checkpointing", "rounds")
         },
         "tokens": {"video": tokens.video, "audio": tokens.audio, "text": tokens.text, "prompt": tokens.prompt},
+        "parameters": shape.parameters,
+        "active": shape.active,
         "rates": {name: vars(rate) for name, rate in rates.items()},
         "step_s": round(sum(seconds.values()), 5),
         "parts": parts,
@@ -340,12 +314,12 @@ def report(
     }
 
 
-def as_recipe(options: argparse.Namespace) -> Recipe:
+def as_recipe(shape: Shape, options: argparse.Namespace) -> Recipe:
     """The run whose step this is."""
     return Recipe.model_validate(
         {
             "kind": "rl",
-            "model": {"source": SHAPES[options.shape], "lora": {}},
+            "model": {"source": options.model, "lora": {"target_modules": [*shape.text.widths]}},
             "data": {"train": "none"},
             "optim": {
                 "learning_rate": 1e-5,

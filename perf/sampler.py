@@ -3,10 +3,10 @@
     python perf/sampler.py [--samplers local vllm] [--shape text] [--prompt-tokens 1024] [--answers 128 512]
                            [--prompts 1 4] [--group 8] [--rounds 3] [--threads 2]
 
-`--shape text` is perf/vs_trl.py's model (hidden 512, 6 layers) in float32, for a CPU; `7b` and `3b` are the Thinkers'
-real shapes in bfloat16, for a GPU; weights are random, prompts random text, and no answer ends early. A cell is one
-number of prompts and one length of answers, asked of every sampler in turn; seconds are medians after one round that is
-not counted.
+`--shape text` is perf/vs_trl.py's model (hidden 512, 6 layers) in float32, for a CPU; a Hub id that gpu_step.py knows
+is that model's real shape in bfloat16, for a GPU; weights are random, prompts random text, and no answer ends early.
+A cell is one number of prompts and one length of answers, asked of every sampler in turn; seconds are medians after
+one round that is not counted.
 
 seconds          of a cell: prompts read and all answers written; `first_s` the same with answers of one id
 tokens_per_s     ids of all answers / seconds
@@ -38,17 +38,17 @@ from mer_r1.models.sampler import LocalSampler, Sampler, Stop, policy_weights
 from mer_r1.models.tiny.text import tiny_text
 from mer_r1.models.types import Prompt, Sampling
 from mer_r1.models.vllm_engine import EngineOptions, require_vllm
+from mer_r1.published_models import PUBLISHED
 from mer_r1.synthetic.corpus import minimer_texts
 
 NEVER = Stop("no answer has this text")
-SHAPES = ("text", "3b", "7b")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print the JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samplers", nargs="+", choices=("local", "vllm"), default=["local", "vllm"])
-    parser.add_argument("--shape", choices=SHAPES, default="text")
+    parser.add_argument("--shape", choices=("text", *PUBLISHED), default="text", metavar="NAME")
     parser.add_argument("--prompt-tokens", type=int, default=1024, help="P")
     parser.add_argument("--answers", type=int, nargs="+", default=[128, 512], help="ids of an answer, C")
     parser.add_argument("--prompts", type=int, nargs="+", default=[1, 4])

@@ -55,7 +55,13 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _model(origin: Origin, costs: Costs | None) -> str:
-    return origin.remark if costs is None else f"{origin.remark}: {_count(costs.parameters)} parameters"
+    if costs is None:
+        return origin.remark
+    text = f"{origin.remark}: {_count(costs.parameters)} parameters"
+    if not costs.in_experts:
+        return text
+    experts = f"experts have {_count(costs.in_experts)}, {2 * costs.in_experts / GIB:.1f} GiB in bfloat16"
+    return f"{text}, of which a token uses {_count(costs.active)}; {experts}"
 
 
 def _trained(recipe: Recipe, costs: Costs) -> str:

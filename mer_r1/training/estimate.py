@@ -48,6 +48,7 @@ class Work:
 class Costs:
     """What a run costs on `num_gpus` of `card`, with answers of `answer` tokens.
 
+    Of the model's parameters `active` are in use for a token, and `in_experts` are experts', chosen or not.
     `memory` is bytes of one GPU at the fullest moment and `seconds` those of one optimiser step, both by part. `fix` is
     advice where the run does not fit, None where it does. `seconds` is None where the card's speed is not known,
     `steps` where neither recipe nor data say; `work` is None in SFT.
@@ -57,6 +58,8 @@ class Costs:
     num_gpus: int
     answer: int
     parameters: int
+    active: int
+    in_experts: int
     trained: int
     memory: dict[str, float]
     fix: str | None
@@ -210,6 +213,8 @@ def _costs(recipe: Recipe, shape: Shape, tokens: cost.Tokens, place: _Place, row
         num_gpus,
         answer,
         parameters=shape.parameters,
+        active=shape.active,
+        in_experts=shape.text.in_experts,
         trained=cost.trained_parameters(shape, recipe),
         memory=memory(num_gpus),
         fix=_fix(recipe, memory, num_gpus, card.memory_gib * GIB),

@@ -49,6 +49,14 @@ def test_a_summary_has_ten_subjects_and_the_command(
     assert lines["Start"] == "mer-r1 train x"
 
 
+def test_a_model_with_experts_is_said_to_have_them(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(capsys, recipe_of("Qwen/Qwen3-Omni-30B-A3B-Instruct"), Place())
+    assert lines["Model"] == (
+        "Qwen/Qwen3-Omni-30B-A3B-Instruct: 31.72 billion parameters, of which a token uses 4.54 billion; experts have "
+        "28.99 billion, 54.0 GiB in bfloat16"
+    )
+
+
 def test_what_learns_is_said_of_adapters_and_towers(capsys: pytest.CaptureFixture[str]) -> None:
     lora: dict[str, Any] = {"source": "Qwen/Qwen2.5-Omni-7B", "lora": {"r": 8}}
     assert (
