@@ -225,6 +225,7 @@ def test_the_text_question_holds_two_steps_and_the_candidates_and_no_picture(
         "input_ids",
         "attention_mask",
         "position_ids",
+        "past_key_values",  # empty, to be filled
         "use_cache",
     }
     assert read.towers == 0
