@@ -113,13 +113,19 @@ def estimate(
     """What `recipe` costs with `rows` rows to learn from, on `num_gpus` (None: `default_gpus`) of `card` (an h100).
 
     `rows` is data.num where it is None. `answer_tokens` is the expected length of an answer, for the hours; memory is
-    that of the longest. Raises InputError for a number below 1, or a model's folder that cannot be read.
+    that of the longest. Raises InputError for a number below 1, a model's folder that cannot be read, and a model with
+    experts that is to be quantised.
     """
     num_gpus = default_gpus(recipe) if num_gpus is None else num_gpus
     for name, value in (("--gpus", num_gpus), ("--answer-tokens", answer_tokens)):
         if value < 1:
             raise InputError(f"{name} {value}: give a number above 0")
     origin = find_origin(recipe.model)
+    if recipe.model.quantization and origin.shape and origin.shape.text.experts:
+        raise InputError(
+            f"model.quantization: {recipe.model.source} has experts, most of its weights, which stay as they are; "
+            "remove it, or take a dense model"
+        )
     tokens = prompt_tokens(origin)
     rows = recipe.data.num if rows is None else rows
     placed = _Place(card or find_card(), num_gpus, answer_tokens)

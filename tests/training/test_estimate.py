@@ -61,6 +61,13 @@ def test_a_run_that_does_not_fit_says_what_would() -> None:
     assert "lower rl.vllm_gpu_memory_utilization" in fix_of(recipe_of(rl=engine), "h100", 8)
 
 
+def test_a_model_with_experts_is_not_quantised() -> None:
+    experts = {"source": "Qwen/Qwen3-Omni-30B-A3B-Instruct", "lora": {}}
+    assert costs_of(recipe_of(model=experts)).parameters > 3e10
+    with pytest.raises(InputError, match=r"model\.quantization: Qwen/Qwen3-Omni-30B.* has experts, .*remove it"):
+        estimate(recipe_of(model=experts | {"quantization": "nf4"}))
+
+
 def test_a_spread_model_that_does_not_fit_is_not_sent_to_accumulation() -> None:
     wide = {"learning_rate": 1e-6, "bf16": True, "gradient_checkpointing": True, "batch_size": 2}
     assert fix_of(recipe_of(optim=wide), "h100", 2) == "4 GPUs hold it"
