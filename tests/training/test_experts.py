@@ -14,7 +14,7 @@ from mer_r1.models.sampler import policy_weights
 from mer_r1.pipelines.train import train
 from mer_r1.recipe import Recipe
 from tests.nursery import Nursery
-from tests.training.runs import lines
+from tests.training.runs import lines, run_stopped_at
 from tests.training.two_processes import SPREAD, assert_alike, launched_with, run_in_two
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ ADAPTERS = {"lora": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "expe
 
 
 def recipe_of(kind: str, source: Path, manifest: Path, batch_size: int, model: dict[str, Any], **rl: Any) -> Recipe:
-    """Two steps."""
+    """Two steps, a checkpoint after each."""
     return Recipe.model_validate(
         {
             "kind": kind,
@@ -34,6 +34,7 @@ def recipe_of(kind: str, source: Path, manifest: Path, batch_size: int, model: d
                 "max_steps": 2,
                 "batch_size": batch_size,
                 "logging_steps": 1,
+                "save_steps": 1,
                 "gradient_checkpointing": bool(model),
             },
             **({"rl": rl} if rl else {}),
@@ -75,3 +76,16 @@ def test_adapters_of_experts_are_rewarded_and_merge_into_their_base(
     assert {".mlp.experts." in name for name in adapter} == {True, False}
     assert not [name for name in adapter if "visual" in name or "audio_tower" in name]
     assert load_backbone(str(tmp_path / "model")).reads == "pictures, sound and subtitle"
+
+
+@pytest.mark.parametrize("model", [{}, ADAPTERS], ids=["whole", "adapters"])
+def test_a_stopped_run_ends_as_an_unstopped_one(
+    omni3_folder: Path, corpus: dict[str, Path], tmp_path: Path, model: dict[str, Any]
+) -> None:
+    recipe = recipe_of("sft", omni3_folder, corpus["train"], 2, model)
+    train(recipe, tmp_path / "whole")
+    run_stopped_at(recipe, tmp_path / "stopped", 1)
+    train(recipe, tmp_path / "stopped")
+    (file,) = (tmp_path / "whole" / "model").glob("*model.safetensors")
+    assert (tmp_path / "stopped" / "model" / file.name).read_bytes() == file.read_bytes()
+    assert lines(tmp_path / "stopped" / "metrics.jsonl") == lines(tmp_path / "whole" / "metrics.jsonl")
