@@ -40,6 +40,9 @@ def test_the_recipes_of_the_paper_and_for_smaller_means_are_there() -> None:
         "omni3b-rl-qlora",
         "omni3b-sft",
         "omni3b-rl",
+        "omni30b-sft",
+        "omni30b-rl",
+        "omni30b-rl-lora",
     }
     assert wanted <= set(REAL)
 
@@ -49,7 +52,8 @@ def test_a_dry_run_of_every_recipe_needs_no_network_and_with_a_number_of_rows_no
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["train", name, "--dry-run", "--rows", "26101", "--verbose"]) == 0
+    gpus = ["--gpus", "16", "--gpu", "h200"] if name in ("omni30b-sft", "omni30b-rl") else []  # the least they fit
+    assert main(["train", name, "--dry-run", "--rows", "26101", "--verbose", *gpus]) == 0
     text = capsys.readouterr().out
     assert Recipe.model_validate(yaml.safe_load(text)) == read_recipe(name)
     assert list(tmp_path.iterdir()) == []
@@ -60,8 +64,17 @@ def test_a_dry_run_of_every_recipe_needs_no_network_and_with_a_number_of_rows_no
     assert "data.train: train.jsonl: no such file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "gpu", "num_gpus"), [("omni7b-rl", "h100", 16), ("omni3b-rl", "a100-40", 8)])
-def test_full_training_fits_the_gpus_that_the_guide_names(name: str, gpu: str, num_gpus: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "gpu", "num_gpus"),
+    [
+        ("omni7b-rl", "h100", 16),
+        ("omni3b-rl", "a100-40", 8),
+        ("omni30b-sft", "h200", 16),
+        ("omni30b-rl", "h200", 16),
+        ("omni30b-rl-lora", "h100", 8),
+    ],
+)
+def test_a_recipe_fits_the_gpus_that_the_guide_names(name: str, gpu: str, num_gpus: int) -> None:
     assert costs_of(read_recipe(name), gpu, num_gpus).fix is None
 
 
