@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -184,6 +185,7 @@ def _os_error(error: OSError) -> int:
     raise error
 
 
+@cache
 def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = _Parser(
         prog="mer-r1", description="Reasoning models that read human emotion from video, voice and words."
