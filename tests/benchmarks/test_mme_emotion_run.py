@@ -184,9 +184,9 @@ def test_a_local_model_answers_all_tasks_loaded_once(
     loaded: list[str] = []
     load = local.load_model
 
-    def counted(source: str) -> Any:
+    def counted(source: str, *how: Any) -> Any:
         loaded.append(source)
-        return load(source)
+        return load(source, *how)
 
     monkeypatch.setattr(local, "load_model", counted)
     local_run = wanted(data, tmp_path, None, model=str(tiny_folder), sets=("ER-Wild", "SA"), max_new_tokens=4)
