@@ -341,7 +341,7 @@ def _record(recipe: Recipe, backbone: Backbone) -> RunRecord:
     record = RunRecord(
         kind=recipe.kind,
         objective=recipe.rl.objective if recipe.kind == "rl" else None,
-        versions=versions(_VERSIONED),
+        versions=versions((*_VERSIONED, *(["bitsandbytes"] if recipe.model.quantization == "nf4" else []))),
         architecture=type(backbone.model).__name__,
         response_format=backbone.response_format.name,
         reads=backbone.reads,

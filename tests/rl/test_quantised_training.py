@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -61,6 +62,7 @@ def test_a_run_in_bfloat16_learns_and_answers_as_it_was_trained(
     watch = Watch(monkeypatch)
     recipe = quantised("rl", "nf4", taught_folder, corpus, bf16=True, gradient_checkpointing=True, max_steps=2)
     run = train(recipe, tmp_path / "run").parent
+    assert "bitsandbytes" in json.loads((run / "run.json").read_text())["versions"]
     first, second = lines(run / "metrics.jsonl")[:2]
     assert first["kl"] == pytest.approx(0, abs=1e-6)
     assert 0 < second["grad_norm"] < 100
