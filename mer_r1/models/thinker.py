@@ -29,7 +29,7 @@ from mer_r1.media import MediaBudget
 from mer_r1.media.budget import SHORTEST_SOUND
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import MEDIA_FIX, RUN_FIX, folder_kind, read_parts, require_source, settings_of
-from mer_r1.models.frames import expanded, frame_arguments, frame_media, frame_tokens, taken_rate
+from mer_r1.models.frames import expanded, frame_arguments, frame_media, frame_tokens, kept_arrays, taken_rate
 from mer_r1.models.types import ChatPrompt, Prompt
 from mer_r1.prompting.templates import media_chat
 
@@ -102,10 +102,10 @@ class ThinkerBackbone(Backbone):
         features.pop("num_audio_tokens", None)
         arrays = {name: torch.as_tensor(value) for name, value in features.items()}
         positions = self._positions(ids, mask, arrays)
-        halves = {name: value.half() if value.is_floating_point() else value for name, value in arrays.items()}
+        kept = kept_arrays(arrays)
         if "video_second_per_grid" in arrays:
-            halves["video_second_per_grid"] = arrays["video_second_per_grid"].float()
-        return Prompt(sample.id, ids[0], positions[:, 0], halves, clip.facts)
+            kept["video_second_per_grid"] = arrays["video_second_per_grid"].float()
+        return Prompt(sample.id, ids[0], positions[:, 0], kept, clip.facts)
 
     def chat_prompt(self, sample: Sample, clip: Clip) -> ChatPrompt:
         """One sample as the chat's ids and its media."""

@@ -33,6 +33,7 @@ from mer_r1.models.sampler import policy_weights
 from mer_r1.models.types import Prompt
 from mer_r1.recipe import LoraSection
 from tests.media_samples import prompts_of_all_kinds
+from tests.repeated_pass import copy_of
 from tests.text_models import write_text_model
 from tests.tolerance import logit_tolerance
 
@@ -92,13 +93,19 @@ def test_adapters_sit_on_every_layer_of_the_language_model_and_nowhere_else(
 
 
 @pytest.mark.parametrize(
-    ("targets", "num"), [(("q_proj", "o_proj"), 12), (("experts",), 12), (("k_proj", "experts"), 18)]
+    ("kind", "targets", "num"),
+    [
+        ("omni3", ("q_proj", "o_proj"), 12),
+        ("omni3", ("experts",), 12),
+        ("omni3", ("k_proj", "experts"), 18),
+        ("qwen3_vl_moe", ("q_proj", "experts"), 18),
+    ],
 )
 def test_adapters_on_attention_and_experts_merge_and_are_sent_as_they_answer(
-    omni3_folder: Path, tmp_path: Path, targets: tuple[str, ...], num: int
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, targets: tuple[str, ...], num: int
 ) -> None:
     """PEFT takes names of a model with experts for those of the towers too; not so here."""
-    backbone = load_backbone(str(omni3_folder))
+    backbone = copy_of(request.getfixturevalue(kind), torch.float32)
     prompts = prompts_of_all_kinds(backbone)[:3]
     before = logits_of(backbone, prompts)
     backbone.wrapped_model = add_lora(backbone.model, LoraSection(r=4, lora_alpha=8, target_modules=targets))
