@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mer_r1.analysis.wheel_tokens import token_report
 from mer_r1.data.sample import MediaFacts, Sample
 from mer_r1.emotion.wheel import WheelSet
 from mer_r1.generation.batch import predict_batch
@@ -104,6 +105,21 @@ def test_a_video_s_times_are_ids_of_their_own_whoever_cuts_them() -> None:
     assert ids_T[backbone.media_span(ids_T, backbone.placeholder_ids())].tolist() == expected
     opening = "<|im_start|>user\n"
     assert ids_T.tolist()[: len(expected) + 3] == [*backbone.text_ids(opening), *expected]
+
+
+@pytest.mark.slow
+@VOCABULARIES
+def test_the_pages_say_how_many_first_tokens_are_shared(backbones: dict[str, Backbone], name: str) -> None:
+    """docs/wheels.md and docs/objectives.md, of the built-in wheels: the two vocabularies give the same numbers."""
+    wheels, text_ids = WheelSet.load(), backbones[name].text_ids
+    report = token_report(backbones[name].tokenizer, wheels)
+    assert [item.total.num_shared_ids for item in report] == [162, 159, 178, 187, 170]
+    assert [item.total.num_ids for item in report] == [1867, 1786, 1986, 1986, 1909]
+    words = [word for word in wheels.words if wheels.reaches(word)]
+    for mark, num_glued in (("<answer>", 551), ("x,", 1157), ("x, ", 0)):
+        alone = text_ids(mark.strip())
+        ids = ((text_ids(f"{mark}{word}"), [*alone, *text_ids(" " * mark.endswith(" ") + word)]) for word in words)
+        assert (len(words), sum(whole != apart for whole, apart in ids)) == (2882, num_glued)
 
 
 @pytest.mark.slow
