@@ -342,7 +342,10 @@ def shape_of(config: Mapping[str, Any], where: str) -> Shape:
             _audio(audio) if audio else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where}: the model's size cannot be read ({error}); copy the checkpoint again") from None
+        raise InputError(
+            f"{where}: the model's size cannot be read ({error}); copy the checkpoint again, or take a model of a kind "
+            "that is read here (docs/backbones.md)"
+        ) from None
 
 
 def _text(config: Mapping[str, Any], model_type: str, tied: bool) -> Text:
