@@ -62,13 +62,14 @@ def make_fake(backbone: Backbone) -> None:
 class HeldMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Bytes that fake tensors hold within the block, now and at the most, weights left out.
 
-    A tensor of a weight's shape is taken for a copy of it or its gradient, and left out too.
+    A tensor of the shape of a weight that learns is taken for a copy of it or its gradient, and left out too.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = 0
-        self._left_out = {shape for weight in model.parameters() for shape in (weight.shape, weight.shape[::-1])}
+        learned = [weight.shape for weight in model.parameters() if weight.requires_grad]
+        self._left_out = {*learned, *(shape[::-1] for shape in learned)}
         self._held: dict[int, weakref.ref[Any]] = {}
         for tensor in (*model.parameters(), *model.buffers()):
             self._hold(tensor, 0)

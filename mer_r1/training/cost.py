@@ -135,8 +135,13 @@ def layer_bytes(text: Text, recipe: Recipe, num_gpus: int) -> int:
     heads = 3 * queries + 2 * text.kv  # queries, keys, values, what attention gives, and that as the last layer's input
     if text.experts is None:
         return norms + b * (d * (of_attention + of_mlp) + heads + 4 * text.mlp)
-    chosen = 2 * d + 4 * text.mlp if learns else d + 3 * text.mlp
+    chosen = 2 * d + 4 * text.mlp if learns or adapts_experts(recipe) else d + 3 * text.mlp
     return norms + b * (d * (of_attention + learns) + heads + text.experts.active * chosen)
+
+
+def adapts_experts(recipe: Recipe) -> bool:
+    """Whether adapters sit on experts, which PEFT adds to a copy of all of a layer's experts whenever it computes."""
+    return recipe.model.lora is not None and "experts" in recipe.model.lora.target_modules
 
 
 def branch_bytes(text: Text, recipe: Recipe, prompt: int, answer: int) -> int:
@@ -168,6 +173,7 @@ def activations(shape: Shape, recipe: Recipe, tokens: Tokens, answer: int, num_g
     length = optim.batch_size * pass_work(recipe, tokens.prompt, answer)[0]
     branches = optim.batch_size * branch_bytes(text, recipe, tokens.prompt, answer)
     layer = length * layer_bytes(text, recipe, num_gpus) + branches
+    layer += number_bytes(recipe) * text.in_experts // text.layers if adapts_experts(recipe) else 0
     logits = HEAD_CHUNK_BYTES if is_rl else SFT_LOGIT_BYTES * optim.batch_size * answer * text.vocab
     b, stream = number_bytes(recipe), length * stream_bytes(recipe, num_gpus) * text.hidden
     if text.experts is None:  # gradients between the products of a layer's feed-forward
