@@ -45,6 +45,41 @@ def _vl3(text: dict[str, Any], vision: dict[str, Any], tied: bool) -> dict[str, 
     }
 
 
+def _gemma4(hidden: int, kv_heads: int, layers: int, full_every: int, sharing: int, wide: bool) -> dict[str, Any]:
+    """Every so many layers one attends to all ids; the last `sharing` have no keys of their own."""
+    kinds = [*(full_every - 1) * ["sliding_attention"], "full_attention"]
+    return {
+        "model_type": "gemma4",
+        "text_config": {
+            **_text(hidden, 4 * hidden, layers, 8, kv_heads, 262144),
+            "head_dim": 256,
+            "global_head_dim": 512,
+            "hidden_size_per_layer_input": 256,
+            "num_kv_shared_layers": sharing,
+            "use_double_wide_mlp": wide,
+            "layer_types": layers // full_every * kinds,
+            "tie_word_embeddings": True,
+        },
+        "vision_config": {
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 16,
+            "num_attention_heads": 12,
+            "head_dim": 64,
+            "position_embedding_size": 10240,
+        },
+        "audio_config": {
+            "hidden_size": 1024,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 8,
+            "subsampling_conv_channels": [128, 32],
+            "conv_kernel_size": 5,
+            "output_proj_dims": 1536,
+        },
+        "tie_word_embeddings": True,
+    }
+
+
 _VISION = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16}
 _AUDIO = {
     "encoder_layers": 32,
@@ -93,6 +128,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "position_id_per_seconds": 13,
         "tie_word_embeddings": False,
     },
+    "google/gemma-4-E2B-it": _gemma4(1536, kv_heads=1, layers=35, full_every=5, sharing=20, wide=True),
+    "google/gemma-4-E4B-it": _gemma4(2560, kv_heads=2, layers=42, full_every=6, sharing=18, wide=False),
     "Qwen/Qwen3-VL-2B-Instruct": _vl3(_text(2048, 6144, 28, 16, 8), _VISION3_SMALL, tied=True),
     "Qwen/Qwen3-VL-4B-Instruct": _vl3(_text(2560, 9728, 36, 32, 8), _VISION3_SMALL, tied=True),
     "Qwen/Qwen3-VL-8B-Instruct": _vl3(_text(4096, 12288, 36, 32, 8), _VISION3, tied=False),

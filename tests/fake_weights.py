@@ -56,7 +56,8 @@ def make_fake(backbone: Backbone) -> None:
                 held[name] = None if tensor is None else fake(tensor)
     towers: Sequence[Any] = backbone.towers()
     for tower in towers:
-        tower.config._attn_implementation = _ONE_CALL
+        if hasattr(tower, "config"):
+            tower.config._attn_implementation = _ONE_CALL
 
 
 class HeldMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -223,7 +223,7 @@ def _costs(recipe: Recipe, shape: Shape, tokens: cost.Tokens, place: _Place, row
         in_experts=shape.text.in_experts,
         trained=cost.trained_parameters(shape, recipe),
         memory=memory(num_gpus),
-        fix=_fix(recipe, memory, num_gpus, card.memory_gib * GIB),
+        fix=_fix(recipe, shape, memory, num_gpus, card.memory_gib * GIB),
         prompts=recipe.optim.batch_size * recipe.optim.gradient_accumulation_steps * num_gpus,
         seconds=seconds,
         work=_work(recipe, shape, tokens, answer) if recipe.kind == "rl" else None,
@@ -231,7 +231,9 @@ def _costs(recipe: Recipe, shape: Shape, tokens: cost.Tokens, place: _Place, row
     )
 
 
-def _fix(recipe: Recipe, memory: Callable[[int], dict[str, float]], num_gpus: int, room: float) -> str | None:
+def _fix(
+    recipe: Recipe, shape: Shape, memory: Callable[[int], dict[str, float]], num_gpus: int, room: float
+) -> str | None:
     """Advice where the memory of `num_gpus` does not hold in `room` bytes each."""
 
     def fits(number: int) -> bool:
@@ -249,7 +251,7 @@ def _fix(recipe: Recipe, memory: Callable[[int], dict[str, float]], num_gpus: in
         return f"{enough} GPUs hold it"
     if recipe.model.lora is None:
         return "train adapters (model.lora)"
-    if recipe.model.quantization is None:
+    if recipe.model.quantization is None and not shape.text.in_experts:  # experts are not quantised
         return "hold the model in 4 bits (model.quantization=nf4)"
     return "take shorter prompts and answers"
 

@@ -68,6 +68,13 @@ def test_a_model_with_experts_is_not_quantised() -> None:
         estimate(recipe_of(model=experts | {"quantization": "nf4"}))
 
 
+def test_a_model_with_experts_is_not_sent_to_quantisation() -> None:
+    lora = {"lora": {"target_modules": ["q_proj", "v_proj"]}}
+    held = {"source": "Qwen/Qwen3-Omni-30B-A3B-Instruct", **lora}
+    assert "model.quantization" in fix_of(recipe_of(model={**held, "source": "Qwen/Qwen3-VL-32B-Instruct"}), "l40s", 1)
+    assert fix_of(recipe_of(model=held), "l40s", 1) == "take shorter prompts and answers"
+
+
 def test_a_spread_model_that_does_not_fit_is_not_sent_to_accumulation() -> None:
     wide = {"learning_rate": 1e-6, "bf16": True, "gradient_checkpointing": True, "batch_size": 2}
     assert fix_of(recipe_of(optim=wide), "h100", 2) == "4 GPUs hold it"

@@ -42,7 +42,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning"),
 ]
 
-OMNI_3, VL_8 = "Qwen/Qwen3-Omni-30B-A3B-Instruct", "Qwen/Qwen3-VL-8B-Instruct"
+VL_8 = "Qwen/Qwen3-VL-8B-Instruct"
 TEXTS = ("I see a person who smiles, and the voice is calm.", *WORDS)
 EXPERTS = {"r": 8, "target_modules": ["q_proj", "v_proj", "experts"]}
 ONE_GPU = {"learning_rate": 1e-5, "bf16": True, "batch_size": 1}
@@ -203,8 +203,8 @@ def test_a_step_of_the_paper_at_its_full_depth() -> None:
     "case",
     [
         pytest.param(Case("omni3b-rl", 3, 1, optim=ONE_GPU | {"gradient_checkpointing": False}), id="3B on one GPU"),
-        pytest.param(Case("omni7b-rl", 3, model={"source": OMNI_3}), id="30B-A3B"),
-        pytest.param(Case("omni7b-rl", 3, 1, model={"source": OMNI_3, "lora": EXPERTS}), id="30B-A3B, LoRA on experts"),
+        pytest.param(Case("omni30b-rl", 3), id="30B-A3B"),
+        pytest.param(Case("omni30b-rl-lora", 3, model={"lora": EXPERTS}), id="30B-A3B, LoRA on experts"),
         pytest.param(Case("qwen3vl4b-rl", 3, 1, model={"source": VL_8, "lora": {}}), id="VL 8B, LoRA"),
     ],
 )
@@ -217,7 +217,7 @@ def test_a_step_of_rl_at_the_real_widths(case: Case) -> None:
     [
         pytest.param(Case("omni7b-sft-lora", 3), id="7B, LoRA"),
         pytest.param(Case("omni3b-sft", 3), id="3B"),
-        pytest.param(Case("omni7b-sft", 3, model={"source": OMNI_3}), id="30B-A3B"),
+        pytest.param(Case("omni30b-sft", 3), id="30B-A3B"),
         pytest.param(Case("qwen3vl4b-sft", 3, 1, optim=ONE_GPU), id="VL 4B on one GPU"),
     ],
 )

@@ -15,11 +15,12 @@ import transformers
 from mer_r1.media import TINY_BUDGET, MediaBudget
 from mer_r1.model_settings import published_settings
 from mer_r1.models.backbone import Backbone
+from mer_r1.models.gemma4 import Gemma4Backbone
 from mer_r1.models.qwen2_5_omni import OmniBackbone
 from mer_r1.models.qwen2_5_vl import VisionBackbone
 from mer_r1.models.qwen3_omni import Omni3Backbone
 from mer_r1.models.qwen3_vl import Qwen3VLBackbone
-from mer_r1.models.tiny import omni, omni3, qwen3_vl, vision
+from mer_r1.models.tiny import gemma4, omni, omni3, qwen3_vl, vision
 from mer_r1.published_models import PUBLISHED
 
 
@@ -57,6 +58,14 @@ _FAMILIES = {
         omni3.tiny_omni3_config,
         omni3.BUDGET,
     ),
+    "gemma4": _Family(
+        "tiny-gemma4",
+        Gemma4Backbone,
+        transformers.Gemma4ForConditionalGeneration,
+        gemma4.tiny_gemma4_processor,
+        gemma4.tiny_gemma4_config,
+        gemma4.BUDGET,
+    ),
     "qwen3_vl": _Family(
         "tiny-qwen3-vl",
         Qwen3VLBackbone,
@@ -86,9 +95,9 @@ def random_backbone(
         config = _with_shape(config, published)
         shown_as = published_settings(published["model_type"])
         if hasattr(processor, "feature_extractor"):
-            processor.feature_extractor = transformers.WhisperFeatureExtractor(
-                feature_size=config.audio_config.num_mel_bins, chunk_length=processor.feature_extractor.chunk_length
-            )
+            extractor, heard = processor.feature_extractor, config.audio_config
+            mels = heard.subsampling_conv_channels[0] if name.startswith("google/gemma") else heard.num_mel_bins
+            processor.feature_extractor = type(extractor)(**extractor.to_dict() | {"feature_size": mels})
     with device:
         model = family.model_class._from_config(config, dtype=dtype)
     return family.backbone(model.eval(), processor, *shown_as)
