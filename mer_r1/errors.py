@@ -9,5 +9,9 @@ class InputError(ValueError):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what a library says that is not blank, for a message of one line; else the error's kind."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of what a library says that is not blank, for a message of one line; else the error's kind.
+
+    One that ends in a colon brings the next with it.
+    """
+    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return f"{first} {others[0]}" if others and first.endswith(":") else first

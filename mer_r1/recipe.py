@@ -60,6 +60,14 @@ class LoraSection(_Section):
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
+    def require_targets(self, known: Iterable[str]) -> None:
+        """Raises InputError for a target that is none of the `known` names of a language model's layers."""
+        if unknown := sorted(set(self.target_modules) - {*known}):
+            raise InputError(
+                f"model.lora.target_modules: {unknown[0]!r} is no linear layer of the language model; "
+                f"choose from {', '.join(sorted({*known}))}"
+            )
+
 
 class ModelSection(_Section):
     """`source`: one of TINY, a folder, or a Hub id. Media keys: those of MediaBudget; None keeps the checkpoint's.

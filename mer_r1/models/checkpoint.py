@@ -110,7 +110,8 @@ def read_parts(
 
     `name` says in messages what is wanted, `fix` what to give; `dtype` is a torch dtype, or "auto" for the saved one.
     Without `weights` the model is on the meta device.
-    Raises InputError where a file is missing or damaged, weights are missing, or the Hub cannot be asked.
+    Raises InputError where a file is missing or damaged, weights are missing or have sizes that config.json does not
+    give them, or the Hub cannot be asked.
     """
     quantised = stored_quantization(source) if weights else None
     try:
@@ -124,10 +125,11 @@ def read_parts(
                     use_safetensors=True,
                     trust_remote_code=False,
                     output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # told below, in one line
                     **config,
                 )
         else:
-            model, found = _without_weights(source, model_class), {"missing_keys": ()}
+            model, found = _without_weights(source, model_class), {"missing_keys": (), "mismatched_keys": ()}
     except ImportError as error:
         if quantised is None:
             raise
@@ -142,6 +144,12 @@ def read_parts(
         raise InputError(f"{source}: the tokenizer is missing (tokenizer.json); {fix}")
     if lost := sorted(found["missing_keys"]):
         raise InputError(f"{source}: {len(lost)} weights are missing, such as {lost[0]}; {fix}")
+    if odd := sorted(found["mismatched_keys"]):
+        key, saved, wanted = odd[0]
+        raise InputError(
+            f"{source}: {key} is of size {list(saved)}, by config.json it would be {list(wanted)}; the weights are of "
+            f"another model, or damaged; {fix}"
+        )
     if quantised:
         use_plain_kernels(model)
     return model.eval(), processor

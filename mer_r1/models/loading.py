@@ -144,10 +144,12 @@ def _config(source: str) -> Mapping[str, Any]:
 
 
 def _require_text(source: str, config: Mapping[str, Any]) -> None:
-    """Raises InputError for a model that sees or hears: read as text, it would be given a sample's subtitle alone.
+    """Raises InputError for a kind that transformers does not know, and for a model that sees or hears.
 
-    transformers lists its own such kinds; one that comes with code of its own has a part that is named after a medium.
+    Read as text, the latter would be given a sample's subtitle alone. transformers lists its own such kinds; one that
+    comes with code of its own has a part that is named after a medium.
     """
+    import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
 
     kind = config["model_type"]
@@ -156,6 +158,11 @@ def _require_text(source: str, config: Mapping[str, Any]) -> None:
         raise InputError(
             f"{source}: a model of kind {kind!r} sees or hears, and there is no loader for it; take one of kind "
             f"{', '.join(LOADERS)}, or a language model, which reads the subtitle alone"
+        )
+    if kind not in transformers.CONFIG_MAPPING:
+        raise InputError(
+            f"{source}: transformers {transformers.__version__} does not know models of kind {kind!r}, and code that "
+            "comes with a checkpoint is not run; pip install -U transformers, or take another model"
         )
 
 

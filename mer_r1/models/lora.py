@@ -56,11 +56,7 @@ def add_lora(model: Any, lora: LoraSection, base: str | None = None) -> PeftMode
     linear = [name for name, module in layers.named_modules() if isinstance(module, nn.Linear)]
     experts = sorted({f"{EXPERTS}.{_last(name)}" for name, _ in layers.named_parameters() if f".{EXPERTS}." in name})
     known = {_last(name) for name in linear} | ({EXPERTS} if experts else set())
-    if unknown := sorted(set(lora.target_modules) - known):
-        raise InputError(
-            f"model.lora.target_modules: {unknown[0]!r} is no linear layer of the language model; "
-            f"choose from {', '.join(sorted(known))}"
-        )
+    lora.require_targets(known)
     if EXPERTS in lora.target_modules and lora.lora_dropout:
         raise InputError("model.lora.lora_dropout: adapters of experts have none; set it to 0, or leave experts out")
     config = LoraConfig(

@@ -113,8 +113,8 @@ def estimate(
     """What `recipe` costs with `rows` rows to learn from, on `num_gpus` (None: `default_gpus`) of `card` (an h100).
 
     `rows` is data.num where it is None. `answer_tokens` is the expected length of an answer, for the hours; memory is
-    that of the longest. Raises InputError for a number below 1, a model's folder that cannot be read, and a model with
-    experts that is to be quantised.
+    that of the longest. Raises InputError for a number below 1, a model's folder that cannot be read, a model with
+    experts that is to be quantised, and adapters on layers that the model does not have.
     """
     num_gpus = default_gpus(recipe) if num_gpus is None else num_gpus
     for name, value in (("--gpus", num_gpus), ("--answer-tokens", answer_tokens)):
@@ -203,6 +203,8 @@ def prompt_tokens(origin: Origin) -> cost.Tokens:
 
 
 def _costs(recipe: Recipe, shape: Shape, tokens: cost.Tokens, place: _Place, rows: int | None) -> Costs:
+    if recipe.model.lora:
+        recipe.model.lora.require_targets(shape.text.targets)
     longest = recipe.rl.max_completion_length if recipe.kind == "rl" else place.answer_tokens
     answer, card, num_gpus = min(place.answer_tokens, longest), place.card, place.num_gpus
 

@@ -69,6 +69,11 @@ class Text:
         return attention | {"gate_proj": (d, m), "up_proj": (d, m), "down_proj": (m, d)}
 
     @property
+    def targets(self) -> set[str]:
+        """Names of what adapters can sit on."""
+        return {*self.widths} | ({"experts"} if self.experts else set())
+
+    @property
     def expert(self) -> int:
         """Weights of one feed-forward, or of one expert."""
         return 3 * self.hidden * self.mlp
@@ -219,6 +224,10 @@ class Gemma4Text(Text):
     @property
     def kv(self) -> int:
         return self.kv_heads * sum(self.head_widths[: self.layers - self.sharing]) // self.layers
+
+    @property
+    def targets(self) -> set[str]:
+        return {name for number in range(self.layers) for name in self._widths(number)}
 
     def _widths(self, number: int) -> dict[str, tuple[int, int]]:
         is_sharing = number >= self.layers - self.sharing

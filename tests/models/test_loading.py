@@ -175,6 +175,19 @@ def test_a_checkpoint_without_all_its_weights_is_refused(folders: dict[str, Path
     _refused(folder, "1 weights are missing", "layers.1.self_attn.q_proj.weight", load=load_backbone)
 
 
+@pytest.mark.slow
+def test_weights_of_another_size_are_refused_in_one_line(
+    folders: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(folders[next(iter(KINDS))], tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("layers.1.self_attn.q_proj.weight"))
+    weights[name] = weights[name][1:].contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    _refused(folder, "layers.1.self_attn.q_proj.weight is of size", "by config.json", load=load_backbone)
+    assert "LOAD REPORT" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_weights_in_a_pickle_are_refused(folders: dict[str, Path], tmp_path: Path, kind: str) -> None:
     folder = Path(shutil.copytree(folders[kind], tmp_path / "model"))
@@ -288,6 +301,12 @@ def test_a_model_that_sees_or_hears_is_no_text_model(tmp_path: Path, words_folde
             "qwen2_5_omni, qwen2_5_omni_thinker, qwen2_5_vl",
             load=lambda source, weights=weights: load_backbone(source, weights=weights),  # type: ignore[misc]
         )
+
+
+def test_a_kind_that_transformers_does_not_know_is_refused(tmp_path: Path, words_folder: Path) -> None:
+    folder = Path(shutil.copytree(words_folder, tmp_path / "other"))
+    (folder / "config.json").write_text(json.dumps({"model_type": "newest"}))
+    _refused(folder, "does not know models of kind 'newest'", "pip install -U transformers", load=load_backbone)
 
 
 def test_a_hub_id_that_sees_or_hears_is_no_text_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,8 @@ def test_a_run_that_does_not_fit_says_what_would() -> None:
     assert "lower optim.batch_size" in fix_of(recipe_of(model=LORA, optim=wide), "h100", 1)
     assert fix_of(recipe_of(model=LORA), "rtx4090", 1) == "hold the model in 4 bits (model.quantization=nf4)"
     assert fix_of(recipe_of(model={**LORA, "quantization": "nf4"}), "rtx4090", 1) == ""
+    experts = {"source": "Qwen/Qwen3-Omni-30B-A3B-Instruct", "lora": {"target_modules": ["q_proj"]}}
+    assert "take shorter prompts" in fix_of(recipe_of(model=experts), "rtx4090", 1)
     assert "take shorter prompts" in fix_of(recipe_of(model={**LORA, "quantization": "nf4"}), "rtx5080", 1)
     engine = {"sampler": "vllm", "vllm_gpu_memory_utilization": 0.9}
     assert "lower rl.vllm_gpu_memory_utilization" in fix_of(recipe_of(rl=engine), "h100", 8)
@@ -192,3 +194,9 @@ def test_wrong_numbers_and_a_damaged_folder_are_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"config\.json: not a model configuration"):
         estimate(recipe_of(str(tmp_path)))
+
+
+def test_adapters_on_layers_that_a_model_does_not_have_are_refused() -> None:
+    recipe = recipe_of(model={"source": "Qwen/Qwen3-Omni-30B-A3B-Instruct", "lora": {}})
+    with pytest.raises(InputError, match=r"'down_proj' is no linear layer .* choose from experts, k_proj"):
+        estimate(recipe)
