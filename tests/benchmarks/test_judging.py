@@ -115,7 +115,7 @@ def test_a_server_that_fails_in_passing_changes_no_number(failure: Reply, files:
 
 
 def test_slow_replies_are_waited_for_side_by_side(files: Files) -> None:
-    beside = threading.Barrier(4, timeout=5)
+    beside = threading.Barrier(4, timeout=60)
 
     def script(number: int, body: Body) -> Reply:
         if number < 4:
@@ -204,7 +204,7 @@ def test_killed_and_repeated_it_ends_with_the_same_numbers_and_asks_nothing_twic
 
     def kills(number: int, body: Body) -> Reply:
         if number == after:
-            started.wait(20)
+            started.wait(60)
             os.kill(pids[0], signal.SIGKILL)
         return says(in_form(number, body))
 
@@ -213,7 +213,7 @@ def test_killed_and_repeated_it_ends_with_the_same_numbers_and_asks_nothing_twic
         child = subprocess.Popen([*command, str(workers)], cwd=ROOT, stdout=subprocess.DEVNULL)
         pids.append(child.pid)
         started.set()
-        assert child.wait(30) == -signal.SIGKILL
+        assert child.wait(60) == -signal.SIGKILL
         asked = {content_of(asked.body) for asked in server.asked}
     with serve(replies()) as server:
         assert files.judge(server.url) == 0

@@ -391,11 +391,11 @@ def test_a_second_thread_is_refused_while_the_first_is_inside(tmp_path: Path) ->
     def hold() -> None:
         with locked(tmp_path):
             inside.set()
-            leave.wait(10)
+            leave.wait(60)
 
     first = threading.Thread(target=hold)
     first.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     with pytest.raises(InputError, match="another process is at work"), locked(tmp_path):
         pytest.fail("both hold it")
     leave.set()

@@ -59,5 +59,5 @@ def served(uploads_at: Path, server_log: Path) -> Iterator[str]:
         assert address, server_log.read_text()
         yield address
         process.stdin.close()
-        assert process.wait(20) == 0, server_log.read_text()
+        assert process.wait(60) == 0, server_log.read_text()
     assert not list(uploads_at.iterdir()), "the uploads are gone with the server"

@@ -68,7 +68,7 @@ class Scripted:
                     self.num_written += 1
                     wrote(mode, text[:end])
                     time.sleep({"slowly": 0.1, "very slowly": 1.0}.get(sample.subtitle or "", 0))
-                assert self.go.wait(20)
+                assert self.go.wait(60)
                 wrote(mode, text)
                 yield self._prediction(sample, mode, text)
         finally:

@@ -67,7 +67,7 @@ def test_who_leaves_ends_the_generation() -> None:
     next(answers)
     answers.close()
     generator.go.set()
-    assert generator.ended.wait(5)
+    assert generator.ended.wait(60)
     assert generator.num_written < len(FAST + SLOW) // 4
 
 

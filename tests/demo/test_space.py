@@ -54,7 +54,7 @@ def test_the_folder_alone_serves_the_page(space: Path, tmp_path: Path) -> None:
         assert f"127.0.0.1:{port}" in process.stdout.readline()
         loaded = httpx.get(f"http://127.0.0.1:{port}/")
         process.terminate()
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
     assert "mer-r1 demo" in loaded.text
     assert not list(tmp_path.glob("mer-r1-demo-*")), "uploads are removed when it is told to end"
 

@@ -52,10 +52,10 @@ def test_a_server_that_is_too_slow_for_one_sample_answers_the_others() -> None:
         return replace(says(ANSWER), wait=over if identity(body) == "clip 0" else None)
 
     with serve(script) as endpoint:
-        rows = {row.id: row for row in generator(endpoint.url, timeout_s=0.3, retries=0).generate(texts(3), "slow")}
+        rows = {row.id: row for row in generator(endpoint.url, timeout_s=1.0, retries=0).generate(texts(3), "slow")}
         over.set()
     assert [rows[f"clip {number}"].status for number in range(3)] == ["error", "ok", "ok"]
-    assert "no answer within 0.3 s" in str(rows["clip 0"].error)
+    assert "no answer within 1 s" in str(rows["clip 0"].error)
 
 
 @pytest.mark.slow
@@ -172,7 +172,7 @@ def test_an_interrupt_ends_requests_that_wait_for_a_dumb_server(monkeypatch: pyt
         came.release()
 
     def interrupt(*_: Any, **__: Any) -> Any:
-        came.acquire(timeout=5)  # a request is under way
+        came.acquire(timeout=60)  # a request is under way
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mer_r1.generation.endpoint.wait", interrupt)
@@ -215,7 +215,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path: Path) -> None:
 
     def script(number: int, body: dict[str, Any]) -> Reply:
         if number >= 30:
-            killed.wait(30)
+            killed.wait(60)
         return says("calm</answer>" if body["messages"][-1]["role"] == "assistant" else ANSWER)
 
     with serve(script) as endpoint:
@@ -228,7 +228,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path: Path) -> None:
         killed.set()
         num_kept = out.read_bytes().count(b"\n")
         assert 28 <= num_kept <= 30
-        subprocess.run(command, check=True, timeout=30)
+        subprocess.run(command, check=True, timeout=60)
         num_generated = len(endpoint.asked)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert sorted((row["id"], row["mode"]) for row in rows) == sorted(

@@ -73,7 +73,7 @@ def serve(script: Script) -> Iterator[Endpoint]:
                 endpoint.asked.append(Asked(self.path, self.headers["Authorization"], body))
             reply = script(number, body)
             if reply.wait is not None:
-                reply.wait.wait(10)
+                reply.wait.wait(60)
             with lock:
                 endpoint.num_replied += 1  # before the client can know of it
             self.send_response(reply.status)

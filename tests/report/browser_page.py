@@ -165,7 +165,7 @@ class Page:
     def js(self, script: str, *values: Any) -> Any:
         return self.driver.execute_script(script, *values)
 
-    def wait(self, is_there: Callable[[], Any], seconds: float = 15.0) -> Any:
+    def wait(self, is_there: Callable[[], Any], seconds: float = 60.0) -> Any:
         end = time.monotonic() + seconds
         while not (found := is_there()):
             assert time.monotonic() < end, "what was waited for did not come"

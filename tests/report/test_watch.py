@@ -221,12 +221,12 @@ def test_an_open_page_loads_itself_again_where_the_reader_is_and_interrupts_nobo
     add(folder / "metrics.jsonl", json.dumps({"step": 3, "loss": 1 / 3}) + "\n")
     write_choice([folder], path, choice)
     loss = "return document.querySelector('#training ~ .grid svg')?.getAttribute('aria-label') ?? ''"
-    page.wait(lambda: "from 1 to 0.333" in page.js(loss), 30)
+    page.wait(lambda: "from 1 to 0.333" in page.js(loss))
     assert page.js("return window.old") is None
     page.wait(lambda: abs(page.js(top) - before) < 3)
     assert page.js("return document.getElementById('wheel-2').checked") is True
     assert page.js("return document.querySelector('.view-2 details').open") is True
     assert page.text("#live").startswith("Live. This run is not finished.")
     write_choice([folder], path, PageChoice())
-    page.wait(lambda: page.text("#live") == "", 30)
+    page.wait(lambda: page.text("#live") == "")
     assert page.count() == 2
