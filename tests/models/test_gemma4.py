@@ -118,6 +118,16 @@ def test_media_of_every_kind_stand_where_the_official_model_puts_them(gemma4: Ge
         torch.testing.assert_close(alone, expected[row, : len(alone)], atol=tolerance, rtol=0)
 
 
+def test_frames_and_sounds_of_other_sizes_in_a_batch_change_nothing(gemma4: Gemma4Backbone) -> None:
+    films = _clip([0.5, 1.5], (96, 144), 9000), _clip([0.5, 1.5, 2.5], samples=20_000)
+    clips = [*films, _clip([0.5]), _clip([1.5], (48, 144))]
+    prompts = [prompt_of(gemma4, clip) for clip in clips]
+    together = gemma4.encode(gemma4.collate(prompts)).logits_PV
+    for prompt, logits_V in zip(prompts, together, strict=True):
+        alone_PV = gemma4.encode(gemma4.collate([prompt])).logits_PV
+        torch.testing.assert_close(alone_PV[0], logits_V, atol=logit_tolerance(gemma4.model, logits_V), rtol=0)
+
+
 @pytest.mark.slow
 def test_greedy_answers_are_the_likeliest_ids_of_the_plain_pass(gemma4: Gemma4Backbone) -> None:
     """Over windows, keys of earlier layers and capped logits: prompts are longer than a window, and so are answers."""
