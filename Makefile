@@ -41,7 +41,9 @@ $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 quickstart: $(STAMP)
 	$(BIN)/mer-r1 quickstart $(ARGS)
 
-test: lint types layers unit
+# Types are checked beside the tests, which wait for other processes a part of their time.
+test: lint layers
+	@$(MAKE) --no-print-directory --jobs 2 types unit
 
 # While you work: no process or browser is started, nothing is trained. `slow` in pyproject.toml says what is left out;
 # hypothesis tries a fifth of the examples.
