@@ -247,7 +247,9 @@ def _fix(
     if sum(parts.values()) - parts.get("engine", 0.0) <= room:
         return "lower rl.vllm_gpu_memory_utilization, or set rl.vllm_enable_sleep_mode=true"
     enough = next((number for number in (2, 4, 8, 16, 32, 64) if number > num_gpus and fits(number)), None)
-    if recipe.optim.batch_size > 1 and (recipe.model.lora or num_gpus == 1):
+    growing = sum(parts[name] for name in ("activations", "KV cache"))  # with the batch, a prompt and its answers
+    is_held = sum(parts.values()) - growing <= room
+    if recipe.optim.batch_size > 1 and is_held and (recipe.model.lora or num_gpus == 1):
         return "lower optim.batch_size and raise optim.gradient_accumulation_steps"
     if enough:
         return f"{enough} GPUs hold it"
@@ -255,7 +257,7 @@ def _fix(
         return "train adapters (model.lora)"
     if recipe.model.quantization is None and not shape.text.in_experts:  # experts are not quantised
         return "hold the model in 4 bits (model.quantization=nf4)"
-    return "take shorter prompts and answers"
+    return "take shorter prompts and answers" if is_held else "take a GPU of more memory"
 
 
 def _work(recipe: Recipe, shape: Shape, tokens: cost.Tokens, answer: int) -> Work:
