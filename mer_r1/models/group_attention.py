@@ -194,7 +194,8 @@ def _takes_shared_keys(bias: Tensor | None, device: torch.device) -> bool:
 class DecodeLayout:
     """P prompts whose keys and values are kept once; the batch holds G answers of each, neighbours, as rows.
 
-    `keys` and `values` are per layer (P, J, T, D); `bias_PT` is 0 on real prompt columns, -inf on padding.
+    `keys` and `values` are per layer (P, J, T, D), each of a width D of their own; `bias_PT` is 0 on real prompt
+    columns, -inf on padding.
     """
 
     def __init__(self, keys: tuple[Tensor, ...], values: tuple[Tensor, ...], bias_PT: Tensor) -> None:
@@ -231,10 +232,10 @@ class DecodeLayout:
             scores.masked_fill_(hidden_QC.repeat(grouped.shape[3] // new, 1), -torch.inf)
         weights = scores.softmax(dim=-1).to(query.dtype)  # P, J, G, H/J x Q, T + R
         to_answer = weights[..., columns:].transpose(1, 2).reshape(rows * heads, -1, key.shape[2])
-        from_answer = torch.bmm(to_answer, value.flatten(0, 1)).view(shape)
+        from_answer = torch.bmm(to_answer, value.flatten(0, 1)).view(*shape[:-1], value.shape[3])
         from_prompt = torch.bmm(weights[..., :columns].reshape(prompts * heads, -1, columns), prompt_v.flatten(0, 1))
-        mixed = from_prompt.view(prompts, heads, rows // prompts, -1, width).transpose(1, 2) + from_answer
-        return mixed.reshape(rows, -1, new, width).transpose(1, 2)
+        mixed = from_prompt.view(prompts, heads, rows // prompts, -1, value.shape[3]).transpose(1, 2) + from_answer
+        return mixed.reshape(rows, -1, new, value.shape[3]).transpose(1, 2)
 
 
 class _AnswerLayer(DynamicLayer):
@@ -249,8 +250,9 @@ class _AnswerLayer(DynamicLayer):
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         key_states = key_states.to(value_states.dtype)  # under autocast rotation leaves keys wider than values
         if not self.is_initialized:
-            shape = (*key_states.shape[:2], self._room, key_states.shape[3])
-            self.keys, self.values = key_states.new_empty(shape), value_states.new_empty(shape)
+            shape = *key_states.shape[:2], self._room
+            self.keys = key_states.new_empty(*shape, key_states.shape[3])
+            self.values = value_states.new_empty(*shape, value_states.shape[3])
             self.is_initialized = True
         end = self._used + key_states.shape[2]
         self.keys[:, :, self._used : end] = key_states

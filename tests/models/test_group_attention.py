@@ -120,6 +120,7 @@ def test_a_group_attends_as_a_dense_mask_says(shape: Shape, window: int | None) 
     shared=st.integers(1, 3),
     scaling=st.sampled_from([None, 0.3]),
     window=WINDOWS,
+    value_width=st.sampled_from([4, 3]),
 )
 def test_decoding_attends_as_a_dense_mask_says(
     lengths: list[int],
@@ -129,13 +130,14 @@ def test_decoding_attends_as_a_dense_mask_says(
     shared: int,
     scaling: float | None,
     window: int | None,
+    value_width: int,
 ) -> None:
     """Step after step, some of several ids at once: each to the real columns of its prompt and to its row's own."""
     torch.manual_seed(0)
     prompts, columns, rows, total, width = len(lengths), max(lengths), len(lengths) * group, sum(steps), 4
     real_PT = torch.arange(columns) >= columns - torch.tensor(lengths)[:, None]
-    padded = [torch.randn(prompts, key_heads, columns, width).double() for _ in range(2)]
-    own_k, own_v = (torch.randn(rows, key_heads, total, width).double() for _ in range(2))
+    padded = [torch.randn(prompts, key_heads, columns, size).double() for size in (width, value_width)]
+    own_k, own_v = (torch.randn(rows, key_heads, total, size).double() for size in (width, value_width))
     query = torch.randn(rows, key_heads * shared, total, width).double()
     bias_PT = torch.zeros(real_PT.shape).masked_fill(~real_PT, -torch.inf)
     layout = DecodeLayout((padded[0],), (padded[1],), bias_PT)
