@@ -148,6 +148,8 @@ def attached(model: Any, folder: Path) -> PeftModel:
         config = peft.PeftConfig.from_pretrained(str(folder))
         if not isinstance(config, peft.LoraConfig):
             raise ValueError(f"it is of kind {config.peft_type.value}, and LoRA alone can be")
+        if learned_on := _other_kind(config, model):
+            raise ValueError(f"it was learned on a {learned_on}, and the base is a {type(model).__name__}")
         given = load_file(weights)
         if damaged := first_not_finite(given.items()):
             raise InputError(
@@ -178,6 +180,19 @@ def attached(model: Any, folder: Path) -> PeftModel:
             f"{folder}: the adapter cannot be merged into its base ({first_line(error)}); copy it again, or name the "
             f"base it was learned on in {ADAPTER_CONFIG}"
         ) from error
+
+
+def _other_kind(config: LoraConfig, model: Any) -> str | None:
+    """The class that an adapter was learned on where that is of another kind than `model`, whatever their shapes.
+
+    PEFT writes it down; a class that is none of transformers' says nothing. A whole model is of its Thinker's kind.
+    """
+    import transformers
+
+    name = (config.auto_mapping or {}).get("base_model_class") or ""
+    own: str = model.config.model_type
+    kind: str = getattr(getattr(getattr(transformers, name, None), "config_class", None), "model_type", own)
+    return None if kind.removesuffix("_thinker") == own.removesuffix("_thinker") else name
 
 
 def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:

@@ -55,6 +55,18 @@ def base(
 
 
 @pytest.mark.slow
+def test_an_adapter_of_another_kind_of_model_is_refused_though_it_would_fit(
+    tiny_folder: Path, vision_folder: Path, tmp_path: Path
+) -> None:
+    _write_adapter(vision_folder, tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": str(tiny_folder)}))
+    learned_on = "it was learned on a Qwen2_5_VLForConditionalGeneration, and the base is a Qwen2_5OmniThinker"
+    with pytest.raises(InputError, match=learned_on):
+        load_backbone(str(tmp_path / "adapter"))
+
+
+@pytest.mark.slow
 def test_an_adapter_is_merged_into_its_base(base: Path, tmp_path: Path) -> None:
     adapted = _write_adapter(base, tmp_path / "adapter")
     state = torch.random.get_rng_state()
