@@ -23,7 +23,6 @@ Times mean something only on a machine that does nothing else; `--clock cpu` tak
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import platform
 import subprocess
@@ -229,7 +228,6 @@ def own_peak_mb(side: str, options: argparse.Namespace) -> float | None:
     backbone, num = model_of(options), options.groups[0]
     RUN[side](backbone, make_group(backbone, 8, num, 8))
     group = make_group(backbone, options.prompts[0], num, options.answer)
-    gc.collect()  # what was given back within the pass would be taken off its own
     before = resident_mb(status, "VmRSS")
     highest.write_text("5")  # VmHWM starts again from what is resident now
     RUN[side](backbone, group)
