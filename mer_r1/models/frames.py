@@ -1,4 +1,4 @@
-"""The frames of a clip as Qwen's processors take them, and what is alike in the families that see and cannot hear.
+"""The frames and the sound of a clip as processors take them, and what is alike in families that cannot hear.
 
 Frames come sized from the media budget, so the processor only cuts them into patches. One frame is shown as a picture.
 """
@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mer_r1.data.sample import Clip, MediaFacts, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget, frame_rate, video_tokens
+from mer_r1.media.budget import SHORTEST_SOUND
 from mer_r1.models.backbone import Backbone
 from mer_r1.prompting.templates import media_chat
 
@@ -81,6 +84,13 @@ def seen_chat(backbone: Backbone, sample: Sample, clip: Clip, name: str) -> str:
             "give one of them, or take a model that hears (Qwen2.5-Omni)"
         )
     return backbone.chat_text(media_chat(backbone.template, frame_media(clip), subtitle, candidates))
+
+
+def sound_of(clip: Clip) -> NDArray[np.float32] | None:
+    """The sound of a clip, with silence behind one that is too short for a tower; None where it has none."""
+    if clip.waveform_N is None:
+        return None
+    return np.pad(clip.waveform_N, (0, max(0, SHORTEST_SOUND - len(clip.waveform_N))))
 
 
 def unheard(clip: Clip) -> MediaFacts:

@@ -18,18 +18,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
-from mer_r1.media.budget import AUDIO_HZ, SHORTEST_SOUND
+from mer_r1.media.budget import AUDIO_HZ
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import MEDIA_FIX, read_parts, settings_of
-from mer_r1.models.frames import frame_media, frame_metadata, kept_arrays, taken_rate
+from mer_r1.models.frames import frame_media, frame_metadata, kept_arrays, sound_of, taken_rate
 from mer_r1.models.types import ChatPrompt, Prompt
 from mer_r1.prompting.templates import media_chat
 
@@ -80,7 +78,7 @@ class Gemma4Backbone(Backbone):
             else:
                 timed = {"do_sample_frames": False, "video_metadata": [frame_metadata(clip.facts, rate=1.0)]}
                 arguments = {"videos": [frames], "videos_kwargs": as_taken | timed}
-        if (wave := _sound(clip)) is not None:
+        if (wave := sound_of(clip)) is not None:
             arguments |= {"audio": [wave], "audio_kwargs": {"truncation": False, "sampling_rate": AUDIO_HZ}}
         text = self._chat(sample, clip)
         features = self.processor(text=text, add_special_tokens=False, return_tensors="pt", **arguments)
@@ -90,7 +88,7 @@ class Gemma4Backbone(Backbone):
 
     def chat_prompt(self, sample: Sample, clip: Clip) -> ChatPrompt:
         """One sample as the chat's ids and its media."""
-        text, wave = self._chat(sample, clip), _sound(clip)
+        text, wave = self._chat(sample, clip), sound_of(clip)
         read = self.prepare(sample, clip).input_ids_T.tolist()
         rate = taken_rate(clip, self.budget)
         return ChatPrompt(sample.id, self.text_ids(text), read, clip.facts, clip.frames_THWC, rate, wave)
@@ -107,12 +105,6 @@ class Gemma4Backbone(Backbone):
     def _chat(self, sample: Sample, clip: Clip) -> str:
         media = [*frame_media(clip), *(["audio"] if clip.waveform_N is not None else [])]
         return self.chat_text(media_chat(self.template, media, *self.texts_of(sample)))
-
-
-def _sound(clip: Clip) -> NDArray[np.float32] | None:
-    if clip.waveform_N is None:
-        return None
-    return np.pad(clip.waveform_N, (0, max(0, SHORTEST_SOUND - len(clip.waveform_N))))
 
 
 def _frames_cut(arrays: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,19 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mer_r1.data.files import write_json
 from mer_r1.data.sample import Clip, Sample
 from mer_r1.errors import InputError
 from mer_r1.media import MediaBudget
-from mer_r1.media.budget import SHORTEST_SOUND
 from mer_r1.models.backbone import Backbone
 from mer_r1.models.checkpoint import MEDIA_FIX, RUN_FIX, folder_kind, read_parts, require_source, settings_of
-from mer_r1.models.frames import expanded, frame_arguments, frame_media, frame_tokens, kept_arrays, taken_rate
+from mer_r1.models.frames import expanded, frame_arguments, frame_media, frame_tokens, kept_arrays, sound_of, taken_rate
 from mer_r1.models.types import ChatPrompt, Prompt
 from mer_r1.prompting.templates import media_chat
 
@@ -95,7 +92,7 @@ class ThinkerBackbone(Backbone):
     def prepare(self, sample: Sample, clip: Clip) -> Prompt:
         """One sample as ids, positions and the processor's arrays; floats are kept in float16."""
         arguments = frame_arguments(clip, self.budget, lambda _, rate: {"fps": rate})
-        if (wave := _sound(clip)) is not None:
+        if (wave := sound_of(clip)) is not None:
             arguments |= {"audio": [wave], "audio_kwargs": {"max_length": len(wave)}}
         features = self.processor(text=self._chat(sample, clip), return_tensors="pt", **arguments)
         ids, mask = features.pop("input_ids"), features.pop("attention_mask")
@@ -109,7 +106,7 @@ class ThinkerBackbone(Backbone):
 
     def chat_prompt(self, sample: Sample, clip: Clip) -> ChatPrompt:
         """One sample as the chat's ids and its media."""
-        ids, wave = self.text_ids(self._chat(sample, clip)), _sound(clip)
+        ids, wave = self.text_ids(self._chat(sample, clip)), sound_of(clip)
         counts = frame_tokens(clip, self.budget, self.model.config)
         if wave is not None:
             counts[self.model.config.audio_token_id] = self.sound_tokens(len(wave) // HOP)
@@ -161,12 +158,6 @@ class ThinkerBackbone(Backbone):
         official = dict(self.official_weights(weights.items()))
         self.model.save_pretrained(folder, state_dict=official, save_original_format=False)
         self.save_config(folder)
-
-
-def _sound(clip: Clip) -> NDArray[np.float32] | None:
-    if clip.waveform_N is None:
-        return None
-    return np.pad(clip.waveform_N, (0, max(0, SHORTEST_SOUND - len(clip.waveform_N))))
 
 
 def _require_sizes(path: Path) -> None:

@@ -38,6 +38,15 @@ VISION = {
     "out_hidden_size": 128,
     **SPREAD,
 }
+AUDIO = {
+    "num_mel_bins": 40,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 192,
+    "d_model": 96,
+    "output_dim": 128,
+    **SPREAD,
+}
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
@@ -116,26 +125,25 @@ def tiny_config(tokenizer: Any) -> Any:
     return Qwen2_5OmniThinkerConfig(
         text_config=text_config(tokenizer),
         vision_config={**VISION, "fullatt_block_indexes": [0, 1]},
-        audio_config={
-            "num_mel_bins": 40,
-            "encoder_layers": 2,
-            "encoder_attention_heads": 4,
-            "encoder_ffn_dim": 192,
-            "d_model": 96,
-            "output_dim": 128,
-            **SPREAD,
-        },
+        audio_config=AUDIO,
         audio_token_index=control_id(tokenizer, "audio_token"),
         image_token_index=control_id(tokenizer, "image_token"),
         video_token_index=control_id(tokenizer, "video_token"),
-        audio_start_token_id=control_id(tokenizer, "audio_bos_token"),
-        audio_end_token_id=control_id(tokenizer, "audio_eos_token"),
-        vision_start_token_id=control_id(tokenizer, "vision_bos_token"),
-        vision_end_token_id=control_id(tokenizer, "vision_eos_token"),
-        user_token_id=tokenizer.encode("user")[0],
+        **mark_ids(tokenizer),
         tie_word_embeddings=True,
         **SPREAD,
     )
+
+
+def mark_ids(tokenizer: Any) -> dict[str, int]:
+    """The ids that a Thinker's configuration has of the marks around media and of the user's turn."""
+    return {
+        "audio_start_token_id": control_id(tokenizer, "audio_bos_token"),
+        "audio_end_token_id": control_id(tokenizer, "audio_eos_token"),
+        "vision_start_token_id": control_id(tokenizer, "vision_bos_token"),
+        "vision_end_token_id": control_id(tokenizer, "vision_eos_token"),
+        "user_token_id": tokenizer.encode("user")[0],
+    }
 
 
 def control_id(tokenizer: Any, name: str) -> int:

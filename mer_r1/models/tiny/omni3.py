@@ -13,7 +13,17 @@ from typing import Any
 
 from mer_r1.media import TINY_BUDGET
 from mer_r1.models.qwen3_omni import Omni3Backbone
-from mer_r1.models.tiny.omni import CHAT_TEMPLATE, SPREAD, VISION, control_id, seeded, text_config, tiny_tokenizer
+from mer_r1.models.tiny.omni import (
+    AUDIO,
+    CHAT_TEMPLATE,
+    SPREAD,
+    VISION,
+    control_id,
+    mark_ids,
+    seeded,
+    text_config,
+    tiny_tokenizer,
+)
 
 _SIDE = 64
 BUDGET = replace(TINY_BUDGET, max_pixels=_SIDE**2, min_pixels=_SIDE**2, size_multiple=32, audio_tokens_per_s=13)
@@ -53,25 +63,12 @@ def tiny_omni3_config(tokenizer: Any) -> Any:
             "image_size": 128,  # vLLM reads what published configurations have beside transformers' fields
             "apply_vit_abs_pos_embed": True,
         },
-        audio_config={
-            "num_mel_bins": 40,
-            "encoder_layers": 2,
-            "encoder_attention_heads": 4,
-            "encoder_ffn_dim": 192,
-            "d_model": 96,
-            "output_dim": 128,
-            "downsample_hidden_size": 32,
-            **SPREAD,
-        },
+        audio_config={**AUDIO, "downsample_hidden_size": 32},
         position_id_per_seconds=13,
         audio_token_id=control_id(tokenizer, "audio_token"),
         image_token_id=control_id(tokenizer, "image_token"),
         video_token_id=control_id(tokenizer, "video_token"),
-        audio_start_token_id=control_id(tokenizer, "audio_bos_token"),
-        audio_end_token_id=control_id(tokenizer, "audio_eos_token"),
-        vision_start_token_id=control_id(tokenizer, "vision_bos_token"),
-        vision_end_token_id=control_id(tokenizer, "vision_eos_token"),
-        user_token_id=tokenizer.encode("user")[0],
+        **mark_ids(tokenizer),
         **SPREAD,
     )
 

@@ -96,7 +96,7 @@ def random_backbone(
         shown_as = published_settings(published["model_type"])
         if hasattr(processor, "feature_extractor"):
             extractor, heard = processor.feature_extractor, config.audio_config
-            mels = heard.subsampling_conv_channels[0] if name.startswith("google/gemma") else heard.num_mel_bins
+            mels = getattr(heard, "num_mel_bins", None) or heard.subsampling_conv_channels[0]  # as Gemma says it
             processor.feature_extractor = type(extractor)(**extractor.to_dict() | {"feature_size": mels})
     with device:
         model = family.model_class._from_config(config, dtype=dtype)
